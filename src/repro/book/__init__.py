@@ -1,0 +1,1 @@
+"""From a notebook to the rendered book."""

@@ -1,0 +1,1 @@
+"""Gradient flows: the paths that training follows in the limit of small steps."""

@@ -1,0 +1,1 @@
+"""Take weights out of a network and say what it cost."""

@@ -1,0 +1,1 @@
+"""Statistics of many time series at once."""
