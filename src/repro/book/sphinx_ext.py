@@ -1,0 +1,44 @@
+"""Sphinx extension of the book: mathematics without a network.
+
+Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries the
+same files; this extension copies the few that a page needs beside the page. ``_config.yml`` points
+``mathjax_path`` at the copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+__all__ = ["copy_mathjax", "setup"]
+
+# the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them (\boldsymbol)
+MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the needed parts of MathJax into ``_static/mathjax`` of a finished HTML build."""
+    if exception is not None or app.builder.format != "html":
+        return
+    try:
+        package = files("mathjax")
+    except ModuleNotFoundError as error:
+        raise ExtensionError("MathJax is not installed: pip install 'repro[book]' brings it") from error
+    target = app.outdir / "_static" / "mathjax"
+    with as_file(package / "static" / "mathjax" / "es5") as source:
+        for part in MATHJAX_PARTS:
+            (target / part).parent.mkdir(parents=True, exist_ok=True)
+            if (source / part).is_dir():
+                shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source / part, target / part)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension; Sphinx calls this."""
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
