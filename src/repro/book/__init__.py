@@ -1,1 +1,14 @@
-"""From a notebook to the rendered book."""
+"""From a notebook to the rendered book.
+
+=================  =================================================================
+``layout``         where things are: chapters, claims, results, build folder
+``parameters``     typed, documented, checked notebook parameters
+``runner``         one chapter, one process, one result
+``cache``          a run is repeated only when something it depends on has changed
+``claims``         the ledger: what a paper claims, how it is tested, what was found
+``build``          run, judge, and render the book
+=================  =================================================================
+
+The submodules are imported one by one: a notebook that needs ``parameters`` and ``claims`` should not depend on
+the code that renders pages.
+"""

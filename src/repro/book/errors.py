@@ -1,0 +1,85 @@
+"""Errors a person can act on: one clear line each, and an exit code that a script can rely on.
+
+=====  ==========================================================
+code   meaning
+=====  ==========================================================
+0      all well
+1      a run, a check or the rendering failed
+2      bad input: unknown name, wrong type, broken file
+3      a verdict turned over against the committed one
+4      another build of this book is at work
+130    stopped with Ctrl-C
+=====  ==========================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "BadInput",
+    "BookError",
+    "BudgetExceeded",
+    "DiskFull",
+    "Locked",
+    "ParameterError",
+    "RunFailed",
+    "VerdictTurned",
+    "nearest",
+]
+
+
+class BookError(Exception):
+    """Base of every expected error; the command line prints its text as one line."""
+
+    exit_code = 1
+
+
+class BadInput(BookError, ValueError):
+    """Something the person gave is wrong: a name, a value, a file."""
+
+    exit_code = 2
+
+
+class ParameterError(BadInput):
+    """A notebook parameter is unknown, mistyped, out of range, or badly declared."""
+
+
+class RunFailed(BookError):
+    """A chapter did not run to its end; ``notebook`` is where the attempt was kept, if it was."""
+
+    def __init__(self, message: str, notebook: Path | None = None) -> None:
+        super().__init__(message)
+        self.notebook = notebook
+
+
+class BudgetExceeded(RunFailed):
+    """A chapter took more seconds or memory than its profile allows."""
+
+
+class DiskFull(BookError):
+    """There was no room to write."""
+
+
+class VerdictTurned(BookError):
+    """A verdict differs from the committed one."""
+
+    exit_code = 3
+
+
+class Locked(BookError):
+    """Another build of the same book is at work."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one and the whole list."""
+    names = list(known)
+    if not names:
+        return "there are none"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = ", ".join(names)
+    return f"did you mean {close[0]!r}? Known: {listed}" if close else f"known: {listed}"

@@ -1,0 +1,71 @@
+"""Writing files so that no result is ever half there: write beside, then replace."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from repro.book.errors import BookError, DiskFull
+
+__all__ = ["sha256", "shown", "system_errors", "write_atomically"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+
+
+@contextmanager
+def system_errors(path: Path | None = None) -> Iterator[None]:
+    """Turn what the operating system refuses (no room, no right to write) into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        where = path or error.filename or "a file"
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"the disk is full: could not write {where}; what was there before is unchanged"
+            ) from error
+        raise BookError(f"could not write {where}: {error.strerror or error}") from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: a reader sees the old content or the new, never a part.
+
+    The new content is written and flushed to a temporary file in the same folder, which then takes the name of
+    the old one. On any error the old file stays and the temporary one goes.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with system_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)  # mkstemp's 0600 would travel into the book's downloads
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+def sha256(*parts: bytes) -> str:
+    """One hash of several byte strings, each with its length, so that moving a boundary changes the hash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(str(len(part)).encode() + b":")
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it: relative to the working directory where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,121 @@
+"""Where things are in a book: chapters in the order of the table of contents, claims, results, build folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repro.book.errors import BadInput, nearest
+
+__all__ = ["PROFILES", "Book"]
+
+PROFILES = ("smoke", "quick", "paper")
+
+
+def _is_book(folder: Path) -> bool:
+    return (folder / "_toc.yml").is_file() and (folder / "book").is_dir()
+
+
+def _files(node: Any) -> Iterator[str]:
+    """Every ``file:`` or ``root:`` entry of a table of contents, in reading order."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _files(item)
+    elif isinstance(node, dict):
+        for key in ("root", "file"):
+            if isinstance(node.get(key), str):
+                yield node[key]
+        for value in node.values():
+            if isinstance(value, list | dict):
+                yield from _files(value)
+
+
+@dataclass(frozen=True)
+class Book:
+    """A folder that holds ``_toc.yml`` and ``book/``, and where its parts lie."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | str | None = None) -> Book:
+        """The book that the environment variable ``REPRO_BOOK`` names, or the nearest one at or above ``start``.
+
+        Raises ``BadInput`` when there is none; the message says what would make one findable.
+        """
+        named = os.environ.get("REPRO_BOOK")
+        if start is None and named:
+            folder = Path(named).expanduser()
+            if not _is_book(folder):
+                raise BadInput(f"REPRO_BOOK names {named!r}, which holds no _toc.yml beside a folder book/")
+            return cls(folder.resolve())
+        here = Path(start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if _is_book(folder):
+                return cls(folder)
+        raise BadInput(
+            f"no book at or above {here}: go to a folder inside the book (the one with _toc.yml and book/), "
+            "or set REPRO_BOOK to it"
+        )
+
+    @cached_property
+    def toc(self) -> list[str]:
+        """Every page of the table of contents, in order, as written there."""
+        path = self.root / "_toc.yml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise BadInput(
+                f"{path.name} must be a mapping with root and chapters, got {type(content).__name__}"
+            )
+        return list(_files(content))
+
+    def chapters(self) -> list[str]:
+        """Names of the chapters: entries of the table of contents under ``book/chapters/``, in order."""
+        return [
+            entry.removeprefix("book/chapters/").removesuffix(".ipynb")
+            for entry in self.toc
+            if entry.startswith("book/chapters/")
+        ]
+
+    def chapter(self, name: str) -> str:
+        """The chapter's name, from its name or from the path of its notebook; an unknown one is an error."""
+        stem = name.removesuffix(".ipynb")
+        stem = stem.rsplit("/", 1)[-1] if "chapters/" in stem else stem
+        if stem not in self.chapters():
+            raise BadInput(f"there is no chapter {name!r}; {nearest(stem, self.chapters())}")
+        return stem
+
+    def notebook(self, chapter: str) -> Path:
+        """The chapter's source notebook."""
+        path = self.root / "book" / "chapters" / f"{self.chapter(chapter)}.ipynb"
+        if not path.is_file():
+            raise BadInput(
+                f"chapter {chapter!r} is in _toc.yml, but its notebook book/chapters/{path.name} is missing"
+            )
+        return path
+
+    def claims_file(self, chapter: str) -> Path:
+        """The chapter's claims, profiles and budgets, written by hand."""
+        return self.root / "book" / "claims" / f"{self.chapter(chapter)}.yml"
+
+    def results_file(self, chapter: str, profile: str) -> Path:
+        """The chapter's committed result in one profile, written by a run."""
+        return self.root / "book" / "results" / f"{self.chapter(chapter)}.{profile}.json"
+
+    @property
+    def build_dir(self) -> Path:
+        """What a build makes: executed notebooks, fresh results, pages."""
+        return self.root / "_build"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What lets the next build be quick, and the lock."""
+        return self.root / ".repro"
