@@ -31,10 +31,12 @@ class Interval:
 def _checked(values: ArrayLike, level: float) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"an interval needs a list of at least one number, got an array of shape {array.shape}")
+        raise ValueError(
+            f"an interval needs a list of at least one number, got an array of shape {array.shape}"
+        )
     if not np.isfinite(array).all():
-        bad = array[~np.isfinite(array)][0]
-        raise ValueError(f"an interval needs finite numbers, got {bad} at position {int(np.flatnonzero(~np.isfinite(array))[0])}")
+        where = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"an interval needs finite numbers, got {array[where]} at position {where}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
     return array
@@ -57,7 +59,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def bootstrap_median_interval(
     values: ArrayLike, level: float = 0.95, n_resamples: int = 9999, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap interval of a median; the resampling is seeded, so that a rerun gives the same digits."""
+    """Percentile bootstrap interval of a median; seeded, so that a rerun gives the same digits."""
     array = _checked(values, level)
     median = float(np.median(array))
     if array.size == 1:
