@@ -3,7 +3,6 @@
 ======================  ==========================================================
 ``repro.learn``         train networks, reproducibly
 ``repro.prune``         take weights out, say what it cost
-``repro.series``        statistics of many time series at once
 ``repro.geometry``      gradient flows and flatness
 ``repro.papers``        one package a paper, named like its chapter
 ``repro.book``          from a notebook to the rendered book

@@ -1,1 +1,0 @@
-"""Statistics of many time series at once."""
