@@ -1,4 +1,4 @@
-"""Sphinx extension of the book: mathematics without a network.
+"""Sphinx extension of the book: mathematics without a network, one search field, no idle scripts.
 
 Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries the
 same files; this extension copies the few that a page needs beside the page. ``_config.yml`` points
@@ -12,9 +12,10 @@ from importlib.resources import as_file, files
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
-__all__ = ["copy_mathjax", "setup"]
+__all__ = ["copy_mathjax", "one_search_field", "setup", "without_thebe"]
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them (\boldsymbol)
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
@@ -38,7 +39,29 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copy2(source / part, target / part)
 
 
+def one_search_field(app: Sphinx, config: Config) -> None:
+    """Keep the search field in the sidebar alone: the theme would add another in a bar of its own.
+
+    ``_config.yml`` cannot say so: Jupyter Book writes the theme's options itself and would lose them.
+    """
+    config.html_theme_options.setdefault("navbar_persistent", [])
+
+
+def without_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Take out the scripts of sphinx-thebe, which Jupyter Book loads although its button is off.
+
+    They name a content delivery network, and their configuration comes twice in a page, which is an error there.
+    """
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
+    ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
+    app.connect("config-inited", one_search_field)
+    app.connect("html-page-context", without_thebe)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
