@@ -1,7 +1,7 @@
 """A small book with the real configuration, for tests that look at rendered pages.
 
-The chapter is a stand-in: it holds one of everything that a real chapter shows (mathematics, a table wider than a
-phone, a figure, verdicts, an exercise with a folded solution), so that the pages can be tested in seconds.
+The chapter is a stand-in: it holds one of everything that a real chapter shows (mathematics, a table wider
+than a phone, a figure, verdicts, an exercise with a folded solution), so that pages can be tested in seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NARRATIVE = r"""# A stand-in chapter
 
 A sentence with the rare word *quokkaword*, so that a search has something to find, and mathematics that
-needs an extension of MathJax: $\dot w_u = -\eta\,\|w_u\|^2\,\nabla_{w_u}\mathcal L$ and $\boldsymbol\ell/\|\boldsymbol\ell\|$.
+needs an extension of MathJax: $\dot w_u = -\eta\,\|w_u\|^2\,\nabla_{w_u}\mathcal L$ and
+$\boldsymbol\ell/\|\boldsymbol\ell\|$.
 
 $$
 \frac{\mathrm d}{\mathrm dt}\log\|w_u\| = -\eta\,\langle w_u, g_u\rangle
@@ -28,7 +29,10 @@ $$ (stand-in-radial)
 Equation {eq}`stand-in-radial` is quoted here. The [reading guide](../reading-guide.md) explains the verdicts.
 """
 
-TABLE = "<table class='dataframe'><caption>Verdicts of a stand-in</caption><thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"
+TABLE = (
+    "<table class='dataframe'><caption>Verdicts of a stand-in</caption>"
+    "<thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"
+)
 
 EXERCISE = """## Exercises
 

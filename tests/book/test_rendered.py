@@ -1,7 +1,7 @@
-"""The rendered book in headless Chromium: readable without a network, on a phone, in the dark and by everybody.
+"""The rendered book in headless Chromium: readable offline, on a phone, in the dark and by everybody.
 
-``REPRO_SITE`` names the folder of a built book (``_build/html``); without it, a small book with a stand-in chapter
-is built from the real configuration and pages.
+``REPRO_SITE`` names the folder of a built book (``_build/html``); without it, a small book with a stand-in
+chapter is built from the real configuration and pages.
 """
 
 from __future__ import annotations
@@ -189,7 +189,8 @@ def test_mathematics_is_typeset_with_its_own_fonts(visit, chapters):
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert any("_static/mathjax/output/chtml/fonts" in url for url in each.requests), "no font was loaded"
     left = page.evaluate(
-        "[...document.querySelectorAll('article .math')].filter(e => !e.querySelector('mjx-container')).length"
+        "[...document.querySelectorAll('article .math')]"
+        ".filter(e => !e.querySelector('mjx-container')).length"
     )
     assert left == 0
 
@@ -245,8 +246,10 @@ def test_every_image_has_alt_text(visit, pages):
         page = visit().open(name)
         bad = page.eval_on_selector_all(
             "article img",
-            "images => images.filter(i => !(i.getAttribute('alt') || '').trim() "
-            "|| /^(\\.\\.\\/|_images|https?:|.*\\.(png|svg)$)/.test(i.getAttribute('alt'))).map(i => i.outerHTML.slice(0, 200))",
+            # a file's name is not a description
+            r"""images => images.filter(i => !(i.getAttribute('alt') || '').trim()
+                                             || /^(\.\.\/|_images|https?:|.*\.(png|svg)$)/.test(i.alt))
+                                .map(i => i.outerHTML.slice(0, 200))""",
         )
         assert not bad, f"{name}: {bad}"
         anywhere = page.eval_on_selector_all(
@@ -285,7 +288,8 @@ def test_nothing_is_wider_than_a_phone(visit, pages):
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, f"{name} scrolls sideways: {wide} px wide"
         outside = page.evaluate(
-            """[...document.querySelectorAll('article p, article li, article h1, article h2, article h3, article img')]
+            """['p', 'li', 'h1', 'h2', 'h3', 'img']
+            .flatMap(tag => [...document.querySelectorAll(`article ${tag}`)])
             .filter(e => e.offsetParent && e.getBoundingClientRect().right > 391
                          && !e.closest('.pst-scrollable-table-container, .cell_output, pre, mjx-container'))
             .map(e => e.outerHTML.slice(0, 120))"""
@@ -295,11 +299,9 @@ def test_nothing_is_wider_than_a_phone(visit, pages):
 
 def test_the_menu_opens_on_a_phone(visit):
     page = visit(width=390, height=844).open("book/index.html")
-    link = page.get_by_role("link", name="Reading guide", exact=True).first
     page.locator("button.primary-toggle:visible").first.click()
     page.locator("#pst-primary-sidebar-modal a:visible", has_text="Reading guide").first.click()
     page.wait_for_url("**/reading-guide.html")
-    assert link is not None
 
 
 class Links(HTMLParser):

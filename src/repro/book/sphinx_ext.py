@@ -1,7 +1,7 @@
 """Sphinx extension of the book: mathematics without a network, one search field, no idle scripts.
 
-Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries the
-same files; this extension copies the few that a page needs beside the page. ``_config.yml`` points
+Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries
+the same files; this extension copies the few that a page needs beside the page. ``_config.yml`` points
 ``mathjax_path`` at the copy.
 """
 
@@ -17,7 +17,7 @@ from sphinx.errors import ExtensionError
 
 __all__ = ["copy_mathjax", "one_search_field", "setup", "without_thebe"]
 
-# the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them (\boldsymbol)
+# the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
 
@@ -50,7 +50,7 @@ def one_search_field(app: Sphinx, config: Config) -> None:
 def without_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Take out the scripts of sphinx-thebe, which Jupyter Book loads although its button is off.
 
-    They name a content delivery network, and their configuration comes twice in a page, which is an error there.
+    They name a content delivery network, and their constants come twice in a page, which is an error there.
     """
     context["script_files"] = [
         script
