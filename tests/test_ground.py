@@ -1,0 +1,254 @@
+"""The ground the book stands on: environments that agree, tools of the right kind, addresses set once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA_NAMES = {"pytorch-cpu": "torch"}
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def project(*extras: str, python: str = "3.11") -> dict[str, Requirement]:
+    """What pyproject.toml asks for under one Python, by name."""
+    lines = PROJECT["dependencies"] + [r for extra in extras for r in PROJECT["optional-dependencies"][extra]]
+    environment = default_environment() | {"python_version": python}
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(r.name): r for r in found if r.marker is None or r.marker.evaluate(environment)}
+
+
+def pins(name: str, python: str = "3.11") -> dict[str, Requirement]:
+    """The pins of a constraints file under one Python, by name."""
+    lines = (
+        line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+    )
+    environment = default_environment() | {"python_version": python}
+    found = [Requirement(line) for line in lines if line]
+    return {canonicalize_name(r.name): r for r in found if r.marker is None or r.marker.evaluate(environment)}
+
+
+def pinned(requirement: Requirement) -> Version:
+    (only,) = requirement.specifier
+    assert only.operator == "==", f"not a pin: {requirement}"
+    return Version(only.version)
+
+
+def conda() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+# --- environments agree -------------------------------------------------------------------------------------
+
+
+def test_conda_environment_asks_for_what_pyproject_asks_for():
+    *packages, by_pip = conda()["dependencies"]
+    asked = [Requirement(line) for line in [*packages, *by_pip["pip"]] if not re.match(r"python=|pip$", line)]
+    names = {canonicalize_name(CONDA_NAMES.get(r.name, r.name)): str(r.specifier) for r in asked}
+    wanted = {name: str(r.specifier) for name, r in project("book").items()}
+    assert names == wanted
+
+
+def test_conda_environment_is_one_that_binder_can_read():
+    environment = conda()
+    assert environment["channels"] == ["conda-forge"]
+    assert "python=3.11" in environment["dependencies"], "Binder reads Python's version only as python=X.Y"
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert "-e ." not in text, "it would switch off Binder's cached layer; postBuild installs the package"
+    for folder in ("binder", ".binder"):
+        assert not (ROOT / folder).exists(), (
+            f"Binder would look in {folder}/ alone and ignore environment.yml"
+        )
+
+
+def test_postbuild_notices_errors_and_installs_the_package():
+    script = ROOT / "postBuild"
+    lines = [
+        line for line in script.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
+    assert lines == ["set -eo pipefail", "pip install --no-deps -e ."]
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_tested_versions_are_allowed_ones(python):
+    tested = pins("constraints.txt", python)
+    for name, requirement in project("book", "test", python=python).items():
+        assert name in tested, f"constraints.txt pins no version of {requirement.name}"
+        assert pinned(tested[name]) in requirement.specifier, f"{tested[name]} against {requirement}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_oldest_versions_are_the_lower_bounds(python):
+    oldest = pins("constraints-oldest.txt", python)
+    wanted = {}
+    for name, requirement in project("book", python=python).items():
+        bounds = [s.version for s in requirement.specifier if s.operator == ">="]
+        if bounds:
+            wanted[name] = Version(bounds[0])
+    # the oldest builds of these two without CUDA that were at hand
+    untried = {"torch", "torchvision"}
+    assert {n: pinned(r) for n, r in oldest.items() if n not in untried} == {
+        n: v for n, v in wanted.items() if n not in untried
+    }
+    assert all(pinned(oldest[n]) >= wanted[n] for n in untried)
+
+
+def test_constraints_carry_no_local_build_and_no_path():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert not re.search(r"\+cpu|\+cu\d|^-e|@|file:|https?:", text, flags=re.MULTILINE)
+
+
+def test_python_bound_is_the_one_the_makefile_checks():
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert "sys.version_info < (3, 11)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+# --- tools of the right kind --------------------------------------------------------------------------------
+
+
+def test_jupyter_book_is_version_1():
+    assert Version(version("jupyter-book")).major == 1, (
+        "version 2 ignores _config.yml, builds nothing and exits 0"
+    )
+
+
+def test_nolds_imports_under_this_python_and_knows_the_logistic_map():
+    import numpy as np
+
+    nolds = importlib.import_module("nolds")
+    series = [0.4]
+    for _ in range(999):
+        series.append(4 * series[-1] * (1 - series[-1]))
+    exponent = nolds.lyap_r(
+        np.array(series), emb_dim=2, lag=1, min_tsep=5, tau=1, min_neighbors=20, trajectory_len=8, fit="poly"
+    )
+    assert exponent == pytest.approx(np.log(2), abs=0.03)
+
+
+def test_torchvision_imports_beside_this_torch():
+    # in a process of its own: in this one, another test may have imported it already
+    program = (
+        "from repro.learn._torchvision import torchvision_module as load\n"
+        "assert load('torchvision.models').resnet18(num_classes=10).fc.out_features == 10\n"
+        "assert load('torchvision.datasets').MNIST.__name__ == 'MNIST'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_mathjax_parts_that_the_pages_need_are_packaged():
+    from importlib.resources import as_file, files
+
+    from repro.book.sphinx_ext import MATHJAX_PARTS
+
+    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as folder:
+        for part in MATHJAX_PARTS:
+            assert (folder / part).exists(), part
+
+
+# --- addresses and words ------------------------------------------------------------------------------------
+
+
+def configuration() -> dict:
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
+def test_repository_address_is_the_same_everywhere():
+    address = configuration()["repository"]["url"]
+    owner_and_name = urlsplit(address).path.strip("/")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["repository-code"] == address
+    for name in ("README.md", "CONTRIBUTING.md", "book/index.md", "book/reading-guide.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for found in re.findall(r"github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?(?=[/\s)\"'#]|$)", text):
+            assert found == owner_and_name, f"{name} names {found}"
+        for found in re.findall(r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/", text):
+            assert found == owner_and_name, f"{name} sends Binder to {found}"
+
+
+def test_citation_names_the_book():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["title"] == configuration()["title"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert {"message", "authors", "type"} <= citation.keys()
+
+
+def test_table_of_contents_lists_files_that_exist():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [toc["root"], *(entry["file"] for part in toc["parts"] for entry in part["chapters"])]
+    for name in listed:
+        assert any((ROOT / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb")), name
+
+
+def test_readme_names_targets_that_make_knows():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(
+        re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL)))
+    )
+    assert {"book", "test"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
+
+
+def test_readme_pictures_and_links_lead_to_files():
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (ROOT / target).exists(), f"{name} links to {target}"
+
+
+def test_make_alone_lists_the_targets():
+    done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
+    for target in ("book", "test", "lint", "serve", "clean"):
+        assert f"make {target}" in done.stdout
+
+
+def test_an_old_python_is_refused_with_a_clear_line(tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.9.1"\nexit 1\n', encoding="utf-8")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), "test", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"Python 3.11 or newer is needed; {old} is Python 3.9.1" in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / ".github" / "workflows").glob("*.yml")))
+def test_workflows_are_valid_yaml_with_steps(name):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+    assert workflow.keys() >= {"name", "jobs"}
+    assert True in workflow or "on" in workflow  # YAML reads the bare word on as true
+    for job in workflow["jobs"].values():
+        assert job["steps"], name
+
+
+def test_ci_script_is_executable_and_parses():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    assert "set -eo pipefail" in script.read_text(encoding="utf-8")
