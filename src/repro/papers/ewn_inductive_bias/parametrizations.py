@@ -1,0 +1,301 @@
+r"""Standard and exponential weight normalization of any module's Linear and Conv2d layers, neuron by neuron.
+
+A neuron $u$ is a row of a linear layer or a filter of a convolution. Its incoming weights are written as a
+length times a direction,
+
+$$\text{SWN: } w_u = \gamma_u\,\frac{v_u}{\|v_u\|},\qquad \text{EWN: } w_u =
+e^{\alpha_u}\,\frac{v_u}{\|v_u\|},$$
+
+with $\|v_u\| = 1$ at the start, which the paper's clean flow equations need. PyTorch's own `weight_norm`
+starts from $v_u = w_u$ and follows another flow. Biases stay ordinary parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+__all__ = [
+    "METHODS",
+    "ExponentialWeightNorm",
+    "StandardWeightNorm",
+    "directions",
+    "effective_weights",
+    "fold",
+    "layer_methods",
+    "lengths",
+    "neuron_lengths",
+    "normalize_weights",
+    "renormalized",
+    "unit_directions",
+]
+
+METHODS: tuple[str, ...] = ("plain", "swn", "ewn")
+"""The three parametrisations that the paper compares; `plain` is its "Unnorm"."""
+
+_NORMALIZABLE = (nn.Linear, nn.Conv2d)
+_MAGNITUDE, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
+
+
+def lengths(weight: Tensor, batched: bool = False) -> Tensor:
+    r"""Euclidean length of every neuron's incoming weights, $\|w_u\|$.
+
+    Args:
+        weight: `(out, ...)`, or `(members, out, ...)` with `batched=True`.
+
+    Returns:
+        `(out,)`, or `(members, out)`.
+    """
+    first = 2 if batched else 1
+    return torch.linalg.vector_norm(weight, dim=tuple(range(first, weight.ndim)))
+
+
+def _norm(v: Tensor, n_dims: int) -> Tensor:
+    return torch.linalg.vector_norm(v, dim=tuple(range(-n_dims, 0)), keepdim=True)
+
+
+def _unit(v: Tensor, n_dims: int) -> Tensor:
+    return v / _norm(v, n_dims)
+
+
+class StandardWeightNorm(nn.Module):
+    r"""Standard weight normalization, $w_u = \gamma_u\, v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
+
+    The originals are `original0` = $\gamma$, shape `(out, 1, ...)`, and `original1` = $v$, shape of the
+    weight. $\gamma_u$ may cross zero in training: the neuron's length is $|\gamma_u|$ and its direction
+    $\operatorname{sign}(\gamma_u)\,v_u/\|v_u\|$ (see `directions`).
+
+    Not to be confused with `torch.nn.utils.parametrizations.weight_norm`, whose $v$ does not start at unit
+    length.
+
+    Args:
+        n_dims: dimensions of one neuron's weights: 1 for a linear layer, 3 for a two-dimensional convolution.
+            All dimensions in front are the neurons, so that a stack of layers `(members, out, ...)` works
+            too.
+
+    Source: Morwani and Ramaswamy, arXiv:2010.12909; Salimans and Kingma, arXiv:1602.07868.
+    Explained in chapter `ewn-inductive-bias`.
+    """
+
+    method = "swn"
+    stackable = True
+
+    def __init__(self, n_dims: int = 1) -> None:
+        super().__init__()
+        self.n_dims = n_dims
+
+    @staticmethod
+    def scale(magnitude: Tensor) -> Tensor:
+        """The signed length that the magnitude parameter stands for: itself."""
+        return magnitude
+
+    @staticmethod
+    def magnitude(length: Tensor) -> Tensor:
+        """The magnitude parameter of a positive length: itself."""
+        return length
+
+    def forward(self, magnitude: Tensor, v: Tensor) -> Tensor:
+        """Weight of shape `(out, ...)` from magnitudes `(out, 1, ...)` and directions `(out, ...)`."""
+        return self.scale(magnitude) / _norm(v, self.n_dims) * v
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes and unit directions of a weight `(out, ...)`; ValueError for a neuron of zeros."""
+        _refuse_zero_rows(weight, "the weight")
+        norm = _norm(weight, self.n_dims)
+        return self.magnitude(norm), weight / norm
+
+
+class ExponentialWeightNorm(StandardWeightNorm):
+    r"""Exponential weight normalization, $w_u = e^{\alpha_u}\, v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
+
+    The originals are `original0` = $\alpha$, shape `(out, 1, ...)`, and `original1` = $v$, shape of the
+    weight. The length $e^{\alpha_u}$ is always positive. With $\|v_u\|=1$ the gradient flow of the weights is
+    that of a plain network in which neuron $u$ has the learning rate $\|w_u\|^2$ (claim E1).
+
+    Source: Morwani and Ramaswamy, arXiv:2010.12909. Explained in chapter `ewn-inductive-bias`.
+    """
+
+    method = "ewn"
+
+    @staticmethod
+    def scale(magnitude: Tensor) -> Tensor:
+        """The length that the magnitude parameter stands for: its exponential."""
+        return magnitude.exp()
+
+    @staticmethod
+    def magnitude(length: Tensor) -> Tensor:
+        """The magnitude parameter of a positive length: its natural logarithm."""
+        return length.log()
+
+
+_CLASSES: dict[str, type[StandardWeightNorm]] = {"swn": StandardWeightNorm, "ewn": ExponentialWeightNorm}
+
+
+def _refuse_zero_rows(weight: Tensor, what: str) -> None:
+    zero = (weight.detach().flatten(1) == 0).all(dim=1)
+    if zero.any():
+        row = int(zero.nonzero()[0])
+        raise ValueError(
+            f"{what} has {int(zero.sum())} neuron(s) whose incoming weights are all zero (first: number {row}): "
+            "a zero vector has no direction; prune them or draw the weights again"
+        )
+
+
+def _near(name: str, accepted: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, accepted, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(
+            f"unknown parametrisation {method!r}: accepted are {', '.join(METHODS)}{_near(method, METHODS)}"
+        )
+
+
+def _own(layer: nn.Module) -> StandardWeightNorm | None:
+    """The weight normalization of this library that sits on a layer's weight, if one does."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    stack: Any = layer.parametrizations["weight"]  # type: ignore[index]
+    return stack[0] if len(stack) == 1 and isinstance(stack[0], StandardWeightNorm) else None
+
+
+def _layers(module: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, _NORMALIZABLE)}
+
+
+def normalize_weights(
+    module: nn.Module, method: str = "ewn", layers: Sequence[str] | None = None
+) -> nn.Module:
+    """Register a weight normalization on a module's layers, in place; the network's function does not change.
+
+    Args:
+        module: any module.
+        method: `"plain"` (nothing is registered), `"swn"` or `"ewn"`.
+        layers: names as in `module.named_modules()`; `None`: every Linear and Conv2d layer.
+
+    Returns:
+        The same module. Its weights equal the old ones to rounding (`exp(log(x))` is not `x` bit by bit).
+
+    Raises:
+        ValueError: unknown method or layer, a layer that is neither Linear nor Conv2d, one whose weight is
+            already parametrised, a neuron whose weights are all zero. Nothing has been changed then.
+    """
+    _check_method(method)
+    candidates = _layers(module)
+    names = list(candidates) if layers is None else list(layers)
+    if not names:
+        raise ValueError("there is no layer to normalise: the module has no Linear and no Conv2d layer")
+    everything = dict(module.named_modules())
+    for name in names:
+        if name not in everything:
+            raise ValueError(
+                f"unknown layer {name!r}: this module's Linear and Conv2d layers are {', '.join(map(repr, candidates))}"
+                f"{_near(name, list(candidates))}"
+            )
+        layer = everything[name]
+        if name not in candidates:
+            raise ValueError(
+                f"layer {name!r} is a {type(layer).__name__}: only Linear and Conv2d layers can be normalised, "
+                f"here {', '.join(map(repr, candidates))}"
+            )
+        if parametrize.is_parametrized(layer, "weight"):
+            raise ValueError(f"the weight of layer {name!r} is already parametrised; call fold(module) first")
+        _refuse_zero_rows(candidates[name].weight, f"layer {name!r}")  # type: ignore[arg-type]
+    if method != "plain":
+        for name in names:
+            parametrize.register_parametrization(
+                candidates[name], "weight", _CLASSES[method](candidates[name].weight.ndim - 1)
+            )  # type: ignore[operator]
+    return module
+
+
+def fold(module: nn.Module) -> nn.Module:
+    """Turn normalised layers back into plain ones, in place, with bit by bit the same weights.
+
+    Parametrisations that are not this module's are left alone. Returns the same module.
+    """
+    for layer in _layers(module).values():
+        if _own(layer) is not None:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return module
+
+
+def layer_methods(module: nn.Module) -> dict[str, str]:
+    """Which parametrisation each Linear and Conv2d layer has: name -> `"plain"`, `"swn"` or `"ewn"`."""
+    found = {}
+    for name, layer in _layers(module).items():
+        own = _own(layer)
+        if own is None and parametrize.is_parametrized(layer, "weight"):
+            raise ValueError(
+                f"the weight of layer {name!r} has a parametrisation that this library does not know"
+            )
+        found[name] = "plain" if own is None else own.method
+    return found
+
+
+def effective_weights(parameters: Mapping[str, Tensor], methods: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights that batched parameters stand for.
+
+    Args:
+        parameters: an ensemble's parameters, each `(members, ...)`.
+        methods: layer name -> parametrisation, from `layer_methods` of one member.
+
+    Returns:
+        Layer name -> weight `(members, out, ...)`.
+    """
+    weights = {}
+    for name, method in methods.items():
+        prefix = f"{name}." if name else ""
+        if method == "plain":
+            weights[name] = parameters[f"{prefix}weight"]
+        else:
+            magnitude = parameters[prefix + _MAGNITUDE]
+            v = parameters[prefix + _DIRECTION]
+            weights[name] = _CLASSES[method].scale(magnitude) / _norm(v, v.ndim - 2) * v
+    return weights
+
+
+def neuron_lengths(module: nn.Module) -> dict[str, Tensor]:
+    r"""Lengths $\|w_u\|$ of all neurons of all Linear and Conv2d layers, parametrised or not: name -> `(out,)`."""
+    return {name: lengths(layer.weight.detach()) for name, layer in _layers(module).items()}  # type: ignore[operator]
+
+
+def directions(module: nn.Module) -> dict[str, Tensor]:
+    r"""Unit vectors $w_u/\|w_u\|$ of all neurons: name -> `(out, ...)`.
+
+    For SWN this is $\operatorname{sign}(\gamma_u)\,v_u/\|v_u\|$, defined also where $\gamma_u$ is tiny.
+    """
+    found = {}
+    for name, layer in _layers(module).items():
+        own = _own(layer)
+        if own is None:
+            weight: Tensor = layer.weight.detach()  # type: ignore[operator]
+            found[name] = _unit(weight, weight.ndim - 1)
+        else:
+            originals: Any = layer.parametrizations["weight"]  # type: ignore[index]
+            sign = own.scale(originals.original0.detach()).sign()
+            found[name] = sign * _unit(originals.original1.detach(), own.n_dims)
+    return found
+
+
+def renormalized(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    r"""Stacked parameters `(members, ...)` with every $v_u$ divided by its length; the weights stay the same.
+
+    Gradient steps lengthen $v_u$ and so slow its turning; this keeps $\|v_u\| = 1$. The authors do not do it.
+    """
+    return {name: _unit(p, p.ndim - 2) if name.endswith(_DIRECTION) else p for name, p in parameters.items()}
+
+
+@torch.no_grad()
+def unit_directions(model: nn.Module, step: int | None = None) -> None:
+    r"""Divide every $v_u$ of a module by its length, in place; usable as an `after_step` (see `renormalized`)."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(_DIRECTION):
+            parameter.copy_(_unit(parameter, parameter.ndim - 1))
