@@ -1,13 +1,13 @@
 """Gradient flows: the paths that training follows in the limit of small steps.
 
-================================  ==================================================================
-``repro.geometry.homogeneous``    bias-free perceptrons in NumPy, hand-written gradients
-``repro.geometry.log_loss``       exponential and logistic loss as logarithms, no underflow
-``repro.geometry.parametrizations``  plain, standard and exponential weight normalisation
-``repro.geometry.flows``          flows in ordinary time, Euler steps, conserved quantities
-``repro.geometry.loss_clock``     flows with minus the log of the loss as their clock
-``repro.geometry.packing``        lists of arrays as one vector
-================================  ==================================================================
+====================================  ============================================================
+``repro.geometry.homogeneous``        bias-free perceptrons in NumPy, hand-written gradients
+``repro.geometry.log_loss``           exponential and logistic loss as logarithms, no underflow
+``repro.geometry.parametrizations``   plain, standard and exponential weight normalisation
+``repro.geometry.flows``              flows in ordinary time, Euler steps, conserved quantities
+``repro.geometry.loss_clock``         flows with minus the log of the loss as their clock
+``repro.geometry.packing``            lists of arrays as one vector
+====================================  ============================================================
 """
 
 from repro.geometry.flows import FlowPath, euler_steps, layer_balances, parameter_flow, weight_flow
