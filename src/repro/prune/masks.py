@@ -1,0 +1,205 @@
+"""Masks: which weights stay; combined, counted and held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from repro.prune._checks import nearest
+from repro.prune.scores import prunable
+
+__all__ = ["Mask"]
+
+
+class Mask(Mapping[str, Tensor]):
+    r"""Which weights stay: parameter name to a bool tensor, True where the weight is kept.
+
+    Applying it sets $w \leftarrow m \odot w$. A mask never changes: it copies what it is given, and
+    ``mask[name]`` is a copy. Parameters that it does not name are kept whole.
+
+    It is callable as an ``after_step`` of the training loop. That is the only place that holds: momentum and
+    weight decay bring a pruned weight back within one step, even where its gradient is set to zero.
+
+    Supported are plain parameters. The weight of a parametrised layer (``torch.nn.utils.parametrize``) is
+    computed anew from others at each use, and a zero in those need not be a zero in the weight (exp(0) = 1):
+    applying a mask there is an error that says to fold the parametrisation back first.
+    """
+
+    def __init__(self, kept: Mapping[str, Tensor]) -> None:
+        """Copy ``kept`` (name to bool tensor, True = kept).
+
+        Raises:
+            TypeError: an entry is not a bool tensor.
+        """
+        for name, tensor in kept.items():
+            if not isinstance(tensor, Tensor) or tensor.dtype != torch.bool:
+                got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise TypeError(f"a mask needs bool tensors (True = kept); {name!r} is {got}")
+        self._kept = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
+        self._pruned_on: dict[tuple[str, torch.device], Tensor] = {}  # complements, made once for a device
+
+    @classmethod
+    def dense(cls, model: nn.Module, *, include_last: bool = True) -> Mask:
+        """Return the mask that keeps every prunable weight of ``model`` (see ``scores.prunable``)."""
+        layers = prunable(model, include_last=include_last)
+        return cls({name: torch.ones(layer.weight.shape, dtype=torch.bool) for name, layer in layers.items()})
+
+    @classmethod
+    def stack(cls, masks: Sequence[Mask]) -> Mask:
+        """Return one mask with a leading dimension, entry i for member i of an ``Ensemble``.
+
+        Raises:
+            ValueError: no masks, or masks that differ in names or shapes.
+        """
+        if not masks:
+            raise ValueError("stacking needs at least one mask, got none")
+        first = {name: kept.shape for name, kept in masks[0]._kept.items()}
+        for i, mask in enumerate(masks):
+            if (shapes := {name: kept.shape for name, kept in mask._kept.items()}) != first:
+                raise ValueError(
+                    f"masks of one ensemble must be alike; mask 0 has {first}, mask {i} has {shapes}"
+                )
+        return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in first})
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._kept:
+            raise KeyError(f"the mask does not name {name!r}; {nearest(name, self._kept)}")
+        return self._kept[name].clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kept
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return self._kept.keys() == other._kept.keys() and all(
+            torch.equal(kept, other._kept[name]) for name, kept in self._kept.items()
+        )
+
+    def __repr__(self) -> str:
+        return f"Mask({len(self)} parameters, {self.n_kept:,} of {self.n_weights:,} weights kept)"
+
+    def __and__(self, other: Mask) -> Mask:
+        """Keep what both keep; a parameter that one of them does not name, it keeps whole."""
+        return self._combine(other, torch.logical_and)
+
+    def __or__(self, other: Mask) -> Mask:
+        """Keep what either keeps; a parameter that one of them does not name, it keeps whole."""
+        return self._combine(other, torch.logical_or)
+
+    def _combine(self, other: Mask, how: Callable[[Tensor, Tensor], Tensor]) -> Mask:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        for name in self._kept.keys() & other._kept.keys():
+            if (here := self._kept[name].shape) != (there := other._kept[name].shape):
+                raise ValueError(f"masks of {name!r} have shapes {tuple(here)} and {tuple(there)}")
+        whole = {name: torch.ones_like(kept) for name, kept in (self._kept | other._kept).items()}
+        mine, theirs = whole | self._kept, whole | other._kept
+        return Mask({name: how(mine[name], theirs[name]) for name in whole})
+
+    @property
+    def n_weights(self) -> int:
+        """How many weights the mask speaks of."""
+        return sum(kept.numel() for kept in self._kept.values())
+
+    @property
+    def n_kept(self) -> int:
+        """How many of them stay."""
+        return sum(int(kept.sum()) for kept in self._kept.values())
+
+    @property
+    def density(self) -> float:
+        """Fraction kept of the weights that the mask names."""
+        return self.n_kept / self.n_weights if self.n_weights else 1.0
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction removed of the weights that the mask names."""
+        return 1.0 - self.density
+
+    @property
+    def n_pruned(self) -> int:
+        """How many of them go."""
+        return self.n_weights - self.n_kept
+
+    @property
+    def n_pruned_by_parameter(self) -> dict[str, int]:
+        """How many weights each parameter loses; ``select`` takes this for a control at equal densities."""
+        return {name: kept.numel() - int(kept.sum()) for name, kept in self._kept.items()}
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a parameter: n_weights, n_kept, density, sparsity."""
+        rows = {name: (kept.numel(), int(kept.sum())) for name, kept in self._kept.items()}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["n_weights", "n_kept"], dtype="int64")
+        frame["density"] = frame["n_kept"] / frame["n_weights"]
+        frame["sparsity"] = 1.0 - frame["density"]
+        return frame.rename_axis("parameter")
+
+    def apply(self, model: Any) -> None:
+        r"""Set the pruned weights to zero in place, $w \leftarrow m \odot w$, infinite and NaN ones too.
+
+        Args:
+            model: an ``nn.Module``, or an ``Ensemble`` with parameters ``(S, *shape)``; there a mask
+                ``(*shape)`` serves all members and a mask ``(S, *shape)`` has an entry for each.
+
+        Raises:
+            ValueError: a name that the model lacks, a parametrised weight, or a shape that does not fit.
+        """
+        targets = self._targets(model)
+        with torch.no_grad():
+            for name, weight in targets.items():
+                weight.masked_fill_(self._pruned(name, weight.device), 0)
+
+    def __call__(self, model: Any, step: int | None = None) -> None:
+        """Apply the mask; the form in which the training loop calls it after each step."""
+        self.apply(model)
+
+    def holds(self, model: Any) -> bool:
+        """Return whether every pruned weight of ``model`` is zero; arguments and errors as in ``apply``."""
+        with torch.no_grad():
+            return not any(
+                bool((weight.ne(0) & self._pruned(name, weight.device)).any())
+                for name, weight in self._targets(model).items()
+            )
+
+    def check(self, model: Any) -> None:
+        """Raise the error that ``apply`` would raise, and change nothing."""
+        self._targets(model)
+
+    def _pruned(self, name: str, device: torch.device) -> Tensor:
+        if (name, device) not in self._pruned_on:
+            self._pruned_on[name, device] = ~self._kept[name].to(device)
+        return self._pruned_on[name, device]
+
+    def _targets(self, model: Any) -> dict[str, Tensor]:
+        stacked = isinstance(model.parameters, Mapping)
+        known: dict[str, Tensor] = dict(model.parameters if stacked else model.named_parameters())
+        for name, kept in self._kept.items():
+            _check_plain(name, known)
+            shape = tuple(known[name].shape)
+            if tuple(kept.shape) not in ([shape, shape[1:]] if stacked else [shape]):
+                raise ValueError(f"the mask of {name!r} has shape {tuple(kept.shape)}, the parameter {shape}")
+        return {name: known[name] for name in self._kept}
+
+
+def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:
+    """Refuse parametrised weights, under either of their names, and unknown names."""
+    prefix, _, leaf = name.rpartition(".")
+    home = f"{prefix}.parametrizations.{leaf}.".lstrip(".")
+    if ".parametrizations." in f".{name}" or any(other.startswith(home) for other in known):
+        raise ValueError(
+            f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight; fold "
+            "it first (torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True)"
+        )
+    if name not in known:
+        raise ValueError(f"the model has no parameter {name!r}; {nearest(name, known)}")

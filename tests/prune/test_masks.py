@@ -1,0 +1,221 @@
+"""Masks: a value that cannot change, and that holds."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrize
+
+from repro.learn.ensembles import Ensemble
+from repro.prune import Mask, magnitude, select
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def bools(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.bool)
+
+
+def test_counts_of_a_mask_written_by_hand():
+    mask = Mask({"a": bools(1, 0, 0, 1), "b": bools(1, 1, 1, 0).reshape(2, 2)})
+    assert (mask.n_weights, mask.n_kept, mask.n_pruned) == (8, 5, 3)
+    assert (mask.density, mask.sparsity) == (5 / 8, 3 / 8)
+    assert mask.n_pruned_by_parameter == {"a": 2, "b": 1}
+    table = mask.table()
+    assert table.loc["a"].to_dict() == {"n_weights": 4, "n_kept": 2, "density": 0.5, "sparsity": 0.5}
+    assert table.loc["b"].to_dict() == {"n_weights": 4, "n_kept": 3, "density": 0.75, "sparsity": 0.25}
+
+
+def test_a_dense_mask_names_weights_only_and_removes_nothing():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    mask = Mask.dense(model)
+    assert list(mask) == ["0.weight", "2.weight"]
+    assert mask.sparsity == 0
+    mask.apply(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert list(Mask.dense(model, include_last=False)) == ["0.weight"]
+
+
+def test_a_mask_does_not_change_with_what_it_was_made_from_nor_with_what_it_gives():
+    source = bools(1, 0)
+    mask = Mask({"a": source})
+    source[0] = False
+    mask["a"][1] = True
+    assert torch.equal(mask["a"], bools(1, 0))
+    with pytest.raises(TypeError):
+        mask["a"] = bools(1, 1)  # type: ignore[index]
+    assert pickle.loads(pickle.dumps(mask)) == mask
+
+
+def test_equality_needs_names_and_values():
+    assert Mask({"a": bools(1, 0)}) == Mask({"a": bools(1, 0)})
+    assert Mask({"a": bools(1, 0)}) != Mask({"a": bools(0, 1)})
+    assert Mask({"a": bools(1, 0)}) != Mask({"b": bools(1, 0)})
+
+
+def test_combining_by_hand():
+    left, right = Mask({"a": bools(1, 1, 0, 0)}), Mask({"a": bools(1, 0, 1, 0), "b": bools(0)})
+    assert left & right == Mask({"a": bools(1, 0, 0, 0), "b": bools(0)})
+    assert left | right == Mask({"a": bools(1, 1, 1, 0), "b": bools(1)})  # left keeps all of b
+
+
+masks = st.lists(st.booleans(), min_size=6, max_size=6).map(lambda bits: Mask({"a": torch.tensor(bits)}))
+
+
+@given(masks, masks, masks)
+def test_combining_is_a_lattice(a: Mask, b: Mask, c: Mask):
+    assert a & b == b & a
+    assert a | b == b | a
+    assert a & (b | c) == (a & b) | (a & c)
+    assert a & (a | b) == a
+    assert (a & b).n_kept + (a | b).n_kept == a.n_kept + b.n_kept
+
+
+def test_applying_zeroes_the_pruned_weights_and_nothing_else_even_if_they_are_not_finite():
+    model = network()
+    mask = select(magnitude(model), sparsity=0.5)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        model[0].weight[~mask["0.weight"]] = torch.nan
+    assert not mask.holds(model)
+    mask.apply(model)
+    assert mask.holds(model)
+    after = model.state_dict()
+    for name in mask:
+        expected = torch.where(mask[name], before[name], torch.zeros(()))
+        assert torch.equal(after[name], expected)
+    assert torch.equal(after["0.bias"], before["0.bias"])
+
+
+OPTIMIZERS = {
+    "momentum and weight decay": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+
+
+def one_shot(optimizer_name: str, *, hold: bool, mask_gradients: bool = False) -> tuple[int, int]:
+    """Train 5 steps, prune half once, train 20 steps; return how many pruned weights are back, of how many."""
+    model = nn.Linear(50, 10)
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(64, 50, generator=generator), torch.randint(10, (64,), generator=generator)
+    optimizer = OPTIMIZERS[optimizer_name](model.parameters())
+    mask = None
+    for step in range(25):
+        if step == 5:
+            mask = select(magnitude(model), sparsity=0.5)
+            mask.apply(model)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        if mask is not None and mask_gradients:
+            model.weight.grad[~mask["weight"]] = 0
+        optimizer.step()
+        if mask is not None and hold:
+            mask(model, step)
+    assert mask is not None
+    assert mask.holds(model) == hold
+    return int(model.weight[~mask["weight"]].ne(0).sum()), mask.n_pruned
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_held_mask_keeps_pruned_weights_at_zero(optimizer):
+    assert one_shot(optimizer, hold=True) == (0, 250)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_control_without_the_hold_all_come_back_even_with_masked_gradients(optimizer):
+    assert one_shot(optimizer, hold=False) == (250, 250)
+    assert one_shot(optimizer, hold=False, mask_gradients=True) == (250, 250)
+
+
+def test_one_mask_serves_all_members_of_an_ensemble():
+    members = [network(seed) for seed in range(3)]
+    mask = select(magnitude(members[0]), sparsity=0.4)
+    ensemble = Ensemble(members)
+    mask(ensemble, 0)
+    for i, member in enumerate(members):
+        mask.apply(member)
+        assert mask.holds(ensemble.member(i))
+        for name, parameter in ensemble.member(i).named_parameters():
+            assert torch.equal(parameter, member.get_parameter(name))
+
+
+def test_a_stacked_mask_is_held_for_each_member_by_itself():
+    members = [network(seed) for seed in range(3)]
+    singles = [select(magnitude(member), sparsity=0.4) for member in members]
+    stacked, ensemble = Mask.stack(singles), Ensemble(members)
+    optimizer = torch.optim.SGD(list(ensemble.parameters.values()), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    x = torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
+    for step in range(20):
+        optimizer.zero_grad()
+        ensemble(x).square().sum().backward()
+        optimizer.step()
+        stacked(ensemble, step)
+    assert stacked["0.weight"].shape == (3, 8, 5)
+    assert stacked.sparsity == pytest.approx(singles[0].sparsity)
+    assert all(single.holds(ensemble.member(i)) for i, single in enumerate(singles))
+    assert not singles[0].holds(ensemble.member(1))
+
+
+class Doubled(nn.Module):
+    def forward(self, original: torch.Tensor) -> torch.Tensor:
+        return 2 * original
+
+    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight / 2
+
+
+def test_a_parametrised_layer_is_refused_until_it_is_folded_back():
+    model = network()
+    plain = magnitude(model)
+    parametrize.register_parametrization(model[0], "weight", Doubled())
+    mask = select(magnitude(model), sparsity=0.5)
+    assert mask == select(plain, sparsity=0.5)  # scores are of the effective weight
+    with pytest.raises(ValueError, match=r"'0\.weight' belongs to a parametrised layer.*remove_parametrizations"):
+        mask.apply(model)
+    original = "0.parametrizations.weight.original"
+    with pytest.raises(ValueError, match="belongs to a parametrised layer"):
+        Mask({original: torch.ones(8, 5, dtype=torch.bool)}).apply(model)
+    with pytest.raises(ValueError, match="belongs to a parametrised layer"):
+        mask.apply(Ensemble([model]))
+    parametrize.remove_parametrizations(model[0], "weight", leave_parametrized=True)
+    mask.apply(model)
+    assert mask.holds(model)
+
+
+def test_a_refused_mask_has_changed_nothing():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    half = torch.zeros(8, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"no parameter '2\.wieght'; did you mean '2\.weight'\?"):
+        Mask({"0.weight": half, "2.wieght": bools(0)}).apply(model)
+    with pytest.raises(ValueError, match=r"'2\.weight' has shape \(1,\), the parameter \(3, 8\)"):
+        Mask({"0.weight": half, "2.weight": bools(0)}).apply(model)
+    with pytest.raises(ValueError, match=r"shape \(2, 8, 5\), the parameter \(3, 8, 5\)"):
+        Mask.stack([Mask({"0.weight": half})] * 2).apply(Ensemble([model] * 3))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_bad_entries_and_combinations():
+    with pytest.raises(TypeError, match=r"'a' is torch\.float32"):
+        Mask({"a": torch.ones(2)})
+    with pytest.raises(TypeError, match="'a' is list"):
+        Mask({"a": [True]})  # type: ignore[dict-item]
+    with pytest.raises(KeyError, match="did you mean 'abc'"):
+        Mask({"abc": bools(1)})["abd"]
+    with pytest.raises(ValueError, match=r"'a' have shapes \(1,\) and \(2,\)"):
+        Mask({"a": bools(1)}) & Mask({"a": bools(1, 1)})
+    with pytest.raises(TypeError):
+        Mask({"a": bools(1)}) & {"a": bools(1)}  # type: ignore[operator]
+    with pytest.raises(ValueError, match="at least one mask"):
+        Mask.stack([])
+    with pytest.raises(ValueError, match="must be alike"):
+        Mask.stack([Mask({"a": bools(1)}), Mask({"b": bools(1)})])
