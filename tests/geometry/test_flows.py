@@ -31,7 +31,8 @@ def furthest(a, b):
 @pytest.mark.parametrize("radius", [1.0, 2.0])
 def test_parameter_flow_is_weight_flow(problem, weights, kind, radius):
     path = parameter_flow(problem, kind, weights, TIMES, radius)
-    # Squared ReLU is only once differentiable: where a unit switches, the solver's error control is a little blind.
+    # Squared ReLU is only once differentiable: where a unit switches, the solver's error control is a little
+    # blind.
     assert furthest(path.weights, weight_flow(problem, kind, weights, TIMES, radius).weights) < 1e-6
     for v in path.parameters[1::2] if kind is not PLAIN else []:
         np.testing.assert_allclose(row_norm(v), radius, rtol=1e-9)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ WIDTHS = {1: (3, 1), 2: (3, 5, 1), 3: (3, 4, 5, 1), 4: (3, 4, 4, 3, 1)}
 def random_weights(depth, seed=0, lead=()):
     generator = np.random.default_rng(seed)
     widths = WIDTHS[depth]
-    return [generator.normal(size=(*lead, b, a)) for a, b in zip(widths, widths[1:], strict=False)]
+    return [generator.normal(size=(*lead, b, a)) for a, b in pairwise(widths)]
 
 
 def problem(activation="relu", loss="logistic", fixed=None):

@@ -1,4 +1,4 @@
-r"""Gradient flow on the loss itself, in ordinary time, watched in parameters and in weights; and its Euler steps.
+r"""Gradient flow in ordinary time, watched in parameters and in weights, and its Euler steps.
 
 The two flows must agree: $\dot\theta = -\nabla_\theta\mathcal L$ on the parameters of a parametrisation, and
 $\dot w = -M(w)\nabla_w\mathcal L$ on the weights (equations 2 to 4). Both are integrated here by an explicit
@@ -109,8 +109,8 @@ def weight_flow(
 ) -> FlowPath:
     r"""The same flow predicted in weight space, $\dot w = -M(w)\nabla_w\mathcal L$ (equations 2, 3 and 4).
 
-    ``radius`` is the constant $\|v_u\|$ in $M$: 1 gives the clean form, in which EWN is plain gradient flow with
-    learning rate $\|w_u\|^2$ for node $u$. Other arguments and errors as for :func:`parameter_flow`.
+    ``radius`` is the constant $\|v_u\|$ in $M$: 1 gives the clean form, in which EWN is plain gradient flow
+    with learning rate $\|w_u\|^2$ for node $u$. Other arguments and errors as for :func:`parameter_flow`.
     """
     packing = Packing.of(weights)
 
@@ -127,8 +127,8 @@ def layer_balances(
 ) -> Array:
     r"""The sums over layers whose differences a flow keeps (equation 6).
 
-    $\frac1{d_l}\sum_{u\in l}\|w_u\|^2$ for plain and SWN flow, $\frac1{d_l}\sum_{u\in l}\log\|w_u\|$ for EWN flow.
-    Any two layers' values differ by a constant along the flow, because every layer sees the same
+    $\frac1{d_l}\sum_{u\in l}\|w_u\|^2$ for plain and SWN flow, $\frac1{d_l}\sum_{u\in l}\log\|w_u\|$ for EWN
+    flow. Any two layers' values differ by a constant along the flow, because every layer sees the same
     $\sum_i|\ell_i'|q_i$ (Euler's identity layer by layer).
 
     Args:
@@ -152,7 +152,8 @@ class EulerStep:
 
     Attributes:
         parameters: of the parametrisation, each with leading dimensions ``(...)`` of the networks.
-        gradient: $\nabla_\theta\log\mathcal L$, of the same shapes; times $\mathcal L$ it is the gradient of the loss.
+        gradient: $\nabla_\theta\log\mathcal L$, of the same shapes; times $\mathcal L$ it is the gradient of
+            the loss.
         log_loss: $\log\mathcal L$, shape ``(...)``.
     """
 
@@ -164,10 +165,10 @@ class EulerStep:
 def euler_steps(
     problem: BinaryProblem, parametrization: Parametrization, parameters: Sequence[Array], step_size: float
 ) -> Iterator[EulerStep]:
-    r"""Gradient descent with a constant step, $\theta \leftarrow \theta - h\nabla_\theta\mathcal L$, without end.
+    r"""Gradient descent with a constant step, $\theta \leftarrow \theta - h\nabla_\theta\mathcal L$.
 
-    The caller takes as many states as it wants; the first is the start. Leading dimensions (seeds) are allowed,
-    every network then takes its own steps.
+    It never ends: the caller takes as many states as it wants; the first is the start. Leading dimensions
+    (seeds) are allowed, every network then takes its own steps.
 
     Args:
         problem: network, data and loss.

@@ -30,7 +30,8 @@ class Perceptron:
     r"""A bias-free perceptron: $\Phi(w, x) = W_D\,\sigma(W_{D-1}\cdots\sigma(W_1 x))$.
 
     Args:
-        activation: ``"linear"``, ``"relu"`` or ``"squared_relu"`` ($\max(0, a)^2$), after every layer but the last.
+        activation: ``"linear"``, ``"relu"`` or ``"squared_relu"`` ($\max(0, a)^2$), after every layer but the
+            last.
         fixed: layers that are not trained, ``{position: matrix}`` with positions counted from 0 at the input.
             They are no part of ``weights``, have no gradient and no nodes.
 
@@ -91,7 +92,9 @@ class Perceptron:
 
     def _slope(self, pre: Array) -> Array:
         """Derivative of the activation; 0 at the kink of ReLU, as PyTorch has it."""
-        return (pre > 0) * 1.0 if self.activation == "relu" else 2.0 * np.maximum(pre, 0.0)
+        if self.activation == "relu":
+            return (pre > 0).astype(np.float64)
+        return 2.0 * np.maximum(pre, 0.0)
 
     def pull_back(
         self, matrices: Sequence[Array], trained: list[bool], pre: list[Array], x: Array, delta: Array
@@ -113,8 +116,9 @@ class Perceptron:
 def _linear_gradient(
     matrices: Sequence[Array], trained: list[bool], effective: list[Array], pull: Array
 ) -> Weights:
-    r"""Gradients of a linear network, each of rank one: $G_l = (W_D\cdots W_{l+1})^\top\,(W_{l-1}\cdots W_1\,X^\top s)^\top$.
+    r"""Gradients of a linear network, each of rank one.
 
+    $G_l = (W_D\cdots W_{l+1})^\top\,(W_{l-1}\cdots W_1\,X^\top s)^\top$ with $s$ the slopes at the outputs.
     ``effective`` holds the products $W_l\cdots W_1$; ``pull`` is $X^\top s$, shape ``(..., n_inputs)``.
     """
     gradients: Weights = []
@@ -150,7 +154,8 @@ class BinaryProblem:
         check_loss(self.loss)
         if self.x.ndim != 2 or self.y.shape != self.x.shape[:1]:
             raise ValueError(
-                f"x must have shape (n_samples, n_inputs) and y (n_samples,), got {self.x.shape} and {self.y.shape}"
+                "x must have shape (n_samples, n_inputs) and y (n_samples,), "
+                f"got {self.x.shape} and {self.y.shape}"
             )
         if not np.isin(self.y, (-1.0, 1.0)).all():
             raise ValueError(f"labels must be -1 or +1, got {self.y[~np.isin(self.y, (-1.0, 1.0))][0]}")
@@ -166,8 +171,8 @@ class BinaryProblem:
     def gradient(self, weights: Sequence[Array]) -> tuple[Array, Weights]:
         r"""$\log\mathcal L$ and $\nabla_w\log\mathcal L$ by back-propagation.
 
-        The gradient of the loss itself is $\mathcal L\,\nabla\log\mathcal L$; directions, ratios and spreads are
-        the same for both.
+        The gradient of the loss itself is $\mathcal L\,\nabla\log\mathcal L$; directions, ratios and spreads
+        are the same for both.
 
         Args:
             weights: trained matrices, each ``(..., n_out, n_in)``.

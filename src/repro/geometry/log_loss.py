@@ -1,7 +1,8 @@
 r"""The logarithm of an exponential-tailed loss, from margins, without ever forming the loss itself.
 
-At a loss of $e^{-300}$ the loss underflows in float32 and its squared gradient in float64. Everything that the
-flows, cosines, ratios and rates need is $\log\mathcal L$ and $\nabla\log\mathcal L$, which stay of moderate size.
+At a loss of $e^{-300}$ the loss underflows in float32 and its squared gradient in float64. Everything that
+the flows, cosines, ratios and rates need is $\log\mathcal L$ and $\nabla\log\mathcal L$, which stay of
+moderate size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Array = NDArray[np.float64]
 
 LOSSES = ("exponential", "logistic")
 _TAIL = 30.0
-"""Margin beyond which $\\log\\log(1+e^{-q})$ is replaced by its series; the next term is $e^{-2q}5/24 < 10^{-26}$."""
+"""Margin beyond which $\\log\\log(1+e^{-q})$ becomes $-q - e^{-q}/2$; the next term is below 1e-26."""
 
 
 def check_loss(loss: str) -> None:

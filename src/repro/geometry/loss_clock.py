@@ -2,11 +2,13 @@ r"""Gradient flow with $z = -\log\mathcal L$ as its clock.
 
 Time runs away exponentially as the loss falls; the path does not. With $z$ as the independent variable
 
-$$\frac{dw}{dz} = -\frac{M(w)\nabla\log\mathcal L}{R(w)},\qquad R = \langle\nabla\log\mathcal L, M(w)\nabla\log\mathcal L\rangle,
+$$\frac{dw}{dz} = -\frac{M(w)\nabla\log\mathcal L}{R(w)},\qquad
+R = \langle\nabla\log\mathcal L, M(w)\nabla\log\mathcal L\rangle,
 \qquad \frac{dt}{dz} = \frac{e^z}{R},$$
 
 the path is the same, $-\log\mathcal L(w(z)) = z$ holds exactly (so that the error of the integration can be
-read off at every point), nothing over- or underflows, and $R = \frac{d}{dt}\frac1{\mathcal L}$ comes for free.
+read off at every point), nothing over- or underflows, and $R = \frac{d}{dt}\frac1{\mathcal L}$ comes for
+free.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ class ClockedPath:
     r"""A gradient flow sampled at values of $z$.
 
     Attributes:
-        z: $-\log\mathcal L$, shape ``(n_points,)``, the start included; it ends early where the flow stalls.
+        z: $-\log\mathcal L$, shape ``(n_points,)``, the start included; it ends where a flow stalls.
         weights: one array ``(n_points, n_out, n_in)`` a layer.
         gradients: $\nabla_w\log\mathcal L$, of the same shapes.
         log_rate: $\log\frac{d}{dt}\mathcal L^{-1}$ at unit learning rate, ``(n_points,)``.
         log_time: $\log t$ since the start, ``(n_points,)``; the first entry is $-\infty$.
-        status: ``"reached"`` if the last $z$ that was asked for was reached; ``"stalled"`` if the flow comes to rest
-            before it; ``"gave up"`` if the solver failed or used all its steps.
+        status: ``"reached"`` if the last $z$ that was asked for was reached; ``"stalled"`` if the flow comes
+            to rest before it; ``"gave up"`` if the solver failed or used all its steps.
         error: largest $|{-\log\mathcal L(w(z))} - z|$ over the points.
         n_evaluations: gradients computed, Jacobians counted as one each.
     """
@@ -62,10 +64,10 @@ class ClockedPath:
 
 
 def log_times(z: Array, log_rate: Array) -> Array:
-    r"""$\log t$ from $dt/dz = e^{z - \log R}$, by a trapezoid rule on the logarithm, summed in the log domain.
+    r"""$\log t$ from $dt/dz = e^{z - \log R}$: a trapezoid rule on the exponent, summed in the log domain.
 
-    Between two points the exponent is taken as linear, so the rule is exact for a pure exponential; the common
-    trapezoid rule on $e^z$ would be 8 % off at steps of 1.
+    Between two points the exponent is taken as linear, so the rule is exact for a pure exponential; the
+    common trapezoid rule on $e^z$ would be 8 % off at steps of 1.
 
     Args:
         z: increasing, ``(n_points,)``.
@@ -92,7 +94,7 @@ def loss_clock(
     atol: float = 1e-12,
     max_steps: int = 200_000,
 ) -> ClockedPath:
-    r"""Integrate a gradient flow in weight space, with $\|v_u\| = 1$, from its start through given values of $z$.
+    r"""Integrate a gradient flow in weight space, $\|v_u\| = 1$, from its start through given values of $z$.
 
     SciPy's LSODA does the work (the system is stiff: the shares of the support vectors settle fast); its
     Jacobian is a one-sided difference of all columns in one batched gradient.
@@ -107,8 +109,8 @@ def loss_clock(
         max_steps: solver steps after which the flow is given up.
 
     Returns:
-        The path. Its ``status`` is ``"stalled"`` where the flow stalls before the last ``z``, for example because every
-        neuron that could see a point is dead: nothing is raised, the caller counts such seeds.
+        The path. Its ``status`` is ``"stalled"`` where the flow stalls before the last ``z``, for example
+        because every neuron that could see a point is dead: nothing is raised, the caller counts such seeds.
 
     Raises:
         ValueError: if ``z`` does not increase, or the weights have leading dimensions.
@@ -161,6 +163,9 @@ def loss_clock(
             if not rate > _STALLED:
                 status = "stalled"
                 break
+        if status != "reached" and solver.t > points[-1]:
+            points.append(float(solver.t))
+            states.append(np.array(solver.y))
 
     z_points, flats = np.array(points), np.stack(states)
     path = packing.unpack(flats)

@@ -1,10 +1,11 @@
-r"""Three ways to write the weights entering a node: as they are, as length times direction, as exponential length.
+r"""Three ways to write the weights entering a node: as they are, by length and direction, by log-length.
 
-$$\text{plain: } w_u;\qquad \text{swn: } w_u = \gamma_u\,v_u/\|v_u\|;\qquad \text{ewn: } w_u = e^{\alpha_u}\,v_u/\|v_u\|.$$
+$$\text{plain: } w_u;\qquad \text{swn: } w_u = \gamma_u\,v_u/\|v_u\|;\qquad
+\text{ewn: } w_u = e^{\alpha_u}\,v_u/\|v_u\|.$$
 
 A node's weights are a row of its layer's matrix. Each parametrisation maps parameters to weights, pulls a
-weight gradient back to its parameters (equation 1), and says which matrix $M(w)$ the gradient is multiplied by
-when gradient flow on the parameters is watched in weight space (equations 2 to 4).
+weight gradient back to its parameters (equation 1), and says which matrix $M(w)$ the gradient is multiplied
+by when gradient flow on the parameters is watched in weight space (equations 2 to 4).
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ class Parametrization(ABC):
 
     @abstractmethod
     def pull_back(self, parameters: Sequence[Array], gradient: Sequence[Array]) -> list[Array]:
-        """Gradient with respect to the parameters, from the gradient with respect to the weights (equation 1)."""
+        """Gradient with respect to the parameters, from the one with respect to the weights (equation 1)."""
 
     @abstractmethod
     def precondition(
         self, weights: Sequence[Array], gradient: Sequence[Array], radius: float | Sequence[Array] = 1.0
     ) -> list[Array]:
-        r"""$M(w)\,g$: parameter flow $\dot\theta = -\eta\nabla_\theta\mathcal L$ moves the weights by $\dot w = -\eta M(w) g$.
+        r"""$M(w)\,g$, the direction in which parameter flow moves the weights, up to sign.
+
+        $\dot\theta = -\eta\nabla_\theta\mathcal L$ on the parameters gives $\dot w = -\eta M(w) g$.
 
         Args:
             weights: matrices ``(..., n_out, n_in)``.
@@ -94,7 +97,7 @@ class _Plain(Parametrization):
 
 
 class _LengthDirection(Parametrization):
-    r"""$w_u = \lambda_u\,v_u/\|v_u\|$ with the length $\lambda_u$ written through a scale: parameters are scale, v, scale, v, ..."""
+    r"""$w_u = \lambda_u\,v_u/\|v_u\|$, the length through a scale; parameters are scale, v, scale, v, ..."""
 
     @abstractmethod
     def _length(self, scale: Array) -> Array:
@@ -120,7 +123,8 @@ class _LengthDirection(Parametrization):
             length = row_norm(w)
             if not (length > 0).all():
                 raise ValueError(
-                    f"a node of layer {layer} has length 0 and so no direction: {self.name} needs nonzero weights"
+                    f"a node of layer {layer} has length 0, hence no direction: "
+                    f"{self.name} needs nonzero weights"
                 )
             result += [self._scale(length), radius * w / length[..., None]]
         return result
@@ -153,7 +157,10 @@ class _LengthDirection(Parametrization):
 
 
 class _Standard(_LengthDirection):
-    r"""Standard weight normalisation, $\lambda = \gamma$ (Salimans & Kingma 2016), equation 3; $\gamma$ may turn negative."""
+    r"""Standard weight normalisation, $\lambda = \gamma$, equation 3; $\gamma$ may turn negative.
+
+    Source: Salimans & Kingma 2016.
+    """
 
     name = "swn"
 
@@ -171,7 +178,10 @@ class _Standard(_LengthDirection):
 
 
 class _Exponential(_LengthDirection):
-    r"""Exponential weight normalisation, $\lambda = e^\alpha$, equation 4; with $\|v\| = 1$ simply $M g = \|w_u\|^2 g_u$."""
+    r"""Exponential weight normalisation, $\lambda = e^\alpha$, equation 4.
+
+    With $\|v\| = 1$ simply $M g = \|w_u\|^2 g_u$.
+    """
 
     name = "ewn"
 

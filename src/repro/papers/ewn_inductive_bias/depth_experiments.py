@@ -29,8 +29,8 @@ def rate_exponents(
     r"""Exponent p in $\frac{d}{dt}\mathcal L^{-1} \asymp z^p$ along flows of deep linear networks (E10).
 
     The 20 points and the common first map of the paper's convergence-rate experiment, exponential loss.
-    SWN with a single node (depth 1) is left out: its direction settles at a speed that grows without bound, which
-    makes the flow extremely stiff.
+    SWN with a single node (depth 1) is left out: its direction settles at a speed that grows without bound,
+    which makes the flow extremely stiff.
 
     Args:
         depths: numbers of weight layers.
@@ -76,7 +76,7 @@ def rate_exponents(
 def _authors_parameters(
     kind: Parametrization, weights: list[np.ndarray], unit_last: bool
 ) -> list[np.ndarray]:
-    """Parameters with unit directions, except that the authors leave the last layer's direction at its own length."""
+    """Parameters with unit directions; the authors leave the last layer's direction at its own length."""
     parameters = kind.parameters(weights)
     if kind.name != "plain" and not unit_last:
         parameters[-1] = parameters[-1] * row_norm(weights[-1])[..., None]
@@ -95,8 +95,8 @@ def depth_curves(
 ) -> pd.DataFrame:
     r"""Training loss of deep linear networks under gradient descent with a constant step (E11).
 
-    The authors' setting: 20 points, logistic loss (sum), width 100, step 0.001, 5,000 steps; every network starts as
-    the same linear map, so depth 1 does not depend on the seed.
+    The authors' setting: 20 points, logistic loss (sum), width 100, step 0.001, 5,000 steps; every network
+    starts as the same linear map, so depth 1 does not depend on the seed.
 
     Args:
         seeds: of the initial weights, all of them at once.
@@ -146,7 +146,7 @@ def depth_curves(
 
 
 def depth_ratios(curves: pd.DataFrame) -> pd.DataFrame:
-    """Largest over smallest loss among depths at the last step: one row a method and seed, column ``ratio``."""
+    """Largest over smallest loss among depths at the last step: one ``ratio`` a method and seed."""
     last = curves[curves["step"] == curves["step"].max()]
     losses = last.groupby(["method", "seed"])["loss"]
     return (losses.max() / losses.min()).rename("ratio").reset_index()

@@ -6,7 +6,7 @@ Claims E1 to E3. Lin-Sep's points, one hidden layer of squared ReLU, ordinary ti
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pandas as pd
@@ -51,10 +51,10 @@ def flow_identity(
         n_times: points in time at which the two are compared.
 
     Returns:
-        One row a seed, method and radius. ``deviation``: largest distance from the general form of equations 3 and
-        4; ``short_form_deviation``: from the form that holds for $\|v_u\| = 1$ only; ``plain_distance``: from the plain
-        flow at the same times (control); ``norm_drift``: largest change of $\|v_u\|$; ``relative_change``:
-        distance travelled over the initial length of all weights.
+        One row a seed, method and radius. ``deviation``: largest distance from the general form of equations
+        3 and 4; ``short_form_deviation``: from the form that holds for $\|v_u\| = 1$ only;
+        ``plain_distance``: from the plain flow at the same times (control); ``norm_drift``: largest change of
+        $\|v_u\|$; ``relative_change``: distance travelled over the initial length of all weights.
 
     Explained in: chapter ``ewn-inductive-bias``.
     """
@@ -108,15 +108,16 @@ def euler_convergence(
         horizon: time at which descent and flow are compared, $h$ times the number of steps.
 
     Returns:
-        One row a seed, method and step size. ``deviation``: distance in weight space at the horizon; ``ratio``: the
-        deviation at the step size before over this one (NaN for the first; 2 for a method of first order);
-        ``recursion_error``: largest relative error of $\|v^{t+1}\|^2 = \|v^t\|^2 + h^2\|\nabla_v\mathcal L\|^2$;
-        ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never negative beyond round-off).
+        One row a seed, method and step size. ``deviation``: distance in weight space at the horizon;
+        ``ratio``: the deviation at the step size before over this one (NaN for the first; 2 for a method of
+        first order); ``recursion_error``: largest relative error of $\|v^{t+1}\|^2 = \|v^t\|^2 +
+        h^2\|\nabla_v\mathcal L\|^2$; ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never
+        negative beyond round-off).
 
     Raises:
         ValueError: for step sizes that are not halved each time or do not divide the horizon.
     """
-    for before, after in zip(step_sizes, step_sizes[1:], strict=False):
+    for before, after in pairwise(step_sizes):
         if not np.isclose(before, 2 * after):
             raise ValueError(f"each step size must be half of the one before, got {tuple(step_sizes)}")
     counts = [round(horizon / h) for h in step_sizes]
@@ -139,13 +140,13 @@ def euler_convergence(
             for step in islice(euler_steps(problem, kind, kind.parameters(stacked), h), n_steps + 1):
                 squares = [row_dot(v, v) for v in step.parameters[1::2]]
                 if expected:
-                    for now, before, target in zip(squares, old_squares, expected, strict=True):
+                    for now, old, target in zip(squares, old_squares, expected, strict=True):
                         error = np.maximum(error, (np.abs(now - target) / target).max(axis=-1))
-                        growth = np.minimum(growth, (now - before).min(axis=-1))
+                        growth = np.minimum(growth, (now - old).min(axis=-1))
                 old_squares = squares
-                rate = h * np.exp(step.log_loss)[:, None]
+                rates = h * np.exp(step.log_loss)[:, None]
                 expected = [
-                    s + rate**2 * row_dot(g, g) for s, g in zip(squares, step.gradient[1::2], strict=True)
+                    s + rates**2 * row_dot(g, g) for s, g in zip(squares, step.gradient[1::2], strict=True)
                 ]
             deviation = np.linalg.norm(packing.pack(kind.weights(step.parameters)) - flow_end, axis=1)
             for i, seed in enumerate(seeds):

@@ -1,4 +1,5 @@
-r"""Gradient flows on Lin-Sep to a vanishing loss, and what their nodes look like there (claims E4 to E6, E8, E12).
+r"""Gradient flows on Lin-Sep to a vanishing loss, and what their nodes look like there (claims E4 to E6, E8,
+E12).
 
 The data are the authors' four points; seeds change the initial weights. Every seed is kept: one that never
 fits the points has ``fits`` false and NaN in its diagnostics, so that a chapter can count it.
@@ -54,8 +55,8 @@ class LinSepRun:
 
     @property
     def fits(self) -> bool:
-        """Whether the loss ever falls below 1 (z exceeds 0) and the flow reaches its last z."""
-        return self.path.reached and bool(self.path.z[-1] > 0)
+        """Whether the flow reaches its last z, that is, does not come to rest at a loss it cannot lower."""
+        return self.path.reached
 
     def at(self, z: float) -> Nodes:
         """Nodes at a value of z that was asked for."""
@@ -100,7 +101,7 @@ def lin_sep_flows(
 
 
 def trajectory_table(runs: Iterable[LinSepRun]) -> pd.DataFrame:
-    """All nodes along all paths: seed, method, z, log_time, node, layer, length, gradient_norm, cosine."""
+    """All nodes on all paths: seed, method, z, log_time, node, layer, length, gradient_norm, cosine."""
     frames = []
     for run in runs:
         n_points, n_nodes = run.nodes.weight_norm.shape
@@ -123,7 +124,7 @@ def trajectory_table(runs: Iterable[LinSepRun]) -> pd.DataFrame:
 
 
 def node_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
-    """Nodes at one z: seed, method, node, layer, length, gradient_norm, cosine, active; seeds that fit only."""
+    """Nodes at one z, of seeds that fit: seed, method, node, layer, length, gradient_norm, cosine, active."""
     frames = []
     for run in runs:
         if run.fits:
@@ -149,7 +150,7 @@ def node_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
 def _per_run(
     runs: Iterable[LinSepRun], columns: list[str], measure: Callable[[LinSepRun], tuple[Any, ...]]
 ) -> pd.DataFrame:
-    """One row a run; runs that do not fit keep their row, with NaN."""
+    """One row a run; runs that do not fit keep their row, with NaN behind ``fits`` and ``z_last``."""
     rows = []
     for run in runs:
         values = measure(run) if run.fits else (np.nan,) * len(columns)
@@ -158,17 +159,18 @@ def _per_run(
                 "seed": run.seed,
                 "method": run.method,
                 "fits": run.fits,
+                "z_last": run.path.z[-1],
                 **dict(zip(columns, values, strict=True)),
             }
         )
-    return pd.DataFrame(rows, columns=["seed", "method", "fits", *columns])
+    return pd.DataFrame(rows, columns=["seed", "method", "fits", "z_last", *columns])
 
 
 def alignment_table(runs: Iterable[LinSepRun], z: float = 300.0, z_early: float = 50.0) -> pd.DataFrame:
     r"""How close to anti-parallel $w_u$ and $g_u$ are, over the active nodes (E4).
 
     Returns:
-        One row a seed and method: seed, method, fits, n_active, worst_cosine, median_cosine, and
+        One row a seed and method: seed, method, fits, z_last, n_active, worst_cosine, median_cosine, and
         ``median_cosine_early``, that of the same nodes at ``z_early``.
     """
 
@@ -184,13 +186,15 @@ def alignment_table(runs: Iterable[LinSepRun], z: float = 300.0, z_early: float 
 def relation_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
     r"""Does $\log\|g_u\| + s\log\|w_u\|$ agree over active nodes (E5, E6)?
 
-    $s$ is +1 for EWN and -1 for plain and SWN. Across layers the EWN law can hold for exactly two active hidden
-    nodes; with $n$ of them the output node's value lies $\log(n/2)$ above theirs (derived here from equation 6).
+    $s$ is +1 for EWN and -1 for plain and SWN. Across layers the EWN law can hold for exactly two active
+    hidden nodes; with $n$ of them the output node's value lies $\log(n/2)$ above theirs (derived here from
+    equation 6).
 
     Returns:
-        One row a seed and method: seed, method, fits, n_active_hidden, within (spread over the hidden nodes; NaN
-        for fewer than two), within_wrong (with the other sign), across, across_wrong (output node included),
-        gap (output minus mean of the hidden nodes), predicted_gap (EWN: log(n/2); plain and SWN: 0).
+        One row a seed and method: seed, method, fits, z_last, n_active_hidden, within (spread over the hidden
+        nodes; NaN for fewer than two), within_wrong (with the other sign), across, across_wrong (output node
+        included), gap (output minus mean of the hidden nodes), predicted_gap (EWN: log(n/2); plain and SWN:
+        0).
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
@@ -223,7 +227,8 @@ def pair_table(runs: Iterable[LinSepRun], z_early: float = 100.0, z_late: float 
     """Sign test of relative sparsity over pairs of aligned hidden neurons (E8).
 
     Returns:
-        One row a seed and method: seed, method, fits, n_correct, n_pairs, share (NaN where no pair can be called).
+        One row a seed and method: seed, method, fits, z_last, n_correct, n_pairs, share (NaN where no pair
+        can be called).
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
@@ -238,8 +243,8 @@ def bound_table(runs: Iterable[LinSepRun]) -> pd.DataFrame:
     """Smallest ratio of the two sides of the finite-time bound along each EWN flow with z > 0 (E12).
 
     Returns:
-        One row a seed: seed, method, fits, smallest_ratio, last_ratio. Other methods' runs are left out: the
-        bound is EWN's.
+        One row a seed: seed, method, fits, z_last, smallest_ratio, last_ratio. Other methods' runs are
+        left out: the bound is EWN's.
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:

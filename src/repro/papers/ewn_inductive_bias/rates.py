@@ -1,8 +1,8 @@
 r"""How fast the loss falls: exponents that a look at the loss against time cannot tell apart.
 
 A factor $\log^2 t$ is invisible over a few decades of $t$. Its derivative is not: along a flow,
-$\frac{d}{dt}\frac1{\mathcal L} \asymp z^p$ with $p = 2$ for EWN at every depth and $p = 2 - 2/L$ for plain and SWN
-networks of order $L$ (equation 9), and $\mathcal L \asymp 1/(t\log^p t)$.
+$\frac{d}{dt}\frac1{\mathcal L} \asymp z^p$ with $p = 2$ for EWN at every depth and $p = 2 - 2/L$ for plain
+and SWN networks of order $L$ (equation 9), and $\mathcal L \asymp 1/(t\log^p t)$.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 def expected_exponent(method: str, order: int) -> float:
-    """Exponent p of the theory for a network of the given order of homogeneity: 2 for EWN, 2 - 2/order otherwise."""
+    """Exponent p of the theory for a network of that order of homogeneity: 2 for EWN, else 2 - 2/order."""
     if order < 1:
         raise ValueError(f"the order of homogeneity must be at least 1, got {order}")
     if method not in ("plain", "swn", "ewn"):
@@ -27,8 +27,8 @@ def expected_exponent(method: str, order: int) -> float:
 def local_exponent(z: Array, log_rate: Array, low: float, high: float) -> float:
     r"""Exponent $p = d\log(\frac{d}{dt}\mathcal L^{-1})/d\log z$, fitted over a range of $z$.
 
-    Least squares of ``log_rate`` on $\log z$ over the points with ``low`` $\le z \le$ ``high``. Not to be confused with a
-    fit of $\log\mathcal L$ on $\log t$, whose slope is near -1 for every method.
+    Least squares of ``log_rate`` on $\log z$ over the points with ``low`` $\le z \le$ ``high``. Not to be
+    confused with a fit of $\log\mathcal L$ on $\log t$, whose slope is near -1 for every method.
 
     Args:
         z: $-\log\mathcal L$, ``(n_points,)``.
@@ -50,7 +50,8 @@ def local_exponent(z: Array, log_rate: Array, low: float, high: float) -> float:
 
 
 def bound_ratio(z: Array, log_rate: Array, order: int, n_nodes: int) -> Array:
-    r"""Rate of EWN flow over its lower bound, $\frac{d}{dt}\frac1{\mathcal L} \big/ \frac{L^2}{n} z^2 \ge 1$ (equation 10).
+    r"""Rate of EWN flow over its lower bound, $\frac{d}{dt}\frac1{\mathcal L} \big/ \frac{L^2}{n} z^2 \ge 1$
+    (equation 10).
 
     By Cauchy-Schwarz over the n nodes and Euler's identity; for the exponential loss, from any time at which
     $\mathcal L < 1$, without assuming that any direction converges. Integrated, it gives

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ACTIVE_GROWTH = 1.15
-"""A node is active if its length grows by this factor while z doubles; theory says 2^(1/3) = 1.26 for Lin-Sep."""
+"""A node is active if it grows by this factor while z doubles; theory says 2^(1/3) = 1.26 for Lin-Sep."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,8 @@ def node_quantities(weights: Sequence[Array], gradients: Sequence[Array]) -> Nod
     lengths = np.concatenate([row_norm(w) for w in weights], axis=-1)
     slopes = np.concatenate([row_norm(g) for g in gradients], axis=-1)
     inner = np.concatenate([row_dot(w, g) for w, g in zip(weights, gradients, strict=True)], axis=-1)
-    # A dead unit's gradient is zero, or too small for its square: it has no direction, hence NaN, not infinity.
+    # A dead unit's gradient is zero, or too small for its square: it has no direction, hence NaN, not
+    # infinity.
     product = lengths * slopes
     cosine = np.divide(inner, product, out=np.full_like(product, np.nan), where=product > 0)
     return Nodes(layer, lengths, slopes, cosine)
@@ -72,7 +73,7 @@ def active_nodes(length: Array, length_at_half: Array, growth: float = ACTIVE_GR
 
 
 def relation_sign(method: str) -> int:
-    r"""Sign $s$ for which $\log\|g_u\| + s\log\|w_u\|$ is the same for all nodes: +1 for EWN, -1 for plain and SWN."""
+    r"""Sign $s$ for which $\log\|g_u\| + s\log\|w_u\|$ is the same for all nodes: +1 for EWN, else -1."""
     if method not in ("plain", "swn", "ewn"):
         raise ValueError(f"unknown method {method!r}: accepted are plain, swn, ewn")
     return 1 if method == "ewn" else -1
@@ -101,8 +102,8 @@ def pair_predictions(
 ) -> tuple[int, int]:
     r"""Sign test of relative sparsity (equation 8) over all pairs of aligned nodes.
 
-    With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run away), plain
-    and SWN flow make it grow iff $c > r$ (lengths equalise with slopes).
+    With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run
+    away), plain and SWN flow make it grow iff $c > r$ (lengths equalise with slopes).
 
     Args:
         early: nodes at the time of the prediction, one dimension.
@@ -128,7 +129,7 @@ def pair_predictions(
 
 
 def gini(lengths: ArrayLike) -> float:
-    r"""Gini coefficient of non-negative numbers, $\sum_i (2i - n - 1)\,w_{(i)} / (n\sum_i w_i)$: 0 when equal."""
+    r"""Gini coefficient, $\sum_i (2i - n - 1)\,w_{(i)} / (n\sum_i w_i)$: 0 when all are equal."""
     ordered = np.sort(_lengths(lengths))
     n = ordered.size
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0)
 
 @dataclass(frozen=True, eq=False)
 class PlanarSet:
-    """Points in the plane with labels -1 and +1, in two parts: ``x`` has shape ``(n, 2)``, ``y`` shape ``(n,)``."""
+    """Points ``(n, 2)`` in the plane with labels -1 and +1, ``(n,)``, in two parts."""
 
     x_train: Array
     y_train: Array
@@ -61,7 +62,7 @@ def _two_squares(
 
 
 def lin_sep(seed: int = LIN_SEP_SEED) -> PlanarSet:
-    """Lin-Sep: 4 training and 100 test points, linearly separable; the default seed gives the authors' points."""
+    """Lin-Sep: 4 training and 100 test points, separable; the default seed gives the authors' points."""
     generator = np.random.RandomState(seed)
     low, high = generator.uniform(1.0, 1.5), generator.uniform(1.5, 2.0)
     return _two_squares(generator, low, high, n_per_class=51, n_train=2)
@@ -71,7 +72,8 @@ def depth_set(seed: int = DEPTH_SEED) -> tuple[PlanarSet, Array]:
     """The set of the convergence-rate experiment: 20 training and 100 test points, and the common first map.
 
     Returns:
-        The points, and $w_{init}$ of shape ``(2,)``: every network of that experiment starts as this linear map.
+        The points, and $w_{init}$ of shape ``(2,)``: every network of that experiment starts as this linear
+        map.
     """
     generator = np.random.RandomState(seed)
     points = _two_squares(generator, 1.5, 2.0, n_per_class=59, n_train=10)
@@ -93,8 +95,7 @@ def default_weights(widths: Sequence[int], seed: int) -> list[Array]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers = [
-            torch.nn.Linear(a, b, bias=False, dtype=torch.float32, device="cpu")
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            torch.nn.Linear(a, b, bias=False, dtype=torch.float32, device="cpu") for a, b in pairwise(widths)
         ]
     return [layer.weight.detach().numpy().astype(np.float64) for layer in layers]
 
@@ -102,8 +103,8 @@ def default_weights(widths: Sequence[int], seed: int) -> list[Array]:
 def depth_weights(depth: int, width: int, seed: int, first_map: Array) -> list[Array]:
     r"""Weights of a deep linear network that computes a given map at the start.
 
-    All layers are torch's default but the last, which is set to $w_{init}^\top (W_{D-1}\cdots W_1)^+$; depth 1 is
-    the map itself and does not depend on the seed.
+    All layers are torch's default but the last, which is set to $w_{init}^\top (W_{D-1}\cdots W_1)^+$; depth
+    1 is the map itself and does not depend on the seed.
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
@@ -118,13 +119,13 @@ def depth_weights(depth: int, width: int, seed: int, first_map: Array) -> list[A
 
 
 def lin_sep_problem(loss: str = "logistic", seed: int = LIN_SEP_SEED) -> BinaryProblem:
-    """Lin-Sep's training points with one hidden layer of squared ReLU; weights from ``default_weights((2, 8, 1), seed)``."""
+    """Lin-Sep's training points, one hidden layer of squared ReLU, of any width."""
     points = lin_sep(seed)
     return BinaryProblem(Perceptron("squared_relu"), points.x_train, points.y_train, loss)
 
 
 def xor_problem(n_hidden: int = 20, loss: str = "logistic") -> BinaryProblem:
-    """XOR's four points; hidden ReLU layer trained, first half of the output weights fixed to +1, the rest to -1."""
+    """XOR's four points; hidden ReLU layer trained, output weights fixed, one half +1, the other -1."""
     if n_hidden < 2 or n_hidden % 2:
         raise ValueError(f"n_hidden must be even and positive, got {n_hidden}")
     x = np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
@@ -135,8 +136,8 @@ def xor_problem(n_hidden: int = 20, loss: str = "logistic") -> BinaryProblem:
 def simple_traj_problem() -> BinaryProblem:
     r"""Simple-Traj: $\Phi = 2w_1 + w_2$ on one point, exponential loss, each weight a node of its own.
 
-    Written as a linear network with one input 1, two hidden nodes of one weight each, and fixed output (2, 1):
-    weights are ``[array([[w1], [w2]])]``.
+    Written as a linear network with one input 1, two hidden nodes of one weight each, and fixed output (2,
+    1): weights are ``[array([[w1], [w2]])]``.
     """
     network = Perceptron("linear", fixed={1: np.array([[2.0, 1.0]])})
     return BinaryProblem(network, np.array([[1.0]]), np.array([1.0]), "exponential")

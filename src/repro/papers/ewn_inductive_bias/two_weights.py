@@ -29,8 +29,9 @@ def conserved(w1: ArrayLike, w2: ArrayLike) -> Array:
 def exact_point(start: Sequence[float], z: ArrayLike, method: str) -> tuple[Array, Array]:
     r"""The exact flow at $z = -\log\mathcal L = 2w_1 + w_2$.
 
-    Plain: $w = w(0) + s\,(2, 1)$ with $5s = z - z(0)$. EWN: with $a = 2w_1$ and $b = w_2$, $1/b - 1/a = K$ and
-    $a + b = z$ give $ab = (a - b)/K$, hence $b = \tfrac12(z - d)$ with $d = a - b = (\sqrt{4 + K^2z^2} - 2)/K$.
+    Plain: $w = w(0) + s\,(2, 1)$ with $5s = z - z(0)$. EWN: with $a = 2w_1$ and $b = w_2$, $1/b - 1/a = K$
+    and $a + b = z$ give $ab = (a - b)/K$, hence $b = \tfrac12(z - d)$ with $d = a - b = (\sqrt{4 + K^2z^2} -
+    2)/K$.
 
     Args:
         start: $(w_1, w_2)$, both positive.
@@ -59,7 +60,7 @@ def exact_point(start: Sequence[float], z: ArrayLike, method: str) -> tuple[Arra
 
 
 def loser_limit(start: Sequence[float]) -> float:
-    r"""Where the losing weight stops under EWN flow: $1/K$ for $w_2$ if $K > 0$, $1/(2|K|)$ for $w_1$ if $K < 0$."""
+    r"""Where the losing weight stops under EWN: $w_2$ at $1/K$ if $K > 0$, $w_1$ at $1/(2|K|)$ if $K < 0$."""
     k = float(conserved(*start))
     if k == 0:
         return float("inf")
@@ -85,11 +86,11 @@ def simple_trajectories(
         n_points: points along the path at which K and the distance from the exact curve are looked at.
 
     Returns:
-        One row a start and method: start (index; the first five are the paper's), source, method, start_1, start_2,
-        end_1, end_2 (integrated), exact_1, exact_2, path_error (largest distance from the exact curve over the
-        distance travelled), conserved (K at the start), drift (largest relative change of K; NaN for plain flow),
-        predicted (1 or 2, by the sign of K; 0 for plain flow, which has no winner), winner (the weight that grows
-        by the larger factor up to z_end).
+        One row a start and method: start (index; the first five are the paper's), source, method, start_1,
+        start_2, end_1, end_2 (integrated), exact_1, exact_2, path_error (largest distance from the exact
+        curve over the distance travelled), conserved (K at the start), drift (largest relative change of K;
+        NaN for plain flow), predicted (1 or 2, by the sign of K; 0 for plain flow, which has no winner),
+        winner (the weight that grows by the larger factor up to z_end).
 
     Explained in: chapter ``ewn-inductive-bias``.
     """
