@@ -109,7 +109,8 @@ def depth_curves(
         unit_last: give the last layer's $v$ unit length too; the authors do not.
 
     Returns:
-        One row a depth, method, seed and kept step: depth, method, seed, step, log_loss, loss.
+        One row a depth, method, seed and kept step: depth, method, seed, step (0 is the start), log_loss, loss.
+        The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
 
     Explained in: chapter ``ewn-inductive-bias``.
     """
