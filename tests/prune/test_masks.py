@@ -103,7 +103,7 @@ OPTIMIZERS = {
 
 
 def one_shot(optimizer_name: str, *, hold: bool, mask_gradients: bool = False) -> tuple[int, int]:
-    """Train 5 steps, prune half once, train 20 steps; return how many pruned weights are back, of how many."""
+    """Train 5 steps, prune half, train 20 steps; return how many pruned weights are back, of how many."""
     model = nn.Linear(50, 10)
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(64, 50, generator=generator), torch.randint(10, (64,), generator=generator)
@@ -179,7 +179,9 @@ def test_a_parametrised_layer_is_refused_until_it_is_folded_back():
     parametrize.register_parametrization(model[0], "weight", Doubled())
     mask = select(magnitude(model), sparsity=0.5)
     assert mask == select(plain, sparsity=0.5)  # scores are of the effective weight
-    with pytest.raises(ValueError, match=r"'0\.weight' belongs to a parametrised layer.*remove_parametrizations"):
+    with pytest.raises(
+        ValueError, match=r"'0\.weight' belongs to a parametrised layer.*remove_parametrizations"
+    ):
         mask.apply(model)
     original = "0.parametrizations.weight.original"
     with pytest.raises(ValueError, match="belongs to a parametrised layer"):

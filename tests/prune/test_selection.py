@@ -14,7 +14,9 @@ from repro.prune import Mask, magnitude, random, select
 from repro.prune.selection import n_to_prune
 
 # few different values, so that ties are the rule
-tied = st.lists(st.integers(-2, 2), min_size=1, max_size=12).map(lambda v: torch.tensor(v, dtype=torch.float32))
+tied = st.lists(st.integers(-2, 2), min_size=1, max_size=12).map(
+    lambda v: torch.tensor(v, dtype=torch.float32)
+)
 scores_with_ties = st.dictionaries(st.sampled_from(["c", "a", "b"]), tied, min_size=1)
 percent = st.integers(0, 100)
 
@@ -77,7 +79,10 @@ def test_ties_by_hand():
     assert mask["b"].tolist() == [[True, False], [False, True]]
     assert mask["a"].tolist() == [False, True]
     # threshold pruning would remove four of six here
-    assert select({"w": torch.tensor([1.0, 1, 1, 1, 2, 2])}, n_pruned=2)["w"].tolist() == [False] * 2 + [True] * 4
+    assert (
+        select({"w": torch.tensor([1.0, 1, 1, 1, 2, 2])}, n_pruned=2)["w"].tolist()
+        == [False] * 2 + [True] * 4
+    )
 
 
 def test_infinite_scores_go_first_or_never():

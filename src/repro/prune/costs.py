@@ -20,7 +20,7 @@ from repro.prune.scores import prunable
 __all__ = ["Costs", "costs", "parameter_counts"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Costs:
     """The costs of one network under one mask; multiply-adds are for one example, forward.
 
@@ -51,7 +51,7 @@ def parameter_counts(model: nn.Module, mask: Mask | None = None) -> tuple[int, i
     if mask is None:
         return n, n
     mask.check(model)
-    return n, n - (mask.n_weights - mask.n_kept)
+    return n, n - mask.n_pruned
 
 
 def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None) -> Costs:

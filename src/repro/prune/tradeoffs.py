@@ -147,7 +147,7 @@ def paired_difference(
             f"{method!r} and {against!r} must share seeds and sparsities; {len(alone)} stand alone, "
             f"the first is seed {seed} at sparsity {sparsity}"
         )
-    groups = (sides[0] - sides[1].reindex(sides[0].index)).groupby("sparsity", sort=False)
+    groups = (sides[0] - sides[1]).groupby("sparsity")  # pandas pairs by the index
     return pd.DataFrame([{"sparsity": sparsity} | _row(v, level) for sparsity, v in groups])
 
 
