@@ -1,0 +1,35 @@
+"""A progress bar, but only when a person is watching."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tqdm.auto import tqdm
+
+__all__ = ["bar", "somebody_watches"]
+
+
+def somebody_watches() -> bool:
+    """Return whether standard error is a terminal, or the code runs in a notebook that a person has open.
+
+    ``REPRO_PROGRESS=0`` or ``1`` decides otherwise. A Jupyter server tells the kernels it starts the name of
+    their notebook; kernels started by papermill or nbclient from a shell have none.
+    """
+    wanted = os.environ.get("REPRO_PROGRESS")
+    if wanted is not None:
+        return wanted not in ("", "0")
+    if "ipykernel" in sys.modules and sys.modules["ipykernel"].__dict__.get("kernelapp") is not None:
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return "JPY_SESSION_NAME" in os.environ and "PAPERMILL_OUTPUT_PATH" not in shell.user_ns
+    return sys.stderr.isatty()
+
+
+def bar(n_steps: int, wanted: bool | None) -> Any:
+    """Return a tqdm bar over steps, silent if not wanted (None: if nobody watches)."""
+    silent = not (somebody_watches() if wanted is None else wanted)
+    return tqdm(total=n_steps, disable=silent, leave=False, unit="step")
