@@ -104,10 +104,10 @@ class Perceptron:
         for i in reversed(range(len(matrices))):
             if trained[i]:
                 signal = self._activate(pre[i - 1]) if i else x.T
-                gradients.append(delta @ np.swapaxes(signal, -1, -2))
+                gradients.append(delta @ signal.mT)
             if not any(trained[:i]):
                 break
-            delta = np.swapaxes(matrices[i], -1, -2) @ delta
+            delta = matrices[i].mT @ delta
             if self.activation != "linear":
                 delta = delta * self._slope(pre[i - 1])
         return gradients[::-1]

@@ -30,10 +30,10 @@ def check_loss(loss: str) -> None:
         raise ValueError(f"unknown loss {loss!r}: accepted are {', '.join(LOSSES)}{hint}")
 
 
-def _per_sample(margins: Array, loss: str) -> tuple[Array, Array]:
+def _per_sample(margins: Array, loss: str) -> tuple[Array, float | Array]:
     """Log of each sample's loss and its slope $-\\partial\\log\\ell_i/\\partial q_i$."""
     if loss == "exponential":
-        return -margins, np.ones_like(margins)
+        return -margins, 1.0
     half_tail = 0.5 * np.exp(-np.maximum(margins, _TAIL))
     if margins.min() > _TAIL:
         return -margins - half_tail, 1.0 - half_tail

@@ -93,7 +93,8 @@ def test_the_bound_holds_and_its_constant_is_the_number_of_active_nodes(runs):
     table = experiments.bound_table(runs).set_index("seed")
     assert set(table["method"]) == {"ewn"}
     assert (table["smallest_ratio"] > 1).all()
-    # Ratio n/L² R/z² with n = 9 = L²: with products d_l z/n_l it is 3 for two active hidden nodes, 7/3 for three.
+    # The ratio is n/L² R/z² with n = 9 = L²; products d_l z/n_l make it 3 for two active hidden nodes and 7/3
+    # for three.
     assert table.loc[0, "last_ratio"] == pytest.approx(3, abs=0.05)
     assert table.loc[2, "last_ratio"] == pytest.approx(7 / 3, abs=0.05)
 

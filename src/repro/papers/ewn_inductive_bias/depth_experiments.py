@@ -109,8 +109,8 @@ def depth_curves(
         unit_last: give the last layer's $v$ unit length too; the authors do not.
 
     Returns:
-        One row a depth, method, seed and kept step: depth, method, seed, step (0 is the start), log_loss, loss.
-        The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
+        One row a depth, method, seed and kept step: depth, method, seed, step (0 is the start), log_loss,
+            loss. The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
 
     Explained in: chapter ``ewn-inductive-bias``.
     """
@@ -127,20 +127,22 @@ def depth_curves(
         for kind in kinds:
             parameters = _authors_parameters(kind, stacked, unit_last)
             states = islice(euler_steps(problem, kind, parameters, step_size), n_steps + 1)
-            for step, state in enumerate(states):
-                if step % every == 0 or step == n_steps:
-                    log_loss = np.broadcast_to(state.log_loss, len(seeds))
-                    frames.append(
-                        pd.DataFrame(
-                            {
-                                "depth": depth,
-                                "method": kind.name,
-                                "seed": seeds,
-                                "step": step,
-                                "log_loss": log_loss,
-                            }
-                        )
-                    )
+            kept = [
+                (step, np.broadcast_to(state.log_loss, len(seeds)))
+                for step, state in enumerate(states)
+                if step % every == 0 or step == n_steps
+            ]
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "depth": depth,
+                        "method": kind.name,
+                        "seed": np.tile(seeds, len(kept)),
+                        "step": np.repeat([step for step, _ in kept], len(seeds)),
+                        "log_loss": np.concatenate([log_loss for _, log_loss in kept]),
+                    }
+                )
+            )
     table = pd.concat(frames, ignore_index=True)
     table["loss"] = np.exp(table["log_loss"])
     return table
