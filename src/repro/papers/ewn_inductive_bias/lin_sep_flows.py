@@ -46,7 +46,7 @@ ORDER = 3
 
 @dataclass(frozen=True, eq=False)
 class LinSepRun:
-    """One flow: its seed, its method, its path, and its nodes at every point of the path."""
+    """One flow: its seed, its method, its path, and the nodes at every point of the path."""
 
     seed: int
     method: str
@@ -193,8 +193,7 @@ def relation_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
     Returns:
         One row a seed and method: seed, method, fits, z_last, n_active_hidden, within (spread over the hidden
         nodes; NaN for fewer than two), within_wrong (with the other sign), across, across_wrong (output node
-        included), gap (output minus mean of the hidden nodes), predicted_gap (EWN: log(n/2); plain and SWN:
-        0).
+        included), gap (output minus mean of the hidden), predicted_gap (EWN: log(n/2), else 0).
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
@@ -226,9 +225,7 @@ def relation_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
 def pair_table(runs: Iterable[LinSepRun], z_early: float = 100.0, z_late: float = 1000.0) -> pd.DataFrame:
     """Sign test of relative sparsity over pairs of aligned hidden neurons (E8).
 
-    Returns:
-        One row a seed and method: seed, method, fits, z_last, n_correct, n_pairs, share (NaN where no pair
-        can be called).
+    Returns: one row a seed and method: seed, method, fits, z_last, n_correct, n_pairs, share (NaN if no pairs).
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
@@ -242,9 +239,7 @@ def pair_table(runs: Iterable[LinSepRun], z_early: float = 100.0, z_late: float 
 def bound_table(runs: Iterable[LinSepRun]) -> pd.DataFrame:
     """Smallest ratio of the two sides of the finite-time bound along each EWN flow with z > 0 (E12).
 
-    Returns:
-        One row a seed: seed, method, fits, z_last, smallest_ratio, last_ratio. Other methods' runs are
-        left out: the bound is EWN's.
+    Returns: one row a seed: seed, method, fits, z_last, smallest_ratio, last_ratio. Other methods are left out.
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
