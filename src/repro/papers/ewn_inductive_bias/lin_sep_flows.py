@@ -225,7 +225,7 @@ def relation_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
 def pair_table(runs: Iterable[LinSepRun], z_early: float = 100.0, z_late: float = 1000.0) -> pd.DataFrame:
     """Sign test of relative sparsity over pairs of aligned hidden neurons (E8).
 
-    Returns: one row a seed and method: seed, method, fits, z_last, n_correct, n_pairs, share (NaN if no pairs).
+    Returns one row a seed and method: seed, method, fits, z_last, n_correct, n_pairs, share (NaN: no pair).
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
@@ -239,7 +239,7 @@ def pair_table(runs: Iterable[LinSepRun], z_early: float = 100.0, z_late: float 
 def bound_table(runs: Iterable[LinSepRun]) -> pd.DataFrame:
     """Smallest ratio of the two sides of the finite-time bound along each EWN flow with z > 0 (E12).
 
-    Returns: one row a seed: seed, method, fits, z_last, smallest_ratio, last_ratio. Other methods are left out.
+    Returns one row a seed: seed, method, fits, z_last, smallest_ratio, last_ratio; EWN runs only.
     """
 
     def measure(run: LinSepRun) -> tuple[Any, ...]:
