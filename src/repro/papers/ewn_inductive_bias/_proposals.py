@@ -1,4 +1,4 @@
-r"""How an ensemble's next parameters are proposed: one full-batch gradient step, or one epoch of mini-batches.
+r"""How an ensemble's next parameters are proposed: one gradient step, or one epoch of mini-batches.
 
 Parameters live in one matrix `(members, numbers)`: an update, or the undoing of one, is then one operation.
 """

@@ -1,4 +1,4 @@
-"""Members of an ensemble that are still being trained: their step sizes, their last losses, when they are done."""
+"""Members of an ensemble that are still being trained: step sizes, last losses, when they are done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 _SMALLEST_FACTOR = 1e-12
-_PROGRESS = 1e-6
+_PROGRESS = 1e-2
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Running:
         )
 
     def crossing(self, targets: Sequence[float]) -> tuple[Running, list[tuple[int, int]]]:
-        """The members with their targets counted anew, and the (position, target number) pairs just passed."""
+        """The members with their targets counted anew, and the (position, target number) just passed."""
         passed = np.searchsorted(np.asarray(targets), -self.log_loss, side="left")
         new = np.maximum(passed, self.passed)
         if (new == self.passed).all():

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 
 def squared_lengths(weight: Tensor) -> Tensor:
-    r"""$\|w_u\|^2$ of stacked weights `(members, out, ...)`, shaped to multiply their gradient: claim E18's control."""
+    r"""$\|w_u\|^2$ of weights `(members, out, ...)`, shaped to multiply a gradient (E18's control)."""
     return lengths(weight, batched=True).square().reshape(*weight.shape[:2], *(1 for _ in weight.shape[2:]))
 
 
@@ -79,6 +79,10 @@ class Descent:
     def weights(self, target: float | None = None) -> dict[str, Tensor]:
         """Effective weights by layer, `(S, out, ...)`, at a target; at the start for None."""
         return effective_weights(self.start if target is None else self._at(target), self.methods)
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """Effective weights by layer at each member's end, reached or not, `(S, out, ...)`."""
+        return effective_weights(self.final, self.methods)
 
     def reached(self, target: float) -> NDArray[np.bool_]:
         """Which members reached a target, `(S,)`."""
@@ -152,7 +156,7 @@ def descend(
             kept or undone as a whole, and the learning rate is $k$ over the loss at its start (the authors'
             image rule).
         max_steps: of attempts.
-        patience: attempts without progress of $10^{-6}$ in $z$ after which a member counts as stuck; None:
+        patience: attempts without progress of 0.01 in $z$ after which a member counts as stuck; None:
             never.
         seeds: of the members' batch orders (the shuffle streams of `repro.learn.seeding`); needed with
             `batch_size`.

@@ -43,7 +43,7 @@ def log_softplus(a: Tensor) -> Tensor:
 
 
 def log_logistic(margins: Tensor) -> Tensor:
-    r"""$\log\ell_i = \log\log(1+e^{-q_i})$ of the logistic loss at margins $q_i = y_i\,\Phi(x_i)$, any shape."""
+    r"""$\log\ell_i = \log\log(1+e^{-q_i})$ of the logistic loss; margins $q_i$ of any shape."""
     return log_softplus(-margins)
 
 
@@ -74,7 +74,7 @@ def log_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_loss(log_losses: Tensor, reduction: str = "sum") -> Tensor:
-    r"""$\log\mathcal L = \log\sum_i\ell_i$ (minus $\log n$ for the mean) from $\log\ell_i$ of shape `(..., n)`."""
+    r"""$\log\mathcal L = \log\sum_i\ell_i$ (mean: minus $\log n$) from $\log\ell_i$, `(..., n)`."""
     _check_reduction(reduction)
     total = torch.logsumexp(log_losses, dim=-1)
     return total if reduction == "sum" else total - math.log(log_losses.shape[-1])

@@ -111,11 +111,11 @@ class StandardWeightNorm(nn.Module):
 
 
 class ExponentialWeightNorm(StandardWeightNorm):
-    r"""Exponential weight normalization, $w_u = e^{\alpha_u}\, v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
+    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
 
     The originals are `original0` = $\alpha$, shape `(out, 1, ...)`, and `original1` = $v$, shape of the
     weight. The length $e^{\alpha_u}$ is always positive. With $\|v_u\|=1$ the gradient flow of the weights is
-    that of a plain network in which neuron $u$ has the learning rate $\|w_u\|^2$ (claim E1).
+    that of a plain network in which neuron $u$ has the learning rate $\|w_u\|^2$ (E1).
 
     Source: Morwani and Ramaswamy, arXiv:2010.12909. Explained in chapter `ewn-inductive-bias`.
     """
@@ -141,7 +141,7 @@ def _refuse_zero_rows(weight: Tensor, what: str) -> None:
     if zero.any():
         row = int(zero.nonzero()[0])
         raise ValueError(
-            f"{what} has {int(zero.sum())} neuron(s) whose incoming weights are all zero (first: number {row}): "
+            f"{what} has {int(zero.sum())} neuron(s) whose incoming weights are all zero (first: {row}): "
             "a zero vector has no direction; prune them or draw the weights again"
         )
 
@@ -196,13 +196,13 @@ def normalize_weights(
     for name in names:
         if name not in everything:
             raise ValueError(
-                f"unknown layer {name!r}: this module's Linear and Conv2d layers are {', '.join(map(repr, candidates))}"
+                f"unknown layer {name!r}: the Linear and Conv2d layers are {', '.join(map(repr, candidates))}"
                 f"{_near(name, list(candidates))}"
             )
         layer = everything[name]
         if name not in candidates:
             raise ValueError(
-                f"layer {name!r} is a {type(layer).__name__}: only Linear and Conv2d layers can be normalised, "
+                f"layer {name!r} is a {type(layer).__name__}: only Linear and Conv2d can be normalised, "
                 f"here {', '.join(map(repr, candidates))}"
             )
         if parametrize.is_parametrized(layer, "weight"):
@@ -210,9 +210,8 @@ def normalize_weights(
         _refuse_zero_rows(candidates[name].weight, f"layer {name!r}")  # type: ignore[arg-type]
     if method != "plain":
         for name in names:
-            parametrize.register_parametrization(
-                candidates[name], "weight", _CLASSES[method](candidates[name].weight.ndim - 1)
-            )  # type: ignore[operator]
+            n_dims = 1 if isinstance(candidates[name], nn.Linear) else 3
+            parametrize.register_parametrization(candidates[name], "weight", _CLASSES[method](n_dims))
     return module
 
 
@@ -223,8 +222,20 @@ def fold(module: nn.Module) -> nn.Module:
     """
     for layer in _layers(module).values():
         if _own(layer) is not None:
+            _class_of_its_own(layer)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module
+
+
+def _class_of_its_own(layer: nn.Module) -> None:
+    """Keep PyTorch from breaking other copies of a parametrised layer.
+
+    A parametrised layer's weight is a property of a class made for it; copies share the class, and removing
+    the parametrisation of one copy deletes the property for all.
+    """
+    shared = type(layer)
+    members = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(shared.__name__, shared.__bases__, members)
 
 
 def layer_methods(module: nn.Module) -> dict[str, str]:
@@ -263,7 +274,7 @@ def effective_weights(parameters: Mapping[str, Tensor], methods: Mapping[str, st
 
 
 def neuron_lengths(module: nn.Module) -> dict[str, Tensor]:
-    r"""Lengths $\|w_u\|$ of all neurons of all Linear and Conv2d layers, parametrised or not: name -> `(out,)`."""
+    r"""Lengths $\|w_u\|$ of all neurons of all Linear and Conv2d layers: name -> `(out,)`."""
     return {name: lengths(layer.weight.detach()) for name, layer in _layers(module).items()}  # type: ignore[operator]
 
 
@@ -295,7 +306,7 @@ def renormalized(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def unit_directions(model: nn.Module, step: int | None = None) -> None:
-    r"""Divide every $v_u$ of a module by its length, in place; usable as an `after_step` (see `renormalized`)."""
+    r"""Divide every $v_u$ of a module by its length, in place; fits `after_step` (see `renormalized`)."""
     for name, parameter in model.named_parameters():
         if name.endswith(_DIRECTION):
             parameter.copy_(_unit(parameter, parameter.ndim - 1))
