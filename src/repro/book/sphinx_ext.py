@@ -7,6 +7,7 @@ the same files; this extension copies the few that a page needs beside the page.
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib.resources import as_file, files
 from typing import Any
@@ -15,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
-__all__ = ["copy_mathjax", "one_search_field", "setup", "without_thebe"]
+__all__ = ["copy_mathjax", "docstring_mathematics", "one_search_field", "setup", "without_thebe"]
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
@@ -37,6 +38,29 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copytree(source / part, target / part, dirs_exist_ok=True)
             else:
                 shutil.copy2(source / part, target / part)
+
+
+def docstring_mathematics(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Let docstrings write mathematics as the notebooks do, ``$...$`` and ``$$...$$``."""
+    # literals between double backquotes stand at the odd places and are left alone
+    pieces = re.split(r"(``.+?``)", "\n".join(lines), flags=re.DOTALL)
+    for place in range(0, len(pieces), 2):
+        text = re.sub(r"\$\$(.+?)\$\$", _displayed, pieces[place], flags=re.DOTALL)
+        pieces[place] = re.sub(r"(\w?)\$([^$]+?)\$(\w?)", _inline, text)
+    lines[:] = "".join(pieces).split("\n")
+
+
+def _inline(match: re.Match[str]) -> str:
+    before, formula, after = match.groups()
+    role = f":math:`{' '.join(formula.split())}`"
+    # a role ends at a space or a sign; beside a letter it needs an escaped space
+    return (before + "\\ " if before else "") + role + ("\\ " + after if after else "")
+
+
+def _displayed(match: re.Match[str]) -> str:
+    return "\n\n.. math:: " + " ".join(match[1].split()) + "\n\n"
 
 
 def one_search_field(app: Sphinx, config: Config) -> None:
@@ -61,7 +85,9 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any]
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", one_search_field)
+    app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
     app.connect("html-page-context", without_thebe)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
