@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def check_precision(mixed_precision: bool, device: torch.device) -> None:
 
 def list_of_seeds(seed: int | Sequence[int], size: int) -> list[int]:
     """Return one seed for all members or one for each."""
-    seeds = [seed] if isinstance(seed, int) else list(seed)
+    seeds = [int(seed)] if isinstance(seed, (int, np.integer)) else list(seed)
     if len(seeds) not in (1, size):
         raise ValueError(f"seed is one seed or {size}, one a member; got {len(seeds)}")
     return [checked_seed(one) for one in seeds]

@@ -70,7 +70,10 @@ class StackedPerceptron:
 def _layers(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]] | None:
     """The chain of layers of nested ``nn.Sequential``, or None for any other module."""
     chain: list[tuple[str, nn.Module]] = []
-    for name, child in module.named_children():
+    # not named_children(), which leaves out the second use of a layer that stands in two places
+    for name, child in module._modules.items():
+        if child is None:
+            return None
         if isinstance(child, nn.Sequential):
             nested = _layers(child, f"{prefix}{name}.")
             if nested is None:

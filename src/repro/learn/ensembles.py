@@ -66,6 +66,7 @@ class Ensemble:
             name: torch.stack([dict(m.named_buffers())[name].detach() for m in members])
             for name, _ in members[0].named_buffers()
         }
+        self._tie = _tied_tensors(self._template)
         self._plan: StackedPerceptron | None = plan_perceptron(self._template, self.parameters)
         shared = vmap(self._one, in_dims=(0, 0, None))
         apart = vmap(self._one, in_dims=(0, 0, 0))
@@ -79,7 +80,7 @@ class Ensemble:
         return f"Ensemble of {self._size} ({how}): {self._template!r}"
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
-        return functional_call(self._template, (parameters, buffers), (x,))
+        return functional_call(self._template, (parameters, buffers), (x,), tie_weights=self._tie)
 
     def __call__(
         self, x: Tensor, *, per_member: bool = False, parameters: Mapping[str, Tensor] | None = None
@@ -178,6 +179,22 @@ class Ensemble:
                         f"{tuple(tensor.shape)} in the ensemble"
                     )
                 tensor.copy_(state[name])
+
+
+def _tied_tensors(module: nn.Module) -> bool:
+    """Whether two different layers share a tensor, which ``functional_call`` must then put into both.
+
+    A layer that stands in two places needs no such care, and with it ``functional_call`` (PyTorch 2.13) would
+    leave its arguments in the module.
+    """
+    own = [id(p) for layer in module.modules() for p in layer._parameters.values() if p is not None]
+    tied = len(set(own)) < len(own)
+    places = sum(1 for _ in module.named_modules(remove_duplicate=False))
+    if tied and places > sum(1 for _ in module.modules()):
+        raise ValueError(
+            "a network with both tied tensors and a layer that stands in two places is not supported"
+        )
+    return tied
 
 
 def _signature(module: nn.Module) -> dict[str, tuple[Any, ...]]:

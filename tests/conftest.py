@@ -1,0 +1,23 @@
+"""What all tests share: one thread, a fixed seed, no data folder of the user's, reproducible hypothesis."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("repro", deadline=None, derandomize=True)
+settings.load_profile("repro")
+
+
+@pytest.fixture(autouse=True)
+def _same_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts from the same global seed and without the settings of the user's shell."""
+    torch.manual_seed(0)
+    for name in ("REPRO_DATA", "REPRO_PROGRESS", "REPRO_BOOK"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,265 @@
+"""Each member of an ensemble is what it would be alone: outputs, gradients, whole training runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+from repro.learn import Ensemble, perceptron, small_cnn
+from repro.learn.networks import ACTIVATIONS
+
+S = 3
+
+
+class ExponentialLength(nn.Module):
+    """Length as an exponential times direction, one length a row."""
+
+    def forward(self, log_length: Tensor, v: Tensor) -> Tensor:
+        return log_length.exp() * v / v.norm(dim=-1, keepdim=True)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        length = weight.norm(dim=-1, keepdim=True)
+        return length.log(), weight / length
+
+
+class StackableLength(ExponentialLength):
+    stackable = True
+
+
+class Scaled(nn.Module):
+    """A parametrization with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return self.scale * weight
+
+
+def parametrised(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        network = perceptron((64, 12, 10))
+        for layer in (network[1], network[3]):
+            parametrize.register_parametrization(layer, "weight", kind())
+        return network
+
+    return build
+
+
+def weight_normalised() -> nn.Module:
+    network = perceptron((64, 12, 10))
+    parametrizations.weight_norm(network[1])
+    return network
+
+
+def recurrent_use() -> nn.Module:
+    """One linear layer used twice: a tensor that two places share."""
+    layer = nn.Linear(64, 64)
+    return nn.Sequential(nn.Flatten(), layer, nn.Tanh(), layer, nn.ReLU(), nn.Linear(64, 10))
+
+
+def tied_tensors() -> nn.Module:
+    """Two layers with one weight."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Linear(64, 10))
+    network[3].weight = network[1].weight
+    return network
+
+
+def half_frozen() -> nn.Module:
+    network = perceptron((64, 12, 10))
+    network[3].weight.requires_grad_(False)
+    return network
+
+
+BUILD: dict[str, Callable[[], nn.Module]] = {
+    "perceptron": lambda: perceptron((64, 16, 12, 10)),
+    "without biases": lambda: perceptron((64, 16, 10), bias=False, activation="tanh"),
+    "float64": lambda: perceptron((64, 16, 10), activation="squared_relu").double(),
+    "half frozen": half_frozen,
+    "exponential length": parametrised(ExponentialLength),
+    "stackable": parametrised(StackableLength),
+    "own parameter": parametrised(Scaled),
+    "weight_norm": weight_normalised,
+    "shared layer": recurrent_use,
+    "tied tensors": tied_tensors,
+    "cnn": lambda: small_cnn(width=3),
+    "cnn, batch norm": lambda: small_cnn(width=3, batch_norm=True),
+}
+
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-3),
+    "adam": partial(torch.optim.Adam, lr=1e-2),
+}
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's weight_norm under vmap
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", BUILD)
+def test_members_train_as_alone(kind: str, optimizer: str) -> None:
+    members = [BUILD[kind]() for _ in range(S)]
+    alone = copy.deepcopy(members)
+    ensemble = Ensemble(members)
+    together = OPTIMIZERS[optimizer]([p for p in ensemble.parameters.values() if p.requires_grad])
+    singles = [OPTIMIZERS[optimizer]([p for p in m.parameters() if p.requires_grad]) for m in alone]
+    for step in range(15):
+        per_member = step % 2 == 0
+        x = torch.randn((S, 20, 1, 8, 8) if per_member else (20, 1, 8, 8), dtype=dtype_of(alone[0]))
+        y = torch.randint(10, (S, 20))
+        together.zero_grad()
+        outputs = ensemble(x, per_member=per_member)
+        sum(F.cross_entropy(outputs[i], y[i]) for i in range(S)).backward()
+        together.step()
+        for i in range(S):
+            singles[i].zero_grad()
+            F.cross_entropy(alone[i](x[i] if per_member else x), y[i]).backward()
+            singles[i].step()
+    for i, module in enumerate(ensemble):
+        for (name, got), expected in zip(
+            module.state_dict().items(), alone[i].state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    ensemble.eval()
+    x = torch.randn(7, 1, 8, 8, dtype=dtype_of(alone[0]))
+    expected = torch.stack([module.eval()(x) for module in alone])
+    torch.testing.assert_close(ensemble(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=25)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    size=st.integers(1, 4),
+    n=st.integers(1, 5),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    bias=st.booleans(),
+    per_member=st.booleans(),
+)
+def test_batched_products_equal_single_networks(
+    sizes: list[int], size: int, n: int, activation: str, bias: bool, per_member: bool
+) -> None:
+    members = [perceptron(sizes, activation, bias).double() for _ in range(size)]
+    ensemble = Ensemble(members)
+    assert "batched matrix products" in repr(ensemble)
+    x = torch.randn((size, n, sizes[0]) if per_member else (n, sizes[0]), dtype=torch.float64)
+    expected = torch.stack([m(x[i] if per_member else x) for i, m in enumerate(members)])
+    torch.testing.assert_close(ensemble(x, per_member=per_member), expected)
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "exponential length", "stackable", "cnn"])
+def test_gradients_of_a_member_depend_on_that_member_alone(kind: str) -> None:
+    ensemble = Ensemble([BUILD[kind]() for _ in range(S)])
+    ensemble(torch.randn(5, 1, 8, 8))[1].square().sum().backward()
+    for tensor in ensemble.parameters.values():
+        assert tensor.grad is not None
+        assert (tensor.grad[[0, 2]] == 0).all()
+    assert any((tensor.grad[1] != 0).any() for tensor in ensemble.parameters.values())
+
+
+def test_parameters_can_be_passed_in_and_differentiated_twice() -> None:
+    ensemble = Ensemble([perceptron((4, 5, 1), "tanh").double() for _ in range(S)])
+    x = torch.randn(6, 4, dtype=torch.float64)
+    doubled = {name: 2 * p for name, p in ensemble.parameters.items()}
+    members = list(ensemble)
+    with torch.no_grad():
+        for module in members:
+            for p in module.parameters():
+                p *= 2
+    torch.testing.assert_close(ensemble(x, parameters=doubled), torch.stack([m(x) for m in members]))
+    (first,) = torch.autograd.grad(
+        ensemble(x).square().sum(), ensemble.parameters["1.weight"], create_graph=True
+    )
+    (second,) = torch.autograd.grad(first.sum(), ensemble.parameters["1.weight"])
+    assert (second != 0).any()
+
+
+def test_members_are_copies_both_ways() -> None:
+    members = [perceptron((3, 2)) for _ in range(2)]
+    ensemble = Ensemble(members)
+    before = ensemble.parameters["1.weight"].detach().clone()
+    with torch.no_grad():
+        members[0][1].weight += 1
+        ensemble.member(1)[1].weight.add_(1)
+    assert torch.equal(ensemble.parameters["1.weight"], before)
+    assert torch.equal(ensemble.member(-1)[1].weight, before[1])
+    assert len(ensemble) == len(list(ensemble)) == 2
+
+
+def test_state_round_trip_rewinds() -> None:
+    ensemble = Ensemble([small_cnn(width=2, batch_norm=True) for _ in range(2)])
+    x = torch.randn(4, 1, 8, 8)
+    start, outputs = ensemble.state_dict(), ensemble.eval()(x)
+    ensemble.train()(x)
+    with torch.no_grad():
+        ensemble.parameters["0.weight"].zero_()
+    assert not torch.allclose(ensemble.eval()(x), outputs)
+    ensemble.load_state_dict(start)
+    torch.testing.assert_close(ensemble(x), outputs)
+    with pytest.raises(ValueError, match=r"0\.weight"):
+        ensemble.load_state_dict({k: v for k, v in start.items() if k != "0.weight"})
+    with pytest.raises(ValueError, match="shape"):
+        ensemble.load_state_dict(start | {"0.weight": torch.zeros(1)})
+
+
+def test_optimizers_keep_their_references_when_the_ensemble_moves() -> None:
+    ensemble = Ensemble([perceptron((3, 2))])
+    tensors = list(ensemble.parameters.values())
+    assert all(a is b for a, b in zip(tensors, ensemble.to("cpu").parameters.values(), strict=True))
+
+
+def bad_stackable() -> nn.Module:
+    class Wrong(nn.Module):
+        stackable = True
+
+        def forward(self, weight: Tensor) -> Tensor:
+            return weight / weight.norm()
+
+    network = perceptron((4, 2))
+    parametrize.register_parametrization(network[1], "weight", Wrong())
+    return network
+
+
+@pytest.mark.parametrize(
+    ("members", "error", "message"),
+    [
+        (lambda: [], ValueError, "at least one member"),
+        (lambda: [perceptron((3, 2)), perceptron((3, 4))], ValueError, "member 0 and member 1 differ"),
+        (lambda: [perceptron((3, 2)), perceptron((3, 2)).double()], ValueError, "float64"),
+        (
+            lambda: [perceptron((3, 2), output_activation=a) for a in ("relu", "tanh")],
+            ValueError,
+            "layer '2': .*ReLU",
+        ),
+        (lambda: [half_frozen(), perceptron((64, 12, 10))], ValueError, "differ in"),
+        (lambda: [torch.zeros(3)], TypeError, "member 0 is a Tensor"),
+        (lambda: [nn.Sequential(nn.Linear(2, 2), nn.Dropout())] * 2, ValueError, "Dropout"),
+        (lambda: [bad_stackable(), bad_stackable()], ValueError, "stackable"),
+    ],
+)
+def test_bad_members_are_refused(
+    members: Callable[[], list[nn.Module]], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Ensemble(members())
+
+
+def test_bad_calls_are_refused() -> None:
+    ensemble = Ensemble([perceptron((3, 2)) for _ in range(2)])
+    with pytest.raises(ValueError, match=r"S = 2; got \(5, 3\)"):
+        ensemble(torch.zeros(5, 3), per_member=True)
+    with pytest.raises(ValueError, match=r"1\.bias"):
+        ensemble(torch.zeros(5, 3), parameters={"1.weight": torch.zeros(2, 2, 3)})
+    with pytest.raises(IndexError, match="members 0 to 1; got 2"):
+        ensemble.member(2)
