@@ -99,6 +99,9 @@ def perceptron(
     biases = [bias] * n_layers if isinstance(bias, bool) else list(bias)
     if len(biases) != n_layers:
         raise ValueError(f"{n_layers} layers need {n_layers} answers in bias; got {len(biases)}")
+    _activation(
+        activation
+    )  # a network without hidden layers does not use it, but a wrong name is still wrong
     layers: list[nn.Module] = [nn.Flatten()]
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(n_in, n_out, bias=biases[i]))

@@ -1,0 +1,155 @@
+"""Architectures: published parameter counts, shapes, homogeneity, clear errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from repro.learn import (
+    initialization,
+    lenet5,
+    lenet_300_100,
+    perceptron,
+    resnet18,
+    resnet20,
+    small_cnn,
+    vgg16_bias_free,
+)
+from repro.learn.networks import SquaredReLU, kaiming_normal_
+
+
+def count(network: nn.Module, weights_only: bool = False) -> int:
+    return sum(p.numel() for p in network.parameters() if p.ndim > 1 or not weights_only)
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters", "weights"),
+    [
+        (lenet_300_100, 266_610, 266_200),
+        (lenet5, 431_080, 430_500),
+        (lambda: lenet5(3, 32), 657_080, 656_500),
+        # He et al. (2016) say 0.27 million for ResNet-20, batch normalization included
+        (resnet20, 269_722, 268_336),
+        (resnet18, 11_173_962, 11_164_352),
+        (lambda: resnet18(batch_norm=False), 11_169_162, 11_164_352),
+        # 3x3 times the products of neighbouring widths, 64 biases, 512 x 10
+        (vgg16_bias_free, 14_715_648, 14_715_584),
+    ],
+)
+def test_parameter_counts(build: Callable[[], nn.Module], parameters: int, weights: int) -> None:
+    network = build()
+    assert count(network, weights_only=True) == weights
+    assert count(network) == parameters
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.booleans())
+def test_perceptron_has_the_parameters_of_its_sizes(sizes: list[int], bias: bool) -> None:
+    expected = sum(a * b + bias * b for a, b in pairwise(sizes))
+    network = perceptron(sizes, bias=bias)
+    assert count(network) == expected
+    assert network(torch.zeros(4, sizes[0])).shape == (4, sizes[-1])
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (lenet_300_100(), (1, 28, 28)),
+        (lenet5(), (1, 28, 28)),
+        (small_cnn(), (1, 8, 8)),
+        (small_cnn(3, 14, 10, batch_norm=True), (3, 14, 14)),
+        (resnet20(1), (1, 28, 28)),
+        (resnet20(batch_norm=False), (3, 32, 32)),
+    ],
+)
+def test_images_become_ten_logits(network: nn.Module, shape: tuple[int, ...]) -> None:
+    outputs = network(torch.randn(2, *shape))
+    assert outputs.shape == (2, 10)
+    assert outputs.isfinite().all()
+
+
+@pytest.mark.parametrize("build", [resnet20, lambda batch_norm: small_cnn(batch_norm=batch_norm)])
+def test_batch_norm_is_a_choice(build: Callable[..., nn.Module]) -> None:
+    for wanted in (True, False):
+        network = build(batch_norm=wanted)
+        assert any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) == wanted
+        convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+        assert all((layer.bias is None) == wanted for layer in convolutions)
+
+
+def test_resnet20_has_twenty_layers() -> None:
+    layers = [m for m in resnet20().modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) == 20
+
+
+@given(st.floats(0.25, 2.0))
+def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale: float) -> None:
+    with initialization(0):
+        network = perceptron((3, 5, 1), "squared_relu", bias=False).double()
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
+    before = network(x).detach()
+    with torch.no_grad():
+        for p in network.parameters():
+            p *= scale
+    torch.testing.assert_close(network(x), scale**3 * before)
+
+
+def test_squared_relu_values_and_slope() -> None:
+    x = torch.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    y = SquaredReLU()(x)
+    y.sum().backward()
+    assert y.tolist() == [0.0, 0.0, 9.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 0.0, 6.0]
+
+
+def test_vgg_has_one_bias_at_zero_and_kaiming_lengths() -> None:
+    with initialization(0):
+        network = vgg16_bias_free()
+    biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
+    assert biases == ["0.bias"]
+    assert (network[0].bias == 0).all()
+    filters = network[2].weight.detach().flatten(1)
+    # squared length of a row is 2 chi-square(n)/n: mean 2, over 64 rows of 576 its error is 0.015
+    assert filters.square().sum(1).mean().item() == pytest.approx(2.0, abs=0.06)
+
+
+def test_kaiming_normal_changes_weights_and_clears_biases() -> None:
+    network = perceptron((50, 40, 3))
+    before = network[1].weight.detach().clone()
+    assert kaiming_normal_(network) is network
+    assert not torch.equal(network[1].weight, before)
+    assert all((layer.bias == 0).all() for layer in network if isinstance(layer, nn.Linear))
+
+
+def test_biases_by_layer_and_output_activation() -> None:
+    network = perceptron((4, 3, 2), bias=(True, False), output_activation="sigmoid")
+    assert network[1].bias is not None
+    assert network[3].bias is None
+    assert isinstance(network[4], nn.Sigmoid)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: perceptron((4,)), "at least two sizes"),
+        (lambda: perceptron(4), "at least two sizes"),  # type: ignore[arg-type]
+        (lambda: perceptron((4, 0, 2)), "size must be a whole number, 1 or above; got 0"),
+        (lambda: perceptron((4, 2.5, 2)), "got 2.5"),  # type: ignore[list-item]
+        (lambda: perceptron((4, 2), "rellu"), "unknown activation 'rellu'; did you mean 'relu'"),
+        (lambda: perceptron((4, 2, 2), bias=[True]), "2 layers need 2 answers in bias; got 1"),
+        (lambda: lenet5(image_size=12), "at least 16x16 pixels; got image_size=12"),
+        (lambda: small_cnn(image_size=1), "got image_size=1"),
+        (lambda: resnet20(0), "n_channels must be a whole number, 1 or above; got 0"),
+        (lambda: resnet18(3, -1), "n_classes"),
+        (lambda: vgg16_bias_free(n_classes=True), "n_classes"),
+    ],
+)
+def test_errors_quote_the_value(build: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
