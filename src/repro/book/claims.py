@@ -44,9 +44,9 @@ def judge(
     """The verdict of every claim of a chapter, by claim id, in the order of the file.
 
     ``measurements`` holds {"claim", "test", "values"}, as a ledger shows them; ``not_tested`` maps a claim to
-    the reason. Values are judged with six significant digits, as the results keep them, so that judging a result
-    again gives the same verdicts. The profile ``smoke`` is never judged. Raises ``BadInput`` for an unknown
-    profile, claim or test, a test measured twice, and values that are not finite numbers.
+    the reason. Values are judged with six significant digits, as the results keep them, so that judging a
+    result again gives the same verdicts. The profile ``smoke`` is never judged. Raises ``BadInput`` for an
+    unknown profile, claim or test, a test measured twice, and values that are not finite numbers.
     """
     _known_profile(profile)
     values: dict[tuple[str, str], tuple[float, ...]] = {}
@@ -59,6 +59,8 @@ def judge(
         values[claim.id, test.name] = tuple(significant_digits(value) for value in found)
     for claim_id in not_tested:
         chapter.claim(claim_id)
+        if any(claim_id == measured for measured, _ in values):
+            raise BadInput(f"{claim_id}: measured, but declared not tested")
 
     def skipped(claim: Claim, test: ClaimTest) -> str:
         """Why the test is not judged in this run; empty when it is."""
@@ -90,7 +92,7 @@ def judge(
     }
 
 
-def counts(judged: Mapping[str, JudgedClaim]) -> dict[str, int]:
+def counts(judged: Mapping[Any, JudgedClaim]) -> dict[str, int]:
     """How many claims got each of the five verdicts, in their usual order."""
     found = [claim.verdict for claim in judged.values()]
     return {verdict: found.count(verdict) for verdict in VERDICTS}

@@ -85,6 +85,7 @@ def table(
     label = "Claims and verdicts" if only is None else f"Verdicts on {escape(', '.join(only))}"
     return (
         f'<div class="ledger" role="region" aria-label="{label}" tabindex="0">'
-        f"<table><caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
+        f'<table class="dataframe">'
+        f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -15,7 +16,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-__all__ = ["badge", "inline_html", "inline_myst", "number", "parse", "plain"]
+__all__ = ["badge", "inline_html", "inline_myst", "list_table", "number", "parse", "plain"]
 
 SYMBOLS = {
     "reproduced": "✓",
@@ -27,7 +28,7 @@ SYMBOLS = {
 
 
 def _math_html(content: str, options: dict[str, Any]) -> str:
-    # the plugin wraps this in <span class="math inline">, which MathJax reads in the book and in Jupyter alike
+    # the plugin wraps this in <span class="math inline">, which MathJax reads in the book and in Jupyter
     opening, closing = (r"\[", r"\]") if options.get("display_mode") else (r"\(", r"\)")
     return f"{opening}{escape(content)}{closing}"
 
@@ -109,3 +110,20 @@ def badge(verdict: str) -> str:
         f'<span class="verdict verdict-{name.replace(" ", "-")}">'
         f'<span aria-hidden="true">{SYMBOLS.get(verdict, "")}</span> {name}</span>'
     )
+
+
+def list_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], widths: str = "auto") -> str:
+    """A MyST table of class ``name``; a cell is one line of Markdown, or several that make a list."""
+    lines = [
+        "```{list-table}",
+        ":header-rows: 1",
+        ":stub-columns: 1",
+        f":class: {name}",
+        f":widths: {widths}",
+        "",
+    ]
+    for row in [head, *rows]:
+        for position, cell in enumerate(row):
+            start = "* - " if position == 0 else "  - "
+            lines.append((start + cell.replace("\n", "\n    ")).rstrip())
+    return "\n".join([*lines, "```", ""])

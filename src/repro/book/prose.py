@@ -1,0 +1,144 @@
+"""Sentences with numbers from the run, and the rule that finds numbers typed by hand.
+
+The rule, for the text of a Markdown cell outside mathematics, code, roles, link addresses and HTML tags. A
+number needs a source when it is
+
+* a decimal number (0.93, 1e-6), or
+* a percentage of any size (5 %, 12 percent, 3 percentage points), or
+* a whole number above twelve (60,000).
+
+It needs none when it is
+
+* part of a name that starts with a letter: LeNet-300-100, CIFAR-10, E14, mnist5k;
+* a year from 1900 to 2099, a date such as 2026-11-21, or a version of three or more parts;
+* an arXiv identifier such as 2010.12909;
+* a numbered place: Section 4.1, Table 12, Figure 14, Theorem 3.2, page 20, Python 3.11.
+
+A size that the text must name stands in code: `60000`. Numbers of the paper stand in the claims file, under
+``quoted``; everything else comes from the run, by ``say``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import isfinite
+from string import Formatter
+from typing import Any
+
+from repro.book.errors import BadInput, nearest
+from repro.book.markup import parse
+from repro.book.prose_text import blocks_of
+
+__all__ = ["Found", "numbers_typed", "say", "sentence"]
+
+LARGEST_FREE = 12
+
+_PLACES = (
+    r"sections?|sec\.|§|chapters?|figures?|figs?\.|tables?|tab\.|equations?|eqs?\.|theorems?|lemmas?|corollar(?:y|ies)|"
+    r"propositions?|appendix|appendices|algorithms?|definitions?|assumptions?|remarks?|claims?|exercises?|"
+    r"pages?|pp?\.|version|python|arxiv:?"
+)
+_AFTER_PLACE = re.compile(
+    rf"(?:^|[\s(\[])(?:{_PLACES})\s*\(?(?:[\w.]+\s*(?:,|and|to|–|-)\s*)?$", re.IGNORECASE
+)
+_WORD = re.compile(r"[^\s()\[\]<>=≤≥≈~|/+:;×±…–—\"“”‘’«»*{}]+")
+_NUMBER = re.compile(r"\d+(?:[,\u202f\u2009]\d{3})*(?:\.\d+)?(?:[eE][-+−]?\d+)?")
+_FREE_WORD = re.compile(
+    r"(?:19|20)\d\d(?:s)?$"  # a year
+    r"|\d{4}-\d\d(?:-\d\d)?$"  # a date
+    r"|v?\d+(?:\.\d+){2,}$"  # a version
+    r"|\d{4}\.\d{4,5}(?:v\d+)?$"  # an arXiv identifier
+)
+_PERCENT = re.compile(r"\s*(?:%|per\s?cent\b|percentage\b)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number typed into the text, and the words around it."""
+
+    text: str
+    value: float
+    context: str
+
+    def __str__(self) -> str:
+        return f"{self.text} in “{self.context}”"
+
+
+def _typed_in(text: str) -> Iterator[Found]:
+    """The numbers of one block of plain text that need a source."""
+    for word in _WORD.finditer(text):
+        token = word.group().strip(".,!?'_")
+        if not token or token[0].isalpha() or _FREE_WORD.match(token):
+            continue
+        if _AFTER_PLACE.search(text[max(0, word.start() - 40) : word.start()]):
+            continue
+        for match in _NUMBER.finditer(word.group()):
+            number, end = match.group(), word.start() + match.end()
+            percent = _PERCENT.match(text, end)
+            value = float(re.sub(r"[,\u202f\u2009]", "", number).replace("−", "-"))
+            whole = "." not in number and "e" not in number.lower()
+            if whole and not percent and value <= LARGEST_FREE:
+                continue
+            shown = number + (percent.group().rstrip() if percent else "")
+            around = text[max(0, word.start() - 30) : end + 30].strip()
+            yield Found(shown, value, " ".join(around.split()))
+
+
+def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[Found]:
+    """The numbers in a Markdown text that need a source; ``allowed`` are those that may be quoted.
+
+    See the module's text for the rule. A number is allowed by its size, whatever its sign or unit.
+    """
+    sizes = {abs(value) for value in allowed}
+    found = [number for block in blocks_of(parse(markdown)) for number in _typed_in(block)]
+    return [number for number in found if number.value not in sizes]
+
+
+def sentence(template: str, **values: Any) -> str:
+    """The text that ``say`` displays: the template with the run's values filled in.
+
+    Raises ``BadInput`` for a number typed into the template, a name without a value, a value without a place,
+    and a value that is not finite.
+    """
+    try:
+        pieces = list(Formatter().parse(template))
+    except ValueError as error:
+        raise BadInput(
+            f"the sentence is not a template: {error}; in mathematics write {{{{ and }}}}"
+        ) from None
+    literal = "".join(text + ("x" if name is not None else "") for text, name, _, _ in pieces)
+    if typed := numbers_typed(literal):
+        raise BadInput(f"a number typed by hand: {typed[0]}; give it as a value of the run, {{name:.2f}}")
+    names = {re.split(r"[.\[]", name)[0] for _, name, _, _ in pieces if name is not None}
+    if strange := sorted(names - set(values)):
+        raise BadInput(
+            f"the sentence names {strange[0]!r}, which has no value; {nearest(strange[0], values)}"
+        )
+    if unused := sorted(set(values) - names):
+        raise BadInput(
+            f"the value {unused[0]!r} has no place in the sentence; {nearest(unused[0], sorted(names))}"
+        )
+    for name, value in values.items():
+        try:
+            finite = isfinite(value)
+        except (TypeError, ValueError, OverflowError):
+            continue  # text, or something else that has no size
+        if not finite:
+            raise BadInput(f"{name} is {value}: a sentence takes finite numbers")
+    try:
+        return template.format(**values)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise BadInput(f"the sentence could not be filled: {error}") from None
+
+
+def say(template: str, **values: Any) -> None:
+    """Display a sentence of Markdown whose every number comes from the run.
+
+    ``say("Over {n} seeds the loss fell to {loss:.2f}.", n=len(losses), loss=mean)``. Mathematics may hold
+    numbers; its braces are written twice. Errors as for ``sentence``.
+    """
+    from IPython.display import Markdown, display
+
+    display(Markdown(sentence(template, **values)))
