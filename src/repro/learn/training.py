@@ -79,7 +79,8 @@ def train(
 
     Each step descends $\sum_i \frac1b\sum_{j\in B_i}\ell(f_{\theta_i}(x_j), y_j)$ over members $i$, whose
     gradient with respect to $\theta_i$ is that of member $i$ trained alone. The data are moved to the device
-    once and batches are picked by index; afterwards the model is back where it was.
+    once and batches are picked by index; afterwards the model is back on its device
+    and in its mode.
 
     Args:
         model: a module or an ``Ensemble`` of S; its parameters are changed.
@@ -122,7 +123,7 @@ def train(
     seeds = list_of_seeds(seed, networks.size)
     datasets = list_of_datasets(dataset, networks.size)
     function = loss_function(loss)
-    origin = networks.device
+    origin, mode = networks.device, model.training
     model.to(where)
     try:
         networks = Networks(model)
@@ -191,6 +192,7 @@ def train(
             recorder.after_last(step)
     finally:
         model.to(origin)
+        model.train(mode)
     return History(
         pd.DataFrame(rows),
         step,
