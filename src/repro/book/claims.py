@@ -112,13 +112,16 @@ def _entry(chapter: ChapterClaims, entry: Mapping[str, Any]) -> tuple[Claim, Cla
 
 
 def _numbers(claim: Claim, test: ClaimTest, values: Any) -> list[float]:
-    """The values as floats: one number or a flat list, array or tensor; truth values count as 0 and 1."""
+    """The values as floats: one number or a flat list, array or tensor; truth values count as 0 and 1.
+
+    An empty list is a result too: no seed qualified, and the test is then not tested for want of seeds.
+    """
     where = f"{claim.id}, test {test.name}"
     try:
         array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError):
         raise BadInput(f"{where}: values must be numbers, one a seed, got {str(values)[:60]}") from None
-    if array.ndim != 1 or array.size == 0:
+    if array.ndim != 1:
         raise BadInput(f"{where}: values must be a flat list, one number a seed, got shape {array.shape}")
     if not np.isfinite(array).all():
         position = int(np.flatnonzero(~np.isfinite(array))[0])

@@ -18,6 +18,7 @@ from repro.papers.ewn_inductive_bias.two_weights import exact_point, loser_limit
 __all__ = [
     "COLOURS",
     "NAMES",
+    "authors_pruning",
     "control",
     "depth_losses",
     "gradients_against_lengths",
@@ -191,12 +192,33 @@ def pruning(
     return fig
 
 
+def authors_pruning(table: pd.DataFrame) -> Figure:
+    """The authors' logged means in the same layout; no interval, since only means are at hand."""
+    depths = sorted(table["z"].unique())
+    fig, axes = _panels(len(depths), 3.2, sharey=True)
+    for axis, z in zip(axes, depths, strict=True):
+        for method in ("plain", "swn", "ewn"):
+            own = table[(table["method"] == method) & (table["z"] == z)]
+            style = {"color": COLOURS[method], "label": f"{NAMES[method]} (authors' mean, 3 seeds)"}
+            axis.plot(own["pruned_percent"], own["accuracy"], _MARKERS[method] + ":", markersize=4, **style)
+        axis.set(title=rf"$\mathcal{{L}} = e^{{-{z:g}}}$", xlabel="hidden neurons removed (%)", ylim=(0, 102))
+    axes[0].set_ylabel("test accuracy (%)")
+    axes[0].legend(loc="lower left")
+    return fig
+
+
 def control(table: pd.DataFrame, depth: float) -> Figure:
-    """The same curves at one loss level, with the control and random pruning beside the methods."""
-    shown = [method for method in NAMES if method in set(table["method"])]
+    """The curves at one loss level, with the control and EWN pruned at random beside the methods.
+
+    Args:
+        table: as for `pruning`, with the scores `length` and `random` and the method `control`.
+        depth: the loss level z.
+    """
     fig, (axis,) = _panels(1, 3.4)
-    for method in shown:
-        _curve(axis, table[(table["method"] == method) & (table["z"] == depth)], method)
+    here = table[table["z"] == depth]
+    for method in ("plain", "swn", "ewn", "control"):
+        _curve(axis, here[(here["method"] == method) & (here["score"] == "length")], method)
+    _curve(axis, here[(here["method"] == "ewn") & (here["score"] == "random")], "random")
     axis.set(xlabel="hidden neurons removed (%)", ylabel="test accuracy (%)", ylim=(0, 102))
     axis.legend(loc="lower left")
     return fig
@@ -207,7 +229,8 @@ def _curve(axis: Axes, own: pd.DataFrame, method: str) -> None:
     by_level = own.groupby("pruned_percent")["accuracy"]
     found = {level: t_interval(values) for level, values in by_level}
     n_seeds = own["seed"].nunique()
-    levels, mean = list(found), [i.estimate for i in found.values()]
+    levels = [float(str(level)) for level in found]
+    mean = [i.estimate for i in found.values()]
     band = f"mean, t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
     axis.plot(
         levels,
