@@ -34,9 +34,15 @@ class Networks:
         return self.model(x[0] if per_member else x).unsqueeze(0)
 
     def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        """Losses of single examples ``(S, n)``."""
+        """Losses of single examples ``(S, n)``; outputs ``(S, n, k)``, classes ``(n,)`` or ``(S, n)``."""
         expanded = y.expand(outputs.shape[:2]).reshape(-1)
         return loss(outputs.reshape(-1, outputs.shape[-1]), expanded).view(outputs.shape[:2])
+
+    def batch_losses(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> Tensor:
+        """Losses of a batch, ``(S, b)`` for an ensemble and ``(b,)``, without detours, for a module."""
+        if isinstance(self.model, Ensemble):
+            return self.losses(loss, self.model(x, per_member=per_member), y)
+        return loss(self.model(x), y)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -77,7 +77,7 @@ class LossWatch:
         self._n = 0
 
     def add(self, losses: Tensor, n: int, epoch: int, step: int) -> None:
-        """Take in the mean losses ``(S,)`` of a batch of n examples."""
+        """Take in the mean losses ``(S,)``, or ``()`` of one network, of a batch of n examples."""
         self._losses.append(losses)
         self._places.append((n, epoch, step))
         if len(self._losses) == 64:
@@ -86,7 +86,7 @@ class LossWatch:
     def _look(self) -> None:
         if not self._losses:
             return
-        losses = torch.stack(self._losses).to("cpu", torch.float64)
+        losses = torch.stack(self._losses).view(-1, self._size).to("cpu", torch.float64)
         finite = losses.isfinite()
         if not finite.all():
             for member in (~finite).any(dim=0).nonzero().flatten().tolist():

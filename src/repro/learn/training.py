@@ -163,15 +163,13 @@ def train(
                 for x, y in batches.epoch():
                     stepper.zero_grad()
                     with autocast:
-                        outputs = networks.outputs(x, batches.per_member)
-                        losses = networks.losses(function, outputs, y)
-                    objective = losses.sum()
-                    if reduction == "mean":
-                        objective = objective / losses.shape[1]
-                    objective.backward()
-                    means = losses.detach().mean(dim=1)
+                        losses = networks.batch_losses(function, x, y, batches.per_member)
+                    means = losses.mean(dim=-1)
+                    objective = means if reduction == "mean" else losses.sum(dim=-1)
+                    objective.sum().backward()
+                    means = means.detach()
                     if recorder:
-                        recorder.before_update(step, means.view(loss_shape))
+                        recorder.before_update(step, means)
                     stepper.step()
                     step += 1
                     if after_step:
@@ -180,7 +178,7 @@ def train(
                                 hook(model, step)
                     if clock and schedule_every == "step":
                         clock.step()
-                    watch.add(means, losses.shape[1], epoch, step)
+                    watch.add(means, losses.shape[-1], epoch, step)
                     shown.update()
                     if step == total:
                         break
