@@ -223,7 +223,8 @@ def fold(module: nn.Module) -> nn.Module:
     for layer in _layers(module).values():
         if _own(layer) is not None:
             _class_of_its_own(layer)
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            with torch.enable_grad():  # under no_grad PyTorch would leave a tensor where a parameter belongs
+                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return module
 
 

@@ -104,16 +104,18 @@ def lin_sep_descent(
             patience=5_000,
         )
         at = {z: [w.numpy() for w in descent.weights(z).values()] for z in descent.targets}
-        ends = descent.reached(max(levels))
-        last = [w[ends] for w in at[max(levels)]]
-        norm = np.sqrt(sum((w**2).sum(axis=(1, 2)) for w in last))
         margin = np.full(len(seeds), np.nan)
-        margin[ends] = problem.margins(last).min(axis=-1) / norm**3
+        if (ends := descent.reached(max(levels))).any():
+            last = [w[ends] for w in at[max(levels)]]
+            norm = np.sqrt(sum((w**2).sum(axis=(1, 2)) for w in last))
+            margin[ends] = problem.margins(last).min(axis=-1) / norm**3
         runs.append(_runs(descent, seeds, method).assign(margin=margin))
         for z in levels:
-            nodes.append(_nodes(at[z], at[z / 2], descent.reached(z), seeds).assign(method=method, z=z))
+            if (reached := descent.reached(z)).any():
+                nodes.append(_nodes(at[z], at[z / 2], reached, seeds).assign(method=method, z=z))
     columns = ["seed", "method", "z", "node", "layer", "length", "gradient_norm", "cosine", "active"]
-    return pd.concat(runs, ignore_index=True), pd.concat(nodes, ignore_index=True)[columns]
+    found = pd.concat(nodes, ignore_index=True)[columns] if nodes else pd.DataFrame(columns=columns)
+    return pd.concat(runs, ignore_index=True), found
 
 
 def _nodes(
