@@ -36,9 +36,9 @@ def band(
     """Draw, for each value of ``hue``, the line of estimates over seeds with its interval as a band.
 
     ``frame`` has one row for each x, hue and seed (columns ``x``, ``y``, ``hue``, ``seed``). The legend says
-    what line and band are, and over how many seeds. Returns what is drawn: ``x``, ``hue``, estimate, low, high,
-    n_seeds. Raises ``BadInput`` for an unknown interval or column, for values that are missing or infinite,
-    for two rows of one seed at one point, and for a single seed, which has no interval: draw it as a line.
+    what line and band are, and over how many seeds. Returns what is drawn, with the columns x, hue, estimate,
+    low, high and n_seeds. Raises ``BadInput`` for an unknown interval or column, for missing or infinite
+    values, for two rows of one seed at one point, and for a single seed, which has no interval: draw it as a line.
     """
     if interval not in INTERVALS:
         raise BadInput(f"there is no interval {interval!r}; {nearest(interval, INTERVALS)}")

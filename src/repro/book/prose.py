@@ -12,6 +12,7 @@ It needs none when it is
 * part of a name that starts with a letter: LeNet-300-100, CIFAR-10, E14, mnist5k;
 * a year from 1900 to 2099, a date such as 2026-11-21, or a version of three or more parts;
 * an arXiv identifier such as 2010.12909;
+* the level of an interval: 95 % interval, 95 % confidence;
 * a numbered place: Section 4.1, Table 12, Figure 14, Theorem 3.2, page 20, Python 3.11.
 
 A size that the text must name stands in code: `60000`. Numbers of the paper stand in the claims file, under
@@ -51,6 +52,7 @@ _FREE_WORD = re.compile(
     r"|v?\d+(?:\.\d+){2,}$"  # a version
     r"|\d{4}\.\d{4,5}(?:v\d+)?$"  # an arXiv identifier
 )
+_LEVEL = re.compile(r"95\s*(?:%|per\s?cent)[\s-]*(?:\w+\s+)?(?:intervals?|confidence|bands?)\b")
 _PERCENT = re.compile(r"\s*(?:%|per\s?cent\b|percentage\b)")
 
 
@@ -76,6 +78,8 @@ def _typed_in(text: str) -> Iterator[Found]:
             continue
         for match in _NUMBER.finditer(word.group()):
             number, end = match.group(), word.start() + match.end()
+            if _LEVEL.match(text, word.start() + match.start()):
+                continue
             percent = _PERCENT.match(text, end)
             value = float(re.sub(r"[,\u202f\u2009]", "", number).replace("−", "-"))
             whole = "." not in number and "e" not in number.lower()

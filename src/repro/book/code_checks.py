@@ -1,0 +1,107 @@
+"""Checks of a notebook's code cells, by reading them: parameters, measured claims, long functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from repro.book.claim_models import ChapterClaims
+from repro.book.errors import BookError
+from repro.book.notebooks import source_of
+
+__all__ = ["LONGEST_FUNCTION", "Problem", "code_problems"]
+
+LONGEST_FUNCTION = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in a file; ``cell`` counts from 0, None where the whole file is meant."""
+
+    file: str
+    cell: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.cell is None else f"{self.file}, cell {self.cell}"
+        return f"{where}: {self.message}"
+
+
+def _python(source: str) -> str:
+    """The cell without the lines that only IPython understands; they keep their place."""
+    lines = source.splitlines()
+    if lines and lines[0].lstrip().startswith("%%"):
+        return ""
+    return "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
+
+
+def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | None) -> Iterator[Problem]:
+    """What is wrong with the code cells of a notebook; without ``claims`` what needs them is left out."""
+    cells = [(i, cell) for i, cell in enumerate(notebook["cells"]) if cell.get("cell_type") == "code"]
+    yield from _parameters(name, cells)
+    trees: list[tuple[int, ast.Module]] = []
+    for index, cell in cells:
+        try:
+            trees.append((index, ast.parse(_python(source_of(cell)))))
+        except SyntaxError as error:
+            yield Problem(name, index, f"not Python: {error.msg} (line {error.lineno})")
+    for index, tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    message = f"function {node.name} has {length} lines; accepted: up to {LONGEST_FUNCTION}"
+                    yield Problem(name, index, f"{message}, longer ones live in the library")
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.show", "pyplot.show"):
+                yield Problem(name, index, "plt.show() gives a figure without text; use figures.show")
+    if claims is not None:
+        yield from _measured(name, trees, claims)
+
+
+def _parameters(name: str, cells: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]:
+    tagged = [item for item in cells if "parameters" in item[1].get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        where = tagged[1][0] if tagged else None
+        yield Problem(name, where, f"{len(tagged)} cells have the tag parameters; accepted: one")
+        return
+    index, cell = tagged[0]
+    try:
+        statements = ast.parse(source_of(cell)).body
+    except SyntaxError:
+        return  # reported with the other cells
+    first = statements[0] if statements else None
+    target = first.target if isinstance(first, ast.AnnAssign) else None
+    if not isinstance(target, ast.Name) or target.id != "profile":
+        found = ast.unparse(first) if first else "nothing"
+        yield Problem(name, index, f"the first parameter must be profile, found {found[:60]}")
+
+
+def _text(node: ast.expr | None) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _measured(name: str, trees: list[tuple[int, ast.Module]], claims: ChapterClaims) -> Iterator[Problem]:
+    """Claims that are measured but unknown, and claims that the code never names."""
+    named: set[str] = set()
+    for index, tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named.add(node.value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr not in ("measure", "not_tested"):
+                continue
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            claim = _text(node.args[0] if node.args else given.get("claim"))
+            test = _text(given.get("test")) if node.func.attr == "measure" else None
+            try:
+                if claim is not None:
+                    found = claims.claim(claim)
+                    _ = found.test(test) if test is not None else None
+            except BookError as error:
+                yield Problem(name, index, str(error))
+    for one in claims.claims:
+        if one.id not in named and any(test.profiles for test in one.tests):
+            yield Problem(name, None, f"claim {one.id} is neither measured nor declared not tested")

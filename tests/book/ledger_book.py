@@ -1,0 +1,103 @@
+"""A tiny book with claims of every kind, for the tests of the ledger, the pages and the checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from repro.book.checks import HEADINGS
+from repro.book.layout import Book
+
+CLAIMS = """
+chapter: toy
+paper: {title: A toy, authors: "A. Nobody", arxiv: "2001.00001", key: nobody2020}
+budget:
+  smoke: {seconds: 60, memory_mb: 500}
+  quick: {seconds: 120, memory_mb: 500}
+  paper: {seconds: 3600, memory_mb: 5000}
+profiles:
+  smoke: {n: 1}
+  quick: {n: 2}
+  paper: {n: 3}
+quoted: [98.34]
+claims:
+  - id: T1
+    statement: The loss falls below $10^{-6}$ when $a<b$ & all is <well>.
+    where: section 2
+    kind: theory
+    paper_value: null
+    tests:
+      - {name: falls, metric: the loss $L$, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
+  - id: T2
+    statement: It helps on two sets.
+    where: table 1
+    kind: empirical
+    paper_value: 98.34
+    paper_value_is: printed in the table
+    tests:
+      - {name: first, metric: gain, direction: above, threshold: 0.0, reason: better, min_seeds: 3}
+      - {name: second, metric: gain, direction: above, threshold: 0.0, reason: better, min_seeds: 3}
+      - name: large
+        metric: gain
+        direction: above
+        threshold: 0.0
+        reason: better
+        min_seeds: 3
+        profiles: [paper]
+        otherwise: needs a GPU
+  - id: T3
+    statement: Nothing where nothing is.
+    where: own control
+    kind: control
+    tests:
+      - name: share
+        metric: "hits?"
+        direction: between
+        threshold: [0.0, 0.4]
+        reason: chance
+        min_seeds: 3
+        interval: wilson
+"""
+
+PARAMETERS = (
+    'profile: str = "quick"  # {smoke, quick, paper} how much to run\nn: int = None  # [1, 9] how many'
+)
+MEASURE = """ledger.measure("T1", test="falls", values=v)
+ledger.measure("T2", test="first", values=v)
+ledger.not_tested("T3", "no time")"""
+
+
+def make(folder: Path, claims: str = CLAIMS) -> Book:
+    """A book with one chapter, ``toy``, whose checks find nothing."""
+    for part in ("book/chapters", "book/claims", "book/results"):
+        (folder / part).mkdir(parents=True)
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapters/toy\n"
+    )
+    (folder / "_config.yml").write_text("repository:\n  url: https://example.org/toy/\n")
+    (folder / "book/index.md").write_text("# Toy\n")
+    (folder / "book/references.bib").write_text("@misc{nobody2020, title = {A toy}, year = {2020}}\n")
+    (folder / "book/claims/toy.yml").write_text(claims)
+    write_notebook(folder, notebook())
+    return Book(folder)
+
+
+def notebook(**replaced: str) -> nbformat.NotebookNode:
+    """The chapter's notebook; ``replaced`` gives other text under a heading, by its first word in lower case."""
+    cells: list[Any] = [new_markdown_cell("# A toy chapter")]
+    for heading in HEADINGS:
+        first = heading.split()[0].lower()
+        text = "1. We changed it." if first == "differences" else "As {cite:p}`nobody2020` says."
+        cells.append(new_markdown_cell(f"## {heading}\n\n{replaced.get(first, text)}"))
+        if heading == "Parameters":
+            cells.append(new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+        if heading == "Experiments":
+            cells.append(new_code_cell(MEASURE))
+    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+
+
+def write_notebook(folder: Path, content: nbformat.NotebookNode) -> None:
+    nbformat.write(content, folder / "book/chapters/toy.ipynb")
