@@ -1,6 +1,6 @@
 r"""How an ensemble's next parameters are proposed: one gradient step, or one epoch of mini-batches.
 
-Parameters live in one matrix `(members, numbers)`: an update, or the undoing of one, is then one operation.
+Parameters live in one matrix ``(members, numbers)``: an update, or the undoing of one, is then one operation.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Problem:
         return Problem(Ensemble(members), x, y, self.loss, self.per_member, self.frozen, self.multipliers)
 
     def flat(self) -> Tensor:
-        """The ensemble's own trained parameters, `(members, numbers)`."""
+        """The ensemble's own trained parameters, ``(members, numbers)``."""
         return self.flat_of(self.ensemble.parameters)
 
     def flat_of(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The trained ones of these parameters, `(members, numbers)`."""
+        """The trained ones of these parameters, ``(members, numbers)``."""
         return torch.cat([parameters[n].detach().flatten(1) for n in self._slices], dim=1)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
@@ -67,13 +67,13 @@ class Problem:
         return {n: flat[:, s].reshape(-1, *self._shapes[n]) for n, s in self._slices.items()} | self._fixed
 
     def forward(self, flat: Tensor, x: Tensor, per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scores `(members, n, ...)` with their graph, and the leaves to differentiate by."""
+        """Scores ``(members, n, ...)`` with their graph, and the leaves to differentiate by."""
         named = self.named(flat)
         leaves = {n: named[n].detach().requires_grad_() for n in self._slices}
         return self.ensemble(x, per_member=per_member, parameters=named | leaves), leaves
 
     def backward(self, scores: Tensor, leaves: Mapping[str, Tensor], slope: Tensor) -> Tensor:
-        """Gradient by the trained parameters, `(members, numbers)`, from the gradient by the scores."""
+        """Gradient by the trained parameters, ``(members, numbers)``, from the gradient by the scores."""
         found = torch.autograd.grad(scores, list(leaves.values()), slope)
         gradients = dict(zip(leaves, found, strict=True))
         for name, multiplier in self.multipliers.items():
@@ -90,10 +90,10 @@ class Proposals(Protocol):
         """The same for some of the members."""
 
     def propose(self, flat: Tensor, rate: Array, log_losses: Array, ids: Integers) -> Tensor:
-        """New parameters `(members, numbers)`; `rate` is $k\\mathcal L^{1-c}$, `ids` the members' numbers."""
+        r"""New parameters ``(members, numbers)``; ``rate``: $k\mathcal L^{1-c}$, ``ids``: the members' numbers."""
 
     def judge(self, flat: Tensor) -> Array:
-        """Log-losses `(members,)` of parameters."""
+        """Log-losses ``(members,)`` of parameters."""
 
     def keep(self, accepted: Flags) -> None:
         """Prepare the next proposal, for the members that keep the parameters last judged."""
@@ -124,7 +124,7 @@ class FullBatch:
         return torch.addcmul(flat, _column(rate, flat), self._slope, value=-1)
 
     def judge(self, flat: Tensor) -> Array:
-        """Log-losses `(members,)` of parameters."""
+        """Log-losses ``(members,)`` of parameters."""
         scores, leaves = self.problem.forward(flat, self.problem.x, self.problem.per_member)
         value, slope = self.problem.loss.value_and_slope(scores.detach(), self.problem.y)
         self._pending = (scores, leaves, slope)
@@ -155,12 +155,14 @@ class MiniBatches:
     """
 
     def __init__(
-        self, problem: Problem, batch_size: int, generators: Sequence[torch.Generator], chunk: int = 10_000
+        self, problem: Problem, batch_size: int, generators: Sequence[torch.Generator], chunk: int
     ) -> None:
         self.problem, self.batch_size, self.generators, self.chunk = problem, batch_size, generators, chunk
 
     @classmethod
-    def from_seeds(cls, problem: Problem, batch_size: int, seeds: Sequence[int] | None) -> MiniBatches:
+    def from_seeds(
+        cls, problem: Problem, batch_size: int, seeds: Sequence[int] | None, chunk: int
+    ) -> MiniBatches:
         """With the shuffle streams of the members' seeds."""
         size = len(problem.ensemble)
         if seeds is None or len(seeds) != size:
@@ -170,7 +172,7 @@ class MiniBatches:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        return cls(problem, batch_size, [streams(seed).shuffle for seed in seeds])
+        return cls(problem, batch_size, [streams(seed).shuffle for seed in seeds], chunk)
 
     def only(self, rows: Tensor) -> MiniBatches:
         return MiniBatches(self.problem.only(rows), self.batch_size, self.generators, self.chunk)

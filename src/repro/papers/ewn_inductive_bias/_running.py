@@ -20,7 +20,7 @@ _PROGRESS = 1e-2
 
 @dataclass(frozen=True)
 class Rule:
-    """How the step factor changes and when a member gives up; arguments of `descend`."""
+    """How the step factor changes and when a member gives up; arguments of ``descend``."""
 
     k0: float
     k_max: float
@@ -50,7 +50,7 @@ class Running:
         ids: the members' numbers in the ensemble.
         k: step factors.
         log_loss: of the parameters that are kept.
-        recent: the last kept log-losses, `(members, window)`.
+        recent: the last kept log-losses, ``(members, window)``.
         best, best_step: largest z so far that counts as progress, and when.
         n_accepted: kept steps.
         passed: how many targets are behind.

@@ -7,9 +7,8 @@ hidden layer, an output layer that is not normalised), and so do ours.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,94 +17,20 @@ from torch import Tensor, nn
 
 from repro.learn.data import load
 from repro.learn.ensembles import Ensemble
-from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 from repro.learn.seeding import initialization
 from repro.papers.ewn_inductive_bias.descent import Descent, descend, squared_lengths
+from repro.papers.ewn_inductive_bias.image_settings import ImageSetting, image_setting
 from repro.papers.ewn_inductive_bias.log_losses import LogLoss
 from repro.papers.ewn_inductive_bias.parametrizations import METHODS, lengths, normalize_weights
 from repro.papers.ewn_inductive_bias.pruning import pruned_accuracy
 from repro.papers.ewn_inductive_bias.relations import gini
 
-__all__ = ["SETTINGS", "ImageSetting", "ImageTables", "image_pruning", "learning_rate_control"]
-
-
-def one_hidden_layer(n_inputs: int, n_hidden: int, n_classes: int) -> nn.Module:
-    """The authors' MNIST network: hidden ReLUs with bias 0, a bias-free output, Kaiming-normal weights."""
-    return kaiming_normal_(perceptron((n_inputs, n_hidden, n_classes), bias=(True, False)))
-
-
-@dataclass(frozen=True)
-class ImageSetting:
-    """Everything that one image experiment depends on besides method and seed.
-
-    Attributes:
-        dataset: name for `repro.learn.data.load`.
-        data: further arguments of `load`.
-        split_by_seed: whether each seed has a split of its own into training and test images.
-        n_hidden: neurons of the one hidden layer; None for the VGG-16 of CIFAR-10.
-        batch_size: None for full batch.
-        grow, shrink, window: of the step rule, see `descend`.
-        max_steps: steps, or epochs with mini-batches.
-        levels: percentages of units to remove.
-        scores: names from `pruning.SCORES`.
-    """
-
-    dataset: str
-    data: dict[str, Any]
-    split_by_seed: bool
-    n_hidden: int | None
-    batch_size: int | None = None
-    grow: float = 1.02
-    shrink: float = 1.2
-    window: int = 1
-    max_steps: int = 60_000
-    levels: tuple[float, ...] = tuple(float(p) for p in range(0, 100, 5))
-    scores: tuple[str, ...] = ("length", "random")
-
-    def network(self, n_inputs: int, n_classes: int) -> nn.Module:
-        """A freshly drawn network."""
-        if self.n_hidden is None:
-            return vgg16_bias_free(n_inputs, n_classes)
-        return one_hidden_layer(n_inputs, self.n_hidden, n_classes)
-
-
-_AUTHORS = {"batch_size": 128, "grow": 1.1, "shrink": 1.1, "max_steps": 15_000}
-_ALL_SCORES = ("length", "since start", "since checkpoints", "with outgoing", "random")
-
-SETTINGS: dict[str, ImageSetting] = {
-    "digits": ImageSetting(
-        "digits", {"train": 200, "validation": 0, "standardize": "global"}, split_by_seed=True, n_hidden=128
-    ),
-    "mnist5k": ImageSetting(
-        "mnist5k",
-        {"train": 500, "validation": 0, "standardize": "global", "pool": 2},
-        split_by_seed=True,
-        n_hidden=128,
-    ),
-    "mnist": ImageSetting(
-        "mnist",
-        {"validation": 0, "standardize": (0.1307, 0.3081)},
-        split_by_seed=False,
-        n_hidden=1024,
-        scores=_ALL_SCORES,
-        **_AUTHORS,  # type: ignore[arg-type]
-    ),
-    "cifar10": ImageSetting(
-        "cifar10",
-        {"validation": 0, "standardize": (0.5, 0.5), "images": True},
-        split_by_seed=False,
-        n_hidden=None,
-        scores=_ALL_SCORES,
-        levels=tuple(float(p) for p in range(0, 55, 5)),
-        **_AUTHORS,  # type: ignore[arg-type]
-    ),
-}
-"""Small versions (digits, mnist5k: chosen here) and the paper's (mnist, cifar10: after the authors' code)."""
+__all__ = ["ImageTables", "image_pruning", "learning_rate_control"]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTables:
-    """What `image_pruning` measured.
+    """What ``image_pruning`` measured.
 
     Attributes:
         runs: one row a method, seed and target: method, seed, z, status (of the whole run), reached, steps
@@ -113,7 +38,8 @@ class ImageTables:
             (of the lengths, averaged over layers), NaN where the target was not reached.
         lengths: one row a neuron at the start (z is NaN) and at each target reached: method, seed, z, layer,
             neuron, length.
-        accuracy: method, seed, z, score, pruned_percent, n_removed, accuracy; see `pruning.pruned_accuracy`.
+        accuracy: method, seed, z, score, pruned_percent, n_removed, accuracy; see
+            ``pruning.pruned_accuracy``.
     """
 
     runs: pd.DataFrame
@@ -136,23 +62,23 @@ def image_pruning(
     the loss did not rise; hidden layers are normalised and pruned, the output layer never.
 
     Args:
-        dataset: a name in `SETTINGS`, or a setting.
+        dataset: a name in ``SETTINGS``, or a setting.
         seeds: of splits, initial weights and batch orders.
-        methods: `"plain"`, `"swn"`, `"ewn"`, and `"control"`: plain training in which the gradient of each
-            hidden neuron's incoming weights is multiplied by $\|w_u\|^2$ (E18).
+        methods: ``"plain"``, ``"swn"``, ``"ewn"``, and ``"control"``: plain training in which the gradient of
+            each hidden neuron's incoming weights is multiplied by $\|w_u\|^2$ (E18).
         targets: loss levels z, rising.
-        device: `"auto"` (CUDA where there is one), `"cpu"` or `"cuda"`.
-        **changes: fields of `ImageSetting` to set otherwise, for example `batch_size=20`.
+        device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
+        **changes: fields of ``ImageSetting`` to set otherwise, for example ``batch_size=20``.
 
     Returns:
-        `ImageTables`.
+        ``ImageTables``.
 
     Raises:
         ValueError: unknown data set, method or field.
 
-    Explained in chapter `ewn-inductive-bias`.
+    Explained in chapter ``ewn-inductive-bias``.
     """
-    setting, seeds, methods = _setting(dataset, changes), list(seeds), list(methods)
+    setting, seeds, methods = image_setting(dataset, changes), list(seeds), list(methods)
     known = (*METHODS, "control")
     if unknown := [method for method in methods if method not in known]:
         raise ValueError(f"unknown method {unknown[0]!r}: accepted are {', '.join(known)}")
@@ -185,6 +111,7 @@ def image_pruning(
             seeds=seeds,
             per_member=setting.split_by_seed,
             gradient_multiplier=multipliers,
+            chunk=setting.chunk,
             device=device,
         )
         pruned = pruned_accuracy(
@@ -197,7 +124,7 @@ def image_pruning(
             scores=setting.scores,
             seeds=seeds,
             per_member=setting.split_by_seed,
-            chunk=10_000 if setting.n_hidden else 500,
+            chunk=setting.chunk,
             device=device,
         ).assign(method=method)
         own_lengths = _lengths(descent, seeds, layers).assign(method=method)
@@ -206,19 +133,6 @@ def image_pruning(
         accuracy.append(pruned)
     tables = (pd.concat(frames, ignore_index=True) for frames in (runs, all_lengths, accuracy))
     return ImageTables(*(table[["method", *table.columns.drop("method")]] for table in tables))
-
-
-def _setting(dataset: str | ImageSetting, changes: dict[str, Any]) -> ImageSetting:
-    if isinstance(dataset, str):
-        if dataset not in SETTINGS:
-            near = difflib.get_close_matches(dataset, SETTINGS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown image set {dataset!r}: accepted are {', '.join(SETTINGS)}{hint}")
-        dataset = SETTINGS[dataset]
-    fields = tuple(ImageSetting.__dataclass_fields__)
-    if unknown := [name for name in changes if name not in fields]:
-        raise ValueError(f"unknown setting {unknown[0]!r}: accepted are {', '.join(fields)}")
-    return replace(dataset, **changes)
 
 
 def _together(parts: list[Tensor], per_member: bool) -> Tensor:
@@ -271,7 +185,7 @@ def learning_rate_control(
     r"""Is EWN's effect that of its learning rate alone (E18)? The control against EWN and plain training.
 
     Args:
-        tables: of `image_pruning` with the methods `"plain"`, `"ewn"` and `"control"`.
+        tables: of ``image_pruning`` with the methods ``"plain"``, ``"ewn"`` and ``"control"``.
         z: the loss level.
         percent: of neurons removed.
         score: by which.

@@ -64,17 +64,17 @@ def log_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     $$\log\ell_i = \log\log\Bigl(1+\sum_{k\ne y_i} e^{s_{ik}-s_{iy_i}}\Bigr)$$
 
     Args:
-        scores: logits `(..., n, classes)`.
-        labels: classes `(..., n)`, int64.
+        scores: logits ``(..., n, classes)``.
+        labels: classes ``(..., n)``, int64.
 
     Returns:
-        `(..., n)`.
+        ``(..., n)``.
     """
     return log_softplus(torch.logsumexp(_wrong_class_gaps(scores, labels), dim=-1))
 
 
 def log_loss(log_losses: Tensor, reduction: str = "sum") -> Tensor:
-    r"""$\log\mathcal L = \log\sum_i\ell_i$ (mean: minus $\log n$) from $\log\ell_i$, `(..., n)`."""
+    r"""$\log\mathcal L = \log\sum_i\ell_i$ (mean: minus $\log n$) from $\log\ell_i$, ``(..., n)``."""
     _check_reduction(reduction)
     total = torch.logsumexp(log_losses, dim=-1)
     return total if reduction == "sum" else total - math.log(log_losses.shape[-1])
@@ -90,11 +90,12 @@ class LogLoss:
     r"""A loss in the log domain, with its gradient written out.
 
     Args:
-        kind: `"logistic"` or `"exponential"` (scores `(..., n)` or `(..., n, 1)`, labels $\pm1$ of shape
-            `(n,)` or `(..., n)`), or `"cross-entropy"` (scores `(..., n, classes)`, labels int64).
-        reduction: `"sum"` over the samples (the paper's synthetic sets) or `"mean"` (its image sets).
+        kind: ``"logistic"`` or ``"exponential"`` (scores ``(..., n)`` or ``(..., n, 1)``, labels $\pm1$ of
+            shape ``(n,)`` or ``(..., n)``), or ``"cross-entropy"`` (scores ``(..., n, classes)``, labels
+            int64).
+        reduction: ``"sum"`` over the samples (the paper's synthetic sets) or ``"mean"`` (its image sets).
 
-    Explained in chapter `ewn-inductive-bias`.
+    Explained in chapter ``ewn-inductive-bias``.
     """
 
     kind: str
@@ -117,25 +118,25 @@ class LogLoss:
             raise ValueError(f"the {self.kind} loss needs labels -1 and +1, got {odd}")
 
     def margins(self, scores: Tensor, labels: Tensor) -> Tensor:
-        r"""$q_i$ `(..., n)`: $y_i\Phi(x_i)$, or right score minus the largest wrong one for cross-entropy."""
+        r"""$q_i$ ``(..., n)``: $y_i\Phi(x_i)$, for cross-entropy right score minus largest wrong one."""
         if self.kind == "cross-entropy":
             return -_wrong_class_gaps(scores, _expand(labels, scores)).amax(dim=-1)
         flat = scores.squeeze(-1) if scores.ndim > labels.ndim and scores.shape[-1] == 1 else scores
         return flat * labels.to(flat.dtype)
 
     def per_sample(self, scores: Tensor, labels: Tensor) -> Tensor:
-        r"""$\log\ell_i$, shape `(..., n)`; differentiable."""
+        r"""$\log\ell_i$, shape ``(..., n)``; differentiable."""
         if self.kind == "cross-entropy":
             return log_cross_entropy(scores, _expand(labels, scores))
         margins = self.margins(scores, labels)
         return log_logistic(margins) if self.kind == "logistic" else log_exponential(margins)
 
     def __call__(self, scores: Tensor, labels: Tensor) -> Tensor:
-        r"""$\log\mathcal L$, shape `(...)`: one number for each leading index; differentiable."""
+        r"""$\log\mathcal L$, shape ``(...)``: one number for each leading index; differentiable."""
         return self.reduce(self.per_sample(scores, labels))
 
     def reduce(self, log_losses: Tensor) -> Tensor:
-        r"""$\log\mathcal L$, shape `(...)`, from the samples' $\log\ell_i$ of shape `(..., n)`."""
+        r"""$\log\mathcal L$, shape ``(...)``, from the samples' $\log\ell_i$ of shape ``(..., n)``."""
         return log_loss(log_losses, self.reduction)
 
     @torch.no_grad()
@@ -151,12 +152,12 @@ class LogLoss:
         and minus their sum for $k=y_i$. For two classes $a_i=-q_i$ and the slope is $-p_i\,(\dots)\,y_i$.
 
         Args:
-            scores: `(..., n, classes)`, or `(..., n, 1)` or `(..., n)` for labels $\pm1$; no gradient is
-                recorded.
+            scores: ``(..., n, classes)``, or ``(..., n, 1)`` or ``(..., n)`` for labels $\pm1$; no gradient
+                is recorded.
             labels: as in the class's description.
 
         Returns:
-            `(...)` float64, and the slope in the shape and dtype of the scores.
+            ``(...)`` float64, and the slope in the shape and dtype of the scores.
         """
         if self.kind == "cross-entropy":
             labels = _expand(labels, scores)

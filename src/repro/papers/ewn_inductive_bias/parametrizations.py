@@ -6,7 +6,7 @@ length times a direction,
 $$\text{SWN: } w_u = \gamma_u\,\frac{v_u}{\|v_u\|},\qquad \text{EWN: } w_u =
 e^{\alpha_u}\,\frac{v_u}{\|v_u\|},$$
 
-with $\|v_u\| = 1$ at the start, which the paper's clean flow equations need. PyTorch's own `weight_norm`
+with $\|v_u\| = 1$ at the start, which the paper's clean flow equations need. PyTorch's own ``weight_norm``
 starts from $v_u = w_u$ and follows another flow. Biases stay ordinary parameters.
 """
 
@@ -19,6 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from repro.papers.ewn_inductive_bias._weight_norms import (
+    CLASSES,
+    ExponentialWeightNorm,
+    StandardWeightNorm,
+    norm,
+    refuse_zero_rows,
+    unit,
+)
 
 __all__ = [
     "METHODS",
@@ -36,7 +45,7 @@ __all__ = [
 ]
 
 METHODS: tuple[str, ...] = ("plain", "swn", "ewn")
-"""The three parametrisations that the paper compares; `plain` is its "Unnorm"."""
+"""The three parametrisations that the paper compares; ``plain`` is its "Unnorm"."""
 
 _NORMALIZABLE = (nn.Linear, nn.Conv2d)
 _MAGNITUDE, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
@@ -46,104 +55,13 @@ def lengths(weight: Tensor, batched: bool = False) -> Tensor:
     r"""Euclidean length of every neuron's incoming weights, $\|w_u\|$.
 
     Args:
-        weight: `(out, ...)`, or `(members, out, ...)` with `batched=True`.
+        weight: ``(out, ...)``, or ``(members, out, ...)`` with ``batched=True``.
 
     Returns:
-        `(out,)`, or `(members, out)`.
+        ``(out,)``, or ``(members, out)``.
     """
     first = 2 if batched else 1
     return torch.linalg.vector_norm(weight, dim=tuple(range(first, weight.ndim)))
-
-
-def _norm(v: Tensor, n_dims: int) -> Tensor:
-    return torch.linalg.vector_norm(v, dim=tuple(range(-n_dims, 0)), keepdim=True)
-
-
-def _unit(v: Tensor, n_dims: int) -> Tensor:
-    return v / _norm(v, n_dims)
-
-
-class StandardWeightNorm(nn.Module):
-    r"""Standard weight normalization, $w_u = \gamma_u\, v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
-
-    The originals are `original0` = $\gamma$, shape `(out, 1, ...)`, and `original1` = $v$, shape of the
-    weight. $\gamma_u$ may cross zero in training: the neuron's length is $|\gamma_u|$ and its direction
-    $\operatorname{sign}(\gamma_u)\,v_u/\|v_u\|$ (see `directions`).
-
-    Not to be confused with `torch.nn.utils.parametrizations.weight_norm`, whose $v$ does not start at unit
-    length.
-
-    Args:
-        n_dims: dimensions of one neuron's weights: 1 for a linear layer, 3 for a two-dimensional convolution.
-            All dimensions in front are the neurons, so that a stack of layers `(members, out, ...)` works
-            too.
-
-    Source: Morwani and Ramaswamy, arXiv:2010.12909; Salimans and Kingma, arXiv:1602.07868.
-    Explained in chapter `ewn-inductive-bias`.
-    """
-
-    method = "swn"
-    stackable = True
-
-    def __init__(self, n_dims: int = 1) -> None:
-        super().__init__()
-        self.n_dims = n_dims
-
-    @staticmethod
-    def scale(magnitude: Tensor) -> Tensor:
-        """The signed length that the magnitude parameter stands for: itself."""
-        return magnitude
-
-    @staticmethod
-    def magnitude(length: Tensor) -> Tensor:
-        """The magnitude parameter of a positive length: itself."""
-        return length
-
-    def forward(self, magnitude: Tensor, v: Tensor) -> Tensor:
-        """Weight of shape `(out, ...)` from magnitudes `(out, 1, ...)` and directions `(out, ...)`."""
-        return self.scale(magnitude) / _norm(v, self.n_dims) * v
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Magnitudes and unit directions of a weight `(out, ...)`; ValueError for a neuron of zeros."""
-        _refuse_zero_rows(weight, "the weight")
-        norm = _norm(weight, self.n_dims)
-        return self.magnitude(norm), weight / norm
-
-
-class ExponentialWeightNorm(StandardWeightNorm):
-    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$, for `torch.nn.utils.parametrize`.
-
-    The originals are `original0` = $\alpha$, shape `(out, 1, ...)`, and `original1` = $v$, shape of the
-    weight. The length $e^{\alpha_u}$ is always positive. With $\|v_u\|=1$ the gradient flow of the weights is
-    that of a plain network in which neuron $u$ has the learning rate $\|w_u\|^2$ (E1).
-
-    Source: Morwani and Ramaswamy, arXiv:2010.12909. Explained in chapter `ewn-inductive-bias`.
-    """
-
-    method = "ewn"
-
-    @staticmethod
-    def scale(magnitude: Tensor) -> Tensor:
-        """The length that the magnitude parameter stands for: its exponential."""
-        return magnitude.exp()
-
-    @staticmethod
-    def magnitude(length: Tensor) -> Tensor:
-        """The magnitude parameter of a positive length: its natural logarithm."""
-        return length.log()
-
-
-_CLASSES: dict[str, type[StandardWeightNorm]] = {"swn": StandardWeightNorm, "ewn": ExponentialWeightNorm}
-
-
-def _refuse_zero_rows(weight: Tensor, what: str) -> None:
-    zero = (weight.detach().flatten(1) == 0).all(dim=1)
-    if zero.any():
-        row = int(zero.nonzero()[0])
-        raise ValueError(
-            f"{what} has {int(zero.sum())} neuron(s) whose incoming weights are all zero (first: {row}): "
-            "a zero vector has no direction; prune them or draw the weights again"
-        )
 
 
 def _near(name: str, accepted: Sequence[str]) -> str:
@@ -177,11 +95,11 @@ def normalize_weights(
 
     Args:
         module: any module.
-        method: `"plain"` (nothing is registered), `"swn"` or `"ewn"`.
-        layers: names as in `module.named_modules()`; `None`: every Linear and Conv2d layer.
+        method: ``"plain"`` (nothing is registered), ``"swn"`` or ``"ewn"``.
+        layers: names as in ``module.named_modules()``; ``None``: every Linear and Conv2d layer.
 
     Returns:
-        The same module. Its weights equal the old ones to rounding (`exp(log(x))` is not `x` bit by bit).
+        The same module. Its weights equal the old ones to rounding (``exp(log(x))`` is not ``x`` bit by bit).
 
     Raises:
         ValueError: unknown method or layer, a layer that is neither Linear nor Conv2d, one whose weight is
@@ -207,11 +125,11 @@ def normalize_weights(
             )
         if parametrize.is_parametrized(layer, "weight"):
             raise ValueError(f"the weight of layer {name!r} is already parametrised; call fold(module) first")
-        _refuse_zero_rows(candidates[name].weight, f"layer {name!r}")  # type: ignore[arg-type]
+        refuse_zero_rows(candidates[name].weight, f"layer {name!r}")  # type: ignore[arg-type]
     if method != "plain":
         for name in names:
             n_dims = 1 if isinstance(candidates[name], nn.Linear) else 3
-            parametrize.register_parametrization(candidates[name], "weight", _CLASSES[method](n_dims))
+            parametrize.register_parametrization(candidates[name], "weight", CLASSES[method](n_dims))
     return module
 
 
@@ -240,7 +158,7 @@ def _class_of_its_own(layer: nn.Module) -> None:
 
 
 def layer_methods(module: nn.Module) -> dict[str, str]:
-    """Which parametrisation each Linear and Conv2d layer has: name -> `"plain"`, `"swn"` or `"ewn"`."""
+    """Which parametrisation each Linear and Conv2d layer has: name -> ``"plain"``, ``"swn"`` or ``"ewn"``."""
     found = {}
     for name, layer in _layers(module).items():
         own = _own(layer)
@@ -256,11 +174,11 @@ def effective_weights(parameters: Mapping[str, Tensor], methods: Mapping[str, st
     """The weights that batched parameters stand for.
 
     Args:
-        parameters: an ensemble's parameters, each `(members, ...)`.
-        methods: layer name -> parametrisation, from `layer_methods` of one member.
+        parameters: an ensemble's parameters, each ``(members, ...)``.
+        methods: layer name -> parametrisation, from ``layer_methods`` of one member.
 
     Returns:
-        Layer name -> weight `(members, out, ...)`.
+        Layer name -> weight ``(members, out, ...)``.
     """
     weights = {}
     for name, method in methods.items():
@@ -270,17 +188,17 @@ def effective_weights(parameters: Mapping[str, Tensor], methods: Mapping[str, st
         else:
             magnitude = parameters[prefix + _MAGNITUDE]
             v = parameters[prefix + _DIRECTION]
-            weights[name] = _CLASSES[method].scale(magnitude) / _norm(v, v.ndim - 2) * v
+            weights[name] = CLASSES[method].scale(magnitude) / norm(v, v.ndim - 2) * v
     return weights
 
 
 def neuron_lengths(module: nn.Module) -> dict[str, Tensor]:
-    r"""Lengths $\|w_u\|$ of all neurons of all Linear and Conv2d layers: name -> `(out,)`."""
+    r"""Lengths $\|w_u\|$ of all neurons of all Linear and Conv2d layers: name -> ``(out,)``."""
     return {name: lengths(layer.weight.detach()) for name, layer in _layers(module).items()}  # type: ignore[operator]
 
 
 def directions(module: nn.Module) -> dict[str, Tensor]:
-    r"""Unit vectors $w_u/\|w_u\|$ of all neurons: name -> `(out, ...)`.
+    r"""Unit vectors $w_u/\|w_u\|$ of all neurons: name -> ``(out, ...)``.
 
     For SWN this is $\operatorname{sign}(\gamma_u)\,v_u/\|v_u\|$, defined also where $\gamma_u$ is tiny.
     """
@@ -289,25 +207,25 @@ def directions(module: nn.Module) -> dict[str, Tensor]:
         own = _own(layer)
         if own is None:
             weight: Tensor = layer.weight.detach()  # type: ignore[operator]
-            found[name] = _unit(weight, weight.ndim - 1)
+            found[name] = unit(weight, weight.ndim - 1)
         else:
             originals: Any = layer.parametrizations["weight"]  # type: ignore[index]
             sign = own.scale(originals.original0.detach()).sign()
-            found[name] = sign * _unit(originals.original1.detach(), own.n_dims)
+            found[name] = sign * unit(originals.original1.detach(), own.n_dims)
     return found
 
 
 def renormalized(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    r"""Stacked parameters `(members, ...)` with every $v_u$ divided by its length; the weights stay the same.
+    r"""Stacked parameters ``(members, ...)`` with every $v_u$ divided by its length; same weights.
 
     Gradient steps lengthen $v_u$ and so slow its turning; this keeps $\|v_u\| = 1$. The authors do not do it.
     """
-    return {name: _unit(p, p.ndim - 2) if name.endswith(_DIRECTION) else p for name, p in parameters.items()}
+    return {name: unit(p, p.ndim - 2) if name.endswith(_DIRECTION) else p for name, p in parameters.items()}
 
 
 @torch.no_grad()
 def unit_directions(model: nn.Module, step: int | None = None) -> None:
-    r"""Divide every $v_u$ of a module by its length, in place; fits `after_step` (see `renormalized`)."""
+    r"""Divide every $v_u$ of a module by its length, in place; fits ``after_step`` (see ``renormalized``)."""
     for name, parameter in model.named_parameters():
         if name.endswith(_DIRECTION):
-            parameter.copy_(_unit(parameter, parameter.ndim - 1))
+            parameter.copy_(unit(parameter, parameter.ndim - 1))

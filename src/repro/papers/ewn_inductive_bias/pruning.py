@@ -24,9 +24,9 @@ from repro.prune.units import select_units, unit_mask
 __all__ = ["AUTHORS_SCORES", "SCORES", "best_of_scores", "n_removed", "pruned_accuracy", "unit_scores"]
 
 SCORES: tuple[str, ...] = ("length", "since start", "since checkpoints", "with outgoing", "random")
-"""`length`: $\\|w_u\\|$ at the checkpoint. `since start`: minus its value at the start. `since checkpoints`:
-minus its value at each earlier checkpoint (one score each, called "since z = ..."). `with outgoing`: times
-the length of the outgoing weights. `random`: a floor."""
+"""``length``: $\\|w_u\\|$ at the checkpoint. ``since start``: minus its value at the start.
+``since checkpoints``: minus its value at each earlier checkpoint (one score each, called "since z = ...").
+``with outgoing``: times the length of the outgoing weights. ``random``: a floor."""
 
 AUTHORS_SCORES: tuple[str, ...] = ("length", "since start", "since checkpoints")
 """The scores among which the authors' plots choose."""
@@ -49,11 +49,11 @@ def unit_scores(
         descent: a finished descent of S members.
         target: the checkpoint, a value of z.
         layer: name of a Linear or Conv2d layer.
-        scores: names from `SCORES`.
+        scores: names from ``SCORES``.
         seeds: of the members, for the random score.
 
     Returns:
-        Name -> `(S, units)`; `since checkpoints` becomes one entry for each earlier target.
+        Name -> ``(S, units)``; ``since checkpoints`` becomes one entry for each earlier target.
 
     Raises:
         ValueError: unknown score, layer or target, or no seeds for the random score.
@@ -87,7 +87,7 @@ def unit_scores(
 
 
 def _outgoing_lengths(weights: Mapping[str, Tensor], layer: str) -> Tensor:
-    """Lengths of what leaves each unit, `(S, units)`, in a chain of layers; ones after the last layer."""
+    """Lengths of what leaves each unit, ``(S, units)``, in a chain of layers; ones after the last layer."""
     names = list(weights)
     size, units = weights[layer].shape[:2]
     if layer == names[-1]:
@@ -132,10 +132,11 @@ def pruned_accuracy(
     Args:
         ensemble: the networks that were trained (their architecture is used, not their parameters).
         descent: their descent.
-        x, y: test data `(n, ...)` and classes `(n,)`; with `per_member`, each with a leading dimension S.
+        x, y: test data ``(n, ...)`` and classes ``(n,)``; with ``per_member``, each with a leading dimension
+            S.
         layers: names of the layers that lose units, the same percentage each.
         levels: percentages to remove.
-        scores: names from `SCORES`.
+        scores: names from ``SCORES``.
         targets: checkpoints; all by default.
         seeds: of the members.
         chunk: test examples at once.
@@ -180,7 +181,7 @@ def pruned_accuracy(
 def _accuracy(
     ensemble: Ensemble, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor, per_member: bool, chunk: int
 ) -> np.ndarray:
-    """Per cent of right answers of each member, `(S,)`."""
+    """Per cent of right answers of each member, ``(S,)``."""
     right = torch.zeros(len(ensemble), device=x.device)
     dim = 1 if per_member else 0
     for part, labels in zip(x.split(chunk, dim), y.split(chunk, dim), strict=True):
@@ -196,7 +197,7 @@ def best_of_scores(table: pd.DataFrame) -> pd.DataFrame:
     optimistic. It is here to compare with the authors' plots.
 
     Args:
-        table: from `pruned_accuracy`, with the scores `AUTHORS_SCORES`; further columns (method) are kept
+        table: from ``pruned_accuracy``, with the scores ``AUTHORS_SCORES``; further columns (method) are kept
             apart.
 
     Returns:

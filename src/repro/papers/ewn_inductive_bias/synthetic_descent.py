@@ -1,4 +1,4 @@
-r"""Gradient descent on the paper's synthetic sets: Lin-Sep (E4 to E6), Simple-Traj (E7), XOR (E9).
+r"""Gradient descent on the paper's synthetic sets: Lin-Sep (E4 to E6) and Simple-Traj (E7).
 
 All in float64 with the authors' step rule: the step is $k\,\mathcal L^{1/f}\,\nabla\log\mathcal L$, $k$ grows
 and shrinks by 1.1.
@@ -18,35 +18,34 @@ from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.papers.ewn_inductive_bias.descent import Descent, descend
 from repro.papers.ewn_inductive_bias.log_losses import LogLoss
-from repro.papers.ewn_inductive_bias.parametrizations import METHODS, normalize_weights
+from repro.papers.ewn_inductive_bias.parametrizations import normalize_weights
 from repro.papers.ewn_inductive_bias.relations import (
     active_nodes,
-    count_long,
-    gini,
     node_quantities,
     relation_sign,
     spread,
-    top_share,
 )
 from repro.papers.ewn_inductive_bias.synthetic import (
     LIN_SEP_SEED,
     SIMPLE_TRAJ_STARTS,
     default_weights,
     lin_sep_problem,
-    xor_problem,
 )
 from repro.papers.ewn_inductive_bias.two_weights import exact_point
 
 Array = NDArray[np.float64]
 
-__all__ = ["XOR_RULES", "lin_sep_descent", "lin_sep_relations", "simple_trajectory_descent", "xor_sparsity"]
+__all__ = [
+    "bias_free_network",
+    "lin_sep_descent",
+    "lin_sep_relations",
+    "run_table",
+    "simple_trajectory_descent",
+]
 
-XOR_RULES: dict[str, tuple[float, float]] = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
-"""The authors' f and largest k for XOR, by method."""
 
-
-def _network(weights: Sequence[Array], activation: str) -> nn.Sequential:
-    """Bias-free perceptron in float64 with given matrices `(out, in)`."""
+def bias_free_network(weights: Sequence[Array], activation: str) -> nn.Sequential:
+    """Bias-free perceptron in float64 with given matrices ``(out, in)``."""
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
     network = perceptron(sizes, activation, bias=False).double()
     with torch.no_grad():
@@ -70,7 +69,7 @@ def lin_sep_descent(
 
     Args:
         seeds: of the initial weights; the default is the authors' one.
-        methods: `"plain"`, `"swn"`, `"ewn"`.
+        methods: ``"plain"``, ``"swn"``, ``"ewn"``.
         levels: values of z at which the nodes are looked at; the last ends the training.
         n_hidden: hidden neurons with squared ReLU.
         f: of the authors' step rule.
@@ -83,13 +82,15 @@ def lin_sep_descent(
         length, gradient_norm, cosine, active (grows by 1.15 or more from z/2 to z), for the runs that reached
         the level.
 
-    Explained in chapter `ewn-inductive-bias`.
+    Explained in chapter ``ewn-inductive-bias``.
     """
     problem, seeds = lin_sep_problem("logistic"), list(seeds)
     x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
     runs, nodes = [], []
     for method in methods:
-        starts = [_network(default_weights((2, n_hidden, 1), seed), "squared_relu") for seed in seeds]
+        starts = [
+            bias_free_network(default_weights((2, n_hidden, 1), seed), "squared_relu") for seed in seeds
+        ]
         descent = descend(
             Ensemble([normalize_weights(network, method) for network in starts]),
             x,
@@ -109,7 +110,7 @@ def lin_sep_descent(
             last = [w[ends] for w in at[max(levels)]]
             norm = np.sqrt(sum((w**2).sum(axis=(1, 2)) for w in last))
             margin[ends] = problem.margins(last).min(axis=-1) / norm**3
-        runs.append(_runs(descent, seeds, method).assign(margin=margin))
+        runs.append(run_table(descent, seeds, method).assign(margin=margin))
         for z in levels:
             if (reached := descent.reached(z)).any():
                 nodes.append(_nodes(at[z], at[z / 2], reached, seeds).assign(method=method, z=z))
@@ -124,7 +125,7 @@ def _nodes(
     reached: NDArray[np.bool_],
     seeds: Sequence[int],
 ) -> pd.DataFrame:
-    """Nodes of the members that reached a level; weights `(S, out, in)`, layer by layer."""
+    """Nodes of the members that reached a level; weights ``(S, out, in)``, layer by layer."""
     chosen = [w[reached] for w in weights]
     now = node_quantities(chosen, lin_sep_problem("logistic").gradient(chosen)[1])
     half = np.concatenate([np.linalg.norm(w[reached], axis=-1) for w in weights_at_half], axis=-1)
@@ -142,7 +143,7 @@ def _nodes(
     )
 
 
-def _runs(descent: Descent, seeds: Sequence[int], method: str) -> pd.DataFrame:
+def run_table(descent: Descent, seeds: Sequence[int], method: str) -> pd.DataFrame:
     """Seed, method, status, z, steps, seconds (of the ensemble, until this member's last target)."""
     frame = {"seed": seeds, "method": method, "status": descent.status, "z": descent.z}
     return pd.DataFrame(frame | {"steps": descent.n_attempts, "seconds": descent.seconds_to[:, -1]})
@@ -153,7 +154,7 @@ def lin_sep_relations(nodes: pd.DataFrame) -> pd.DataFrame:
     descent).
 
     Args:
-        nodes: the second table of `lin_sep_descent`.
+        nodes: the second table of ``lin_sep_descent``.
 
     Returns:
         One row a seed, method and z: n_active_hidden, worst_cosine, within and within_wrong (spread over the
@@ -193,7 +194,7 @@ def simple_trajectory_descent(
 
     Args:
         starts: $(w_1, w_2)$, positive; the defaults are the authors'.
-        methods: `"ewn"`, `"plain"`.
+        methods: ``"ewn"``, ``"plain"``.
         z_end: where training ends.
         f, k_max: of the authors' step rule.
 
@@ -202,12 +203,12 @@ def simple_trajectory_descent(
         beyond z_end), end_1, end_2, exact_1, exact_2 (of the flow at z_end), relative_error (distance of the
         end point from the exact one, over the exact one's length; a step's overshoot is part of it).
 
-    Explained in chapter `ewn-inductive-bias`.
+    Explained in chapter ``ewn-inductive-bias``.
     """
     rows = []
     output = np.array([[2.0, 1.0]])
     for method in methods:
-        networks = [_network([np.array(start)[:, None], output], "identity") for start in starts]
+        networks = [bias_free_network([np.array(start)[:, None], output], "identity") for start in starts]
         ensemble = Ensemble([normalize_weights(network, method, ["1"]) for network in networks])
         descent = descend(
             ensemble,
@@ -230,71 +231,3 @@ def simple_trajectory_descent(
             error = np.linalg.norm(end - exact) / np.linalg.norm(exact)
             rows.append(row | {"exact_1": exact[0], "exact_2": exact[1], "relative_error": error})
     return pd.DataFrame(rows)
-
-
-def xor_sparsity(
-    seeds: Iterable[int],
-    methods: Iterable[str] = METHODS,
-    *,
-    z_end: float = 50.0,
-    n_hidden: int = 20,
-    rules: dict[str, tuple[float, float]] | None = None,
-    window: int = 10,
-    max_steps: int = 40_000,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    r"""XOR with 20 ReLU neurons and fixed output weights: how many neurons stay long (E9).
-
-    Args:
-        seeds: of the initial weights (`torch.manual_seed` and default layers, as the authors).
-        methods: `"plain"`, `"swn"`, `"ewn"`.
-        z_end: the loss level.
-        n_hidden: half of the neurons have output weight +1, half -1.
-        rules: method -> (f, largest k); the authors' by default.
-        window: see `descend`. 1 is the authors' rule; it leaves many SWN networks caught at a kink.
-        max_steps: of attempts.
-
-    Returns:
-        Two tables. Runs: seed, method, status, z, steps, seconds, count (neurons longer than a fifth of the
-        longest), top_share (of the squared length in the four longest), gini, gini_start; measured at the end
-        of the run, whether or not it reached z_end. Lengths: seed, method, neuron, length.
-
-    Explained in chapter `ewn-inductive-bias`.
-    """
-    problem, seeds, rules = xor_problem(n_hidden), list(seeds), XOR_RULES | (rules or {})
-    x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
-    output = np.repeat([1.0, -1.0], n_hidden // 2)[None, :]
-    runs, table = [], []
-    for method in methods:
-        f, k_max = rules[method]
-        networks = [_network([default_weights((2, n_hidden), seed)[0], output], "relu") for seed in seeds]
-        descent = descend(
-            Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
-            x,
-            y,
-            log_loss=LogLoss("logistic"),
-            targets=(z_end,),
-            exponent=1 - 1 / f,
-            k_max=k_max,
-            grow=1.1,
-            shrink=1.1,
-            window=window,
-            max_steps=max_steps,
-            frozen=("3.weight",),
-            patience=3_000,
-        )
-        start, end = (
-            np.linalg.norm(weights["1"].numpy(), axis=-1)
-            for weights in (descent.weights(), descent.final_weights())
-        )
-        runs.append(
-            _runs(descent, seeds, method).assign(
-                count=[count_long(own) for own in end],
-                top_share=[top_share(own) for own in end],
-                gini=[gini(own) for own in end],
-                gini_start=[gini(own) for own in start],
-            )
-        )
-        neurons = {"seed": np.repeat(seeds, n_hidden), "method": method}
-        neurons |= {"neuron": np.tile(np.arange(n_hidden), len(seeds)), "length": end.ravel()}
-        table.append(pd.DataFrame(neurons))
-    return pd.concat(runs, ignore_index=True), pd.concat(table, ignore_index=True)
