@@ -9,6 +9,6 @@
 ``build``          run, judge, and render the book
 =================  =================================================================
 
-The submodules are imported one by one: a notebook that needs ``parameters`` and ``claims`` should not depend on
-the code that renders pages.
+The submodules are imported one by one: a notebook that needs ``parameters`` and ``claims`` should not depend
+on the code that renders pages.
 """

@@ -170,10 +170,10 @@ def _headings(texts: list[tuple[int, str]]) -> Iterator[tuple[int | None, str]]:
     for title in HEADINGS:
         if title not in names:
             yield None, f"the heading '## {title}' is missing"
-    for index, title in second:
+    for position, (index, title) in enumerate(second):
         if title not in HEADINGS:
             yield index, f"the heading '## {title}' is none of the fixed ones; {nearest(title, HEADINGS)}"
-        elif names.count(title) > 1:
+        elif title in names[:position]:
             yield index, f"the heading '## {title}' stands {names.count(title)} times; accepted: once"
     fixed = [(index, title) for index, title in second if title in HEADINGS and names.count(title) == 1]
     for (_, before), (index, after) in pairwise(fixed):

@@ -210,9 +210,7 @@ def load(path: Path | str) -> ChapterClaims:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise BadInput(
-            f"{path.name} is missing: a chapter needs its claims in book/claims/{path.name}"
-        ) from None
+        raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -224,7 +222,5 @@ def load(path: Path | str) -> ChapterClaims:
     except ValidationError as error:
         raise BadInput(f"{path.name}: {one_line(error, content, ChapterClaims, _INNER)}") from None
     if found.chapter != path.stem:
-        raise BadInput(
-            f"{path.name}: chapter is {found.chapter!r}; accepted: {path.stem!r}, as the file is called"
-        )
+        raise BadInput(f"{path.name}: chapter is {found.chapter!r}; accepted: the file's name, {path.stem!r}")
     return found

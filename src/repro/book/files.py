@@ -34,8 +34,8 @@ def system_errors(path: Path | None = None) -> Iterator[None]:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new, never a part.
 
-    The new content is written and flushed to a temporary file in the same folder, which then takes the name of
-    the old one. On any error the old file stays and the temporary one goes.
+    The new content is written and flushed to a temporary file in the same folder, which then takes the name
+    of the old one. On any error the old file stays and the temporary one goes.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     with system_errors(path):

@@ -1,4 +1,4 @@
-"""Where things are in a book: chapters in the order of the table of contents, claims, results, build folder."""
+"""Where things are in a book: chapters in reading order, claims, results, build folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Book:
 
     @classmethod
     def find(cls, start: Path | str | None = None) -> Book:
-        """The book that the environment variable ``REPRO_BOOK`` names, or the nearest one at or above ``start``.
+        """The book that ``REPRO_BOOK`` (environment) names, or the nearest one at or above ``start``.
 
         Raises ``BadInput`` when there is none; the message says what would make one findable.
         """

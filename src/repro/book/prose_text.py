@@ -75,9 +75,12 @@ def _html(text: str) -> _Html:
 def _inline(children: Sequence[Token]) -> str:
     """The text of a paragraph; what is not prose leaves a mark between its neighbours."""
     parts: list[str] = []
-    address = False
+    address, code = False, 0
     for token in children:
-        if token.type == "link_open":
+        if token.type == "html_inline" and (tag := re.match(r"<(/?)(?:code|kbd|samp)\b", token.content)):
+            code += -1 if tag.group(1) else 1
+            parts.append("\ufffc")
+        elif token.type == "link_open":
             address = token.info == "auto"
         elif token.type == "link_close":
             address = False
@@ -87,7 +90,7 @@ def _inline(children: Sequence[Token]) -> str:
             parts.append("\ufffc")
         elif token.type == "image":
             parts.append(f" {token.content} ")
-        elif token.type == "text" and not address:
+        elif token.type == "text" and not address and code <= 0:
             parts.append(token.content)
     return "".join(parts)
 

@@ -1,0 +1,257 @@
+"""From sources to the rendered book: run, judge, compare, write the pages, render.
+
+Everything is made beside what is there and takes its place at the end: a build that fails, or is stopped, leaves
+the last good pages and results as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from repro.book import claims, pages, results, runner
+from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
+from repro.book.files import sha256, shown, system_errors, write_atomically
+from repro.book.layout import Book
+from repro.book.results import Results
+
+__all__ = ["Built", "build", "judge_run"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build made: the first page, the results of this build, and the chapters that were run, not cached."""
+
+    index: Path
+    results: dict[str, Results]
+    ran: tuple[str, ...]
+
+
+def judge_run(book: Book, run: runner.RunResult) -> Results:
+    """The result of a run: its ledger judged against the file of claims.
+
+    Raises ``RunFailed`` for a notebook that showed no ledger.
+    """
+    if run.ledger is None:
+        raise RunFailed(
+            f"{run.chapter} showed no ledger: the last cell of its result must be `ledger`", run.notebook
+        )
+    chapter_claims = claims.load(book.claims_file(run.chapter))
+    judged = claims.judge(chapter_claims, run.ledger["measurements"], run.ledger["not_tested"], run.profile)
+    return Results.model_validate(
+        {
+            "schema": 1,
+            "chapter": run.chapter,
+            "profile": run.profile,
+            "claims": judged,
+            "provenance": run.provenance,
+            "run": run.run,
+        }
+    )
+
+
+def build(
+    book: Book,
+    *,
+    profile: str = "quick",
+    accept: bool = False,
+    use_cache: bool = True,
+    jobs: int = 2,
+    say: Say = print,
+) -> Built:
+    """Run all chapters, judge their claims, and render the book.
+
+    Args:
+        book: the book.
+        profile: size of every chapter's experiments.
+        accept: take this build's results as the committed ones, whatever they were before.
+        use_cache: take unchanged runs and unchanged pages from the last build.
+        jobs: chapters that run at the same time, each on one thread.
+        say: gets one line a step.
+
+    Raises:
+        Locked: another build of this book is at work.
+        BadInput: something in the sources is wrong; nothing has run.
+        RunFailed: a chapter or the rendering failed.
+        VerdictTurned: a verdict differs from the committed one; the message holds both values.
+    """
+    _refuse_jupyter_book_2()
+    with _alone(book):
+        runs = _run_all(book, profile, use_cache, jobs, say)
+        found = {run.chapter: judge_run(book, run) for run in runs}
+        for result in found.values():
+            results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
+        if accept:
+            for result in found.values():
+                results.write(book.results_file(result.chapter, profile), result)
+            pages.write_readme(book)
+        else:
+            _compare(book, found, profile)
+        stage = _stage(book, runs, found, profile)
+        index = _render(book, stage, use_cache, say)
+    return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+
+
+def _refuse_jupyter_book_2() -> None:
+    try:
+        version = metadata.version("jupyter-book")
+    except metadata.PackageNotFoundError:
+        raise BookError("jupyter-book is not installed; pip install 'repro[book]' installs it") from None
+    if not version.startswith("1."):
+        raise BookError(
+            f"jupyter-book {version} ignores _config.yml and would build nothing; "
+            "install 'jupyter-book>=1.0.4.post1,<2'"
+        )
+
+
+@contextmanager
+def _alone(book: Book) -> Iterator[None]:
+    """One build of a book at a time; the lock goes with the process, however it ends."""
+    with system_errors(book.cache_dir):
+        book.cache_dir.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(book.cache_dir / "build.lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise Locked(
+            f"another build of {shown(book.root)} is at work; wait for it, or stop it first"
+        ) from None
+
+
+def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: Say) -> list[runner.RunResult]:
+    """Every chapter; all of them are tried even if one fails, and the first failure is raised at the end."""
+
+    def one(chapter: str) -> runner.RunResult | BookError:
+        try:
+            result = runner.run(book, chapter, {"profile": profile}, use_cache=use_cache)
+        except BookError as error:
+            say(f"{chapter}: failed")
+            return error
+        cost = result.run
+        say(
+            f"{chapter}: unchanged, taken from the cache"
+            if result.cached
+            else f"{chapter}: ran in {cost['seconds']:.0f} s with {cost['peak_memory_mb']} MB"
+        )
+        return result
+
+    chapters = book.chapters()
+    say(f"running {len(chapters)} chapter{'s' * (len(chapters) > 1)}, profile {profile} ...")
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        done = list(pool.map(one, chapters))
+    failures = [result for result in done if isinstance(result, BookError)]
+    if failures:
+        raise failures[0]
+    return [result for result in done if isinstance(result, runner.RunResult)]
+
+
+def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
+    changes = [
+        f"{chapter} ({profile}) {change}"
+        for chapter, result in found.items()
+        if book.results_file(chapter, profile).is_file()
+        for change in results.compare(results.read(book.results_file(chapter, profile)), result)
+    ]
+    if changes:
+        raise VerdictTurned(
+            "verdicts differ from the committed ones: "
+            + " | ".join(changes)
+            + "; if the new ones are right, repro build --accept takes them over"
+        )
+
+
+def _stage(book: Book, runs: list[runner.RunResult], found: Mapping[str, Results], profile: str) -> Path:
+    """A copy of the book with executed chapters and generated pages, ready to be rendered without execution."""
+    stage = book.build_dir / "stage"
+    with system_errors(stage):
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy2(book.root / name, stage / name)
+        shutil.copytree(
+            book.root / "book", stage / "book", ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints")
+        )
+        for run in runs:
+            shutil.copy2(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
+    # pages show this build's results, and the committed ones of the other profiles
+    shown_results = {
+        key: found[key[0]] if key == (key[0], profile) else kept
+        for key, kept in (pages.all_results(book) | {(c, profile): r for c, r in found.items()}).items()
+        if key[1] != "smoke"
+    }
+    pages.write_scoreboard(book, stage / "book" / "scoreboard.md", shown_results)
+    pages.write_status(book, stage / "book" / "status.md", shown_results)
+    return stage
+
+
+def _tree_hash(folder: Path) -> str:
+    """One hash of all files of a folder, with their names."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return sha256(
+        *(part for p in files for part in (p.relative_to(folder).as_posix().encode(), p.read_bytes()))
+    )
+
+
+def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
+    """Render the staging copy; the new pages replace the old ones only when there was no warning."""
+    html, record = book.build_dir / "html", book.cache_dir / "rendered"
+    # the pages of the library are made from its docstrings, so the library belongs to what is rendered
+    now = sha256(_tree_hash(stage).encode(), _tree_hash(Path(__file__).parents[1]).encode())
+    if use_cache and (html / "index.html").is_file() and record.is_file() and record.read_text() == now:
+        say("pages: unchanged")
+        return html / "index.html"
+    say("rendering the pages ...")
+    config = _without_execution((stage / "_config.yml").read_text(encoding="utf-8"))
+    write_atomically(stage / "_config.yml", config)
+    output = book.build_dir / "rendering"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "jupyter_book", "build", "-n", "-W", "--keep-going", "-q"]
+    done = subprocess.run(
+        [*command, "--path-output", str(output), str(stage)],
+        cwd=stage,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "REPRO_BOOK": str(book.root)},
+    )
+    log = book.build_dir / "rendering.log"
+    write_atomically(log, done.stdout + done.stderr)
+    made = output / "_build" / "html"
+    if done.returncode or not (made / "index.html").is_file():
+        warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+        first = warnings[0].replace(f"{stage}{os.sep}", "") if warnings else "see the log"
+        raise RunFailed(
+            f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
+        )
+    with system_errors(html):
+        old = book.build_dir / "html.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if html.exists():
+            os.replace(html, old)
+        os.replace(made, html)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(output, ignore_errors=True)
+    write_atomically(record, now)
+    return html / "index.html"
+
+
+def _without_execution(config: str) -> str:
+    """The configuration with execution off: the chapters in the staging copy have run already."""
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(config) or {}
+    content["execute"] = {"execute_notebooks": "off"}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

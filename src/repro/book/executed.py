@@ -1,0 +1,130 @@
+"""An executed notebook, made fit to keep: noise out, provenance in, its ledger read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from repro.book.errors import BadInput
+from repro.book.notebooks import source_of
+
+__all__ = ["clean", "data_shown", "heading_of", "ledger_shown", "mark_failure", "stopped_early"]
+
+LEDGER = "application/vnd.repro.ledger+json"
+DATA = "application/vnd.repro.data+json"
+
+# lines that the kernel's machinery writes into a notebook's standard error
+_NOISE = re.compile(
+    r"Kernel is running over TCP without encryption|"
+    r"Use IPC transport or launch with kernel manager-provisioned|"
+    r"CurveZMQ keys to enable transport encryption|"
+    r"Debugger warning: It seems that frozen modules|"
+    r"make the debugger miss breakpoints|"
+    r"to python to disable frozen modules|"
+    r"Debugging will proceed\. Set PYDEVD_DISABLE|"
+    r"^\[IPKernelApp\]|"
+    r"resource_tracker: There appear to be"
+)
+
+
+def _code(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    return (cell for cell in notebook["cells"] if cell.get("cell_type") == "code")
+
+
+def _quiet(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not _NOISE.search(line))
+
+
+def clean(notebook: dict[str, Any]) -> None:
+    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place.
+
+    The cell that papermill injects gets the tag ``remove-cell``: the rendered page shows the settings instead.
+    """
+    for cell in notebook["cells"]:
+        details = cell.setdefault("metadata", {})
+        details.pop("papermill", None)
+        details.pop("execution", None)
+        tags = details.get("tags", [])
+        if "injected-parameters" in tags and "remove-cell" not in tags:
+            details["tags"] = [*tags, "remove-cell"]
+        kept = []
+        for output in cell.get("outputs", []):
+            if output.get("output_type") == "stream" and output.get("name") == "stderr":
+                output["text"] = _quiet("".join(output["text"]))
+                if not output["text"].strip():
+                    continue
+            kept.append(output)
+        if "outputs" in cell:
+            cell["outputs"] = kept
+    papermill = notebook.setdefault("metadata", {}).pop("papermill", {})
+    notebook["metadata"]["papermill"] = {
+        key: papermill[key] for key in ("parameters", "version") if key in papermill
+    }
+
+
+def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
+    """Every output of one media type, in order."""
+    for cell in _code(notebook):
+        for output in cell.get("outputs", []):
+            if kind in output.get("data", {}):
+                yield output["data"][kind]
+
+
+def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
+    last = None
+    for last in _shown(notebook, LEDGER):  # noqa: B007 (the last one holds all measurements)
+        pass
+    if last is not None and not isinstance(last, dict):
+        raise BadInput(f"the ledger in the executed notebook is not a mapping but {type(last).__name__}")
+    return last
+
+
+def data_shown(notebook: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of the data sets that the notebook said it used, by name."""
+    found: dict[str, str] = {}
+    for entry in _shown(notebook, DATA):
+        sets = entry if isinstance(entry, list) else [entry]
+        for item in sets:
+            if isinstance(item, dict) and "name" in item and "checksum" in item:
+                found[str(item["name"])] = str(item["checksum"])
+            elif isinstance(item, dict):
+                found.update({str(name): str(checksum) for name, checksum in item.items()})
+    return dict(sorted(found.items()))
+
+
+def heading_of(notebook: Mapping[str, Any], index: int) -> str:
+    """The text of the last heading before a cell, to say where in the chapter it stands; may be empty."""
+    for cell in reversed(notebook["cells"][:index]):
+        if cell.get("cell_type") == "markdown":
+            titles = re.findall(r"^#{1,6}\s+(.+?)\s*$", source_of(cell), re.MULTILINE)
+            if titles:
+                return str(titles[-1])
+    return ""
+
+
+def stopped_early(notebook: Mapping[str, Any]) -> int | None:
+    """Index of the first code cell that never ran (a cell called ``sys.exit``, which papermill takes as success)."""
+    for index, cell in enumerate(notebook["cells"]):
+        if (
+            cell.get("cell_type") == "code"
+            and source_of(cell).strip()
+            and cell.get("execution_count") is None
+        ):
+            return index
+    return None
+
+
+def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
+    """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
+    cells = notebook["cells"]
+    if any(
+        output.get("output_type") == "error" for cell in _code(notebook) for output in cell.get("outputs", [])
+    ):
+        return
+    at = cells[index] if index is not None and index < len(cells) else next(_code(notebook), None)
+    if at is not None and at.get("cell_type") == "code":
+        at.setdefault("outputs", []).append(
+            {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
+        )

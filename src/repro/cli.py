@@ -1,0 +1,270 @@
+"""``repro``: run chapters, look at their parameters and claims, build and check the book."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from repro import __version__
+from repro.book.errors import BadInput, BookError
+
+if TYPE_CHECKING:
+    from repro.book.layout import Book
+
+__all__ = ["app", "main"]
+
+EXIT_CODES = (
+    "Exit codes: 0 all well; 1 a run, a check or the rendering failed; 2 bad input; 3 a verdict turned over "
+    "against the committed one; 4 another build of this book is at work; 130 stopped with Ctrl-C."
+)
+app = typer.Typer(
+    name="repro",
+    help="Run, judge and render the book *What makes networks sparse? Four papers, rerun*.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+out = Console()
+
+ProfileOption = Annotated[
+    str, typer.Option("--profile", help="smoke, quick or paper: the size of the experiments.")
+]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; repeat for more."),
+]
+
+
+def _book() -> Book:
+    from repro.book.layout import Book
+
+    return Book.find()
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"repro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", help="Show the whole traceback of an error.", envvar="REPRO_TRACEBACK"),
+    ] = False,
+) -> None:
+    if traceback:
+        os.environ["REPRO_TRACEBACK"] = "1"
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    chapters: Annotated[
+        list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters; see `params`.")
+    ],
+    parameter: ParameterOption = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="smoke, quick or paper; the same as -p profile=...")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder for the executed notebooks [default: _build/notebooks]."),
+    ] = None,
+    no_cache: NoCacheOption = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=1, help="Seconds, instead of the profile's budget.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the verdicts to book/results (default sizes only).")
+    ] = False,
+) -> None:
+    """Run chapters with your own parameters, and show their verdicts.
+
+    Parameters are checked before anything runs. The executed notebook stays where the last line says.
+    """
+    from repro.book import pages, parameters, results, runner
+    from repro.book.build import judge_run
+    from repro.book.files import shown
+
+    book = _book()
+    plans = []
+    for chapter in chapters:
+        declared = parameters.declared(book.notebook(chapter))
+        given = parameters.from_texts(declared, parameter or [])
+        if profile is not None:
+            if given.get("profile", profile) != profile:
+                raise BadInput(f"--profile {profile} contradicts -p profile={given['profile']}")
+            given |= parameters.validate(declared, {"profile": profile})
+        plans.append((book.chapter(chapter), given))
+    for chapter, given in plans:
+        result = _with_progress(
+            chapter,
+            lambda show, chapter=chapter, given=given: runner.run(
+                book, chapter, given, output=output, use_cache=not no_cache, timeout=timeout, progress=show
+            ),
+        )
+        found = judge_run(book, result)
+        out.print(_verdicts(book, chapter, result.profile, found))
+        if accept:
+            if own := sorted(set(given) - {"profile"}):
+                out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
+            results.write(book.results_file(chapter, result.profile), found)
+            pages.write_readme(book)
+        cost = "from the cache" if result.cached else f"{result.run['seconds']:.0f} s"
+        print(f"{chapter} ({result.profile}, {cost}): {shown(result.notebook)}")
+
+
+def _with_progress(chapter: str, work: Any) -> Any:
+    """A bar while a person is watching; silence otherwise."""
+    if not out.is_terminal:
+        return work(None)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bars:
+        task = bars.add_task(chapter, total=None)
+        return work(lambda begun, total: bars.update(task, completed=begun, total=total))
+
+
+@app.command(epilog=EXIT_CODES)
+def params(
+    chapter: Annotated[str, typer.Argument(help="Name of a chapter.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """List a chapter's parameters: name, type, default, values by profile, help."""
+    from repro.book import claims, parameters
+
+    book = _book()
+    declared = parameters.declared(book.notebook(chapter))
+    profiles = claims.load(book.claims_file(chapter)).profiles
+    if as_json:
+        rows = [
+            {"name": p.name, "type": p.type, "default": p.default, "accepted": p.allowed, "help": p.help}
+            | {"profiles": {name: values.get(p.name) for name, values in profiles.items()}}
+            for p in declared
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(title=f"Parameters of {chapter}")
+    for column in ("name", "type", "default", "accepted", *profiles, "help"):
+        table.add_column(column)
+    for p in declared:
+        sizes = [str(values.get(p.name, "")) for values in profiles.values()]
+        default = "by profile" if p.default is None else repr(p.default)
+        table.add_row(p.name, p.type, default, p.allowed, *sizes, p.help)
+    out.print(table)
+
+
+@app.command(name="claims", epilog=EXIT_CODES)
+def show_claims(
+    chapter: Annotated[str | None, typer.Argument(help="Name of a chapter; all of them without.")] = None,
+    profile: ProfileOption = "quick",
+) -> None:
+    """Show the committed verdicts."""
+    from repro.book import results
+    from repro.book.layout import PROFILES
+
+    book = _book()
+    if profile not in PROFILES:
+        raise BadInput(f"there is no profile {profile!r}; known: {', '.join(PROFILES)}")
+    for name in [book.chapter(chapter)] if chapter else book.chapters():
+        out.print(_verdicts(book, name, profile, results.read(book.results_file(name, profile))))
+
+
+_COLOURS = {
+    "reproduced": "green",
+    "partly": "yellow",
+    "undecided": "blue",
+    "not reproduced": "red",
+    "not tested": "dim",
+}
+
+
+def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
+    from repro.book import claims
+
+    known = claims.load(book.claims_file(chapter))
+    table = Table(title=f"{chapter}, profile {profile}")
+    for column in ("claim", "statement", "verdict", "because"):
+        table.add_column(column)
+    for claim in known.claims:
+        judged = found.claims.get(claim.id)
+        verdict, reason = (judged.verdict, judged.reason) if judged else ("not tested", "no result yet")
+        table.add_row(claim.id, claim.statement, f"[{_COLOURS[verdict]}]{verdict}[/]", reason)
+    return table
+
+
+@app.command(epilog=EXIT_CODES)
+def build(
+    profile: ProfileOption = "quick",
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take this build's verdicts as the committed ones.")
+    ] = False,
+    no_cache: NoCacheOption = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters that run at the same time.")] = 2,
+) -> None:
+    """Run every chapter, judge the claims, and render the book into _build/html."""
+    from repro.book.build import build as build_book
+    from repro.book.errors import nearest
+    from repro.book.files import shown
+    from repro.book.layout import PROFILES
+
+    if profile not in PROFILES:
+        raise BadInput(f"there is no profile {profile!r}; {nearest(profile, PROFILES)}")
+    built = build_book(
+        _book(),
+        profile=profile,
+        accept=accept,
+        use_cache=not no_cache,
+        jobs=jobs,
+        say=lambda line: print(line, flush=True),
+    )
+    print(f"The book is ready: {shown(built.index)}")
+
+
+@app.command(epilog=EXIT_CODES)
+def check() -> None:
+    """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts."""
+    from repro.book import checks
+
+    problems = checks.run(_book())
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise BookError(f"{len(problems)} problem{'s' * (len(problems) > 1)} found")
+    print("the sources are in order")
+
+
+def main() -> None:
+    """Entry point: every expected error is one line on standard error and an exit code."""
+    try:
+        app()
+    except BookError as error:
+        if os.environ.get("REPRO_TRACEBACK"):
+            raise
+        print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(
+            "repro: stopped; finished chapters are in the cache, so the next call goes on from there",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
