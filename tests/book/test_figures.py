@@ -1,0 +1,230 @@
+"""Figures: text for everyone, colours that can be told apart, bands that say what they are, equal bytes."""
+
+import base64
+import re
+import subprocess
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from ledger_book import make
+
+from repro.book import figures
+from repro.book.errors import BadInput
+from repro.intervals import t_interval
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    yield
+    plt.close("all")
+    mpl.rcdefaults()
+    figures.theme()
+
+
+def draw(scale=1.0):
+    figure, ax = plt.subplots()
+    ax.plot([0, 1, 2], [0, scale, 4 * scale], label="a")
+    ax.legend()
+    return figure
+
+
+def html_of(figure=None, **changes):
+    given = {"caption": "A *rising* line, $x<y$.", "alt": 'A line "rises"', "source": t_interval} | changes
+    return figures.figure_html(figure or draw(), **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"alt": " "}, "a figure needs alt"),
+        ({"alt": None}, "a figure needs alt"),
+        ({"caption": ""}, "a figure needs caption"),
+        ({"source": ""}, "a figure needs source"),
+        ({"source": None}, "a figure needs source"),
+    ],
+)
+def test_a_figure_needs_its_texts(changes, expected):
+    with pytest.raises(BadInput, match=expected):
+        html_of(**changes)
+
+
+def test_the_html():
+    page = BeautifulSoup(html_of(), "html.parser")
+    assert page.img["alt"] == 'A line "rises"'
+    image = base64.b64decode(page.img["src"].split(",", 1)[1])
+    assert image.startswith(b"\x89PNG")
+    assert int(page.img["width"]) * 2 == pytest.approx(int.from_bytes(image[16:20], "big"), abs=1)
+    assert "background:#fff" in page.img["style"]
+    caption = page.figcaption
+    assert caption.em.text == "rising"
+    assert r"\(x<y\)" in caption.text
+    assert "repro.intervals.t_interval" in caption.text
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    assert figures.png(draw()) == figures.png(draw())
+    assert figures.png(draw()) != figures.png(draw(2.0))
+    image = figures.png(draw())
+    assert b"Software" not in image
+    assert b"Creation" not in image
+
+
+def test_show_displays_once_and_closes(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure = draw()
+    figures.show(figure, caption="c", alt="a", source="repro.x")
+    assert len(shown) == 1
+    assert plt.get_fignums() == []
+    with pytest.raises(BadInput):
+        figures.show(draw(), caption="", alt="a", source="repro.x")
+    assert plt.get_fignums() == []
+
+
+def test_the_source_names_chapter_function_lines_and_commit(tmp_path, monkeypatch):
+    book = make(tmp_path)
+    module = tmp_path / "toy_science.py"
+    module.write_text("# one\n\ndef measure():\n    return 1\n")
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"],
+    ):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    head = subprocess.run(
+        ["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    monkeypatch.setenv("REPRO_BOOK", str(book.root))
+    monkeypatch.syspath_prepend(tmp_path)
+    import toy_science
+
+    figures.theme("toy")
+    caption = BeautifulSoup(html_of(source=toy_science.measure), "html.parser").figcaption
+    assert caption.a["href"] == f"https://example.org/toy/blob/{head}/toy_science.py#L3-L4"
+    assert f"Source: chapter toy, toy_science.measure, commit {head[:10]}" in caption.text
+
+
+def test_outside_a_book_a_figure_still_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "Source: <code>repro.intervals.t_interval</code>" in html_of()
+
+
+# colours
+
+
+def test_methods_look_the_same_everywhere():
+    alone, among = figures.styles(["ewn"]), figures.styles(["other", "swn", "ewn", "another"])
+    assert alone["ewn"] == among["ewn"]
+    assert len({style.colour for style in among.values()}) == 4
+    assert len({style.marker for style in among.values()}) == 4
+    assert figures.colours(["plain", "swn", "ewn"]) == figures.colours(["plain", "swn", "ewn", "plain"])
+
+
+def test_strangers_do_not_borrow_a_methods_colour():
+    known = set(figures.colours(["plain", "swn", "ewn"]).values())
+    assert not known & set(figures.colours(["a", "b", "c"]).values())
+
+
+def test_more_names_than_colours():
+    assert len(set(figures.colours(str(i) for i in range(10)).values())) == 10
+    with pytest.raises(BadInput, match="11 names"):
+        figures.colours(str(i) for i in range(11))
+
+
+def _seen(colour, matrix):
+    """The colour as a person with a colour vision deficiency sees it, in linear RGB."""
+    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return matrix @ channels**2.2
+
+
+# Viénot, Brettel and Mollon (1999): simulation of protanopia and deuteranopia in linear RGB
+DEFICIENCIES = {
+    "none": np.eye(3),
+    "protanopia": np.array([[0.1124, 0.8876, 0.0], [0.1124, 0.8876, 0.0], [0.0040, -0.0040, 1.0]]),
+    "deuteranopia": np.array([[0.2927, 0.7073, 0.0], [0.2927, 0.7073, 0.0], [-0.0223, 0.0223, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_the_three_methods_can_be_told_apart(deficiency):
+    seen = [_seen(c, DEFICIENCIES[deficiency]) for c in figures.colours(["plain", "swn", "ewn"]).values()]
+    distances = [np.linalg.norm(seen[i] - seen[j]) for i in range(3) for j in range(i)]
+    assert min(distances) > 0.1
+
+
+# bands
+
+
+def frame(n_seeds=5):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"seed": seed, "sparsity": s, "method": m, "accuracy": rng.normal(0.9 - s * (m == "plain"), 0.01)}
+        for seed in range(n_seeds)
+        for s in (0.0, 0.5, 0.9)
+        for m in ("plain", "ewn")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_band_is_the_interval_over_seeds_and_says_so():
+    data = frame()
+    _, ax = plt.subplots()
+    drawn = figures.band(ax, data, "sparsity", "accuracy", "method")
+    one = drawn[(drawn.method == "ewn") & (drawn.sparsity == 0.5)].iloc[0]
+    expected = t_interval(data[(data.method == "ewn") & (data.sparsity == 0.5)].accuracy)
+    assert (one.estimate, one.low, one.high) == (expected.estimate, expected.low, expected.high)
+    legend = ax.get_legend()
+    assert legend.get_title().get_text() == "line: mean; band: t 95 % interval\nover 5 seeds"
+    assert [text.get_text() for text in legend.get_texts()] == ["plain", "ewn"]
+    assert [line.get_color() for line in ax.lines] == list(figures.colours(["plain", "ewn"]).values())
+    assert len(ax.collections) == 2
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sparsity", "accuracy")
+
+
+def test_unequal_numbers_of_seeds_are_told():
+    data = frame()
+    _, ax = plt.subplots()
+    figures.band(ax, data[~((data.seed == 4) & (data.sparsity == 0.9))], "sparsity", "accuracy", "method")
+    assert "over 4 to 5 seeds" in ax.get_legend().get_title().get_text()
+
+
+def test_a_band_without_hue_and_of_medians():
+    _, ax = plt.subplots()
+    data = frame()
+    drawn = figures.band(
+        ax, data[data.method == "ewn"], "sparsity", "accuracy", interval="bootstrap median 95 %"
+    )
+    assert len(drawn) == 3
+    assert "line: median" in ax.get_legend().get_title().get_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "expected"),
+    [
+        (lambda d: d[d.seed == 0], {}, "a single seed has no interval"),
+        (lambda d: d, {"interval": "t 90 %"}, "did you mean 't 95 %'"),
+        (lambda d: d.rename(columns={"accuracy": "acuracy"}), {}, "did you mean 'acuracy'"),
+        (lambda d: d.drop(columns="seed"), {}, "no column 'seed'"),
+        (lambda d: pd.concat([d, d]), {}, "two rows of one seed"),
+        (lambda d: d.assign(accuracy=np.nan), {}, "missing or infinite"),
+    ],
+)
+def test_bands_that_cannot_be_drawn(change, arguments, expected):
+    _, ax = plt.subplots()
+    with pytest.raises(BadInput, match=re.escape(expected)):
+        figures.band(ax, change(frame()), "sparsity", "accuracy", "method", **arguments)
+    assert not ax.lines
+
+
+def test_text_is_legible_on_a_phone():
+    figures.theme()
+    # a figure of 7 inches shown 360 pixels wide is scaled by about a half
+    smallest = min(mpl.rcParams[key] for key in ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"))
+    assert smallest * (100 / 72) * 360 / 700 >= 8
