@@ -90,7 +90,7 @@ class Proposals(Protocol):
         """The same for some of the members."""
 
     def propose(self, flat: Tensor, rate: Array, log_losses: Array, ids: Integers) -> Tensor:
-        r"""New parameters ``(members, numbers)``; ``rate`` is $k\mathcal L^{1-c}$, ``ids`` number the members."""
+        r"""New parameters ``(members, numbers)``; ``rate``: $k\mathcal L^{1-c}$; ``ids``: member numbers."""
 
     def judge(self, flat: Tensor) -> Array:
         """Log-losses ``(members,)`` of parameters."""
