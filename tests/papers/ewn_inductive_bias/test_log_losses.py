@@ -78,10 +78,11 @@ def test_written_gradient_equals_autograd_at_any_scale(kind, reduction, size, se
     torch.manual_seed(seed)
     classes = 4 if kind == "cross-entropy" else 1
     scores = (size * torch.randn(3, 6, classes, dtype=torch.float64)).requires_grad_()
-    if kind == "cross-entropy":
-        labels = torch.randint(0, 4, (6,))
-    else:
-        labels = torch.sign(torch.randn(6, dtype=torch.float64))
+    labels = (
+        torch.randint(0, 4, (6,))
+        if kind == "cross-entropy"
+        else torch.sign(torch.randn(6, dtype=torch.float64))
+    )
     loss = LogLoss(kind, reduction)
     expected = loss(scores, labels)
     (gradient,) = torch.autograd.grad(expected.sum(), scores)

@@ -117,10 +117,11 @@ def descend(
     copy = Ensemble(list(ensemble)).to(device)
     problem = Problem(copy, x.to(device), y.to(device), log_loss, per_member, frozen, multipliers)
     proposals: Proposals
-    if batch_size is None:
-        proposals = FullBatch(problem)
-    else:
-        proposals = MiniBatches.from_seeds(problem, batch_size, seeds, chunk)
+    proposals = (
+        FullBatch(problem)
+        if batch_size is None
+        else MiniBatches.from_seeds(problem, batch_size, seeds, chunk)
+    )
     flat = problem.flat()
     members = Running.at_start(proposals.judge(flat), rule)
     proposals.keep(np.ones(len(members), dtype=bool))
