@@ -118,7 +118,8 @@ def run(
             ),
         )
         found = judge_run(book, result)
-        out.print(_verdicts(book, chapter, result.profile, found))
+        if result.profile != "smoke":
+            out.print(_verdicts(book, chapter, result.profile, found))
         if accept:
             if own := sorted(set(given) - {"profile"}):
                 out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
