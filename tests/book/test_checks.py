@@ -125,6 +125,11 @@ def _set(path):
         ),
         (_set(lambda nb, cell: cell.update(source="")), "first parameter must be profile, found nothing"),
         (
+            # what a formatter makes of a long line: papermill reads one line a parameter
+            _set(lambda nb, cell: cell.update(source='profile: str = "quick"\nn: float = (\n    None\n)')),
+            "line 2 of the parameters cell",
+        ),
+        (
             _set(lambda nb, cell: nb.metadata.kernelspec.update(name="torch")),
             "the kernel is 'torch'; accepted",
         ),

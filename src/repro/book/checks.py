@@ -15,6 +15,7 @@ from repro.book.errors import BookError, nearest
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import parse
 from repro.book.notebooks import read_notebook, source_of
+from repro.book.parameters import declared, fill
 from repro.book.prose import numbers_typed
 from repro.book.prose_text import images
 from repro.book.results import disagreements, read
@@ -90,7 +91,23 @@ def _chapter(book: Book, chapter: str, known: list[str] | None) -> Iterator[Prob
     notebook, trouble = _or_problem(name, lambda: read_notebook(book.notebook(chapter)))
     yield from trouble
     if notebook is not None:
-        yield from notebook_problems(name, notebook, claims, known)
+        problems = list(notebook_problems(name, notebook, claims, known))
+        yield from problems
+        # a cell that is missing or begins wrongly has been named already
+        if not any("parameter" in problem.message for problem in problems):
+            yield from (
+                Problem(name, None, message) for message in _parameters(book.notebook(chapter), claims)
+            )
+
+
+def _parameters(notebook: Path, claims: ChapterClaims | None) -> Iterator[str]:
+    """Lines of the parameters cell that papermill or a profile could not use."""
+    try:
+        found = declared(notebook)
+        for profile in PROFILES if claims is not None else ():
+            fill(found, {"profile": profile}, claims.profiles, notebook.with_suffix(".yml").name)  # type: ignore[union-attr]
+    except BookError as error:
+        yield str(error)
 
 
 def _claims(claims: ChapterClaims, known: list[str] | None) -> Iterator[str]:
