@@ -219,7 +219,16 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
     write_atomically(stage / "_config.yml", config)
     output = book.build_dir / "rendering"
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book", "build", "-n", "-W", "--keep-going", "-q"]
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        "-n",
+        "-W",
+        "--keep-going",
+        "-q",
+    ]
     done = subprocess.run(
         [*command, "--path-output", str(output), str(stage)],
         cwd=stage,
