@@ -265,7 +265,7 @@ def test_the_judge_trusts_no_notebook(book, measurements, not_tested):
 
 def test_the_table(ledger):
     html = measured(ledger)._repr_mimebundle_()["text/html"]
-    assert html.count('<th scope="col">') == 5
+    assert html.count('<th scope="col">') == 3
     assert html.count('<th scope="row">') == 3
     assert 'id="claim-t1"' in html
     assert r"\(10^{-6}\)" in html

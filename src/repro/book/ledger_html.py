@@ -1,4 +1,4 @@
-"""The ledger as an HTML table: claim, the paper's value, ours, verdict."""
+"""The ledger as an HTML table: the claim with the paper's value and ours, and the verdict."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _paper(claim: Claim) -> str:
     if claim.paper_value is None:
         return "unknown"
     value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{inline_html(value)}<br><small>{inline_html(claim.paper_value_is or '')}</small>"
+    return f"{inline_html(value)} ({inline_html(claim.paper_value_is or '')})"
 
 
 def _test(test: ClaimTest, judged: JudgedTest, several: bool) -> str:
     verdict = f" {badge(judged.verdict)}" if several else ""
     return (
         f"<li>{inline_html(test.metric)}: <strong>{found(test, judged)}</strong>; "
-        f"claim: {expected(test)}{verdict}</li>"
+        f"claim: {expected(test)}.{verdict}</li>"
     )
 
 
@@ -56,10 +56,9 @@ def _row(claim: Claim, judged: JudgedClaim, with_id: bool) -> str:
     identity = f' id="{anchor(claim.id)}"' if with_id else ""
     return (
         f'<tr{identity}><th scope="row">{escape(claim.id)}</th>'
-        f"<td>{inline_html(claim.statement)}<br>"
-        f"<small>{escape(claim.kind)}; {inline_html(claim.where)}</small></td>"
-        f"<td>{_paper(claim)}</td>"
-        f"<td><ul>{tests}</ul></td>"
+        f"<td><strong>{inline_html(claim.statement)}</strong><br>"
+        f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. Paper's value: {_paper(claim)}.</small>"
+        f"<ul>{tests}</ul></td>"
         f"<td>{badge(judged.verdict)}<br><small>{inline_html(judged.reason)}</small></td></tr>"
     )
 
@@ -79,7 +78,7 @@ def table(
     counted = ", ".join(f"{verdicts.count(word)} {word}" for word in VERDICTS if word in verdicts)
     head = "".join(
         f'<th scope="col">{title}</th>'
-        for title in ("Claim", "Statement", "Paper's value", "Ours", "Verdict")
+        for title in ("Claim", "What the paper claims, and what this run found", "Verdict")
     )
     rows = "".join(_row(claim, judged[claim.id], only is None) for claim in claims)
     label = "Claims and verdicts" if only is None else f"Verdicts on {escape(', '.join(only))}"

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["bar", "somebody_watches"]
 

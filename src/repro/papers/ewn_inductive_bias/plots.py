@@ -35,7 +35,7 @@ NAMES = {
     "swn": "SWN",
     "ewn": "EWN",
     "control": "plain, gradient × ‖w‖²",
-    "random": "random",
+    "random": "EWN, pruned at random",
 }
 _PALETTE = sns.color_palette("colorblind")
 COLOURS = dict(zip(NAMES, (_PALETTE[0], _PALETTE[1], _PALETTE[2], _PALETTE[4], _PALETTE[7]), strict=True))
@@ -43,7 +43,9 @@ _MARKERS = {"plain": "o", "swn": "s", "ewn": "^", "control": "D", "random": "x"}
 
 
 def _panels(n: int, height: float = 3.0, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    fig, axes = plt.subplots(1, n, figsize=(3.4 * n if n > 1 else 5.2, height), sharey=sharey, squeeze=False)
+    fig, axes = plt.subplots(
+        1, n, figsize=(2.9 * n if n > 1 else 5.6, height), layout="constrained", sharey=sharey, squeeze=False
+    )
     return fig, list(axes[0])
 
 
@@ -111,33 +113,33 @@ def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
         reach = np.array([-1.0, 1.0]) * max(0.1, float(own["x"].abs().max()))
         axis.plot(reach, slope * reach, color="0.4", linestyle="--", linewidth=1, label=f"slope {slope:+d}")
         axis.plot(own["x"], own["y"], _MARKERS[method], color=COLOURS[method], markersize=4, alpha=0.6)
-        axis.set(title=NAMES[method], xlabel=r"$\log\|w_u\|$ − mean of the seed")
-        axis.legend(loc="upper left" if slope > 0 else "upper right")
-    axes[0].set_ylabel(r"$\log\|g_u\|$ − mean of the seed")
+        axis.set(title=NAMES[method], xlabel=r"$\log\|w_u\|$, centred")
+        axis.legend(loc="upper left" if slope > 0 else "upper right", fontsize="small")
+    axes[0].set_ylabel(r"$\log\|g_u\|$, centred")
     return fig
 
 
 def sorted_lengths(table: pd.DataFrame) -> Figure:
     """Neuron lengths over the longest, sorted: median over seeds with the quartiles as a band."""
-    fig, (axis,) = _panels(1, 3.2)
+    fig, (axis,) = _panels(1, 3.8)
     for method, own in table.groupby("method", sort=False):
         relative = np.stack([np.sort(one)[::-1] / np.max(one) for _, one in own.groupby("seed")["length"]])
         low, middle, high = np.quantile(relative, [0.25, 0.5, 0.75], axis=0)
         rank = np.arange(1, middle.size + 1)
-        label = f"{NAMES[str(method)]} (median, quartiles, {len(relative)} seeds)"
+        label = f"{NAMES[str(method)]} (quartiles, {len(relative)} seeds)"
         axis.fill_between(rank, low, high, color=COLOURS[str(method)], alpha=0.2, linewidth=0)
         axis.plot(
             rank, middle, _MARKERS[str(method)] + "-", color=COLOURS[str(method)], markersize=4, label=label
         )
     axis.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
-    axis.set(xlabel="neuron, by length", ylabel="length / longest", ylim=(0, 1.02))
-    axis.legend()
+    axis.set(xlabel="neuron, by length", ylabel="length / longest", ylim=(0, 1.02), xticks=[1, 5, 10, 15, 20])
+    _legend_below(fig, axis)
     return fig
 
 
 def rates(table: pd.DataFrame) -> Figure:
     """Measured exponent of the loss rate against depth, with the theory's value as a line."""
-    fig, (axis,) = _panels(1, 3.2)
+    fig, (axis,) = _panels(1, 3.6)
     for method, own in table.groupby("method", sort=False):
         name, colour, expected = (
             NAMES[str(method)],
@@ -145,12 +147,12 @@ def rates(table: pd.DataFrame) -> Figure:
             own.groupby("depth")["expected"].first(),
         )
         axis.plot(expected.index, expected, color=colour, linewidth=1, label=f"{name}, theory")
-        label = f"{name}, measured (one mark a seed)"
+        label = f"{name}, a seed"
         axis.plot(own["depth"], own["exponent"], _MARKERS[str(method)], color=colour, alpha=0.5, label=label)
     axis.set(
         xlabel="depth $L$", ylabel="exponent $p$", xticks=sorted(table["depth"].unique()), ylim=(-0.1, 2.3)
     )
-    axis.legend(loc="lower right")
+    _legend_below(fig, axis)
     return fig
 
 
@@ -167,7 +169,7 @@ def depth_losses(curves: pd.DataFrame) -> Figure:
             axis.loglog(mean.index, np.exp(mean), color=shade, label=f"depth {depth}")
         axis.set(title=NAMES[method], xlabel="step")
     axes[0].set_ylabel("training loss")
-    axes[-1].legend(loc="lower left")
+    _legend_below(fig, axes[0])
     return fig
 
 
@@ -181,29 +183,38 @@ def pruning(
         depths: the loss levels z to show.
         methods: in this order.
     """
-    fig, axes = _panels(len(depths), 3.2, sharey=True)
+    fig, axes = _panels(len(depths), 3.4, sharey=True)
     for axis, z in zip(axes, depths, strict=True):
         for method in methods:
-            own = table[(table["method"] == method) & (table["z"] == z)]
-            _curve(axis, own, method)
-        axis.set(title=rf"$\mathcal{{L}} = e^{{-{z:g}}}$", xlabel="hidden neurons removed (%)", ylim=(0, 102))
+            _curve(axis, table[(table["method"] == method) & (table["z"] == z)], method)
+        _pruning_axis(axis, rf"$\mathcal{{L}} = e^{{-{z:g}}}$")
     axes[0].set_ylabel("test accuracy (%)")
-    axes[0].legend(loc="lower left")
+    _legend_below(fig, axes[0])
     return fig
+
+
+def _pruning_axis(axis: Axes, title: str = "") -> None:
+    axis.set(title=title, xlabel="neurons removed (%)", ylim=(0, 102), xticks=[0, 25, 50, 75, 100])
+
+
+def _legend_below(fig: Figure, axis: Axes) -> None:
+    """One legend for all panels, outside them, so that it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) > 3 else len(labels))
 
 
 def authors_pruning(table: pd.DataFrame) -> Figure:
     """The authors' logged means in the same layout; no interval, since only means are at hand."""
     depths = sorted(table["z"].unique())
-    fig, axes = _panels(len(depths), 3.2, sharey=True)
+    fig, axes = _panels(len(depths), 3.4, sharey=True)
     for axis, z in zip(axes, depths, strict=True):
         for method in ("plain", "swn", "ewn"):
             own = table[(table["method"] == method) & (table["z"] == z)]
-            style = {"color": COLOURS[method], "label": f"{NAMES[method]} (authors' mean, 3 seeds)"}
+            style = {"color": COLOURS[method], "label": f"{NAMES[method]} (authors' mean)"}
             axis.plot(own["pruned_percent"], own["accuracy"], _MARKERS[method] + ":", markersize=4, **style)
-        axis.set(title=rf"$\mathcal{{L}} = e^{{-{z:g}}}$", xlabel="hidden neurons removed (%)", ylim=(0, 102))
+        _pruning_axis(axis, rf"$\mathcal{{L}} = e^{{-{z:g}}}$")
     axes[0].set_ylabel("test accuracy (%)")
-    axes[0].legend(loc="lower left")
+    _legend_below(fig, axes[0])
     return fig
 
 
@@ -214,13 +225,14 @@ def control(table: pd.DataFrame, depth: float) -> Figure:
         table: as for `pruning`, with the scores `length` and `random` and the method `control`.
         depth: the loss level z.
     """
-    fig, (axis,) = _panels(1, 3.4)
+    fig, (axis,) = _panels(1, 4.2)
     here = table[table["z"] == depth]
     for method in ("plain", "swn", "ewn", "control"):
         _curve(axis, here[(here["method"] == method) & (here["score"] == "length")], method)
     _curve(axis, here[(here["method"] == "ewn") & (here["score"] == "random")], "random")
-    axis.set(xlabel="hidden neurons removed (%)", ylabel="test accuracy (%)", ylim=(0, 102))
-    axis.legend(loc="lower left")
+    _pruning_axis(axis)
+    axis.set_ylabel("test accuracy (%)")
+    _legend_below(fig, axis)
     return fig
 
 
@@ -231,7 +243,7 @@ def _curve(axis: Axes, own: pd.DataFrame, method: str) -> None:
     n_seeds = own["seed"].nunique()
     levels = [float(str(level)) for level in found]
     mean = [i.estimate for i in found.values()]
-    band = f"mean, t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
+    band = f"t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
     axis.plot(
         levels,
         mean,

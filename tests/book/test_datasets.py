@@ -1,0 +1,29 @@
+"""The table of data sets: what the reader sees and what the result records are the same."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from repro.book import datasets, executed
+
+TOY = SimpleNamespace(name="toy<1>", source="made here", licence="CC0", checksum="ab" * 32)
+
+
+def test_the_runner_reads_the_checksums_back() -> None:
+    bundle = datasets.table(TOY)._repr_mimebundle_()
+    notebook = {"cells": [{"cell_type": "code", "outputs": [{"data": bundle}]}]}
+    assert executed.data_shown(notebook) == {"toy<1>": "ab" * 32}
+
+
+def test_the_page_shows_source_licence_and_the_start_of_the_checksum() -> None:
+    html = datasets.table(TOY)._repr_mimebundle_()["text/html"]
+    for text in ("toy&lt;1&gt;", "made here", "CC0", "<code>abababababab</code>"):
+        assert text in html
+    assert html.count('scope="row"') == 1
+
+
+def test_no_data_set_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        datasets.table()
