@@ -175,7 +175,8 @@ def test_repository_address_is_the_same_everywhere():
     owner_and_name = urlsplit(address).path.strip("/")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["repository-code"] == address
-    for name in ("README.md", "CONTRIBUTING.md", "book/index.md", "book/reading-guide.md"):
+    chapters = [path.relative_to(ROOT).as_posix() for path in (ROOT / "book" / "chapters").glob("*.ipynb")]
+    for name in ("README.md", "CONTRIBUTING.md", "book/index.md", "book/reading-guide.md", *chapters):
         text = (ROOT / name).read_text(encoding="utf-8")
         for found in re.findall(r"github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?(?=[/\s)\"'#]|$)", text):
             assert found == owner_and_name, f"{name} names {found}"
