@@ -16,7 +16,14 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
-__all__ = ["copy_mathjax", "docstring_mathematics", "one_search_field", "setup", "without_thebe"]
+__all__ = [
+    "copy_mathjax",
+    "docstring_mathematics",
+    "one_search_field",
+    "plain_reference_list",
+    "setup",
+    "without_thebe",
+]
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
@@ -83,11 +90,22 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any]
     ]
 
 
+def plain_reference_list(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Take the role of a list from the references: docutils gives their entries another role than a list's items."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", one_search_field)
     app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
     app.connect("html-page-context", without_thebe)
+    app.connect("html-page-context", plain_reference_list)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
