@@ -7,6 +7,7 @@ the last good pages and results as they were.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -234,14 +235,15 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
         cwd=stage,
         capture_output=True,
         text=True,
-        env={**os.environ, "REPRO_BOOK": str(book.root)},
+        env={**os.environ, "REPRO_BOOK": str(book.root), "NO_COLOR": "1"},
     )
     log = book.build_dir / "rendering.log"
     write_atomically(log, done.stdout + done.stderr)
     made = output / "_build" / "html"
     if done.returncode or not (made / "index.html").is_file():
         warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
-        first = warnings[0].replace(f"{stage}{os.sep}", "") if warnings else "see the log"
+        first = re.sub(r"\x1b\[[\d;]*m", "", warnings[0]) if warnings else "see the log"
+        first = first.replace(f"{stage}{os.sep}", "")
         raise RunFailed(
             f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
         )

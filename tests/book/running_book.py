@@ -1,0 +1,75 @@
+"""A tiny book whose chapter really runs, and can be told to fail in every way that chapters fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from repro.book.layout import Book
+
+CLAIMS = """
+chapter: toy
+paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
+budget:
+  smoke: {seconds: 40, memory_mb: 600}
+  quick: {seconds: 40, memory_mb: 600}
+  paper: {seconds: 40, memory_mb: 600}
+profiles: {smoke: {n: 1}, quick: {n: 4}, paper: {n: 5}}
+claims:
+  - id: T1
+    statement: The values are below one half.
+    where: section 2
+    kind: theory
+    tests:
+      - {name: low, metric: the value, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
+"""
+PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
+n: int = None  # [1, 9] how many seeds
+level: float = 0.1  # [0, 1] the value that every seed measures
+mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat} how the second cell ends"""
+WORK = """import os, signal, sys, time
+print("working", file=sys.stderr)
+if mode == "raise":
+    raise ValueError("the flux capacitor is empty")
+if mode == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mode == "exit":
+    sys.exit()
+if mode == "sleep":
+    time.sleep(60)
+if mode == "eat":
+    hoard = [bytearray(50_000_000) for _ in range(20)]
+    time.sleep(60)"""
+LEDGER = """from repro.book import claims, parameters
+settings = parameters.resolve("toy", globals())
+ledger = claims.Ledger("toy", settings.profile)
+ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in range(settings.n)])
+ledger"""
+
+
+def make(folder: Path) -> Book:
+    for part in ("book/chapters", "book/claims", "book/results"):
+        (folder / part).mkdir(parents=True)
+    pages = ("chapters/toy", "reading-guide", "scoreboard", "status")
+    contents = "".join(f"- file: book/{page}\n" for page in pages)
+    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
+    (folder / "_config.yml").write_text(
+        "title: Toy\nonly_build_toc_files: true\nsphinx:\n  config:\n"
+        "    suppress_warnings: [mystnb.unknown_mime_type]\n"
+    )
+    (folder / "book/index.md").write_text("# Toy\n")
+    (folder / "book/reading-guide.md").write_text("# Guide\n")
+    (folder / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    (folder / "book/references.bib").write_text("@misc{nobody2020, title = {A toy}, year = {2020}}\n")
+    (folder / "book/claims/toy.yml").write_text(CLAIMS)
+    cells = [
+        new_markdown_cell("# A toy chapter\n\n## Experiments"),
+        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        new_code_cell(WORK),
+        new_code_cell(LEDGER),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")
+    return Book(folder)

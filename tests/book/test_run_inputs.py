@@ -1,0 +1,122 @@
+"""What a run takes in: parameters from a command line, and the part of the library that a notebook reaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro.book import fingerprint, parameters
+from repro.book.declarations import read_cell
+from repro.book.errors import ParameterError
+
+CELL = """profile: str = "quick"  # {smoke, quick, paper} how much
+n: int = None  # [1, 9] how many
+rate: float = 0.5  # [0, 1] how fast
+loud: bool = False  # whether to shout"""
+DECLARED = read_cell(CELL)
+TYPES = {"profile": str, "n": int, "rate": float, "loud": bool}
+
+
+def test_the_cell_is_read_with_types_ranges_and_help() -> None:
+    assert [(p.name, p.type, p.default, p.allowed, p.help) for p in DECLARED] == [
+        ("profile", "str", "quick", "{smoke, quick, paper}", "how much"),
+        ("n", "int", None, "[1, 9]", "how many"),
+        ("rate", "float", 0.5, "[0, 1]", "how fast"),
+        ("loud", "bool", False, "", "whether to shout"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("n=3", 3),
+        ("rate=1", 1.0),
+        ("rate=1e-3", 0.001),
+        ("loud=true", True),
+        ("loud=False", False),
+        ("profile=paper", "paper"),
+    ],
+)
+def test_texts_become_typed_values(text: str, value: object) -> None:
+    (found,) = parameters.from_texts(DECLARED, [text]).values()
+    assert found == value
+    assert type(found) is type(value)
+
+
+@given(st.sampled_from(sorted(TYPES)), st.text(max_size=20))
+def test_any_text_is_accepted_rightly_typed_or_refused(name: str, text: str) -> None:
+    try:
+        value = parameters.from_texts(DECLARED, [f"{name}={text}"])[name]
+    except ParameterError:
+        return
+    assert (value is None and name == "n") or type(value) is TYPES[name]
+    assert parameters.validate(DECLARED, {name: value}) == {name: value}
+
+
+@given(
+    st.sampled_from(sorted(TYPES)),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+)
+def test_any_value_is_accepted_rightly_typed_or_refused(name: str, value: object) -> None:
+    try:
+        found = parameters.validate(DECLARED, {name: value})[name]
+    except ParameterError:
+        return
+    assert (found is None and name == "n") or type(found) is TYPES[name]
+    if name == "n" and found is not None:
+        assert 1 <= found <= 9
+    if name == "rate":
+        assert 0 <= found <= 1  # never NaN
+
+
+def test_none_is_filled_from_the_profile_and_a_given_value_stays() -> None:
+    profiles = {"smoke": {"n": 1}, "quick": {"n": 4}, "paper": {"n": 9}}
+    assert parameters.fill(DECLARED, {}, profiles, "toy.yml")["n"] == 4
+    assert parameters.fill(DECLARED, {"profile": "paper"}, profiles, "toy.yml")["n"] == 9
+    assert parameters.fill(DECLARED, {"profile": "paper", "n": 2}, profiles, "toy.yml")["n"] == 2
+    with pytest.raises(ParameterError, match=r"toy\.yml.*'quick'.*n"):
+        parameters.fill(DECLARED, {}, {"smoke": {}, "quick": {}, "paper": {}}, "toy.yml")
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package in which a reaches b, through an import inside a function, and nothing reaches c."""
+    root = tmp_path / "repro"
+    (root / "papers").mkdir(parents=True)
+    (root / "__init__.py").write_text("")
+    (root / "papers/__init__.py").write_text("")
+    (root / "papers/a.py").write_text("def f():\n    from repro.b import g\n    return g()\n")
+    (root / "b.py").write_text("def g():\n    return 1\n")
+    (root / "c.py").write_text("x = 1\n")
+    return root
+
+
+def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_another_does_not(
+    package: Path,
+) -> None:
+    cell = ["from repro.papers import a\na.f()"]
+    assert fingerprint.modules(cell, package) == {"repro", "repro.papers", "repro.papers.a", "repro.b"}
+    before = fingerprint.library(cell, package)
+    (package / "c.py").write_text("x = 2\n")
+    assert fingerprint.library(cell, package) == before
+    (package / "b.py").write_text("def g():\n    return 2\n")
+    assert fingerprint.library(cell, package) != before
+
+
+def test_a_cell_that_cannot_be_read_depends_on_everything(package: Path) -> None:
+    assert "repro.c" in fingerprint.modules(["%%bash\nnot ) python"], package)
+    assert fingerprint.modules(["%matplotlib inline\nimport os"], package) == set()
+
+
+def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered() -> None:
+    root = Path(__file__).parents[2]
+    notebook = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    reached = fingerprint.modules(cells)
+    assert "repro.papers.ewn_inductive_bias.descent" in reached
+    assert "repro.geometry.loss_clock" in reached
+    assert not {"repro.book.pages", "repro.book.build", "repro.book.runner", "repro.cli"} & reached
