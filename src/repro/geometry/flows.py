@@ -1,7 +1,7 @@
 r"""Gradient flow in ordinary time, watched in parameters and in weights, and its Euler steps.
 
 The two flows must agree: $\dot\theta = -\nabla_\theta\mathcal L$ on the parameters of a parametrisation, and
-$\dot w = -M(w)\nabla_w\mathcal L$ on the weights (equations 2 to 4). Both are integrated here by an explicit
+$\dot w = -M(w)\nabla_w\mathcal L$ on the weights (derived in the chapter). Both are integrated here by an explicit
 eighth-order Runge-Kutta method, which is right for moderate losses. For a vanishing loss use
 :func:`repro.geometry.loss_clock.loss_clock`.
 """
@@ -107,7 +107,7 @@ def weight_flow(
     rtol: float = 1e-11,
     atol: float = 1e-13,
 ) -> FlowPath:
-    r"""The same flow predicted in weight space, $\dot w = -M(w)\nabla_w\mathcal L$ (equations 2, 3 and 4).
+    r"""The same flow predicted in weight space, $\dot w = -M(w)\nabla_w\mathcal L$ (derived in the chapter).
 
     ``radius`` is the constant $\|v_u\|$ in $M$: 1 gives the clean form, in which EWN is plain gradient flow
     with learning rate $\|w_u\|^2$ for node $u$. Other arguments and errors as for :func:`parameter_flow`.
@@ -125,7 +125,7 @@ def weight_flow(
 def layer_balances(
     weights: Sequence[Array], degrees: Sequence[int], parametrization: Parametrization
 ) -> Array:
-    r"""The sums over layers whose differences a flow keeps (equation 6).
+    r"""The sums over layers whose differences a flow keeps.
 
     $\frac1{d_l}\sum_{u\in l}\|w_u\|^2$ for plain and SWN flow, $\frac1{d_l}\sum_{u\in l}\log\|w_u\|$ for EWN
     flow. Any two layers' values differ by a constant along the flow, because every layer sees the same

@@ -4,8 +4,8 @@ $$\text{plain: } w_u;\qquad \text{swn: } w_u = \gamma_u\,v_u/\|v_u\|;\qquad
 \text{ewn: } w_u = e^{\alpha_u}\,v_u/\|v_u\|.$$
 
 A node's weights are a row of its layer's matrix. Each parametrisation maps parameters to weights, pulls a
-weight gradient back to its parameters (equation 1), and says which matrix $M(w)$ the gradient is multiplied
-by when gradient flow on the parameters is watched in weight space (equations 2 to 4).
+weight gradient back to its parameters by the chain rule, and says which matrix $M(w)$ the gradient is multiplied
+by when gradient flow on the parameters is watched in weight space.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Parametrization(ABC):
 
     @abstractmethod
     def pull_back(self, parameters: Sequence[Array], gradient: Sequence[Array]) -> list[Array]:
-        """Gradient with respect to the parameters, from the one with respect to the weights (equation 1)."""
+        """Gradient with respect to the parameters, from the one with respect to the weights, by the chain rule."""
 
     @abstractmethod
     def precondition(
@@ -77,7 +77,7 @@ class Parametrization(ABC):
 
 
 class _Plain(Parametrization):
-    """The weights are the parameters (the paper's Unnorm), equation 2."""
+    """The weights are the parameters (the paper's Unnorm): $M = I$."""
 
     name = "plain"
 
@@ -157,7 +157,7 @@ class _LengthDirection(Parametrization):
 
 
 class _Standard(_LengthDirection):
-    r"""Standard weight normalisation, $\lambda = \gamma$, equation 3; $\gamma$ may turn negative.
+    r"""Standard weight normalisation, $\lambda = \gamma$; $\gamma$ may turn negative.
 
     Source: Salimans & Kingma 2016.
     """
@@ -178,7 +178,7 @@ class _Standard(_LengthDirection):
 
 
 class _Exponential(_LengthDirection):
-    r"""Exponential weight normalisation, $\lambda = e^\alpha$, equation 4.
+    r"""Exponential weight normalisation, $\lambda = e^\alpha$.
 
     With $\|v\| = 1$ simply $M g = \|w_u\|^2 g_u$.
     """

@@ -1,4 +1,4 @@
-r"""Does a flow on the parameters move the weights as equations 2 to 4 say, and does descent follow it?
+r"""Does a flow on the parameters move the weights as the chapter derives, and does descent follow it?
 
 Claims E1 to E3. Lin-Sep's points, one hidden layer of squared ReLU, ordinary time, moderate losses.
 """

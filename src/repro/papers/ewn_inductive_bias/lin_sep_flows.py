@@ -187,8 +187,8 @@ def relation_table(runs: Iterable[LinSepRun], z: float = 300.0) -> pd.DataFrame:
     r"""Does $\log\|g_u\| + s\log\|w_u\|$ agree over active nodes (E5, E6)?
 
     $s$ is +1 for EWN and -1 for plain and SWN. Across layers the EWN law can hold for exactly two active
-    hidden nodes; with $n$ of them the output node's value lies $\log(n/2)$ above theirs (derived here from
-    equation 6).
+    hidden nodes; with $n$ of them the output node's value lies $\log(n/2)$ above theirs (derived
+    in the chapter).
 
     Returns:
         One row a seed and method: seed, method, fits, z_last, n_active_hidden, within (spread over the hidden

@@ -2,7 +2,7 @@ r"""How fast the loss falls: exponents that a look at the loss against time cann
 
 A factor $\log^2 t$ is invisible over a few decades of $t$. Its derivative is not: along a flow,
 $\frac{d}{dt}\frac1{\mathcal L} \asymp z^p$ with $p = 2$ for EWN at every depth and $p = 2 - 2/L$ for plain
-and SWN networks of order $L$ (equation 9), and $\mathcal L \asymp 1/(t\log^p t)$.
+and SWN networks of order $L$, and $\mathcal L \asymp 1/(t\log^p t)$.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def local_exponent(z: Array, log_rate: Array, low: float, high: float) -> float:
 
 def bound_ratio(z: Array, log_rate: Array, order: int, n_nodes: int) -> Array:
     r"""Rate of EWN flow over its lower bound, $\frac{d}{dt}\frac1{\mathcal L} \big/ \frac{L^2}{n} z^2 \ge 1$
-    (equation 10).
+    (derived in the chapter).
 
     By Cauchy-Schwarz over the n nodes and Euler's identity; for the exponential loss, from any time at which
     $\mathcal L < 1$, without assuming that any direction converges. Integrated, it gives

@@ -100,7 +100,7 @@ def spread(weight_norm: Array, gradient_norm: Array, sign: int, among: Mask | No
 def pair_predictions(
     early: Nodes, late_norm: Array, method: str, among: Mask, aligned: float = -0.99, margin: float = 0.01
 ) -> tuple[int, int]:
-    r"""Sign test of relative sparsity (equation 8) over all pairs of aligned nodes.
+    r"""Sign test of relative sparsity over all pairs of aligned nodes.
 
     With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run
     away), plain and SWN flow make it grow iff $c > r$ (lengths equalise with slopes).
