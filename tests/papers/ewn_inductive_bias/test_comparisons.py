@@ -99,8 +99,9 @@ def test_two_weights_draws_every_start_on_its_exact_path() -> None:
 def test_pruning_curves_say_over_how_many_seeds_and_show_no_band_for_one() -> None:
     rows = [("plain", s, 9.0, p, 90.0 - p + s) for s in range(3) for p in (0.0, 50.0)]
     rows += [("ewn", 0, 9.0, p, 95.0 - p) for p in (0.0, 50.0)]
-    (axis,) = plots.pruning(tables(rows).accuracy, [9.0], methods=("plain", "ewn")).axes
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels == ["plain (mean, t 95 %, 3 seeds)", "EWN (1 seed, no interval)"]
+    figure = plots.pruning(tables(rows).accuracy, [9.0], methods=("plain", "ewn"))
+    (axis,), (legend,) = figure.axes, figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["plain (t 95 %, 3 seeds)", "EWN (1 seed, no interval)"]
     assert len(axis.collections) == 1  # one band, that of the method with several seeds
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [91.0, 41.0])
