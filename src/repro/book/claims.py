@@ -70,7 +70,9 @@ def judge(
             return not_tested[claim.id]
         if profile not in test.profiles:
             return test.otherwise or f"only in {', '.join(test.profiles)}"
-        return "" if (claim.id, test.name) in values else "this run measured nothing for it"
+        if (claim.id, test.name) in values:
+            return ""
+        return test.otherwise or "this run measured nothing for it"
 
     tests = [(claim, test) for claim in chapter.claims for test in claim.tests]
     measured: dict[tuple[str, str], tuple[Criterion, Sequence[float]]] = {

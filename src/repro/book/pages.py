@@ -5,6 +5,7 @@ The same claims and results give the same bytes: nothing here asks for the time,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -146,8 +147,18 @@ def readme_table(book: Book, results: AllResults | None = None) -> str:
         known = link if paper.arxiv else inline_myst(paper.title)
         numbers = [str(n) for n in counts(result.claims).values()]
         cells = [f"[{chapter}](book/chapters/{chapter}.ipynb)", known, profile, *numbers]
-        lines.append(f"| {' | '.join(cells)} | `repro run {chapter} --profile {profile}` |")
+        lines.append(f"| {' | '.join(cells)} | `{_command(book, result)}` |")
     return "\n".join(lines) + "\n"
+
+
+def _command(book: Book, result: Results) -> str:
+    """The command that makes a result, with the parameters in which the run differs from its profile."""
+    sizes = load(book.claims_file(result.chapter)).profiles[result.profile]
+    used = result.provenance.get("parameters") or {}
+    own = [
+        f" -p {name}={json.dumps(used[name])}" for name in sizes if used.get(name, sizes[name]) != sizes[name]
+    ]
+    return f"repro run {result.chapter} --profile {result.profile}{''.join(own)}"
 
 
 def write_readme(book: Book, path: Path | None = None, results: AllResults | None = None) -> Path:
