@@ -238,3 +238,16 @@ def test_the_filter_in_a_browser(built):
         )
         assert errors == []
         browser.close()
+
+
+@pytest.mark.parametrize(
+    ("used", "command"),
+    [
+        ({"profile": "quick", "n": 2}, "repro run toy --profile quick"),
+        ({"profile": "quick", "n": 7, "seed": 0}, "repro run toy --profile quick -p n=7"),
+    ],
+)
+def test_the_command_says_where_a_run_differs_from_its_profile(book, used, command):
+    held = result(book, provenance={"parameters": used}, run={})
+    results.write(book.results_file("toy", "quick"), held)
+    assert f"| `{command}` |" in pages.readme_table(book)
