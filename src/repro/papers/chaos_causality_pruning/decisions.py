@@ -1,0 +1,121 @@
+"""From exponents and errors to a decision a weight: causal, non-causal, or not to be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repro.papers.chaos_causality_pruning.windows import largest_lag
+from repro.series.granger import GrangerResult, granger_test
+from repro.series.multiplicity import benjamini_hochberg, holm
+
+__all__ = ["RULES", "Decision", "decide", "keep_mask", "lag_p_values"]
+
+RULES = ("paper", "single_lag", "f_test", "honest")
+
+
+@dataclass(frozen=True)
+class Decision:
+    r"""What a rule says of P weights.
+
+    Attributes:
+        p: one p-value a weight, ``(P,)``; NaN where untestable. Under the paper's rule $p^\star$, the least over
+            lags, which is not a valid p-value.
+        causal: p below the level.
+        testable: whether the test could be made. The weights that are ``testable & ~causal`` get pruned.
+        lags: lags that were tried.
+    """
+
+    p: NDArray[np.float64]
+    causal: NDArray[np.bool_]
+    testable: NDArray[np.bool_]
+    lags: tuple[int, ...]
+
+    @property
+    def non_causal(self) -> NDArray[np.bool_]:
+        """Weights that the rule would prune."""
+        return self.testable & ~self.causal
+
+    @property
+    def non_causal_share(self) -> float:
+        """Share of non-causal weights among all, as the paper counts."""
+        return float(self.non_causal.mean()) if len(self.p) else float("nan")
+
+
+def lag_p_values(tests: GrangerResult, statistic: str) -> NDArray[np.float64]:
+    """Return the p-values by lag ``(P, L)`` of one statistic, ``"chi2"`` or ``"f"``; NaN where there is none."""
+    p = tests.chi2_p_value if statistic == "chi2" else tests.p_value
+    return np.where(tests.status == 0, p, np.nan)
+
+
+def decide(
+    effect: NDArray[np.float64],
+    exponents: NDArray[np.float64],
+    *,
+    rule: str = "paper",
+    max_lag: int = 20,
+    level: float = 0.05,
+    difference: int = 0,
+) -> Decision:
+    r"""Test for every weight whether its exponents Granger-cause the effect.
+
+    Null hypothesis of weight i: given its own past, $y_t$ does not depend on
+    $\lambda_{i,t-1},\dots,\lambda_{i,t-L}$.
+
+    ``"paper"``
+        $p^\star_i=\min_L\operatorname{round}_4p^{\chi^2}_{i,L}$ over L = 1 to ``max_lag``; causal if below
+        the level. As in the authors' code, a weight whose test fails at any lag is kept.
+    ``"f_test"``
+        the same with the F statistic's p-values, unrounded: shows what the chi-squared form does.
+    ``"single_lag"``
+        the F-test at ``max_lag`` alone: a valid test of each weight, without correction over weights.
+    ``"honest"``
+        F-tests at all lags, Holm's correction over lags, Benjamini and Hochberg's over weights.
+
+    Args:
+        effect: $y$, ``(T,)``.
+        exponents: $\lambda$, ``(P, T)``.
+        rule: one of the four.
+        max_lag: largest lag; lowered to what T allows ($T\ge3L+2$).
+        level: of the test, or the false-discovery rate of the honest rule.
+        difference: how often to difference both series first.
+
+    Raises:
+        ValueError: an unknown rule, or shapes that do not fit.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
+    n_weights = len(exponents)
+    top = largest_lag(effect.shape[-1] - difference, max_lag)
+    lags = (top,) if rule == "single_lag" and top else tuple(range(1, top + 1))
+    if not lags:
+        nothing = np.full(n_weights, np.nan)
+        return Decision(nothing, np.zeros(n_weights, bool), np.zeros(n_weights, bool), ())
+    tests = granger_test(effect, exponents, lags, difference=difference)
+    by_lag = lag_p_values(tests, "chi2" if rule == "paper" else "f")
+    testable = ~np.isnan(by_lag).any(axis=1)
+    if rule == "paper":
+        by_lag = by_lag.round(4)
+    elif rule == "honest":
+        by_lag = holm(by_lag, axis=1).adjusted
+    p = np.where(testable, by_lag.min(axis=1), np.nan)
+    causal = benjamini_hochberg(p, level).rejected if rule == "honest" else p < level
+    return Decision(p, causal & testable, testable, lags)
+
+
+def keep_mask(decisions: Sequence[Decision], prune: str = "noncausal") -> NDArray[np.bool_]:
+    """Return the weights that stay, ``(R, P)``, for one decision a network.
+
+    Args:
+        decisions: one a network.
+        prune: ``"noncausal"`` as the paper's code does, or ``"causal"`` as its abstract has it.
+
+    Raises:
+        ValueError: another word for ``prune``.
+    """
+    if prune not in ("noncausal", "causal"):
+        raise ValueError(f"prune must be 'noncausal' or 'causal'; got {prune!r}")
+    return np.stack([~(d.non_causal if prune == "noncausal" else d.causal) for d in decisions])
