@@ -22,9 +22,9 @@ class Decision:
     r"""What a rule says of P weights.
 
     Attributes:
-        p: one p-value a weight, ``(P,)``; NaN where untestable. Under the paper's rule $p^\star$, the least over
-            lags, which is not a valid p-value.
-        causal: p below the level.
+        p: one p-value a weight, ``(P,)``; NaN where untestable. Under the paper's rule the least over lags,
+            which is not a valid p-value.
+        causal: whether the rule calls the weight causal.
         testable: whether the test could be made. The weights that are ``testable & ~causal`` get pruned.
         lags: lags that were tried.
     """
@@ -66,10 +66,10 @@ def decide(
     $\lambda_{i,t-1},\dots,\lambda_{i,t-L}$.
 
     ``"paper"``
-        $p^\star_i=\min_L\operatorname{round}_4p^{\chi^2}_{i,L}$ over L = 1 to ``max_lag``; causal if below
-        the level. As in the authors' code, a weight whose test fails at any lag is kept.
+        $p^\star_i=\min_Lp^{\chi^2}_{i,L}$ over L = 1 to ``max_lag``; causal if below the level after rounding
+        to four decimals. As in the authors' code, a weight whose test fails at any lag is kept.
     ``"f_test"``
-        the same with the F statistic's p-values, unrounded: shows what the chi-squared form does.
+        the same with the F statistic's p-values, not rounded: shows what the chi-squared form does.
     ``"single_lag"``
         the F-test at ``max_lag`` alone: a valid test of each weight, without correction over weights.
     ``"honest"``
@@ -97,12 +97,13 @@ def decide(
     tests = granger_test(effect, exponents, lags, difference=difference)
     by_lag = lag_p_values(tests, "chi2" if rule == "paper" else "f")
     testable = ~np.isnan(by_lag).any(axis=1)
-    if rule == "paper":
-        by_lag = by_lag.round(4)
-    elif rule == "honest":
+    if rule == "honest":
         by_lag = holm(by_lag, axis=1).adjusted
     p = np.where(testable, by_lag.min(axis=1), np.nan)
-    causal = benjamini_hochberg(p, level).rejected if rule == "honest" else p < level
+    if rule == "honest":
+        causal = benjamini_hochberg(p, level).rejected
+    else:
+        causal = (p.round(4) if rule == "paper" else p) < level
     return Decision(p, causal & testable, testable, lags)
 
 

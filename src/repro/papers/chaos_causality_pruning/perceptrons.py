@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -56,6 +57,11 @@ class Perceptrons:
     def sizes(self) -> tuple[int, ...]:
         """Widths from input to output."""
         return (self.weights[0].shape[2], *(w.shape[1] for w in self.weights))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All weights, then all biases."""
+        return [*self.weights, *self.biases]
 
     @property
     def layer_of(self) -> NDArray[np.int64]:
@@ -175,7 +181,7 @@ def _drawn(sizes: Sequence[int], seeds: Sequence[int], draw: Draw, head: str) ->
         raise ValueError(f"sizes are widths from input to output, at least two, each 1 or more; got {sizes}")
     if not len(seeds):
         raise ValueError("give at least one seed")
-    shapes = [shape for i, o in zip(sizes, sizes[1:], strict=False) for shape in ((o, i), (o, 1))]
+    shapes = [shape for i, o in pairwise(sizes) for shape in ((o, i), (o, 1))]
     networks = []
     for seed in seeds:
         rng = np.random.default_rng(seed)

@@ -25,6 +25,7 @@ class Retrained:
         test_accuracy, macro_f1, test_loss: on the test examples after that epoch, ``(R,)``.
         training_accuracy: by epoch, ``(R, E)``; for networks that stopped, as if they had gone on.
         kept: weights left by the mask, ``(R,)``: the paper's "FLOPs", and the multiply-adds of one example.
+        networks: as they were after that epoch.
     """
 
     epochs: NDArray[np.float64]
@@ -34,6 +35,7 @@ class Retrained:
     test_loss: NDArray[np.float64]
     training_accuracy: NDArray[np.float64]
     kept: NDArray[np.int64]
+    networks: Perceptrons
 
 
 def retrain(
@@ -71,6 +73,7 @@ def retrain(
     epochs = np.full(n_runs, float(cap))
     reached = np.zeros(n_runs, bool)
     at_stop = np.full((3, n_runs), np.nan)
+    stopped = initial.pick(range(n_runs))
     curve: list[NDArray[np.float64]] = []
 
     def measured(trained: Perceptrons) -> NDArray[np.float64]:
@@ -83,6 +86,8 @@ def retrain(
         if now.any() or last:
             stops = now | (last & ~reached)
             at_stop[:, stops] = measured(trained)[:, stops]
+            for kept, current in zip(stopped.tensors, trained.tensors, strict=True):
+                kept[stops] = current[stops]
             epochs[now] = epoch
             reached[now] = True
         return bool(reached.all())
@@ -98,4 +103,4 @@ def retrain(
         keep=mask,
         after_epoch=note,
     )
-    return Retrained(epochs, reached, *at_stop, np.stack(curve, axis=1), keep.sum(axis=1))
+    return Retrained(epochs, reached, *at_stop, np.stack(curve, axis=1), keep.sum(axis=1), stopped)

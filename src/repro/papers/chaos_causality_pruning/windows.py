@@ -91,7 +91,8 @@ class WindowRecorder:
         windows: Windows,
         parts: Mapping[str, Examples],
         *,
-        weights: NDArray[np.int64] | slice = slice(None),
+        networks: slice = slice(None),
+        weights: slice = slice(None),
         last_update: int | None = None,
         exponent: Callable[[NDArray[np.float64]], NDArray[np.float64]] = paper_exponents,
     ) -> None:
@@ -100,12 +101,14 @@ class WindowRecorder:
         Args:
             windows: length and overlap.
             parts: examples on which the error is measured at the end of each window.
-            weights: which weights to follow, in the flat order.
+            networks: which networks to follow.
+            weights: which of their weights, in the flat order.
             last_update: stop looking after this many updates (LEGCNet-PT); None for never.
             exponent: from windows ``(n, N)`` to exponents ``(n,)``.
         """
         self.windows = windows
         self._parts = dict(parts)
+        self._networks = networks
         self._weights = weights
         self._last = last_update
         self._exponent = exponent
@@ -118,7 +121,7 @@ class WindowRecorder:
         """Take in the weights after ``update`` updates."""
         if self._last is not None and update > self._last:
             return
-        row = networks.flat().numpy()[:, self._weights]
+        row = networks.flat().numpy()[self._networks, self._weights]
         if self._rows is None:
             self._rows = np.empty((self.windows.length, *row.shape))
         self._rows[self._filled] = row
@@ -129,7 +132,7 @@ class WindowRecorder:
         series = self._rows.reshape(self.windows.length, -1).T
         self._exponents.append(self._exponent(np.ascontiguousarray(series)).reshape(n_runs, n_weights))
         for name, part in self._parts.items():
-            self._errors[name].append(1 - accuracy(networks, part))
+            self._errors[name].append(1 - accuracy(networks, part)[self._networks])
         stride = self.windows.stride
         self._rows[: self.windows.length - stride] = self._rows[stride:].copy()
         self._filled = self.windows.length - stride
