@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PyTorch read it
 
@@ -13,6 +15,7 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("repro", deadline=None, derandomize=True)
 settings.load_profile("repro")
+sys.path.insert(0, str(Path(__file__).parent))  # zoo.py serves the folders below
 
 
 @pytest.fixture(autouse=True)
