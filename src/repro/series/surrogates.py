@@ -87,10 +87,11 @@ def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Ar
 def phase_randomized(series: ArrayLike, rng: Random) -> Array:
     r"""Draw Fourier surrogates: the amplitudes of each series with random phases.
 
-    $\hat s_k=|\hat x_k|\,e^{i\varphi_k}$ with $\varphi_k$ uniform for $0<k<T/2$; $\hat s_0=\hat x_0$ (the mean), and
+    $\hat s_k=|\hat x_k|\,e^{i\varphi_k}$, $\varphi_k$ uniform for $0<k<T/2$; $\hat s_0=\hat x_0$ (the mean), and
     $\hat s_{T/2}=\pm\hat x_{T/2}$ where T is even. Keeps the periodogram, hence the circular autocorrelation;
-    the values become near Gaussian. The right null for a stationary linear Gaussian process; of a series with
-    a trend it makes one without, with long waves.
+    the values become near Gaussian. The null of a stationary linear Gaussian process; a series with a trend
+    becomes one of long waves. A cause and its effect have periodograms that fluctuate together, which random
+    phases leave: a test of such pairs rejects somewhat above its level.
 
     Args:
         series: ``(N, T)`` or ``(T,)``, T at least 4.
@@ -103,7 +104,7 @@ def phase_randomized(series: ArrayLike, rng: Random) -> Array:
         ValueError: as in ``shuffled``.
         TypeError: values that are not real numbers.
 
-    Source: J. Theiler et al., Physica D 58 (1992) 77-94, section 2.4.1.
+    Source: J. Theiler et al., Physica D 58 (1992) 77-94.
     """
     x, rng = checked_rows(series, "series"), generator(rng)
     return _phase_randomized(x, rng).reshape(np.shape(series))
