@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.tsa.stattools import grangercausalitytests
 
+from repro.papers.chaos_causality_pruning.observation import Observed
 from repro.series.granger import granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
 
-__all__ = ["granger_differences", "lyapunov_differences"]
+__all__ = ["granger_differences", "lyapunov_differences", "of_observed"]
 
 
 def granger_differences(
@@ -66,3 +67,22 @@ def lyapunov_differences(windows: NDArray[np.float64]) -> NDArray[np.float64]:
     ours = lyapunov_rosenstein(windows, emb_dim=2, lag=1, min_tsep=0, trajectory_len=2).exponent
     both = np.isfinite(reference) & np.isfinite(ours)
     return np.where(both, np.abs(ours - np.where(both, reference, 0)), np.nan)
+
+
+def of_observed(
+    observed: Observed, windows: NDArray[np.float64], *, n_pairs: int = 10, lags: Sequence[int] = (1, 5, 14)
+) -> tuple[list[float], list[float]]:
+    """Compare on a chapter's own series: the largest differences from statsmodels and from nolds, one a seed.
+
+    Args:
+        observed: dense training; its FT exponents and errors are tested.
+        windows: stretches of weights, ``(S, n, N)``.
+        n_pairs: pairs a seed.
+        lags: to test.
+    """
+    granger, lyapunov = [], []
+    for y, x, w in zip(observed.errors("ft"), observed.series("ft"), windows, strict=True):
+        causes = x[:n_pairs]
+        granger.append(float(np.nanmax(granger_differences(np.broadcast_to(y, causes.shape), causes, lags))))
+        lyapunov.append(float(np.nanmax(lyapunov_differences(w))))
+    return granger, lyapunov

@@ -85,14 +85,17 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
             note(variant, "reverse", rule, "validation", _reverse(observed, variant, rule))
         note(variant, "own", "paper", "test", observed.decisions(variant, part="test"))
     if "honest" in observed.exponents:
-        note("honest", "own", "honest", "validation", observed.decisions("honest", rule="honest"))
+        for role in ("own", "stranger"):
+            exponents = observed.series("honest", role)
+            decisions = observed.decisions("honest", rule="honest", exponents=exponents)
+            note("honest", role, "honest", "validation", decisions)
     return pd.DataFrame(rows)
 
 
 def _reverse(observed: Observed, variant: str, rule: str) -> list[Decision]:
     """Whether the errors Granger-cause the exponents."""
     pairs = zip(observed.errors(variant), observed.series(variant), strict=True)
-    top = observed.max_lag(variant)
+    top = observed.setting.max_lag
     return [decide(x, np.broadcast_to(y, x.shape), rule=rule, max_lag=top) for y, x in pairs]
 
 
@@ -221,10 +224,10 @@ def _pairs_of_sets(
     def sets(variant: str, role: str = "own") -> list[NDArray[np.bool_]]:
         return [pruned_set(d, observed.tested) for d in observed.decisions(variant, role=role)]
 
-    late = observed.variants[0]
     if {"ft", "pt"} <= set(observed.variants):
         yield "late and early", sets("ft"), sets("pt")
-    yield "nudged", sets(late), sets(late, "nudged")
+        yield "nudged", sets("ft"), sets("ft", "nudged")
+    late = observed.variants[0]
     yield "stranger", sets(late), sets(late, "stranger")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from repro.papers.chaos_causality_pruning.windows import largest_lag
 from repro.series.granger import GrangerResult, granger_test
-from repro.series.multiplicity import benjamini_hochberg, holm
+from repro.series.multiplicity import benjamini_hochberg, holm, least_p
 
 __all__ = ["RULES", "Decision", "decide", "keep_mask", "lag_p_values"]
 
@@ -99,7 +99,7 @@ def decide(
     testable = ~np.isnan(by_lag).any(axis=1)
     if rule == "honest":
         by_lag = holm(by_lag, axis=1).adjusted
-    p = np.where(testable, by_lag.min(axis=1), np.nan)
+    p = least_p(by_lag, axis=1)
     if rule == "honest":
         causal = benjamini_hochberg(p, level).rejected
     else:

@@ -6,11 +6,17 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
+    "always_reached",
     "by_seed",
     "causal_excess",
+    "deletion_rank",
     "difference",
     "faster_random_share",
+    "faster_shares",
+    "honest_share",
     "log2_epochs",
+    "overlap_of",
+    "overview",
     "removed_share",
     "winning_ticket_excess",
 ]
@@ -64,11 +70,21 @@ def _beside_random(runs: pd.DataFrame, variant: str) -> pd.DataFrame:
     return random.merge(ours, on=keys, suffixes=("", "_ours")).merge(dense, on=keys, suffixes=("", "_dense"))
 
 
-def faster_random_share(runs: pd.DataFrame, variant: str) -> list[float]:
-    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, mean of the tables."""
+def faster_shares(runs: pd.DataFrame, variant: str) -> pd.Series:
+    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, by (table, seed)."""
     beside = _beside_random(runs, variant)
     faster = (beside["epochs"] < beside["epochs_ours"]) + 0.5 * (beside["epochs"] == beside["epochs_ours"])
-    return by_seed(beside.assign(faster=faster).groupby(["table", "seed"])["faster"].mean())
+    return beside.assign(faster=faster).groupby(["table", "seed"])["faster"].mean()
+
+
+def faster_random_share(runs: pd.DataFrame, variant: str) -> list[float]:
+    """Return ``faster_shares``, mean of the tables."""
+    return by_seed(faster_shares(runs, variant))
+
+
+def always_reached(runs: pd.DataFrame, arm: Arm) -> list[bool]:
+    """Return whether an arm's network reaches the benchmark on every table."""
+    return [share == 1 for share in by_seed(_mean(runs.astype({"reached": float}), arm, "reached"))]
 
 
 def winning_ticket_excess(runs: pd.DataFrame, variant: str) -> list[float]:
@@ -103,3 +119,33 @@ def causal_excess(decisions: pd.DataFrame, variant: str, counterpart: str) -> li
     ]
     shares = chosen.set_index(["series", "table", "seed"])["causal"]
     return by_seed(shares.loc["own"] - shares.loc[counterpart])
+
+
+def honest_share(decisions: pd.DataFrame, series: str = "own") -> list[float]:
+    """Return the causal share under the honest rule, mean of the tables."""
+    chosen = decisions[(decisions["rule"] == "honest") & (decisions["series"] == series)]
+    return by_seed(chosen.set_index(["table", "seed"])["causal"])
+
+
+def deletion_rank(deletions: pd.DataFrame, variant: str, arm: str) -> list[float]:
+    """Return the share of random deletions that hurt less than an arm's, mean of the tables."""
+    chosen = deletions[(deletions["variant"] == variant) & (deletions["arm"] == arm)]
+    return by_seed(chosen.set_index(["table", "seed"])["share_below"])
+
+
+def overlap_of(overlaps: pd.DataFrame, pair: str, *, over_chance: bool) -> list[float]:
+    """Return the Jaccard index of a pair of sets, or what it exceeds chance by, mean of the tables."""
+    chosen = overlaps[overlaps["pair"] == pair].set_index(["table", "seed"])
+    return by_seed(chosen["jaccard"] - (chosen["expected"] if over_chance else 0))
+
+
+def overview(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds of the dense network and every arm: epochs, failures, accuracy, F1, weights left."""
+    counted = runs.assign(
+        failures=100 * (1 - runs["reached"].astype(float)),
+        accuracy=100 * runs["test_accuracy"],
+        f1=100 * runs["macro_f1"],
+        removed=100 * (1 - runs["kept"] / runs["n_weights"]),
+    )
+    columns = ["epochs", "failures", "accuracy", "f1", "removed"]
+    return counted.groupby(["table", "variant", "arm"], sort=False)[columns].mean()

@@ -18,7 +18,6 @@ from repro.papers.chaos_causality_pruning.windows import (
     Exponents,
     WindowRecorder,
     Windows,
-    paper_exponents,
 )
 
 __all__ = ["NUDGE", "ROLES", "Observed", "observe"]
@@ -26,7 +25,6 @@ __all__ = ["NUDGE", "ROLES", "Observed", "observe"]
 ROLES = ("own", "stranger", "nudged")
 NUDGE = 1e-4
 """Size of the nudge to initial weights, relative to each weight's own."""
-FORWARD_STEPS = {"ft": 20, "pt": 3, "honest": 3}
 HONEST_WINDOW = 50
 
 
@@ -76,10 +74,6 @@ class Observed:
         found = self.exponents[variant].errors[part]
         return found[ROLES.index(role) :: found.shape[0] // len(self.seeds)]
 
-    def max_lag(self, variant: str) -> int:
-        """Return the largest lag of the paper's rule."""
-        return self.setting.max_lag[0 if variant == "ft" else 1]
-
     def decisions(
         self,
         variant: str,
@@ -100,7 +94,7 @@ class Observed:
         """
         series = self.series(variant, role) if exponents is None else exponents
         errors = self.errors(variant, part, role)
-        rule_of = partial(decide, rule=rule, max_lag=self.max_lag(variant), difference=int(rule == "honest"))
+        rule_of = partial(decide, rule=rule, max_lag=self.setting.max_lag, difference=int(rule == "honest"))
         return [rule_of(y, x) for y, x in zip(errors, series, strict=True)]
 
 
@@ -127,23 +121,21 @@ def observe(setting: Setting, seeds: Sequence[int], *, epochs: int | None = None
     weights = slice(int(np.argmax(tested)), None)
     errors_on = {"validation": parts.validation, "test": parts.test}
 
-    def recorder(variant: str, windows: Windows, last_update: int | None, networks: slice) -> WindowRecorder:
+    def recorder(windows: Windows, last_update: int | None, roles: int) -> WindowRecorder:
         return WindowRecorder(
             windows,
             errors_on,
-            networks=networks,
+            networks=np.flatnonzero(np.arange(len(initial)) % len(ROLES) < roles),
             weights=weights,
             last_update=last_update,
-            exponent=partial(paper_exponents, forward_steps=FORWARD_STEPS[variant]),
         )
 
-    everyone, only_own = slice(None), slice(0, None, len(ROLES))
     updates_an_epoch = -(-len(parts.train) // setting.batch_size)
     early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-    recorders = {"pt": recorder("pt", setting.early, early, everyone)}
+    recorders = {"pt": recorder(setting.early, early, 2)}
     if setting.full is not None:
-        recorders["ft"] = recorder("ft", setting.full, None, everyone)
-        recorders["honest"] = recorder("honest", Windows(HONEST_WINDOW, overlap=0), None, only_own)
+        recorders["ft"] = recorder(setting.full, None, 3)
+        recorders["honest"] = recorder(Windows(HONEST_WINDOW, overlap=0), None, 2)
     trained = initial.pick(range(len(initial)))
     descend(
         trained,

@@ -91,7 +91,7 @@ class WindowRecorder:
         windows: Windows,
         parts: Mapping[str, Examples],
         *,
-        networks: slice = slice(None),
+        networks: NDArray[np.int64] | slice = slice(None),
         weights: slice = slice(None),
         last_update: int | None = None,
         exponent: Callable[[NDArray[np.float64]], NDArray[np.float64]] = paper_exponents,
@@ -121,7 +121,7 @@ class WindowRecorder:
         """Take in the weights after ``update`` updates."""
         if self._last is not None and update > self._last:
             return
-        row = networks.flat().numpy()[self._networks, self._weights]
+        row = networks.flat().numpy()[self._networks][:, self._weights]
         if self._rows is None:
             self._rows = np.empty((self.windows.length, *row.shape))
         self._rows[self._filled] = row
