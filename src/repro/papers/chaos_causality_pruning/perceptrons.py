@@ -79,7 +79,7 @@ class Perceptrons:
 
     def pick(self, runs: Sequence[int] | NDArray[np.int64]) -> Self:
         """Copy the networks at these indices; an index may stand more than once."""
-        index = torch.as_tensor(np.asarray(runs, dtype=np.int64))
+        index = torch.tensor(np.array(runs, dtype=np.int64))
         return type(self)([w[index] for w in self.weights], [b[index] for b in self.biases], self.head)
 
     def masked(self, keep: Tensor) -> Self:

@@ -28,8 +28,8 @@ class Setting:
         learning_rate: constant.
         benchmark: training accuracy at which retraining stops.
         epochs: passes that LEGCNet-FT looks at.
-        early_epochs: passes that LEGCNet-PT looks at, about a tenth, and enough for the 53 windows of the paper's iris runs; None where one
-            variant over all passes is all there is.
+        early_epochs: passes that LEGCNet-PT looks at, about a tenth, and enough for the 53 windows of the
+            paper's iris runs; None where one variant over all passes is all there is.
         window: rows of an FT window; None where there is no FT.
         early_window: rows of a PT window.
         max_lag: largest lag of the FT and the PT rule.
