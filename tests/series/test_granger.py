@@ -233,7 +233,7 @@ def test_a_failing_chunk_raises_and_puts_the_threads_back() -> None:
     try:
         torch.set_num_threads(2)
         with pytest.raises(ArithmeticError, match="0:10"):
-            _granger_chunks.over_chunks(work, 30, 10)
+            _granger_chunks.over_chunks(lambda: work, 30, 10)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -10,23 +10,31 @@ import torch
 __all__ = ["over_chunks"]
 
 
-def over_chunks(work: Callable[[int, int], None], n_rows: int, rows_a_chunk: int) -> None:
-    """Call ``work(start, stop)`` for each chunk.
+def over_chunks(
+    make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, rows_a_chunk: int
+) -> None:
+    """Call ``worker(start, stop)`` for each chunk; each thread makes a worker of its own.
 
     A chunk stays on one thread and its size does not depend on their number, so neither do the results. While
     the chunks run, PyTorch splits no operation over threads; its setting is put back at the end.
     """
     starts = range(0, n_rows, rows_a_chunk)
-    stops = [min(start + rows_a_chunk, n_rows) for start in starts]
+    todo = iter(starts)
+
+    def run() -> None:
+        torch.set_num_threads(1)
+        worker = make_worker()
+        for start in todo:
+            worker(start, min(start + rows_a_chunk, n_rows))
+
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    n_workers = min(n_threads, len(starts))
     try:
-        if min(n_threads, len(starts)) < 2:
-            for bounds in zip(starts, stops, strict=True):
-                work(*bounds)
-        else:
-            n_workers = min(n_threads, len(starts))
-            with ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                list(pool.map(work, starts, stops))
+        if n_workers == 1:
+            run()
+        elif n_workers:
+            with ThreadPoolExecutor(n_workers) as pool:
+                for future in [pool.submit(run) for _ in range(n_workers)]:
+                    future.result()
     finally:
         torch.set_num_threads(n_threads)

@@ -6,7 +6,7 @@ that cannot be tested is labelled and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from repro.series._granger_chunks import over_chunks
-from repro.series._granger_factors import walk_down
+from repro.series._granger_factors import Factors
 from repro.series._granger_inputs import Rows, checked_lags, checked_whole, paired_rows
 
 __all__ = ["COLLINEAR_BELOW", "GrangerResult", "Status", "granger_test"]
@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 COLLINEAR_BELOW = 1e-11
 #: More pairs than this at a time leave the processor's caches and gain nothing.
 MOST_PAIRS_A_CHUNK = 256
+#: Series-long arrays that a pair needs besides its design.
+WORKING_COPIES = 8
 STATISTICS = ("f", "p_value", "chi2", "chi2_p_value", "lr", "lr_p_value")
 
 
@@ -118,17 +120,30 @@ def granger_test(
     n_pairs, n_times = len(causes), max(causes.shape[-1] - difference, 0)
     results = {name: np.full((n_pairs, len(lags)), np.nan) for name in STATISTICS}
     status = np.full((n_pairs, len(lags)), Status.TOO_SHORT, dtype=np.int8)
-    largest = max((each for each in lags if n_times >= 3 * each + 2), default=1)
+    possible = [each for each in lags if n_times >= 3 * each + 2]
     shared = _Prepared(effects, 0, 1, difference, device) if len(effects.shape) == 1 else None
+    bytes_a_pair = Factors.bytes_a_pair(n_times, max(possible, default=1)) + 8 * WORKING_COPIES * n_times
+    rows_a_chunk = max(1, min(MOST_PAIRS_A_CHUNK, max_bytes // bytes_a_pair))
 
-    def work(start: int, stop: int) -> None:
-        y = shared or _Prepared(effects, start, stop, difference, device)
-        x = _Prepared(causes, start, stop, difference, device)
-        _test_chunk(y, x, lags, {name: a[start:stop] for name, a in results.items()}, status[start:stop])
+    def make_worker() -> Callable[[int, int], None]:
+        factors = Factors(rows_a_chunk, n_times, max(possible), device) if possible else None
 
-    size, n_rows = 2 * largest + 2, max(n_times - largest, 0)
-    bytes_a_pair = 8 * (3 * size * n_rows + 5 * size**2 + 8 * n_times)
-    over_chunks(work, n_pairs, max(1, min(MOST_PAIRS_A_CHUNK, max_bytes // max(bytes_a_pair, 1))))
+        def worker(start: int, stop: int) -> None:
+            y = shared or _Prepared(effects, start, stop, difference, device)
+            x = _Prepared(causes, start, stop, difference, device)
+            status[start:stop][~(y.finite & x.finite).cpu().numpy()] = Status.NOT_FINITE
+            if factors is None:
+                return
+            for each, factor in factors.walk_down(y.values, x.values, min(possible)):
+                if each in possible:
+                    column = lags.index(each)
+                    status[start:stop, column], values = _test_lag(y, x, factor, each)
+                    for name, value in zip(STATISTICS, values, strict=True):
+                        results[name][start:stop, column] = value
+
+        return worker
+
+    over_chunks(make_worker, n_pairs, rows_a_chunk)
 
     fits = [n_times >= 3 * each + 2 for each in lags]
     n_obs, df_num, df_den = (
@@ -173,59 +188,37 @@ class _Prepared:
         return found
 
 
-def _test_chunk(
-    effect: _Prepared,
-    cause: _Prepared,
-    lags: tuple[int, ...],
-    results: dict[str, Array],
-    status: NDArray[np.int8],
-) -> None:
-    """Fill in the statistics and the status of one chunk of pairs, all lags."""
-    finite = (effect.finite & cause.finite).cpu().numpy()
-    status[~finite] = Status.NOT_FINITE
+def _test_lag(
+    effect: _Prepared, cause: _Prepared, factor: torch.Tensor, lag: int
+) -> tuple[NDArray[np.int8], list[Array]]:
+    """The status and the six statistics of one chunk of pairs at one lag."""
     n_times = cause.values.shape[1]
-    possible = [lag for lag in lags if n_times >= 3 * lag + 2]
-    if not possible:
-        return
-    for lag, factor in walk_down(effect.values, cause.values, max(possible), min(possible)):
-        if lag not in possible:
-            continue
-        n_obs, df_den = n_times - lag, n_times - 3 * lag - 1
-        explained, ssr, tss, independent = (each.cpu().numpy() for each in _sums_of_squares(factor, lag))
-        labels = np.full(len(finite), Status.OK, dtype=np.int8)
-        labels[independent < COLLINEAR_BELOW**2] = Status.COLLINEAR
-        labels[~(ssr >= np.finfo(np.float64).eps * tss) | (ssr == 0)] = Status.PERFECT_FIT
-        labels[cause.constant(n_obs, lag).cpu().numpy()] = Status.CONSTANT_CAUSE
-        labels[np.broadcast_to(effect.constant(n_obs, lag + 1).cpu().numpy(), labels.shape)] = (
-            Status.CONSTANT_EFFECT
-        )
-        labels[~finite] = Status.NOT_FINITE
+    n_obs, df_den = n_times - lag, n_times - 3 * lag - 1
+    explained, ssr, tss, independent = (each.cpu().numpy() for each in _sums_of_squares(factor, lag))
+    status = np.full(len(ssr), Status.OK, dtype=np.int8)
+    for found, label in (
+        (independent < COLLINEAR_BELOW**2, Status.COLLINEAR),
+        ((ssr < np.finfo(np.float64).eps * tss) | (ssr == 0), Status.PERFECT_FIT),
+        (cause.constant(n_obs, lag).cpu().numpy(), Status.CONSTANT_CAUSE),
+        (effect.constant(n_obs, lag + 1).cpu().numpy(), Status.CONSTANT_EFFECT),
+        (~(effect.finite & cause.finite).cpu().numpy(), Status.NOT_FINITE),
+    ):
+        status[np.broadcast_to(found, status.shape)] = label
 
-        ok = labels == Status.OK
-        ratio = np.full(len(ok), np.nan)
-        np.divide(explained, ssr, out=ratio, where=ok)
-        column = lags.index(lag)
-        status[:, column] = labels
-        f, chi2, lr = ratio * df_den / lag, n_obs * ratio, n_obs * np.log1p(ratio)
-        for name, values in (
-            ("f", f),
-            ("p_value", special.fdtrc(lag, df_den, f)),
-            ("chi2", chi2),
-            ("chi2_p_value", _chi2_above(lag, chi2)),
-            ("lr", lr),
-            ("lr_p_value", _chi2_above(lag, lr)),
-        ):
-            results[name][:, column] = values
+    ratio = np.full(len(ssr), np.nan)
+    np.divide(explained, ssr, out=ratio, where=status == Status.OK)
+    f, chi2, lr = ratio * df_den / lag, n_obs * ratio, n_obs * np.log1p(ratio)
+    return status, [f, special.fdtrc(lag, df_den, f), chi2, _chi2_above(lag, chi2), lr, _chi2_above(lag, lr)]
 
 
 def _sums_of_squares(factor: torch.Tensor, lag: int) -> tuple[torch.Tensor, ...]:
     """SSR_r - SSR_u, SSR_u, TSS, and the least squared share of a column that those before it leave: ``(N,)``."""
-    squares = factor[1:, 1:].square()
+    squares = factor[:, 1:, 1:].square()
     response = squares[:, -1]
-    shares = squares.diagonal()[:, :-1].T / squares[:, :-1].sum(0)
+    shares = (squares.diagonal(dim1=1, dim2=2) / squares.sum(2))[:, :-1]
     # 0/0: a column that is constant, which leaves nothing.
-    independent = shares.nan_to_num_(0.0).amin(0)
-    return response[lag : 2 * lag].sum(0), response[-1], response.sum(0), independent
+    independent = shares.nan_to_num_(0.0).amin(1)
+    return response[:, lag : 2 * lag].sum(1), response[:, -1], response.sum(1), independent
 
 
 def _chi2_above(df: int, values: Array) -> Array:
