@@ -14,17 +14,19 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["Factors"]
+from repro.series._granger_algebra import SumsOfSquares, independent_share, triangular, view
+
+__all__ = ["PairFactors"]
 
 
-class Factors:
-    """Memory for up to ``n_pairs`` pairs and ``largest`` lags, used again for one chunk after the other.
+class PairFactors:
+    """Memory for up to ``n_pairs`` pairs at a time, used again for one chunk after the other.
 
     Fresh memory for each step would cost as much time as the arithmetic. Matrices are stored with their columns
     as rows, which is how LAPACK wants them.
     """
 
-    def __init__(self, n_pairs: int, n_times: int, largest: int, device: torch.device) -> None:
+    def __init__(self, n_pairs: int, n_times: int, largest: int, smallest: int, device: torch.device) -> None:
         size = 2 * largest + 2
 
         def memory(n: int) -> torch.Tensor:
@@ -32,32 +34,32 @@ class Factors:
 
         self._design, self._update = memory(n_times - largest), memory(size + 1)
         self._factor, self._scales = memory(size), memory(1)
-        self._largest = largest
+        self._lags = range(largest, smallest - 1, -1)
 
     @staticmethod
     def bytes_a_pair(n_times: int, largest: int) -> int:
         """Memory for one pair."""
         size = 2 * largest + 2
-        return 8 * size * (max(n_times - largest, 0) + 2 * size + 2)
+        return 8 * size * (max(n_times - largest, 0) + 3 * size)
 
-    def walk_down(
-        self, effect: torch.Tensor, cause: torch.Tensor, smallest: int
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Each lag from the largest to the smallest with the transpose of R, ``(N, 2 lag + 2, 2 lag + 2)``.
+    def walk_down(self, effect: torch.Tensor, cause: torch.Tensor) -> Iterator[tuple[int, SumsOfSquares]]:
+        """Each lag from the largest to the smallest with its sums of squares, from ``(N, T)`` twice."""
+        factor = None
+        for lag in self._lags:
+            if factor is None:
+                columns = self._lagged_design(effect, cause, lag)
+            else:
+                columns = self._with_row(factor, effect, cause, lag)
+            n_pairs, size, _ = columns.shape
+            factor = triangular(columns, self._scales, view(self._factor, n_pairs, size, size))
+            sums = SumsOfSquares.of(factor[:, lag + 1 :], lag)
+            own = factor[:, 1 : lag + 1, 1 : lag + 1].square()
+            own_share = independent_share(own.sum(2), own.diagonal(dim1=1, dim2=2))
+            yield lag, sums._replace(independent=torch.minimum(sums.independent, own_share))
 
-        ``effect`` is ``(N, T)`` or ``(1, T)``, ``cause`` is ``(N, T)``. Signs are arbitrary. A factor is good
-        until the next one is asked for.
-        """
-        factor = self._triangular(self._lagged_design(effect, cause))
-        yield self._largest, factor
-        for lag in range(self._largest - 1, smallest - 1, -1):
-            factor = self._triangular(self._with_row(factor, effect, cause, lag))
-            yield lag, factor
-
-    def _lagged_design(self, effect: torch.Tensor, cause: torch.Tensor) -> torch.Tensor:
+    def _lagged_design(self, effect: torch.Tensor, cause: torch.Tensor, lag: int) -> torch.Tensor:
         n_pairs, n_times = cause.shape
-        lag = self._largest
-        columns = _view(self._design, n_pairs, 2 * lag + 2, n_times - lag)
+        columns = view(self._design, n_pairs, 2 * lag + 2, n_times - lag)
         columns[:, 0] = 1
         for k in range(1, lag + 1):
             columns[:, k] = effect[:, lag - k : n_times - k]
@@ -70,7 +72,7 @@ class Factors:
     ) -> torch.Tensor:
         """R of lag + 1 without its two oldest columns, above the row that the design of lag gains."""
         n_pairs, size, _ = old.shape
-        columns = _view(self._update, n_pairs, size - 2, size + 1)
+        columns = view(self._update, n_pairs, size - 2, size + 1)
         columns[:, : lag + 1, :size] = old[:, : lag + 1]
         columns[:, lag + 1 : -1, :size] = old[:, lag + 2 : -2]
         columns[:, -1, :size] = old[:, -1]
@@ -80,14 +82,3 @@ class Factors:
         row[:, lag + 1 : -1] = cause[:, :lag].flip(1)
         row[:, -1] = effect[:, lag]
         return columns
-
-    def _triangular(self, columns: torch.Tensor) -> torch.Tensor:
-        """Householder's QR in place, and the triangle of it."""
-        n_pairs, size, _ = columns.shape
-        reflected = columns.mT
-        torch.geqrf(reflected, out=(reflected, self._scales[: n_pairs * size].view(n_pairs, size)))
-        return torch.tril(columns[:, :, :size], out=_view(self._factor, n_pairs, size, size))
-
-
-def _view(memory: torch.Tensor, *shape: int) -> torch.Tensor:
-    return memory[: shape[0] * shape[1] * shape[2]].view(shape)

@@ -1,4 +1,4 @@
-"""Checks of what a Granger test is asked, and its series as float64 tensors, a chunk at a time."""
+"""Checks of what a Granger test is asked, and its series made ready, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-__all__ = ["Rows", "checked_lags", "checked_whole", "paired_rows"]
+__all__ = ["Prepared", "Rows", "checked_lags", "checked_whole", "paired_rows"]
 
 
 def checked_whole(value: Any, name: str, least: int) -> int:
@@ -85,3 +85,38 @@ def paired_rows(
             f"effect and cause must be on the same device, got {effects.device} and {causes.device}"
         )
     return effects, causes, devices.pop() if devices else torch.device("cpu")
+
+
+class Prepared:
+    """Some rows, differenced, centred and scaled, with what the labels need to know of them."""
+
+    def __init__(
+        self, rows: Rows, start: int, stop: int, difference: int, largest: int, device: torch.device
+    ) -> None:
+        """``largest`` is the largest lag that will be asked for, T at least 3 largest + 2."""
+        raw = rows.part(start, stop, device)
+        if difference:
+            raw = raw.diff(n=difference)
+        # The first value comes off before anything is summed: exactly so where the offset is the larger part.
+        moved = raw - raw[:, :1]
+        size = moved.abs().amax(1, keepdim=True) if raw.shape[1] else raw.new_zeros(len(raw), 1)
+        self.finite = size[:, 0].isfinite()
+        moved /= size.masked_fill(size == 0, 1.0)
+        moved -= moved.mean(1, keepdim=True)
+        self.values = moved if self.finite.all() else moved.masked_fill_(~self.finite[:, None], 0.0)
+        core = raw[:, largest : raw.shape[1] - largest]
+        level = core.amax(1) == core.amin(1) if core.shape[1] else torch.zeros_like(self.finite)
+        self._level = level.nonzero()[:, 0]
+        self._level_rows = raw[self._level]
+
+    def constant(self, n_obs: int, n_columns: int) -> np.ndarray:
+        """Where one of the first ``n_columns`` windows of ``n_obs`` points is constant, ``(N,)``.
+
+        Each window of each lag contains the core of its series, so that few rows need a look.
+        """
+        found = np.zeros(len(self.finite), dtype=bool)
+        if len(self._level):
+            windows = self._level_rows[:, : n_obs + n_columns - 1].unfold(1, n_obs, 1)
+            constant = (windows.amax(2) == windows.amin(2)).any(1)
+            found[self._level[constant].cpu().numpy()] = True
+        return found

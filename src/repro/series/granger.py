@@ -6,7 +6,7 @@ that cannot be tested is labelled and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,9 +15,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from repro.series._granger_algebra import SumsOfSquares
 from repro.series._granger_chunks import over_chunks
-from repro.series._granger_factors import Factors
-from repro.series._granger_inputs import Rows, checked_lags, checked_whole, paired_rows
+from repro.series._granger_factors import PairFactors
+from repro.series._granger_inputs import Prepared, Rows, checked_lags, checked_whole, paired_rows
+from repro.series._granger_shared import SharedFactors
 
 __all__ = ["COLLINEAR_BELOW", "GrangerResult", "Status", "granger_test"]
 
@@ -121,23 +123,26 @@ def granger_test(
     results = {name: np.full((n_pairs, len(lags)), np.nan) for name in STATISTICS}
     status = np.full((n_pairs, len(lags)), Status.TOO_SHORT, dtype=np.int8)
     possible = [each for each in lags if n_times >= 3 * each + 2]
-    shared = _Prepared(effects, 0, 1, difference, device) if len(effects.shape) == 1 else None
-    bytes_a_pair = Factors.bytes_a_pair(n_times, max(possible, default=1)) + 8 * WORKING_COPIES * n_times
-    rows_a_chunk = max(1, min(MOST_PAIRS_A_CHUNK, max_bytes // bytes_a_pair))
+    largest, smallest = max(possible, default=0), min(possible, default=0)
+    is_shared = len(effects.shape) == 1
+    bytes_a_pair = (SharedFactors if is_shared else PairFactors).bytes_a_pair(n_times, largest)
+    rows_a_chunk = max(1, min(MOST_PAIRS_A_CHUNK, max_bytes // (bytes_a_pair + 8 * WORKING_COPIES * n_times)))
+
+    def prepared(rows: Rows, start: int, stop: int) -> Prepared:
+        return Prepared(rows, start, stop, difference, largest, device)
+
+    shared = prepared(effects, 0, 1) if is_shared else None
 
     def make_worker() -> Callable[[int, int], None]:
-        factors = Factors(rows_a_chunk, n_times, max(possible), device) if possible else None
+        walk = _walk(shared, rows_a_chunk, n_times, largest, smallest, device)
 
         def worker(start: int, stop: int) -> None:
-            y = shared or _Prepared(effects, start, stop, difference, device)
-            x = _Prepared(causes, start, stop, difference, device)
+            y, x = shared or prepared(effects, start, stop), prepared(causes, start, stop)
             status[start:stop][~(y.finite & x.finite).cpu().numpy()] = Status.NOT_FINITE
-            if factors is None:
-                return
-            for each, factor in factors.walk_down(y.values, x.values, min(possible)):
+            for each, sums in walk(y.values, x.values):
                 if each in possible:
                     column = lags.index(each)
-                    status[start:stop, column], values = _test_lag(y, x, factor, each)
+                    status[start:stop, column], values = _test_lag(y, x, sums, each)
                     for name, value in zip(STATISTICS, values, strict=True):
                         results[name][start:stop, column] = value
 
@@ -159,66 +164,40 @@ def granger_test(
     return GrangerResult(lags, **{name: a if several else a[..., 0] for name, a in table.items()})
 
 
-class _Prepared:
-    """Some rows, centred and scaled, with what the labels need to know of them."""
-
-    def __init__(self, rows: Rows, start: int, stop: int, difference: int, device: torch.device) -> None:
-        self.raw = rows.part(start, stop, device)
-        if difference:
-            self.raw = self.raw.diff(n=difference)
-        if self.raw.shape[1] == 0:
-            self.finite = torch.ones(len(self.raw), dtype=torch.bool, device=device)
-            self.values = self.raw
-            return
-        # The first value comes off before anything is summed: exactly so where the offset is the larger part.
-        moved = self.raw - self.raw[:, :1]
-        size = moved.abs().amax(1, keepdim=True)
-        self.finite = size[:, 0].isfinite()
-        moved /= size.masked_fill(size == 0, 1.0)
-        moved -= moved.mean(1, keepdim=True)
-        self.values = moved if self.finite.all() else moved.masked_fill_(~self.finite[:, None], 0.0)
-
-    def constant(self, n_obs: int, n_columns: int) -> torch.Tensor:
-        """Where one of the first ``n_columns`` windows of ``n_obs`` points is constant: ``(N,)``."""
-        core = self.raw[:, n_columns - 1 : n_obs]
-        found = core.amax(1) == core.amin(1)
-        for row in found.nonzero()[:, 0].tolist():
-            windows = self.raw[row, : n_obs + n_columns - 1].unfold(0, n_obs, 1)
-            found[row] = (windows.amax(1) == windows.amin(1)).any()
-        return found
+def _walk(
+    shared: Prepared | None, n_pairs: int, n_times: int, largest: int, smallest: int, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor], Iterator[tuple[int, SumsOfSquares]]]:
+    """From the series of a chunk to the sums of squares of each lag, with memory of its own."""
+    if largest == 0:
+        return lambda effect, cause: iter(())
+    if shared is None:
+        return PairFactors(n_pairs, n_times, largest, smallest, device).walk_down
+    causes = SharedFactors(n_pairs, shared.values, largest, smallest)
+    return lambda effect, cause: causes.walk_down(cause)
 
 
 def _test_lag(
-    effect: _Prepared, cause: _Prepared, factor: torch.Tensor, lag: int
+    effect: Prepared, cause: Prepared, sums: SumsOfSquares, lag: int
 ) -> tuple[NDArray[np.int8], list[Array]]:
     """The status and the six statistics of one chunk of pairs at one lag."""
     n_times = cause.values.shape[1]
     n_obs, df_den = n_times - lag, n_times - 3 * lag - 1
-    explained, ssr, tss, independent = (each.cpu().numpy() for each in _sums_of_squares(factor, lag))
+    explained, ssr, tss, independent = (each.cpu().numpy() for each in sums)
     status = np.full(len(ssr), Status.OK, dtype=np.int8)
     for found, label in (
         (independent < COLLINEAR_BELOW**2, Status.COLLINEAR),
         ((ssr < np.finfo(np.float64).eps * tss) | (ssr == 0), Status.PERFECT_FIT),
-        (cause.constant(n_obs, lag).cpu().numpy(), Status.CONSTANT_CAUSE),
-        (effect.constant(n_obs, lag + 1).cpu().numpy(), Status.CONSTANT_EFFECT),
+        (cause.constant(n_obs, lag), Status.CONSTANT_CAUSE),
+        (effect.constant(n_obs, lag + 1), Status.CONSTANT_EFFECT),
         (~(effect.finite & cause.finite).cpu().numpy(), Status.NOT_FINITE),
     ):
-        status[np.broadcast_to(found, status.shape)] = label
+        if found.any():
+            status[np.broadcast_to(found, status.shape)] = label
 
     ratio = np.full(len(ssr), np.nan)
     np.divide(explained, ssr, out=ratio, where=status == Status.OK)
     f, chi2, lr = ratio * df_den / lag, n_obs * ratio, n_obs * np.log1p(ratio)
     return status, [f, special.fdtrc(lag, df_den, f), chi2, _chi2_above(lag, chi2), lr, _chi2_above(lag, lr)]
-
-
-def _sums_of_squares(factor: torch.Tensor, lag: int) -> tuple[torch.Tensor, ...]:
-    """SSR_r - SSR_u, SSR_u, TSS, and the least squared share of a column that those before it leave: ``(N,)``."""
-    squares = factor[:, 1:, 1:].square()
-    response = squares[:, -1]
-    shares = (squares.diagonal(dim1=1, dim2=2) / squares.sum(2))[:, :-1]
-    # 0/0: a column that is constant, which leaves nothing.
-    independent = shares.nan_to_num_(0.0).amin(1)
-    return response[:, lag : 2 * lag].sum(1), response[:, -1], response.sum(1), independent
 
 
 def _chi2_above(df: int, values: Array) -> Array:
