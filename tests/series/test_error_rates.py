@@ -139,9 +139,10 @@ def test_causation_both_ways_is_found_both_ways():
 def test_shared_trends_pass_for_causes_until_differenced():
     r"""Differenced white noise is no autoregression: a test at lag 1 keeps somewhat more than its level.
 
-    With $\Delta e_t=e_t-e_{t-1}$ the residual of one lag is $e_t-\frac12e_{t-1}-\frac12e_{t-2}$, of lag-1 autocorrelation
-    -1/6; that of the cause is -1/2. So the coefficient's variance is $1+2\cdot\frac16\cdot\frac12=\frac76$ of what the
-    test takes it for, and 5 % become 7 %. Five lags leave little of it.
+    With $\Delta e_t=e_t-e_{t-1}$ the residual of one lag is $e_t-\frac12e_{t-1}-\frac12e_{t-2}$, with
+    autocorrelation -1/6 at lag 1; that of the cause is -1/2. So the coefficient's variance is
+    $1+2\cdot\frac16\cdot\frac12=\frac76$ of what the test takes it for, and 5 % become 7 %.
+    Five lags leave little of it.
     """
     pairs = zoo.shared_trend_pairs((N, 100), np.random.default_rng(6))
     assert rate(*pairs, 1) > 0.95
