@@ -314,7 +314,9 @@ def test_the_input_stays_as_it_is() -> None:
 def test_single_precision_and_integers_are_computed_in_double() -> None:
     y, x = (10 * each for each in driven_pairs(10, 60, 0.2))
     single = granger_test(y.astype(np.float32), torch.from_numpy(x).float(), 2)
-    assert_same(single, granger_test(y.astype(np.float32).astype(float), x.astype(np.float32).astype(float), 2))
+    assert_same(
+        single, granger_test(y.astype(np.float32).astype(float), x.astype(np.float32).astype(float), 2)
+    )
     whole = granger_test(y.astype(np.int64), torch.from_numpy(x).int(), 2)
     assert_same(whole, granger_test(np.trunc(y), np.trunc(x), 2))
 
@@ -335,16 +337,12 @@ def test_the_device_changes_nothing() -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_size_under_independence(shared: bool) -> None:
     rng = random(11)
-    x = rng.standard_normal((8000, 60))
-    y = rng.standard_normal(60 if shared else x.shape)
+    x = rng.standard_normal((8000, 200))
+    y = rng.standard_normal(200 if shared else x.shape)
     result = granger_test(y, x, (1, 3))
     for k in range(2):
         found = int((result.p_value[:, k] < 0.05).sum())
-        if shared:
-            # Given y, F is exact in x alone only where y is: the causes are Gaussian, so it is.
-            assert stats.binomtest(found, len(x), 0.05).pvalue > 1e-3
-        else:
-            assert found / len(x) == pytest.approx(0.05, abs=0.01)
+        assert stats.binomtest(found, len(x), 0.05).pvalue > 1e-3
 
 
 # --- what cannot be tested
@@ -363,19 +361,19 @@ SMALL = st.integers(-2, 2)
 
 
 @settings(max_examples=300, deadline=None)
-@given(data=st.data(), lag=st.integers(1, 3), n_times=st.integers(4, 14))
-def test_what_statsmodels_refuses_has_a_label(data: st.DataObject, lag: int, n_times: int) -> None:
+@given(data=st.data(), lag=st.integers(1, 3), n_times=st.integers(4, 14), shared=st.booleans())
+def test_what_statsmodels_refuses_has_a_label(
+    data: st.DataObject, lag: int, n_times: int, shared: bool
+) -> None:
     values = st.one_of(SMALL, st.sampled_from([0, 0, 0, 1]), st.just(1))
     y, x = (
         np.array(data.draw(st.lists(values, min_size=n_times, max_size=n_times)), dtype=float)
         for _ in range(2)
     )
-    result = granger_test(y, x, lag)
+    result = granger_test(y if shared else y[None], x, lag)
     label = Status(int(result.status[0]))
-    if label in (Status.OK, Status.COLLINEAR):
-        assert not refused(y, x, lag)
-    else:
-        assert refused(y, x, lag)
+    if label != Status.COLLINEAR:  # with which statsmodels goes on, unless the fit is perfect
+        assert refused(y, x, lag) == (label != Status.OK)
     if label != Status.TOO_SHORT:
         past = [each[lag - k : n_times - k] for each in (y, x) for k in range(1, lag + 1)]
         design = np.column_stack([np.ones(n_times - lag), *past])
@@ -397,7 +395,10 @@ def test_every_label_and_its_neighbours_untouched() -> None:
     bad_y[2] = 0.1
     bad_x[3] = -7.25
     bad_x[4, :-1], bad_x[4, -1] = 0.3, 1.0  # x_T is in no design
-    bad_x[5, 1:], bad_x[5, 0] = 0.3, 1.0  # constant from the second point on: a column of lag 3, none of lag 1
+    bad_x[5, 1:], bad_x[5, 0] = (
+        0.3,
+        1.0,
+    )  # constant from the second point on: a column of lag 3, none of lag 1
     bad_x[6] = 3 * bad_y[6] + 1
     bad_y[7, 1:] = bad_x[7, :-1]
     bad_y[8] = np.arange(40)
@@ -411,8 +412,8 @@ def test_every_label_and_its_neighbours_untouched() -> None:
         ["CONSTANT_CAUSE"] * 2,
         ["OK", "CONSTANT_CAUSE"],
         ["COLLINEAR"] * 2,
-        ["PERFECT_FIT"] * 2,
-        ["PERFECT_FIT"] * 2,
+        ["PERFECT_FIT", "COLLINEAR"],  # y_{t-1} is x_{t-2}
+        ["PERFECT_FIT", "COLLINEAR"],  # so is any point of a line its past plus a constant
         *[["OK"] * 2] * 3,
     ]
     for name in STATISTICS:

@@ -62,10 +62,11 @@ class Rows:
         return int(self.values.shape[0])
 
     def part(self, start: int, stop: int, device: torch.device) -> torch.Tensor:
-        """A fresh float64 copy of some rows."""
+        """Some rows as float64, row by row in memory; not to be written to."""
         if isinstance(self.values, torch.Tensor):
-            return self.values[start:stop].to(device, torch.float64, copy=True).contiguous()
-        return torch.from_numpy(np.array(self.values[start:stop], dtype=np.float64, order="C")).to(device)
+            return self.values[start:stop].to(device, torch.float64).contiguous()
+        rows = np.require(self.values[start:stop], np.float64, ["C", "W"])
+        return torch.from_numpy(rows).to(device)
 
 
 def paired_rows(
@@ -88,25 +89,35 @@ def paired_rows(
 
 
 class Prepared:
-    """Some rows, differenced, centred and scaled, with what the labels need to know of them."""
+    """Some rows, differenced and without their offset, with what the labels need to know of them."""
 
     def __init__(
         self, rows: Rows, start: int, stop: int, difference: int, largest: int, device: torch.device
     ) -> None:
         """``largest`` is the largest lag that will be asked for, T at least 3 largest + 2."""
         raw = rows.part(start, stop, device)
+        n_times = max(raw.shape[1] - difference, 0)
         if difference:
             raw = raw.diff(n=difference)
-        # The first value comes off before anything is summed: exactly so where the offset is the larger part.
-        moved = raw - raw[:, :1]
-        size = moved.abs().amax(1, keepdim=True) if raw.shape[1] else raw.new_zeros(len(raw), 1)
-        self.finite = size[:, 0].isfinite()
-        moved /= size.masked_fill(size == 0, 1.0)
-        moved -= moved.mean(1, keepdim=True)
-        self.values = moved if self.finite.all() else moved.masked_fill_(~self.finite[:, None], 0.0)
-        core = raw[:, largest : raw.shape[1] - largest]
-        level = core.amax(1) == core.amin(1) if core.shape[1] else torch.zeros_like(self.finite)
-        self._level = level.nonzero()[:, 0]
+        # An offset comes off before anything is summed: exactly so where it is the larger part. The middle value
+        # stands for it, because first values are often far from the rest.
+        self.values = raw - raw[:, n_times // 2 : n_times // 2 + 1] if n_times else raw
+        # Two passes: aminmax over rows is slower than both.
+        size = (
+            torch.maximum(self.values.amax(1), -self.values.amin(1)) if n_times else raw.new_zeros(len(raw))
+        )
+        self.finite = size.isfinite()
+        if not self.finite.all():
+            self.values[~self.finite] = 0.0
+        # Squares must neither overflow nor vanish.
+        extreme = ((size < 1e-100) | (size > 1e100)) & (size > 0) & self.finite
+        if extreme.any():
+            self.values[extreme] /= size[extreme, None]
+
+        level = raw[:, largest] == raw[:, largest + 1] if n_times > largest + 1 else torch.zeros_like(extreme)
+        suspects = level.nonzero()[:, 0]
+        core = raw[suspects, largest : n_times - largest]
+        self._level = suspects[(core == core[:, :1]).all(1)]
         self._level_rows = raw[self._level]
 
     def constant(self, n_obs: int, n_columns: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,6 @@ COLLINEAR_BELOW = 1e-11
 MOST_PAIRS_A_CHUNK = 256
 #: Series-long arrays that a pair needs besides its design.
 WORKING_COPIES = 8
-STATISTICS = ("f", "p_value", "chi2", "chi2_p_value", "lr", "lr_p_value")
 
 
 class Status(IntEnum):
@@ -42,8 +42,8 @@ class Status(IntEnum):
     TOO_SHORT = 2  #: fewer than 3 lag + 2 points in time
     CONSTANT_EFFECT = 3  #: the effect, or one of its lagged columns, is constant
     CONSTANT_CAUSE = 4  #: a lagged column of the cause is constant
-    PERFECT_FIT = 5  #: residuals below the rounding of float64: SSR/TSS < 2.2e-16
-    COLLINEAR = 6  #: a lagged column is a combination of the others, see ``COLLINEAR_BELOW``
+    COLLINEAR = 5  #: a lagged column is a combination of the others, see ``COLLINEAR_BELOW``
+    PERFECT_FIT = 6  #: residuals below the rounding of float64: SSR/TSS < 2.2e-16
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def granger_test(
     max_bytes = checked_whole(max_bytes, "max_bytes", 1)
 
     n_pairs, n_times = len(causes), max(causes.shape[-1] - difference, 0)
-    results = {name: np.full((n_pairs, len(lags)), np.nan) for name in STATISTICS}
+    ratio = np.full((n_pairs, len(lags)), np.nan)
     status = np.full((n_pairs, len(lags)), Status.TOO_SHORT, dtype=np.int8)
     possible = [each for each in lags if n_times >= 3 * each + 2]
     largest, smallest = max(possible, default=0), min(possible, default=0)
@@ -142,15 +142,13 @@ def granger_test(
             for each, sums in walk(y.values, x.values):
                 if each in possible:
                     column = lags.index(each)
-                    status[start:stop, column], values = _test_lag(y, x, sums, each)
-                    for name, value in zip(STATISTICS, values, strict=True):
-                        results[name][start:stop, column] = value
+                    status[start:stop, column], ratio[start:stop, column] = _test_lag(y, x, sums, each)
 
         return worker
 
     over_chunks(make_worker, n_pairs, rows_a_chunk)
 
-    fits = [n_times >= 3 * each + 2 for each in lags]
+    fits = [each in possible for each in lags]
     n_obs, df_num, df_den = (
         np.array([count if fit else 0 for count, fit in zip(counts, fits, strict=True)], dtype=np.int64)
         for counts in (
@@ -159,7 +157,8 @@ def granger_test(
             [n_times - 3 * each - 1 for each in lags],
         )
     )
-    table = {**results, "df_num": df_num, "df_den": df_den, "n_obs": n_obs, "status": status}
+    results = _statistics(ratio, lags, n_obs, df_den)
+    table: dict[str, Any] = {**results, "df_num": df_num, "df_den": df_den, "n_obs": n_obs, "status": status}
     several = not isinstance(lag, int | np.integer)
     return GrangerResult(lags, **{name: a if several else a[..., 0] for name, a in table.items()})
 
@@ -178,15 +177,15 @@ def _walk(
 
 def _test_lag(
     effect: Prepared, cause: Prepared, sums: SumsOfSquares, lag: int
-) -> tuple[NDArray[np.int8], list[Array]]:
-    """The status and the six statistics of one chunk of pairs at one lag."""
+) -> tuple[NDArray[np.int8], Array]:
+    r"""The status of a chunk of pairs at one lag, and $(\mathrm{SSR}_r-\mathrm{SSR}_u)/\mathrm{SSR}_u$."""
     n_times = cause.values.shape[1]
-    n_obs, df_den = n_times - lag, n_times - 3 * lag - 1
+    n_obs = n_times - lag
     explained, ssr, tss, independent = (each.cpu().numpy() for each in sums)
     status = np.full(len(ssr), Status.OK, dtype=np.int8)
     for found, label in (
-        (independent < COLLINEAR_BELOW**2, Status.COLLINEAR),
         ((ssr < np.finfo(np.float64).eps * tss) | (ssr == 0), Status.PERFECT_FIT),
+        (independent < COLLINEAR_BELOW**2, Status.COLLINEAR),
         (cause.constant(n_obs, lag), Status.CONSTANT_CAUSE),
         (effect.constant(n_obs, lag + 1), Status.CONSTANT_EFFECT),
         (~(effect.finite & cause.finite).cpu().numpy(), Status.NOT_FINITE),
@@ -196,8 +195,28 @@ def _test_lag(
 
     ratio = np.full(len(ssr), np.nan)
     np.divide(explained, ssr, out=ratio, where=status == Status.OK)
-    f, chi2, lr = ratio * df_den / lag, n_obs * ratio, n_obs * np.log1p(ratio)
-    return status, [f, special.fdtrc(lag, df_den, f), chi2, _chi2_above(lag, chi2), lr, _chi2_above(lag, lr)]
+    return status, ratio
+
+
+def _statistics(
+    ratio: Array, lags: tuple[int, ...], n_obs: NDArray[np.int64], df_den: NDArray[np.int64]
+) -> dict[str, Array]:
+    """The three statistics and their p-values, ``(N, n_lags)`` each."""
+    names = ("f", "p_value", "chi2", "chi2_p_value", "lr", "lr_p_value")
+    results = {name: np.empty_like(ratio) for name in names}
+
+    def fill(start: int, stop: int) -> None:
+        for k, lag in enumerate(lags):
+            part = ratio[start:stop, k]
+            f, chi2, lr = part * df_den[k] / lag, n_obs[k] * part, n_obs[k] * np.log1p(part)
+            p_values = special.fdtrc(lag, df_den[k], f), _chi2_above(lag, chi2), _chi2_above(lag, lr)
+            columns = (f, p_values[0], chi2, p_values[1], lr, p_values[2])
+            for name, column in zip(names, columns, strict=True):
+                results[name][start:stop, k] = column
+
+    # NumPy holds the other threads up in operations on fewer than 500 numbers.
+    over_chunks(lambda: fill, len(ratio), 2048)
+    return results
 
 
 def _chi2_above(df: int, values: Array) -> Array:
