@@ -28,8 +28,6 @@ Array = NDArray[np.float64]
 
 #: A column of the design is collinear with those before it if less than this share of its length is left.
 COLLINEAR_BELOW = 1e-11
-#: More pairs than this at a time leave the processor's caches and gain nothing.
-MOST_PAIRS_A_CHUNK = 256
 #: Series-long arrays that a pair needs besides its design.
 WORKING_COPIES = 8
 
@@ -78,7 +76,7 @@ def granger_test(
     lag: int | Sequence[int],
     *,
     difference: int = 0,
-    max_bytes: int = 2**26,
+    max_bytes: int = 2**24,
 ) -> GrangerResult:
     r"""Test whether each cause helps to predict its effect beyond the effect's own past.
 
@@ -102,7 +100,8 @@ def granger_test(
         cause: ``(N, T)``, or ``(T,)`` for one pair.
         lag: a number of points in time, or several numbers, such as ``range(1, 15)``, in one call.
         difference: how often to difference both series first.
-        max_bytes: working memory of one thread, in bytes; at least one pair is always worked on.
+        max_bytes: working memory of one thread, in bytes, for at least one pair; on a processor, more than what its
+            caches hold gains nothing.
 
     Returns:
         NumPy arrays whatever the input was; see :class:`GrangerResult`. Pairs that cannot be tested have a
@@ -126,7 +125,7 @@ def granger_test(
     largest, smallest = max(possible, default=0), min(possible, default=0)
     is_shared = len(effects.shape) == 1
     bytes_a_pair = (SharedFactors if is_shared else PairFactors).bytes_a_pair(n_times, largest)
-    rows_a_chunk = max(1, min(MOST_PAIRS_A_CHUNK, max_bytes // (bytes_a_pair + 8 * WORKING_COPIES * n_times)))
+    rows_a_chunk = max(1, max_bytes // (bytes_a_pair + 8 * WORKING_COPIES * max(n_times, 1)))
 
     def prepared(rows: Rows, start: int, stop: int) -> Prepared:
         return Prepared(rows, start, stop, difference, largest, device)
