@@ -26,7 +26,7 @@ def arms(observed_wine):
 
 
 def test_accuracy_falls_with_sparsity_and_least_by_magnitude(observed_wine):
-    table = accuracy_against_sparsity(observed_wine, [0.0, 0.9], epochs=5)
+    table = accuracy_against_sparsity(observed_wine, [0.0, 0.9], epochs=15)
     means = table.groupby(["score", "sparsity"])["test_accuracy"].mean()
     assert means["random", 0.0] == means["noncausal", 0.0] == means["magnitude after", 0.0]
     assert means["random", 0.9] < means["random", 0.0]

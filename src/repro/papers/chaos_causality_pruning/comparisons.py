@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from repro.papers.chaos_causality_pruning.arms import masks, pruned_set
+from repro.papers.chaos_causality_pruning.arms import ARMS, masks, pruned_set
 from repro.papers.chaos_causality_pruning.decisions import Decision, decide
 from repro.papers.chaos_causality_pruning.descent import Examples, loss
 from repro.papers.chaos_causality_pruning.observation import Observed
@@ -113,12 +113,13 @@ class RetrainedArms:
     retrained: Retrained
 
 
-def retrain_arms(observed: Observed, n_random: int) -> RetrainedArms:
+def retrain_arms(observed: Observed, n_random: int, chosen: Collection[str] = tuple(ARMS)) -> RetrainedArms:
     """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
 
     Args:
         observed: dense training.
         n_random: random masks a seed and variant.
+        chosen: which of ``ARMS``.
     """
     setting, n_seeds = observed.setting, len(observed.seeds)
     n_weights = len(observed.tested)
@@ -126,6 +127,8 @@ def retrain_arms(observed: Observed, n_random: int) -> RetrainedArms:
     keeps = [np.ones((n_seeds, 2, n_weights), bool)]
     for variant in observed.variants:
         for arm, keep in masks(observed, variant, n_random).items():
+            if arm not in chosen:
+                continue
             columns += [(variant, arm, draw) for draw in range(keep.shape[1])]
             keeps.append(keep)
     keep = np.concatenate(keeps, axis=1)  # (S, columns, P)

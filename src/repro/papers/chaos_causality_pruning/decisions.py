@@ -103,8 +103,8 @@ def decide(
     if rule == "honest":
         causal = benjamini_hochberg(p, level).rejected
     else:
-        causal = (p.round(4) if rule == "paper" else p) < level
-    return Decision(p, causal & testable, testable, lags)
+        causal = np.asarray((p.round(4) if rule == "paper" else p) < level, dtype=bool)
+    return Decision(p, np.asarray(causal & testable, dtype=bool), testable, lags)
 
 
 def keep_mask(decisions: Sequence[Decision], prune: str = "noncausal") -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from repro.learn._progress import bar
+from repro.papers.chaos_causality_pruning.arms import ARMS
 from repro.papers.chaos_causality_pruning.comparisons import (
     RetrainedArms,
     compare_decisions,
@@ -31,7 +32,7 @@ class Runs:
         arms: retrained networks, by data set.
         retrained: one row a retrained network, see ``retrain_arms``.
         decisions: see ``compare_decisions``.
-        deletions: see ``delete_without_retraining``.
+        deletions: see ``delete_without_retraining``; empty for images.
         overlaps: see ``overlaps``.
         rankings: see ``feature_rankings``; empty for images.
     """
@@ -49,6 +50,8 @@ def runs_of(
     names: Sequence[str], seeds: Sequence[int], *, n_random: int, epoch_share: float = 1.0, n_ranked: int = 10
 ) -> Runs:
     """Train, test, prune, retrain and compare on each data set.
+
+    Networks for images are large: only LEGCNet's and random masks are retrained.
 
     Args:
         names: data sets, see ``SETTINGS``.
@@ -72,12 +75,14 @@ def runs_of(
         for one in settings:
             seen = observe(one, seeds, epochs=max(1, round(one.epochs * epoch_share)))
             observed[one.name] = seen
-            arms[one.name] = retrain_arms(seen, n_random)
+            arms[one.name] = retrain_arms(
+                seen, n_random, ("noncausal", "random") if one.images else tuple(ARMS)
+            )
             frames["retrained"].append(arms[one.name].runs)
             frames["decisions"].append(compare_decisions(seen))
-            frames["deletions"].append(delete_without_retraining(seen))
             frames["overlaps"].append(overlaps(seen))
             if not one.images:
+                frames["deletions"].append(delete_without_retraining(seen))
                 frames["rankings"].append(feature_rankings(seen, arms[one.name], n_random=n_ranked))
             shown.update()
     tables = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -62,21 +64,30 @@ _OURS, _OTHER, _THIRD, _GREY = _PALETTE[0], _PALETTE[1], _PALETTE[2], "0.55"
 _MARKERS = "osD^vPX"
 
 
-def _panels(n: int, width: float = 2.9, height: float = 3.0, **keywords: object) -> tuple[Figure, list[Axes]]:
+def _panels(
+    n: int, width: float = 2.9, height: float = 3.0, *, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     fig, axes = plt.subplots(
-        1, n, figsize=(max(width * n, 5.6), height), layout="constrained", squeeze=False, **keywords
+        1, n, figsize=(max(width * n, 5.6), height), layout="constrained", squeeze=False, sharey=sharey
     )
     return fig, list(axes[0])
 
 
-def _interval_bar(axis: Axes, values: Sequence[float], y: float, **style: object) -> None:
+def _where(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
+    """Rows in which the columns have these values."""
+    for column, value in equal.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def _interval_bar(axis: Axes, values: NDArray[np.float64], y: float, color: Any) -> None:
     """A dot at the mean with its 95 % interval, along x."""
     if len(values) < 2:
-        axis.plot(values, [y], "o", markersize=5, **style)
+        axis.plot(values, [y], "o", markersize=5, color=color)
         return
-    found = t_interval(values)
-    axis.plot([found.low, found.high], [y, y], linewidth=2, solid_capstyle="butt", **style)
-    axis.plot([found.estimate], [y], "o", markersize=5, **style)
+    found = t_interval(values.tolist())
+    axis.plot([found.low, found.high], [y, y], linewidth=2, solid_capstyle="butt", color=color)
+    axis.plot([found.estimate], [y], "o", markersize=5, color=color)
 
 
 def one_weight(path: Path) -> Figure:
@@ -117,7 +128,7 @@ def causal_map(sizes: Sequence[int], decisions: dict[str, Decision]) -> Figure:
         layout="constrained",
         squeeze=False,
     )
-    colours = sns.color_palette([_OTHER, _OURS, (0.85, 0.85, 0.85)], as_cmap=True)
+    colours = ListedColormap([_OTHER, _OURS, (0.85, 0.85, 0.85)])
     for column, (name, decision) in enumerate(decisions.items()):
         state = np.where(decision.testable, decision.causal.astype(int), 2)
         for layer in range(n_layers):
@@ -176,7 +187,7 @@ def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDAr
     axes[0].legend(fontsize=8)
     means = {name: np.nanmean(found[key], axis=(1, 2)) for key, name in names.items()}
     rows = means | {"twin runs": np.abs(twin_rates)}
-    for y, (name, values) in enumerate(rows.items()):
+    for y, values in enumerate(rows.values()):
         colour = _PALETTE[y] if y < 3 else _PALETTE[4]
         axes[1].plot(values, np.full(len(values), y), "o", color=colour, alpha=0.5, markersize=5)
     axes[1].set(xscale="log", xlabel="rate, nats an update (one dot a seed)")
@@ -218,13 +229,13 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
     for axis, variant in zip(axes, variants, strict=True):
         for y, series in enumerate(COUNTERPARTS):
             for j, table in enumerate(tables):
-                here = chosen.query("variant == @variant and series == @series and table == @table")
+                here = _where(chosen, variant=variant, series=series, table=table)
                 if here.empty:
                     continue
                 at = y + 0.7 * ((j + 0.5) / len(tables) - 0.5)
                 _interval_bar(axis, 100 * here["causal"].to_numpy(), at, color=_PALETTE[j])
         axis.axvline(5, color=_GREY, linestyle=":", linewidth=1.2)
-        windows = sorted({int(w) for w in chosen.query("variant == @variant")["windows"]})
+        windows = sorted({int(w) for w in _where(chosen, variant=variant)["windows"]})
         axis.set(title=f"{VARIANT_NAMES[variant]}: {windows[0]} to {windows[-1]} windows", xlim=(0, 100))
         axis.set(xlabel="weights called causal, %")
         axis.set(yticks=range(len(COUNTERPARTS)), yticklabels=list(COUNTERPARTS.values()))
@@ -240,9 +251,7 @@ def null_shares(table: pd.DataFrame) -> Figure:
     shapes = list(dict.fromkeys(zip(table["windows"], table["max_lag"], strict=True)))
     for axis, (process, chosen) in zip(axes, table.groupby("process", sort=False), strict=True):
         for j, (rule, of_rule) in enumerate(chosen.groupby("rule", sort=False)):
-            means = [
-                of_rule.query("windows == @w and max_lag == @lag")["non_causal"].mean() for w, lag in shapes
-            ]
+            means = [_where(of_rule, windows=w, max_lag=lag)["non_causal"].mean() for w, lag in shapes]
             axis.plot(means, f"{_MARKERS[j]}-", color=_PALETTE[j], label=RULE_NAMES[str(rule)])
         axis.axhline(0.95, color=_GREY, linestyle=":", linewidth=1.2)
         axis.set(title=process, xlabel="windows, lags", ylim=(0, 1.03))
@@ -280,7 +289,7 @@ def deletions(table: pd.DataFrame, variant: str = "ft") -> Figure:
     fig, axes = _panels(1, 5.2, 2.9)
     for y, arm in enumerate(arms):
         for j, name in enumerate(tables):
-            values = chosen.query("arm == @arm and table == @name")["share_below"].to_numpy()
+            values = _where(chosen, arm=arm, table=name)["share_below"].to_numpy()
             _interval_bar(axes[0], values, y + 0.6 * ((j + 0.5) / len(tables) - 0.5), color=_PALETTE[j])
     axes[0].axvline(0.5, color=_GREY, linestyle=":", linewidth=1.2)
     axes[0].set(xlabel="share of random deletions that hurt less", xlim=(0, 1))
@@ -297,12 +306,13 @@ def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
     fig, axes = _panels(1, 4.6, 3.2)
     for j, (score, chosen) in enumerate(table.groupby("score", sort=False)):
         rows = []
-        for sparsity, values in chosen.groupby("sparsity")["test_accuracy"]:
-            values = 100 * values.to_numpy()
-            middle = t_interval(values) if len(values) > 1 else None
-            rows.append(
-                (sparsity, values.mean(), *((middle.low, middle.high) if middle else (np.nan, np.nan)))
-            )
+        for sparsity, one in chosen.groupby("sparsity")["test_accuracy"]:
+            values = (100 * one).tolist()
+            ends = (np.nan, np.nan)
+            if len(values) > 1:
+                found = t_interval(values)
+                ends = (found.low, found.high)
+            rows.append((sparsity, np.mean(values), *ends))
         x, mean, low, high = np.array(rows).T
         axes[0].plot(
             100 * x, mean, f"{_MARKERS[j]}-", color=_PALETTE[j], label=names[str(score)], markersize=4
@@ -326,7 +336,7 @@ def overlaps(table: pd.DataFrame) -> Figure:
     fig, axes = _panels(1, 5.0, 2.9)
     for y, pair in enumerate(pairs):
         for j, name in enumerate(tables):
-            chosen = table.query("pair == @pair and table == @name")
+            chosen = _where(table, pair=pair, table=name)
             at = y + 0.6 * ((j + 0.5) / len(tables) - 0.5)
             _interval_bar(axes[0], chosen["jaccard"].to_numpy(), at, color=_PALETTE[j])
             axes[0].plot([chosen["expected"].mean()], [at], "|", color="0.2", markersize=9)
@@ -351,7 +361,7 @@ def agreement_of_rankings(table: pd.DataFrame) -> Figure:
     fig, axes = _panels(1, 5.2, 3.1)
     for y, (variant, arm) in enumerate(names):
         for j, name in enumerate(tables):
-            chosen = table.query("variant == @variant and arm == @arm and table == @name")
+            chosen = _where(table, variant=variant, arm=arm, table=name)
             values = chosen.groupby("seed")["spearman"].mean().to_numpy()
             if len(values):
                 _interval_bar(axes[0], values, y + 0.6 * ((j + 0.5) / len(tables) - 0.5), color=_PALETTE[j])

@@ -103,4 +103,7 @@ def retrain(
         keep=mask,
         after_epoch=note,
     )
-    return Retrained(epochs, reached, *at_stop, np.stack(curve, axis=1), keep.sum(axis=1), stopped)
+    test_accuracy, f1, test_loss = at_stop
+    return Retrained(
+        epochs, reached, test_accuracy, f1, test_loss, np.stack(curve, axis=1), keep.sum(axis=1), stopped
+    )

@@ -111,7 +111,7 @@ SETTINGS = {
             (16,),
             2.0,
             0.90,
-            epochs=30,
+            epochs=36,
             early_epochs=None,
             window=None,
             batch_size=16,

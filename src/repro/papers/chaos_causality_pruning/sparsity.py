@@ -64,4 +64,5 @@ def accuracy_against_sparsity(
     )
     table = pd.DataFrame(names, columns=["score", "sparsity", "seed"])
     table["test_accuracy"] = accuracy(networks, observed.parts.test)
-    return table.groupby(["score", "sparsity", "seed"], sort=False, as_index=False)["test_accuracy"].mean()
+    means = table.groupby(["score", "sparsity", "seed"], sort=False)["test_accuracy"].mean()
+    return means.reset_index()
