@@ -114,10 +114,10 @@ def exact_f(effect: Array, cause: Array, lag: int, digits: int = 1000) -> float:
         ("tiny F", 1e-7),
         ("scales 1e-8 and 1e8", 1e-12),
         ("scales 1e-200 and 1e200", 1e-12),
-        ("offset 1e6 with variation 1", 1e-9),
-        ("offset 1e8 with variation 1", 1e-7),
+        ("offset 1e6 with variation 1", 1e-12),
+        ("offset 1e8 with variation 1", 1e-12),
         ("random walks", 1e-11),
-        ("smooth trends", 1e-6),
+        ("smooth trends", 1e-9),
     ],
 )
 @pytest.mark.parametrize("shared", [True, False])
@@ -475,7 +475,8 @@ def test_lags_that_are_none(lag: Any, message: str) -> None:
 
 def test_lags_of_other_types() -> None:
     y, x = driven_pairs(3, 60, 0.3)
-    assert granger_test(y, x, np.int64(2)).f.shape == (3,)
+    for lag in (np.int64(2), np.array(2)):
+        assert_same(granger_test(y, x, lag), granger_test(y, x, 2))
     assert_same(granger_test(y, x, np.arange(1, 4)), granger_test(y, x, [1, 2, 3]))
 
 

@@ -26,7 +26,7 @@ __all__ = ["COLLINEAR_BELOW", "GrangerResult", "Status", "granger_test"]
 
 Array = NDArray[np.float64]
 
-#: A column of the design is collinear with those before it if less than this share of its length is left.
+#: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
 COLLINEAR_BELOW = 1e-11
 #: Series-long arrays that a pair needs besides its design.
 WORKING_COPIES = 8
@@ -89,8 +89,9 @@ def granger_test(
 
     The sums of squares come from one Householder QR a pair at the largest lag; Givens rotations take it down to
     the smaller ones. $\mathrm{SSR}_r-\mathrm{SSR}_u$ is a sum of squares of its own, so that tiny F keep their
-    digits. Scale and offset of a series do not matter, but what an offset has rounded off is gone: a variation
-    of $10^{-6}$ of the offset leaves ten digits.
+    digits. Scale and offset of a series do not matter, only what an offset has rounded off in the input is gone.
+    Smooth series cost digits: if a share s of the length of a column, or of $y_t$, is left after the columns
+    before it, F is good to about $10^{-15}/s$ to $10^{-14}/s$.
 
     It is a test of prediction: two series that share a trend or a common driver pass it without any causation.
 
@@ -125,7 +126,8 @@ def granger_test(
     largest, smallest = max(possible, default=0), min(possible, default=0)
     is_shared = len(effects.shape) == 1
     bytes_a_pair = (SharedFactors if is_shared else PairFactors).bytes_a_pair(n_times, largest)
-    rows_a_chunk = max(1, max_bytes // (bytes_a_pair + 8 * WORKING_COPIES * max(n_times, 1)))
+    bytes_a_pair += 8 * WORKING_COPIES * max(n_times, 1)
+    rows_a_chunk = max(1, min(n_pairs, max_bytes // bytes_a_pair))
 
     def prepared(rows: Rows, start: int, stop: int) -> Prepared:
         return Prepared(rows, start, stop, difference, largest, device)
@@ -158,7 +160,7 @@ def granger_test(
     )
     results = _statistics(ratio, lags, n_obs, df_den)
     table: dict[str, Any] = {**results, "df_num": df_num, "df_den": df_den, "n_obs": n_obs, "status": status}
-    several = not isinstance(lag, int | np.integer)
+    several = np.ndim(lag) > 0
     return GrangerResult(lags, **{name: a if several else a[..., 0] for name, a in table.items()})
 
 
