@@ -96,15 +96,15 @@ def decide(
         return Decision(nothing, np.zeros(n_weights, bool), np.zeros(n_weights, bool), ())
     tests = granger_test(effect, exponents, lags, difference=difference)
     by_lag = lag_p_values(tests, "chi2" if rule == "paper" else "f")
-    testable = ~np.isnan(by_lag).any(axis=1)
+    testable = ~np.asarray(np.isnan(by_lag).any(axis=1), dtype=bool)
     if rule == "honest":
         by_lag = holm(by_lag, axis=1).adjusted
     p = least_p(by_lag, axis=1)
     if rule == "honest":
-        causal = benjamini_hochberg(p, level).rejected
+        causal: NDArray[np.bool_] = benjamini_hochberg(p, level).rejected
     else:
         causal = np.asarray((p.round(4) if rule == "paper" else p) < level, dtype=bool)
-    return Decision(p, np.asarray(causal & testable, dtype=bool), testable, lags)
+    return Decision(p, causal & testable, testable, lags)
 
 
 def keep_mask(decisions: Sequence[Decision], prune: str = "noncausal") -> NDArray[np.bool_]:

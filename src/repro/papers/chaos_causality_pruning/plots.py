@@ -45,6 +45,7 @@ TABLE_NAMES = {
     "breast_cancer_10": "breast cancer",
     "digits": "digits",
     "mnist5k": "MNIST, small",
+    "mnist": "MNIST",
     "cancer": "cancer (paper's)",
     "banknote": "banknote",
     "vowel": "vowel",
@@ -124,9 +125,10 @@ def causal_map(sizes: Sequence[int], decisions: dict[str, Decision]) -> Figure:
     fig, axes = plt.subplots(
         n_layers,
         len(decisions),
-        figsize=(2.1 * len(decisions), 1.7 * n_layers + 0.7),
+        figsize=(2.1 * len(decisions), 0.24 * sum(sizes[1:]) + 1.0),
         layout="constrained",
         squeeze=False,
+        height_ratios=sizes[1:],
     )
     colours = ListedColormap([_OTHER, _OURS, (0.85, 0.85, 0.85)])
     for column, (name, decision) in enumerate(decisions.items()):
@@ -175,8 +177,8 @@ def known_processes(table: pd.DataFrame) -> Figure:
 
 def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDArray[np.float64]) -> Figure:
     """Exponents of weights and of surrogates, with the rate at which twin runs part."""
-    names = {"weights": "weights", "walks": "random walks", "linear": "same spectrum, random phases"}
-    fig, axes = _panels(2, 3.6, 3.0)
+    names = {"weights": "weights", "walks": "random walks", "linear": "random phases"}
+    fig, axes = _panels(2, 3.6, 3.2)
     bins = np.linspace(-0.5, 3.5, 81)
     for (key, name), colour, dashes in zip(names.items(), _PALETTE, ("-", "--", "-."), strict=False):
         share, edges = np.histogram(found[key], bins=bins)
@@ -184,7 +186,7 @@ def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDAr
         axes[0].plot(centre, 100 * share / found[key].size, dashes, color=colour, label=name)
     axes[0].axvline(0, color=_GREY, linewidth=0.8)
     axes[0].set(xlabel="exponent, nats an update", ylabel="windows, %")
-    axes[0].legend(fontsize=8)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     means = {name: np.nanmean(found[key], axis=(1, 2)) for key, name in names.items()}
     rows = means | {"twin runs": np.abs(twin_rates)}
     for y, values in enumerate(rows.values()):
