@@ -62,7 +62,9 @@ def test_fifty_steps_are_those_of_autograd(head, sizes, m, n_splits):
     for run, module in enumerate(modules):
         for layer, linear in enumerate(module[::2]):
             torch.testing.assert_close(networks.weights[layer][run], linear.weight.data, rtol=0, atol=1e-10)
-            torch.testing.assert_close(networks.biases[layer][run, :, 0], linear.bias.data, rtol=0, atol=1e-10)
+            torch.testing.assert_close(
+                networks.biases[layer][run, :, 0], linear.bias.data, rtol=0, atol=1e-10
+            )
 
 
 def test_one_set_of_examples_serves_all_networks():

@@ -107,12 +107,10 @@ def test_networks_that_stopped_go_on_in_the_curve_but_not_in_the_result():
     )
 
 
-@pytest.mark.parametrize("benchmark", [0, -0.1, 1.01])
-def test_a_benchmark_outside_its_range_is_refused(benchmark):
-    with pytest.raises(ValueError, match=f"got {benchmark}"):
-        retrain(
-            gaussian(SIZES, [0]), masks(1), TRAIN, TEST, learning_rate=0.3, benchmark=benchmark, cap=2
-        )
+@pytest.mark.parametrize("level", [0, -0.1, 1.01])
+def test_a_benchmark_outside_its_range_is_refused(level):
+    with pytest.raises(ValueError, match=f"got {level}"):
+        retrain(gaussian(SIZES, [0]), masks(1), TRAIN, TEST, learning_rate=0.3, benchmark=level, cap=2)
 
 
 def test_a_mask_of_another_shape_is_refused():

@@ -23,7 +23,15 @@ from repro.papers.chaos_causality_pruning.windows import (
 
 @pytest.mark.parametrize(
     ("length", "n_rows", "expected"),
-    [(160, 24_001, 166), (50, 2_401, 53), (50, 49, 0), (50, 50, 1), (50, 94, 1), (50, 95, 2), (50, 1_151, 25)],
+    [
+        (160, 24_001, 166),
+        (50, 2_401, 53),
+        (50, 49, 0),
+        (50, 50, 1),
+        (50, 94, 1),
+        (50, 95, 2),
+        (50, 1_151, 25),
+    ],
 )
 def test_number_of_windows(length, n_rows, expected):
     assert Windows(length).count(n_rows) == expected
@@ -93,9 +101,7 @@ def test_a_recorder_sees_the_windows_of_the_full_log():
 
 def test_a_recorder_of_some_networks_and_weights_sees_a_part_of_all():
     everything = WindowRecorder(Windows(30), {"test": data(1)})
-    part = WindowRecorder(
-        Windows(30), {"test": data(1)}, networks=np.array([2, 0]), weights=slice(24, 42, 2)
-    )
+    part = WindowRecorder(Windows(30), {"test": data(1)}, networks=np.array([2, 0]), weights=slice(24, 42, 2))
     logged([everything, part])
     whole, some = everything.result(), part.result()
     np.testing.assert_array_equal(some.exponents, whole.exponents[[2, 0], 24::2])
@@ -109,9 +115,7 @@ def test_a_recorder_stops_after_its_last_update(last):
     logged([everything, early])
     n_windows = Windows(30).count(last + 1)
     assert n_windows == (1 if last < 56 else 2)
-    np.testing.assert_array_equal(
-        early.result().exponents, everything.result().exponents[:, :, :n_windows]
-    )
+    np.testing.assert_array_equal(early.result().exponents, everything.result().exponents[:, :, :n_windows])
 
 
 def test_a_recorder_holds_one_window_of_rows():
