@@ -19,12 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from repro.series._granger_chunks import over_chunks
 from repro.series._granger_inputs import Rows, checked_whole
-from repro.series._lyapunov_divergence import bytes_a_series, mean_log_distances
-from repro.series._lyapunov_neighbors import Rules
+from repro.series._lyapunov_divergence import mean_log_distances
+from repro.series._lyapunov_neighbors import NeighborSearch, Rules
 
 __all__ = ["LyapunovResult", "LyapunovStatus", "lyapunov_rosenstein", "lyapunov_tisean"]
 
 Array = NDArray[np.float64]
+
+#: Neighbours are followed for about so many vectors at a time, to stay in the processor's cache.
+VECTORS_A_CHUNK = 2**14
 
 
 class LyapunovStatus(IntEnum):
@@ -224,18 +227,30 @@ def _diverge(
         return divergence, status
     device = rows.device or torch.device("cpu")
 
-    def work(start: int, stop: int) -> None:
-        values, labels = prepare(rows.part(start, stop, device))
-        live = labels == LyapunovStatus.OK
-        if live.any():
-            means, n_found = mean_log_distances(values[live], rules)
-            labels[live] = torch.where(n_found > 0, LyapunovStatus.OK, LyapunovStatus.NO_NEIGHBORS).to(
-                torch.int8
-            )
-            divergence[start:stop][live.cpu().numpy()] = means.cpu().numpy()
-        status[start:stop] = labels.cpu().numpy()
+    rows_a_chunk = max(
+        rules.series_at_once(n_times, device, max_bytes), VECTORS_A_CHUNK // rules.n_vectors(n_times)
+    )
 
-    over_chunks(lambda: work, n_series, max(1, max_bytes // bytes_a_series(n_times, rules)))
+    def make_worker() -> Callable[[int, int], None]:
+        search = NeighborSearch(rules, n_times, device, max_bytes)
+
+        def work(start: int, stop: int) -> None:
+            values, labels = prepare(rows.part(start, stop, device))
+            live = labels == LyapunovStatus.OK
+            if not live.all():
+                values = values[live]
+            if len(values):
+                neighbours, found = search(values)
+                means = mean_log_distances(values, neighbours, found, rules)
+                divergence[start:stop][live.cpu().numpy()] = means.cpu().numpy()
+                none = live.clone()
+                none[live] = ~found.any(1)
+                labels[none] = LyapunovStatus.NO_NEIGHBORS
+            status[start:stop] = labels.cpu().numpy()
+
+        return work
+
+    over_chunks(make_worker, n_series, rows_a_chunk)
     return divergence, status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from repro.papers.chaos_causality_pruning.arms import ARMS, masks, pruned_set
-from repro.papers.chaos_causality_pruning.decisions import Decision, decide
+from repro.papers.chaos_causality_pruning.decisions import judge, granger_tests
 from repro.papers.chaos_causality_pruning.descent import Examples, loss
 from repro.papers.chaos_causality_pruning.observation import Observed
 from repro.papers.chaos_causality_pruning.retraining import Retrained, retrain
+from repro.series.granger import GrangerResult
 from repro.series.surrogates import circularly_shifted, shuffled
 
 __all__ = [
@@ -54,17 +56,14 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
     rng = np.random.default_rng([*observed.seeds, 4])
     rows: list[dict[str, object]] = []
 
-    def note(variant: str, series: str, rule: str, part: str, decisions: list[Decision]) -> None:
-        for seed, d in zip(observed.seeds, decisions, strict=True):
+    def note(
+        variant: str, series: str, rules: tuple[str, ...], part: str, tests: list[GrangerResult]
+    ) -> None:
+        for rule, (seed, one) in product(rules, zip(observed.seeds, tests, strict=True)):
+            d = judge(one, rule)
             rows.append(
-                {
-                    "table": observed.setting.name,
-                    "variant": variant,
-                    "series": series,
-                    "rule": rule,
-                    "part": part,
-                }
-                | {"seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal_share}
+                {"table": observed.setting.name, "variant": variant, "series": series, "rule": rule}
+                | {"part": part, "seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal_share}
                 | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
             )
 
@@ -78,25 +77,24 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
             "shuffled": shuffled(flat, rng).reshape(own.shape),
             "noise": rng.standard_normal(own.shape),
         }
-        for rule in ("paper", "f_test"):
-            for name, exponents in series.items():
-                decisions = observed.decisions(variant, rule=rule, exponents=exponents)
-                note(variant, name, rule, "validation", decisions)
-            note(variant, "reverse", rule, "validation", _reverse(observed, variant, rule))
-        note(variant, "own", "paper", "test", observed.decisions(variant, part="test"))
+        for name, exponents in series.items():
+            note(
+                variant, name, ("paper", "f_test"), "validation", observed.tests(variant, exponents=exponents)
+            )
+        note(variant, "reverse", ("paper", "f_test"), "validation", _reverse(observed, variant))
+        note(variant, "own", ("paper",), "test", observed.tests(variant, part="test"))
     if "honest" in observed.exponents:
         for role in ("own", "stranger"):
             exponents = observed.series("honest", role)
-            decisions = observed.decisions("honest", rule="honest", exponents=exponents)
-            note("honest", role, "honest", "validation", decisions)
+            note("honest", role, ("honest",), "validation", observed.tests("honest", exponents=exponents))
     return pd.DataFrame(rows)
 
 
-def _reverse(observed: Observed, variant: str, rule: str) -> list[Decision]:
+def _reverse(observed: Observed, variant: str) -> list[GrangerResult]:
     """Whether the errors Granger-cause the exponents."""
     pairs = zip(observed.errors(variant), observed.series(variant), strict=True)
     top = observed.setting.max_lag
-    return [decide(x, np.broadcast_to(y, x.shape), rule=rule, max_lag=top) for y, x in pairs]
+    return [granger_tests(x, np.broadcast_to(y, x.shape), max_lag=top) for y, x in pairs]
 
 
 @dataclass(frozen=True)

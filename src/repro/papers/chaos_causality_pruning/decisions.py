@@ -12,7 +12,7 @@ from repro.papers.chaos_causality_pruning.windows import largest_lag
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.multiplicity import benjamini_hochberg, holm, least_p
 
-__all__ = ["RULES", "Decision", "decide", "keep_mask", "lag_p_values"]
+__all__ = ["RULES", "Decision", "decide", "judge", "keep_mask", "granger_tests"]
 
 RULES = ("paper", "single_lag", "f_test", "honest")
 
@@ -43,12 +43,6 @@ class Decision:
     def non_causal_share(self) -> float:
         """Share of non-causal weights among all, as the paper counts."""
         return float(self.non_causal.mean()) if len(self.p) else float("nan")
-
-
-def lag_p_values(tests: GrangerResult, statistic: str) -> NDArray[np.float64]:
-    """Return the p-values by lag ``(P, L)`` of one statistic, ``"chi2"`` or ``"f"``; NaN where there is none."""
-    p = tests.chi2_p_value if statistic == "chi2" else tests.p_value
-    return np.where(tests.status == 0, p, np.nan)
 
 
 def decide(
@@ -86,25 +80,41 @@ def decide(
     Raises:
         ValueError: an unknown rule, or shapes that do not fit.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-    n_weights = len(exponents)
+    _check(rule)
+    return judge(granger_tests(effect, exponents, max_lag=max_lag, difference=difference), rule, level)
+
+
+def granger_tests(
+    effect: NDArray[np.float64], exponents: NDArray[np.float64], *, max_lag: int = 20, difference: int = 0
+) -> GrangerResult:
+    """Make the Granger tests from which every rule decides: lags 1 to ``max_lag``, or to what T allows.
+
+    Where T allows none, one lag is tested, and its status says ``TOO_SHORT``.
+    """
     top = largest_lag(effect.shape[-1] - difference, max_lag)
-    lags = (top,) if rule == "single_lag" and top else tuple(range(1, top + 1))
-    if not lags:
-        nothing = np.full(n_weights, np.nan)
-        return Decision(nothing, np.zeros(n_weights, bool), np.zeros(n_weights, bool), ())
-    tests = granger_test(effect, exponents, lags, difference=difference)
-    by_lag = lag_p_values(tests, "chi2" if rule == "paper" else "f")
-    testable = ~np.asarray(np.isnan(by_lag).any(axis=1), dtype=bool)
+    return granger_test(effect, exponents, tuple(range(1, max(1, top) + 1)), difference=difference)
+
+
+def judge(tests: GrangerResult, rule: str = "paper", level: float = 0.05) -> Decision:
+    """Apply a rule to tests that were made, see ``decide``."""
+    _check(rule)
+    p = np.where(tests.ok, tests.chi2_p_value if rule == "paper" else tests.p_value, np.nan)
+    lags = tuple(lag for lag, n in zip(tests.lags, tests.n_obs, strict=True) if n)
+    if rule == "single_lag":
+        p, lags = p[:, -1:], lags[-1:]
+    testable = ~np.asarray(np.isnan(p).any(axis=1), dtype=bool)
     if rule == "honest":
-        by_lag = holm(by_lag, axis=1).adjusted
-    p = least_p(by_lag, axis=1)
-    if rule == "honest":
+        p = least_p(holm(p, axis=1).adjusted, axis=1)
         causal: NDArray[np.bool_] = benjamini_hochberg(p, level).rejected
     else:
+        p = least_p(p, axis=1)
         causal = np.asarray((p.round(4) if rule == "paper" else p) < level, dtype=bool)
     return Decision(p, causal & testable, testable, lags)
+
+
+def _check(rule: str) -> None:
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
 
 
 def keep_mask(decisions: Sequence[Decision], prune: str = "noncausal") -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.decisions import Decision, decide
+from repro.papers.chaos_causality_pruning.decisions import Decision, judge, granger_tests
 from repro.papers.chaos_causality_pruning.descent import descend
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Parts, Setting
@@ -19,6 +19,7 @@ from repro.papers.chaos_causality_pruning.windows import (
     WindowRecorder,
     Windows,
 )
+from repro.series.granger import GrangerResult
 
 __all__ = ["NUDGE", "ROLES", "Observed", "observe"]
 
@@ -74,28 +75,37 @@ class Observed:
         found = self.exponents[variant].errors[part]
         return found[ROLES.index(role) :: found.shape[0] // len(self.seeds)]
 
-    def decisions(
+    def tests(
         self,
         variant: str,
         *,
         role: str = "own",
-        rule: str = "paper",
         part: str = "validation",
         exponents: NDArray[np.float64] | None = None,
-    ) -> list[Decision]:
-        """Apply a rule to each of the S networks.
+    ) -> list[GrangerResult]:
+        """Test each of the S networks' weights.
 
         Args:
-            variant: ``"ft"``, ``"pt"``, or ``"honest"`` for the short windows.
+            variant: ``"ft"``, ``"pt"``, or ``"honest"`` for the short windows, where both series are differenced.
             role: of which network.
-            rule: see ``decide``; the honest rule differences both series first.
             part: whose errors are the effect.
             exponents: in place of the network's own, ``(S, P_tested, T)``.
         """
         series = self.series(variant, role) if exponents is None else exponents
         errors = self.errors(variant, part, role)
-        rule_of = partial(decide, rule=rule, max_lag=self.setting.max_lag, difference=int(rule == "honest"))
-        return [rule_of(y, x) for y, x in zip(errors, series, strict=True)]
+        one = partial(granger_tests, max_lag=self.setting.max_lag, difference=int(variant == "honest"))
+        return [one(y, x) for y, x in zip(errors, series, strict=True)]
+
+    def decisions(
+        self,
+        variant: str,
+        *,
+        role: str = "own",
+        part: str = "validation",
+        exponents: NDArray[np.float64] | None = None,
+    ) -> list[Decision]:
+        """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
+        return [judge(tests) for tests in self.tests(variant, role=role, part=part, exponents=exponents)]
 
 
 def observe(setting: Setting, seeds: Sequence[int], *, epochs: int | None = None) -> Observed:
