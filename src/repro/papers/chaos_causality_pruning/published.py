@@ -64,7 +64,7 @@ HYPER_PARAMETERS: Mapping[str, HyperParameters] = {
     "vowel": HyperParameters((3, 4, 6), 0.5, 0.80, 1, 50, 5, 200, 50, None, None, None, None),
     "mnist": HyperParameters((784, 50, 30, 10), 0.5, 0.92, 128, 50, 5, 200, 50, None, None, None, None),
 }
-"""By set. Where steps and lags are given, they lead to the published masks; for Banknote PT, with three steps, nearly."""
+"""By set. Where steps and lags are given, they lead to the published masks (Banknote PT with 3 steps: nearly)."""
 
 PRINTED_TRIALS: Mapping[str, int] = {
     "cancer": 2,
