@@ -1,0 +1,348 @@
+"""Largest Lyapunov exponents: unit vectors, nolds, systems with known answers, invariances, statuses."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import zoo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repro.series.lyapunov import LyapunovStatus, lyapunov_rosenstein, lyapunov_tisean
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # nolds warns of its own imports
+    import nolds
+
+PARAMETERS = [
+    {"emb_dim": 2, "lag": 1, "min_tsep": 0, "trajectory_len": 2},
+    {"emb_dim": 5, "lag": 1, "min_tsep": 5, "trajectory_len": 8},
+    {"emb_dim": 3, "lag": 4, "min_tsep": 2, "trajectory_len": 5},
+    {"emb_dim": 1, "lag": 1, "min_tsep": 0, "trajectory_len": 3},
+    {"emb_dim": 10, "lag": 2, "min_tsep": 3, "trajectory_len": 6},
+]
+
+
+def by_nolds(series: np.ndarray, **parameters) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.array([nolds.lyap_r(x, tau=1, fit="poly", **parameters) for x in series])
+
+
+def lcg(n: int) -> np.ndarray:
+    """Uniform numbers of the generator 16807 z mod 2**31 - 1 from 12345."""
+    z, u = 12345, []
+    for _ in range(n):
+        z = 16807 * z % (2**31 - 1)
+        u.append(z / (2**31 - 1))
+    return np.array(u)
+
+
+def logistic(n: int) -> np.ndarray:
+    x = [0.3]
+    for _ in range(n - 1):
+        x.append(4 * x[-1] * (1 - x[-1]))
+    return np.array(x)
+
+
+SERIES = {
+    "uniform": lcg,
+    "walk": lambda n: 0.01 * np.cumsum(lcg(n) - 0.5),
+    "logistic": logistic,
+    "sine": lambda n: np.sin(2 * np.pi * np.arange(n) / 37.3),
+    "ramp": lambda n: np.arange(n) / n,
+}
+
+
+# --- TISEAN, the estimator of the chaos-causality paper -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "steps", "divergence", "exponent"),
+    [
+        ("uniform", 50, 3, (-2.83998, -1.30951, -0.58840, -0.57855), 1.53047),
+        ("walk", 50, 3, (-3.16298, -2.21210, -1.62589, -1.32987), 0.95088),
+        ("logistic", 50, 3, (-4.11430, -3.43812, -2.73745, -2.14942), 0.67617),
+        ("sine", 50, 3, (-3.26660, -3.30579, -3.32028, -3.32747), -0.03919),
+        ("ramp", 50, 3, (-3.54525,) * 4, 0.0),
+        ("uniform", 200, 3, (-3.52444, -1.30615), 2.21829),
+        ("walk", 200, 3, (-4.17358, -2.72471), 1.44887),
+        ("logistic", 200, 3, (-5.94214, -5.24860), 0.69353),
+        ("uniform", 200, 20, (-3.48245, -1.33663), 2.14582),
+        ("walk", 200, 20, (-4.11786, -2.71658), 1.40128),
+        ("logistic", 200, 20, (-5.89531, -5.20226), 0.69304),
+    ],
+)
+def test_tisean_unit_vectors(name, n, steps, divergence, exponent):
+    found = lyapunov_tisean(SERIES[name](n), forward_steps=steps)
+    assert found.status[0] == LyapunovStatus.OK
+    assert found.divergence.shape == (1, steps + 1)
+    assert found.divergence[0, : len(divergence)] == pytest.approx(divergence, abs=1e-4)
+    assert found.exponent[0] == pytest.approx(exponent, abs=1e-4)
+
+
+def slow_tisean(x: np.ndarray, steps: int) -> float:
+    """Steps 1 to 6 of the definition, one pair of points after the other."""
+    x = x.round(6)
+    u = (x - x.min()) / (x.max() - x.min())
+    points = np.stack([u[:-1], u[1:]], axis=1)
+    n = len(x) - 1 - steps
+    logs: tuple[list[float], list[float]] = ([], [])
+    for i in range(n):
+        nearest, least = -1, 1.0
+        for j in range(n):
+            square = ((points[i] - points[j]) ** 2)[::-1].sum()
+            if i != j and 0 < square <= least and square < 1:  # of equals the latest
+                nearest, least = j, square
+        for k in (0, 1):
+            distance = np.linalg.norm(points[i + k] - points[nearest + k])
+            if nearest >= 0 and distance > 0:
+                logs[k].append(np.log(distance))
+    return float(np.mean(logs[1]) - np.mean(logs[0]))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_tisean_is_the_slow_loop(steps):
+    rng = np.random.default_rng(steps)
+    series = [rng.standard_normal(60), rng.standard_normal(60).cumsum(), rng.integers(0, 9, 60) / 8.0]
+    found = lyapunov_tisean(np.stack(series), forward_steps=steps).exponent
+    assert found == pytest.approx([slow_tisean(x, steps) for x in series], abs=1e-12)
+
+
+def test_a_window_at_rest_has_exponent_zero_and_says_so():
+    x = np.full((3, 50), 0.25)
+    x[1, 10] += 9e-6
+    x[2, 10] += 2e-5
+    found = lyapunov_tisean(x, forward_steps=3)
+    assert found.status.tolist()[:2] == [LyapunovStatus.STATIC] * 2
+    assert found.exponent[:2].tolist() == [0, 0]
+    assert found.status[2] != LyapunovStatus.STATIC
+    anyway = lyapunov_tisean(x[:1], forward_steps=3, static_range=None)
+    assert anyway.status[0] == LyapunovStatus.CONSTANT
+    assert np.isnan(anyway.exponent[0])
+
+
+def test_two_values_have_no_neighbors_within_one():
+    x = np.tile([0.0, 1.0, 1.0], 20)[None]
+    found = lyapunov_tisean(x, forward_steps=3)
+    assert found.status[0] == LyapunovStatus.NO_NEIGHBORS
+    assert np.isnan(found.exponent[0])
+
+
+def test_rounding_is_part_of_the_definition():
+    x = 1e-5 * np.random.default_rng(0).standard_normal((1, 80))
+    exact = lyapunov_tisean(x, forward_steps=3, decimals=None).exponent[0]
+    assert abs(lyapunov_tisean(x, forward_steps=3).exponent[0] - exact) > 1e-3
+    assert exact == pytest.approx(lyapunov_tisean(1e5 * x, forward_steps=3, decimals=None).exponent[0])
+
+
+# --- nolds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_equals_nolds(parameters):
+    rng = np.random.default_rng(1)
+    series = rng.standard_normal((24, 120))
+    series[6:12] = series[6:12].cumsum(axis=1)
+    series[12:18] = series[12:18].round(1)  # ties, and distances of zero
+    series[18:] = rng.integers(0, 30, (6, 120))
+    found = lyapunov_rosenstein(series, **parameters)
+    expected = by_nolds(series, **parameters)
+    assert (found.status == 0).all()
+    assert found.exponent == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("uniform", 2.230204), ("walk", 1.452609), ("logistic", 0.693300)]
+)
+def test_the_papers_exponent_by_way_of_nolds(name, expected):
+    found = lyapunov_rosenstein(SERIES[name](200), emb_dim=2, trajectory_len=2)
+    assert found.exponent[0] == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(0, 4),
+    st.integers(2, 7),
+    st.integers(20, 70),
+    st.sampled_from(["noise", "coarse", "walk"]),
+)
+def test_equals_nolds_wherever_nolds_answers(seed, emb_dim, lag, min_tsep, trajectory_len, n, kind):
+    x = np.random.default_rng(seed).standard_normal(n)
+    x = {"noise": x, "coarse": x.round(), "walk": x.cumsum()}[kind]
+    parameters = {"emb_dim": emb_dim, "lag": lag, "min_tsep": min_tsep, "trajectory_len": trajectory_len}
+    found = lyapunov_rosenstein(x, **parameters)
+    try:
+        expected = by_nolds(x[None], **parameters)[0]
+    except (ValueError, AssertionError):
+        assert found.status[0] == LyapunovStatus.TOO_SHORT
+        return
+    if found.status[0] == LyapunovStatus.OK:
+        assert found.exponent[0] == pytest.approx(expected, abs=1e-8)
+    else:  # too few finite distances for a line: nolds returns minus infinity or fits one point
+        assert found.status[0] in (LyapunovStatus.NO_LINE, LyapunovStatus.CONSTANT)
+        assert not np.isfinite(found.divergence[0]).sum() >= 2
+
+
+def test_tau_and_offset_are_those_of_nolds():
+    x = np.random.default_rng(2).standard_normal((3, 100))
+    found = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=8, tau=0.5, fit_offset=2)
+    expected = [
+        nolds.lyap_r(v, emb_dim=3, lag=1, min_tsep=0, trajectory_len=8, tau=0.5, fit_offset=2, fit="poly")
+        for v in x
+    ]
+    assert found.exponent == pytest.approx(expected, abs=1e-8)
+
+
+# --- systems with known answers -----------------------------------------------------------------------------
+
+
+def test_logistic_and_tent_map():
+    for x in (zoo.logistic_map(1500), zoo.tent_map(1500)):
+        found = lyapunov_rosenstein(x, emb_dim=1, trajectory_len=5, min_tsep=1)
+        assert found.exponent[0] == pytest.approx(np.log(2), abs=0.05)
+
+
+def test_henon():
+    found = lyapunov_rosenstein(zoo.henon(2500)[:, 0], emb_dim=2, trajectory_len=7, min_tsep=3)
+    assert found.exponent[0] == pytest.approx(zoo.EXPONENTS["henon"], abs=0.06)
+
+
+def test_lorenz():
+    x = zoo.lorenz(2500)[:, 0]
+    found = lyapunov_rosenstein(x, emb_dim=5, lag=2, min_tsep=30, trajectory_len=60, tau=0.05, fit_offset=10)
+    assert found.exponent[0] == pytest.approx(zoo.EXPONENTS["lorenz"], rel=0.06)
+
+
+def test_noise_scores_above_chaos_in_one_step():
+    """The bias that the chapter is about: what is chosen near is not near by nature."""
+    rng = np.random.default_rng(3)
+    noise = lyapunov_tisean(zoo.white_noise((50, 200), rng), forward_steps=3).exponent
+    walks = lyapunov_tisean(zoo.random_walk((50, 200), rng), forward_steps=3).exponent
+    chaos = lyapunov_tisean(zoo.logistic_map(200), forward_steps=3).exponent
+    assert (noise > 1).all()
+    assert walks.mean() > 0.8
+    assert noise.mean() > walks.mean() > chaos[0]
+
+
+# --- invariants ---------------------------------------------------------------------------------------------
+
+
+def test_scaling_and_shifting_change_nothing():
+    x = np.random.default_rng(4).standard_normal((5, 90)).cumsum(axis=1)
+    here = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=4, min_tsep=1).exponent
+    assert lyapunov_rosenstein(8 * x, emb_dim=3, trajectory_len=4, min_tsep=1).exponent == pytest.approx(here)
+    assert lyapunov_rosenstein(x - 3, emb_dim=3, trajectory_len=4, min_tsep=1).exponent == pytest.approx(here)
+
+
+def test_each_series_is_on_its_own():
+    x = np.random.default_rng(5).standard_normal((700, 50))
+    found = lyapunov_tisean(x, forward_steps=3).exponent
+    order = np.random.default_rng(6).permutation(700)
+    assert (lyapunov_tisean(x[order], forward_steps=3).exponent == found[order]).all()
+    alone = [lyapunov_tisean(x[i], forward_steps=3).exponent[0] for i in (0, 17, 699)]
+    assert alone == found[[0, 17, 699]].tolist()
+    assert (lyapunov_tisean(x, forward_steps=3, max_bytes=1).exponent == found).all()
+
+
+def test_threads_change_no_bit():
+    x = np.random.default_rng(7).standard_normal((3000, 60))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = lyapunov_tisean(x, forward_steps=3).exponent
+        torch.set_num_threads(2)
+        two = lyapunov_tisean(x, forward_steps=3).exponent
+    finally:
+        torch.set_num_threads(threads)
+    assert (one == two).all()
+
+
+def test_memory_layout_and_container_do_not_matter():
+    x = np.random.default_rng(8).standard_normal((6, 80))
+    here = lyapunov_tisean(x, forward_steps=3).exponent
+    assert (lyapunov_tisean(np.asfortranarray(x), forward_steps=3).exponent == here).all()
+    assert (lyapunov_tisean(np.repeat(x, 2, axis=1)[:, ::2], forward_steps=3).exponent == here).all()
+    assert (lyapunov_tisean(x[:, ::-1].copy()[:, ::-1], forward_steps=3).exponent == here).all()
+    assert (lyapunov_tisean(torch.from_numpy(x), forward_steps=3).exponent == here).all()
+    single = lyapunov_tisean(x.astype(np.float32), forward_steps=3).exponent
+    assert (single == lyapunov_tisean(x.astype(np.float32).astype(float), forward_steps=3).exponent).all()
+
+
+def test_integers_are_taken_exactly():
+    x = np.random.default_rng(9).integers(0, 50, (3, 60))
+    whole = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3).exponent
+    assert (whole == lyapunov_rosenstein(x.astype(float), emb_dim=2, trajectory_len=3).exponent).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same():
+    x = torch.randn(50, 100, dtype=torch.float64)
+    here = lyapunov_tisean(x, forward_steps=3).exponent
+    assert lyapunov_tisean(x.cuda(), forward_steps=3).exponent == pytest.approx(here, abs=1e-10)
+
+
+# --- what has no exponent -----------------------------------------------------------------------------------
+
+
+def test_bad_series_are_labelled_and_the_others_go_on():
+    x = np.random.default_rng(10).standard_normal((5, 60))
+    good = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3).exponent
+    x[1, 5], x[2, 7], x[3] = np.nan, np.inf, 2.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3)
+        by_tisean = lyapunov_tisean(x, forward_steps=3)
+    labels = [0, LyapunovStatus.NOT_FINITE, LyapunovStatus.NOT_FINITE, LyapunovStatus.CONSTANT, 0]
+    assert found.status.tolist() == labels
+    assert found.exponent[[0, 4]].tolist() == good[[0, 4]].tolist()
+    assert np.isnan(found.exponent[1:4]).all()
+    assert by_tisean.status.tolist()[1:3] == [LyapunovStatus.NOT_FINITE] * 2
+
+
+@pytest.mark.parametrize(("n", "status"), [(0, 1), (1, 1), (5, 1), (6, 1), (7, 0)])
+def test_too_short_a_series_is_a_status(n, status):
+    """emb_dim 2, trajectory 3, min_tsep 1: four followed vectors, so seven points."""
+    x = np.random.default_rng(11).standard_normal((2, n))
+    found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3, min_tsep=1)
+    assert found.status.tolist() == [status] * 2
+
+
+def test_no_series_at_all():
+    found = lyapunov_rosenstein(np.empty((0, 50)), emb_dim=2, trajectory_len=3)
+    assert found.exponent.shape == (0,)
+    assert found.divergence.shape == (0, 3)
+    assert lyapunov_tisean(np.empty((0, 50)), forward_steps=3).status.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"emb_dim": 0}, "emb_dim must be a whole number of at least 1, got 0"),
+        ({"lag": 0}, "lag must be a whole number of at least 1, got 0"),
+        ({"lag": -2}, "lag must be a whole number of at least 1, got -2"),
+        ({"min_tsep": -1}, "min_tsep must be a whole number of at least 0, got -1"),
+        ({"trajectory_len": 1}, "trajectory_len must be a whole number of at least 2, got 1"),
+        ({"fit_offset": 2}, r"fit_offset must leave two points .* got 2"),
+        ({"tau": 0}, "tau must be finite and above 0, got 0"),
+        ({"emb_dim": 2.0}, "emb_dim must be a whole number of at least 1, got 2.0"),
+    ],
+)
+def test_bad_parameters_are_quoted(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        lyapunov_rosenstein(np.zeros((2, 50)), **({"emb_dim": 2, "trajectory_len": 3} | parameters))
+
+
+def test_bad_containers_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(N, T\) or \(T,\), got \(2, 3, 4\)"):
+        lyapunov_tisean(np.zeros((2, 3, 4)), forward_steps=3)
+    with pytest.raises(TypeError, match=r"real numbers .* got complex128"):
+        lyapunov_tisean(np.zeros((2, 30), dtype=complex), forward_steps=3)
+    with pytest.raises(ValueError, match="forward_steps must be a whole number of at least 1, got 0"):
+        lyapunov_tisean(np.zeros((2, 30)), forward_steps=0)
