@@ -15,7 +15,7 @@ from repro.papers.chaos_causality_pruning._tabular_files import TITANIC_COLUMNS,
 __all__ = ["IRIS_3F", "NAMES", "Table", "load_table"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A table as it was found: nothing shuffled, nothing scaled.
 
@@ -38,6 +38,12 @@ class Table:
     licence: str
     source: str
     test: Part | None = None
+
+    def __repr__(self) -> str:
+        n, n_features = self.x.shape
+        aside = f", {len(self.test[1])} more to test" if self.test is not None else ""
+        n_classes = int(self.y.max()) + 1
+        return f"Table({self.name}: {n} examples{aside} of {n_features}, {n_classes} classes; {self.licence})"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from repro.papers.chaos_causality_pruning.decisions import decide, judge, granger_tests
+from repro.papers.chaos_causality_pruning.decisions import decide, granger_tests, judge
 from repro.papers.chaos_causality_pruning.processes import autoregression
 
 __all__ = ["SHAPES", "null_shares", "shared_trends"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from repro.papers.chaos_causality_pruning.arms import ARMS, masks, pruned_set
-from repro.papers.chaos_causality_pruning.decisions import judge, granger_tests
+from repro.papers.chaos_causality_pruning.decisions import granger_tests, judge
 from repro.papers.chaos_causality_pruning.descent import Examples, loss
 from repro.papers.chaos_causality_pruning.observation import Observed
 from repro.papers.chaos_causality_pruning.retraining import Retrained, retrain

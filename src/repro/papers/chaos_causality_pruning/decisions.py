@@ -12,7 +12,7 @@ from repro.papers.chaos_causality_pruning.windows import largest_lag
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.multiplicity import benjamini_hochberg, holm, least_p
 
-__all__ = ["RULES", "Decision", "decide", "judge", "keep_mask", "granger_tests"]
+__all__ = ["RULES", "Decision", "decide", "granger_tests", "judge", "keep_mask"]
 
 RULES = ("paper", "single_lag", "f_test", "honest")
 

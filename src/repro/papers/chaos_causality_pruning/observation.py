@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.decisions import Decision, judge, granger_tests
+from repro.papers.chaos_causality_pruning.decisions import Decision, granger_tests, judge
 from repro.papers.chaos_causality_pruning.descent import descend
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Parts, Setting
