@@ -75,13 +75,13 @@ def of_observed(
     """Compare on a chapter's own series: the largest differences from statsmodels and from nolds, one a seed.
 
     Args:
-        observed: dense training; its FT exponents and errors are tested.
-        windows: stretches of weights, ``(S, n, N)``.
+        observed: dense training; the FT exponents and errors of its first seeds are tested.
+        windows: stretches of weights, ``(seeds, n, N)``.
         n_pairs: pairs a seed.
         lags: to test.
     """
     granger, lyapunov = [], []
-    for y, x, w in zip(observed.errors("ft"), observed.series("ft"), windows, strict=True):
+    for y, x, w in zip(observed.errors("ft"), observed.series("ft"), windows, strict=False):
         causes = x[:n_pairs]
         granger.append(float(np.nanmax(granger_differences(np.broadcast_to(y, causes.shape), causes, lags))))
         lyapunov.append(float(np.nanmax(lyapunov_differences(w))))
