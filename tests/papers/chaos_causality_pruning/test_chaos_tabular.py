@@ -22,6 +22,8 @@ from repro.papers.chaos_causality_pruning.tabular import (
     load_table,
 )
 
+DATA = os.environ.get("REPRO_DATA")
+
 PAPER_FILES = ("cancer", "banknote", "vowel", "titanic")
 EMBEDDED = {
     "iris": (150, 4, 3),
@@ -321,10 +323,17 @@ def epochs_to(benchmark, learning_rate, split, trials, n_outputs):
     return epochs.tolist(), accuracies
 
 
-@pytest.mark.parametrize("name", ANCHORS)
-def test_the_authors_runs_come_back_to_the_epoch(name):
-    if name in PAPER_FILES and not os.environ.get("REPRO_DATA"):
+def use_data_at_hand(monkeypatch):
+    """The folder that REPRO_DATA named before the tests' own settings, or a skip."""
+    if DATA is None:
         pytest.skip("REPRO_DATA names no folder with the paper's tables")
+    monkeypatch.setenv("REPRO_DATA", DATA)
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_the_authors_runs_come_back_to_the_epoch(name, monkeypatch):
+    if name in PAPER_FILES:
+        use_data_at_hand(monkeypatch)
     try:
         found = load_table(name, download=False)
     except DataNotFoundError as error:
@@ -393,9 +402,8 @@ def test_a_split_depends_on_its_seed_alone():
 
 
 @pytest.mark.parametrize("name", PAPER_FILES)
-def test_the_papers_files_are_the_expected_ones(name):
-    if not os.environ.get("REPRO_DATA"):
-        pytest.skip("REPRO_DATA names no folder with the paper's tables")
+def test_the_papers_files_are_the_expected_ones(name, monkeypatch):
+    use_data_at_hand(monkeypatch)
     try:
         one = load_table(name, download=False)
     except DataNotFoundError as error:
