@@ -18,7 +18,7 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import InfeasibleTestError, ModelWarning
 from statsmodels.tsa.stattools import grangercausalitytests
 
-from repro.series import _granger_chunks
+from repro.series import _chunks
 from repro.series.granger import GrangerResult, Status, granger_test
 
 Array = NDArray[np.float64]
@@ -233,7 +233,7 @@ def test_a_failing_chunk_raises_and_puts_the_threads_back() -> None:
     try:
         torch.set_num_threads(2)
         with pytest.raises(ArithmeticError, match="0:10"):
-            _granger_chunks.over_chunks(lambda: work, 30, 10)
+            _chunks.over_chunks(lambda: work, 30, 10)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from repro.series._chunks import over_chunks
 from repro.series._granger_algebra import SumsOfSquares
-from repro.series._granger_chunks import over_chunks
 from repro.series._granger_factors import PairFactors
-from repro.series._granger_inputs import Prepared, Rows, checked_lags, checked_whole, paired_rows
 from repro.series._granger_shared import SharedFactors
+from repro.series._inputs import Prepared, Rows, checked_lags, checked_whole, paired_rows
 
 __all__ = ["COLLINEAR_BELOW", "GrangerResult", "Status", "granger_test"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from repro.series._granger_chunks import over_chunks
-from repro.series._granger_inputs import Rows, checked_whole
+from repro.series._chunks import over_chunks
+from repro.series._inputs import Rows, checked_whole
 from repro.series._lyapunov_divergence import mean_log_distances
 from repro.series._lyapunov_neighbors import NeighborSearch, Rules
 

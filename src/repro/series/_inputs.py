@@ -1,4 +1,4 @@
-"""Checks of what a Granger test is asked, and its series made ready, a chunk at a time."""
+"""Checks of what is asked of many series, and the series as float64 tensors, a chunk at a time."""
 
 from __future__ import annotations
 
