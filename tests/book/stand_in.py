@@ -74,8 +74,8 @@ def _figure() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def chapter() -> nbformat.NotebookNode:
-    """The stand-in chapter with its outputs, as a run would leave it."""
+def chapter(name: str) -> nbformat.NotebookNode:
+    """The stand-in chapter with its outputs, as a run would leave it; labels are one's own in the whole book."""
     figure = new_output(
         "display_data",
         {"image/png": _figure(), "text/plain": "<Figure>"},
@@ -85,7 +85,7 @@ def chapter() -> nbformat.NotebookNode:
     )
     notebook = new_notebook(
         cells=[
-            new_markdown_cell(NARRATIVE),
+            new_markdown_cell(NARRATIVE.replace("stand-in-", f"{name}-")),
             new_code_cell(
                 'profile: str = "quick"  # {smoke, quick, paper} how much to run',
                 metadata={"tags": ["parameters"]},
@@ -105,7 +105,7 @@ def chapter() -> nbformat.NotebookNode:
                 execution_count=4,
                 metadata={"mystnb": {"image": {"alt": "A rising line: length against steps"}}},
             ),
-            new_markdown_cell(EXERCISE),
+            new_markdown_cell(EXERCISE.replace("stand-in-", f"{name}-")),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
@@ -127,7 +127,7 @@ def make(folder: Path) -> Path:
         for entry in part["chapters"]:
             path = folder / entry["file"]
             if path.parent.name == "chapters":
-                nbformat.write(chapter(), path.with_suffix(".ipynb"))
+                nbformat.write(chapter(path.name), path.with_suffix(".ipynb"))
     config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
     (folder / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

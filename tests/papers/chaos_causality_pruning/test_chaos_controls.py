@@ -155,3 +155,11 @@ def test_stretches_are_cut_from_the_path():
     path = trajectories.follow(SHORT, 0, 4).weight
     assert rows[4] == pytest.approx(path[:50])
     assert rows[42 + 4] == pytest.approx(path[50:100])
+
+
+def test_agreement_on_a_run_leaves_out_lags_that_its_windows_do_not_allow(observed_wine):
+    windows = trajectories.stretches(SHORT, 0, length=60, count=4)[None]
+    granger, lyapunov = agreement.of_observed(observed_wine, windows, n_pairs=4, lags=(1, 5, 500))
+    assert len(granger) == len(lyapunov) == 1
+    assert granger[0] < 1e-7
+    assert lyapunov[0] < 1e-8

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.tsa.stattools import grangercausalitytests
 
 from repro.papers.chaos_causality_pruning.observation import Observed
+from repro.papers.chaos_causality_pruning.windows import largest_lag
 from repro.series.granger import granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
 
@@ -78,9 +79,11 @@ def of_observed(
         observed: dense training; the FT exponents and errors of its first seeds are tested.
         windows: stretches of weights, ``(seeds, n, N)``.
         n_pairs: pairs a seed.
-        lags: to test.
+        lags: to test, those of them that the number of windows allows.
     """
     granger, lyapunov = [], []
+    n_windows = observed.errors("ft").shape[1]
+    lags = [lag for lag in lags if largest_lag(n_windows, lag) == lag]
     for y, x, w in zip(observed.errors("ft"), observed.series("ft"), windows, strict=False):
         causes = x[:n_pairs]
         granger.append(float(np.nanmax(granger_differences(np.broadcast_to(y, causes.shape), causes, lags))))
