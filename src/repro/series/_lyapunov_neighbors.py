@@ -13,7 +13,7 @@ __all__ = ["NeighborSearch", "Rules"]
 #: Two squares this close, in relative terms, may have the same square root in float64.
 SAME_ROOT = 2.0**-49
 #: Bytes of squared differences that are worked on at once on a CPU: a few series, to stay in its caches.
-CACHED = 2**21
+CACHED = 2**22
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,18 @@ class Rules:
         """Vectors that can be followed to the end: the references, and the candidates."""
         return n_times - (self.emb_dim - 1) * self.lag - self.n_steps + 1
 
+    def width(self, n_times: int) -> int:
+        """Columns of the matrices of squared differences: beyond the vectors there is room for what spills over.
+
+        Coordinates of the last vectors, and the band of excluded pairs, reach beyond the last column that counts;
+        a multiple of 8 starts every row on a cache line.
+        """
+        spill = max((self.emb_dim - 1) * self.lag, self.min_tsep)
+        return -(-(self.n_vectors(n_times) + spill) // 8) * 8
+
     def series_at_once(self, n_times: int, device: torch.device, max_bytes: int) -> int:
         """Series whose squared distances are worked on together: three arrays of them in ``max_bytes``."""
-        bytes_a_series = 8 * (n_times - self.n_steps + 1) ** 2
+        bytes_a_series = 8 * self.width(n_times) ** 2
         most = max_bytes // 3 if device.type != "cpu" else min(max_bytes // 3, CACHED)
         return max(1, most // bytes_a_series)
 
@@ -47,13 +56,17 @@ class NeighborSearch:
     def __init__(self, rules: Rules, n_times: int, device: torch.device, max_bytes: int) -> None:
         self.rules = rules
         self.n_vectors = rules.n_vectors(n_times)
-        self.width = self.n_vectors + (rules.emb_dim - 1) * rules.lag
+        self.width = rules.width(n_times)
         self.n_at_once = rules.series_at_once(n_times, device, max_bytes)
-        k, width = self.n_at_once, self.width
-        self._squares = torch.empty(k, width * width, dtype=torch.float64, device=device)
-        self._distances = torch.empty_like(self._squares) if rules.emb_dim > 1 else self._squares
-        self._left = torch.ones(k, width, 2, dtype=torch.float64, device=device)
-        self._right = torch.ones(k, 2, width, dtype=torch.float64, device=device)
+        self._reach = (rules.emb_dim - 1) * rules.lag
+        n_rows = self.n_vectors + self._reach
+        self._columns = torch.full((self.n_at_once, self.width), torch.inf, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(
+            self.n_at_once, n_rows * self.width + self._reach, dtype=torch.float64, device=device
+        )
+        self._distances = self._squares
+        if rules.emb_dim > 1:
+            self._distances = self._squares.new_empty(self.n_at_once, self.n_vectors * self.width)
 
     def __call__(self, series: Tensor) -> tuple[Tensor, Tensor]:
         """Return each vector's neighbour, int64, and whether it has one: ``(N, n)`` for series ``(N, T)``.
@@ -62,7 +75,7 @@ class NeighborSearch:
         """
         n = self.n_vectors
         # read backwards, the latest of equally near ones comes first
-        values = series[:, : self.width]
+        values = series[:, : self.n_vectors + self._reach]
         if self.rules.like_tisean:
             values = values.flip(1)
         parts = [self._search(part) for part in values.split(self.n_at_once)]
@@ -74,8 +87,6 @@ class NeighborSearch:
     def _search(self, series: Tensor) -> tuple[Tensor, Tensor]:
         distances = self._squared_distances(series)
         n = self.n_vectors
-        for apart in range(-self.rules.min_tsep, self.rules.min_tsep + 1):
-            distances.diagonal(apart, 1, 2).fill_(torch.inf)
         neighbours = _first_minimum(distances)
         least = distances.gather(2, neighbours[:, :, None])
         if self.rules.like_tisean:
@@ -94,26 +105,39 @@ class NeighborSearch:
         return neighbours, torch.ones(len(series), n, dtype=torch.bool, device=series.device)
 
     def _squared_distances(self, series: Tensor) -> Tensor:
-        """All squared distances ``(N, n, n)``: sums down the diagonals of the squared differences in time.
+        """Squared distances ``(N, n, width)``, infinite between vectors that are not compared and beyond the last.
 
-        All of it runs over flat memory, which is several times faster than over rows of a view: entry
-        ``i * width + j`` belongs to times i and j, and the next coordinate's lies ``lag * (width + 1)`` further on.
+        They are sums down the diagonals of the squared differences in time. All of it runs over flat memory, which
+        is several times faster than over rows of a view: entry ``i * width + j`` belongs to times i and j, and the
+        next coordinate's lies ``lag * (width + 1)`` further on.
         """
-        n_series, width = series.shape
-        # x_i - x_j as the product x_i * 1 + 1 * (-x_j): exact, and faster than a difference of views
-        self._left[:n_series, :, 0] = series
-        torch.neg(series, out=self._right[:n_series, 1])
+        n_series, n_rows = series.shape
+        n, width = self.n_vectors, self.width
+        columns = self._columns[:n_series]
+        columns[:, :n_rows] = series
         squares = self._squares[:n_series]
-        torch.bmm(self._left[:n_series], self._right[:n_series], out=squares.view(n_series, width, width))
-        squares.square_()
-        distances = squares
+        matrices = squares[:, : n_rows * width].view(n_series, n_rows, width)
+        torch.sub(series[:, :, None], columns[:, None, :], out=matrices).square_()
+        distances = self._distances[:n_series]
         if self.rules.emb_dim > 1:
             shifts = [c * self.rules.lag * (width + 1) for c in range(self.rules.emb_dim)]
-            size = width * width - shifts[-1]
-            terms = [squares[:, at : at + size] for at in shifts]
-            distances = self._distances[:n_series]
-            _sum_in_order(terms[::-1] if self.rules.like_tisean else terms, distances[:, :size])
-        return distances.view(n_series, width, width)[:, : self.n_vectors, : self.n_vectors]
+            terms = [squares[:, at : at + n * width] for at in shifts]
+            _sum_in_order(terms[::-1] if self.rules.like_tisean else terms, distances)
+        distances = distances.view(n_series, n, width)
+        distances[:, :, n:] = torch.inf
+        self._exclude_band(distances)
+        return distances
+
+    def _exclude_band(self, distances: Tensor) -> None:
+        """Make pairs of vectors infinitely distant that are ``min_tsep`` or fewer steps apart."""
+        near, n = self.rules.min_tsep, self.n_vectors
+        for i in range(min(near, n)):
+            distances[:, i, : i + near + 1] = torch.inf
+        if near < n:
+            # row by row the band moves one column on; where it leaves the vectors there is room for it
+            strides = (distances.stride(0), self.width + 1, 1)
+            shape = (len(distances), n - near, 2 * near + 1)
+            distances.as_strided(shape, strides, near * self.width).fill_(torch.inf)
 
 
 def _sum_in_order(terms: Sequence[Tensor], out: Tensor) -> None:
