@@ -1,0 +1,1 @@
+"""A Granger-causal perspective on gradient descent with application to pruning (arXiv 2412.03035)."""
