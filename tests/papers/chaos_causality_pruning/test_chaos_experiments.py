@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from repro.papers.chaos_causality_pruning import plots, rankings
+from repro.papers.chaos_causality_pruning import plots, pruning_plots, rankings
 from repro.papers.chaos_causality_pruning.comparisons import (
     compare_decisions,
     delete_without_retraining,
@@ -60,10 +60,10 @@ def test_the_pictures_draw(observed_wine, arms):
     figures = [
         plots.causal_map(observed_wine.initial.sizes, {"own": decisions[0], "other": decisions[1]}),
         plots.causal_shares(compare_decisions(observed_wine)),
-        plots.deletions(delete_without_retraining(observed_wine, 20)),
-        plots.overlaps(overlaps(observed_wine)),
-        plots.ranks_among_random({"wine": faster_shares(arms.runs, "ft").to_numpy()}),
-        plots.sparsity_curves(accuracy_against_sparsity(observed_wine, [0.0, 0.5], epochs=1), "wine"),
+        pruning_plots.deletions(delete_without_retraining(observed_wine, 20)),
+        pruning_plots.overlaps(overlaps(observed_wine)),
+        pruning_plots.ranks_among_random({"wine": faster_shares(arms.runs, "ft").to_numpy()}),
+        pruning_plots.sparsity_curves(accuracy_against_sparsity(observed_wine, [0.0, 0.5], epochs=1), "wine"),
     ]
     assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
 

@@ -1,8 +1,8 @@
 """Chaos-causality pruning, LEGCNet-FT and LEGCNet-PT (Sahu et al., arXiv:2308.09955).
 
 The chapter ``chaos-causality-pruning`` calls the functions of ``authors_runs`` (the published rows), ``experiments``
-(the chapter's own runs), ``estimator``, ``twins`` and ``calibration`` (controls), ``measures`` and ``plots``; the other
-modules hold what these are made of.
+(the chapter's own runs), ``estimator``, ``twins`` and ``calibration`` (controls), ``measures``, ``plots`` and ``pruning_plots``; the
+other modules hold what these are made of.
 
 ====================  =============================================================================
 ``perceptrons``       many small networks as one stack: forward pass, gradient, update
@@ -30,6 +30,8 @@ modules hold what these are made of.
 ``published``         the paper's tables, masks and settings
 ``authors_runs``      the published rows, run again (K1)
 ``printed_rows``      these rows beside the printed ones
-``plots``             the chapter's pictures
+``plots``             pictures of trajectories, exponents and decisions
+``pruning_plots``     pictures of what pruning does
+``labels``            names that tables and pictures show
 ====================  =============================================================================
 """
