@@ -1,8 +1,8 @@
 """Chaos-causality pruning, LEGCNet-FT and LEGCNet-PT (Sahu et al., arXiv:2308.09955).
 
 The chapter ``chaos-causality-pruning`` calls the functions of ``authors_runs`` (the published rows), ``experiments``
-(the chapter's own runs), ``estimator``, ``twins`` and ``calibration`` (controls), ``measures``, ``plots`` and ``pruning_plots``; the
-other modules hold what these are made of.
+(the chapter's own runs), ``estimator``, ``twins`` and ``calibration`` (controls), ``measures``, ``plots`` and
+``pruning_plots``; the other modules hold what these are made of.
 
 ====================  =============================================================================
 ``perceptrons``       many small networks as one stack: forward pass, gradient, update
