@@ -60,7 +60,9 @@ class NeighborSearch:
         self.n_at_once = rules.series_at_once(n_times, device, max_bytes)
         self._reach = (rules.emb_dim - 1) * rules.lag
         n_rows = self.n_vectors + self._reach
-        self._columns = torch.full((self.n_at_once, self.width), torch.inf, dtype=torch.float64, device=device)
+        self._columns = torch.full(
+            (self.n_at_once, self.width), torch.inf, dtype=torch.float64, device=device
+        )
         self._squares = torch.zeros(
             self.n_at_once, n_rows * self.width + self._reach, dtype=torch.float64, device=device
         )
