@@ -12,21 +12,15 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning._plotting import (
-    GREY,
-    MARKERS,
-    OTHER,
-    OURS,
-    PALETTE,
-    THIRD,
-    interval_bar,
-    legend_of_tables,
-    panels,
-    where,
-)
+from repro.papers._pictures import GREY, MARKERS, OTHER, OURS, PALETTE, THIRD, interval_bar, panels, where
 from repro.papers.chaos_causality_pruning.comparisons import COUNTERPARTS
 from repro.papers.chaos_causality_pruning.decisions import Decision
-from repro.papers.chaos_causality_pruning.labels import RULE_NAMES, TABLE_NAMES, VARIANT_NAMES
+from repro.papers.chaos_causality_pruning.labels import (
+    RULE_NAMES,
+    TABLE_NAMES,
+    VARIANT_NAMES,
+    legend_of_tables,
+)
 from repro.papers.chaos_causality_pruning.trajectories import Path
 
 __all__ = [

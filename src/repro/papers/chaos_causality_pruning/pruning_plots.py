@@ -7,21 +7,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from repro.intervals import t_interval
-from repro.papers.chaos_causality_pruning._plotting import (
+from repro.papers._pictures import (
     GREY,
     MARKERS,
     OTHER,
     OURS,
     PALETTE,
     THIRD,
+    band,
     interval_bar,
-    legend_of_tables,
     panels,
     where,
 )
 from repro.papers.chaos_causality_pruning.arms import ARMS
-from repro.papers.chaos_causality_pruning.labels import TABLE_NAMES
+from repro.papers.chaos_causality_pruning.labels import TABLE_NAMES, legend_of_tables
 
 __all__ = [
     "agreement_of_rankings",
@@ -76,17 +75,8 @@ def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
     names = {"noncausal": "least causal", "magnitude after": "smallest after training", "random": "random"}
     fig, axes = panels(1, 4.6, 3.2)
     for j, (score, chosen) in enumerate(table.groupby("score", sort=False)):
-        rows = []
-        for sparsity, one in chosen.groupby("sparsity")["test_accuracy"]:
-            values = (100 * one).tolist()
-            ends = (np.nan, np.nan)
-            if len(values) > 1:
-                found = t_interval(values)
-                ends = (found.low, found.high)
-            rows.append((sparsity, np.mean(values), *ends))
-        x, mean, low, high = np.array(rows).T
-        axes[0].plot(100 * x, mean, f"{MARKERS[j]}-", color=PALETTE[j], label=names[str(score)], markersize=4)
-        axes[0].fill_between(100 * x, low, high, color=PALETTE[j], alpha=0.2, linewidth=0)
+        look = {"marker": MARKERS[j], "color": PALETTE[j], "label": names[str(score)]}
+        band(axes[0], 100 * chosen[["sparsity", "test_accuracy"]], "sparsity", "test_accuracy", **look)
     n_seeds = table["seed"].nunique()
     axes[0].set(xlabel="weights removed, %", ylabel="test accuracy, %", title=TABLE_NAMES[name])
     axes[0].legend(title=f"band: t 95 % interval, {n_seeds} seeds", fontsize=8)

@@ -1,8 +1,7 @@
-"""What the chapter's pictures share: colors, markers, panels, dots with intervals."""
+"""What the chapters' pictures share: colors, markers, panels, dots with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from repro.intervals import t_interval
-from repro.papers.chaos_causality_pruning.labels import TABLE_NAMES
+
+__all__ = ["GREY", "MARKERS", "OTHER", "OURS", "PALETTE", "THIRD", "band", "interval_bar", "panels", "where"]
 
 PALETTE = sns.color_palette("colorblind")
 OURS, OTHER, THIRD, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "0.55"
@@ -24,6 +24,7 @@ MARKERS = "osD^vPX"
 def panels(
     n: int, width: float = 2.9, height: float = 3.0, *, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
+    """A row of n panels of this size in inches; one panel is at least as wide as two narrow ones."""
     fig, axes = plt.subplots(
         1, n, figsize=(max(width * n, 5.6), height), layout="constrained", squeeze=False, sharey=sharey
     )
@@ -47,7 +48,12 @@ def interval_bar(axis: Axes, values: NDArray[np.float64], y: float, color: Any) 
     axis.plot([found.estimate], [y], "o", markersize=5, color=color)
 
 
-def legend_of_tables(fig: Figure, tables: Sequence[str]) -> None:
-    """Say below the picture which color is which table."""
-    handles = [plt.Line2D([], [], color=PALETTE[j], marker="o") for j in range(len(tables))]
-    fig.legend(handles, [TABLE_NAMES[t] for t in tables], loc="outside lower center", ncols=len(tables))
+def band(axis: Axes, curves: pd.DataFrame, x: str, y: str, **look: Any) -> None:
+    """The mean of ``y`` at each ``x`` as a line, with its t 95 % interval over the rows as a band."""
+    rows = []
+    for at, values in curves.groupby(x)[y]:
+        found = t_interval(values.tolist()) if len(values) > 1 else None
+        rows.append((at, values.mean(), found.low if found else np.nan, found.high if found else np.nan))
+    at, mean, low, high = np.array(rows, dtype=float).T
+    (line,) = axis.plot(at, mean, markersize=4, **look)
+    axis.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
