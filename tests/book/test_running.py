@@ -207,7 +207,7 @@ def test_ctrl_c_stops_the_kernel_and_keeps_the_last_good_run(book: Book, good: r
         time.sleep(0.1)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
