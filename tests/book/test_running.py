@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -198,6 +199,8 @@ def test_ctrl_c_stops_the_kernel_and_keeps_the_last_good_run(book: Book, good: r
     process = subprocess.Popen(
         [sys.executable, "-m", "repro.cli", "run", "toy", "-p", "mode=sleep"],
         cwd=book.root, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a shell's background jobs ignore Ctrl-C, and their children with them
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     family: list[psutil.Process] = []
     for _ in range(200):
@@ -207,7 +210,7 @@ def test_ctrl_c_stops_the_kernel_and_keeps_the_last_good_run(book: Book, good: r
         time.sleep(0.1)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
