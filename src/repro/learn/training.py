@@ -25,10 +25,10 @@ from repro.learn._progress import bar
 from repro.learn.data import Dataset
 from repro.learn.ensembles import Ensemble
 from repro.learn.evaluation import Networks, evaluate
-from repro.learn.history import History, LossWatch, TrainingDivergedError
-from repro.learn.recording import Record, Recorder, Recording
+from repro.learn.history import History, LossWatch
+from repro.learn.recording import Record, Recorder
 
-__all__ = ["History", "Record", "Recording", "TrainingDivergedError", "resolve_device", "train"]
+__all__ = ["resolve_device", "train"]
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
