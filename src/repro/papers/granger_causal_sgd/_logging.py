@@ -12,8 +12,8 @@ from torch import Tensor
 
 from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate
 from repro.learn._batches import Batches, stacked_parts
-from repro.learn._checks import check_choices, list_of_datasets, list_of_seeds
-from repro.learn._losses import cross_entropy
+from repro.learn._checks import check_choices, check_fit, list_of_datasets, list_of_seeds
+from repro.learn._losses import Loss, loss_function
 from repro.learn.evaluation import Networks
 from repro.learn.training import resolve_device
 from repro.prune import Mask, prunable
@@ -56,6 +56,7 @@ class Descent:
         n_epochs: int | None,
         n_steps: int | None,
         batch_size: int | None,
+        loss: str | Loss,
         seeds: int | Sequence[int],
         masks: Mask | None,
         full_loss: bool,
@@ -69,11 +70,13 @@ class Descent:
         self._ensemble = ensemble
         self._datasets = list_of_datasets(datasets, len(ensemble))
         self._seeds = list_of_seeds(seeds, len(ensemble))
+        self._loss = loss_function(loss)
         self._masks, self._full_loss, self._drop_last = masks, full_loss, drop_last
-        self._device = resolve_device(device)
+        self.device = resolve_device(device)
         self._learning_rate, self._momentum, self._placebo = learning_rate, momentum, placebo
         self._stored = changes == "stored"
 
+        self.targets = ("cross_batch", "same_batch", *(["full_loss"] if full_loss else []))
         self.n_networks = len(ensemble)
         self.shapes = _prunable_shapes(ensemble)
         self.n_weights = sum(shape.numel() for shape in self.shapes.values())
@@ -99,22 +102,23 @@ class Descent:
         Raises:
             TrainingDivergedError: a loss is not finite; names network and step.
         """
-        ensemble = Ensemble(list(self._ensemble)).to(self._device)
+        ensemble = Ensemble(list(self._ensemble)).to(self.device)
         if self._masks is not None:
             self._masks.apply(ensemble)
         networks = Networks(ensemble)
         theta = networks.trained
         stacked = len(self._datasets) > 1
-        x_train, y_train = stacked_parts(self._datasets, self._device, networks.dtype)["train"]
+        x_train, y_train = stacked_parts(self._datasets, self.device, networks.dtype)["train"]
+        check_fit(networks, self._loss, x_train, y_train, stacked)
         batches = Batches(x_train, y_train, stacked, self._seeds, self._batch_size, shuffle=True)
 
         def losses(x: Tensor, y: Tensor) -> Tensor:
-            return networks.batch_losses(cross_entropy, x, y, batches.per_member)
+            return networks.batch_losses(self._loss, x, y, batches.per_member)
 
         def whole_loss() -> Tensor:
-            return evaluate(ensemble, x_train, y_train, per_member=stacked)[0]
+            return evaluate(ensemble, x_train, y_train, loss=self._loss, per_member=stacked)[0]
 
-        pruned = {n: ~self._masks[n].to(self._device) for n in self._masks} if self._masks else {}
+        pruned = {n: ~self._masks[n].to(self.device) for n in self._masks} if self._masks else {}
         velocity = previous = {name: torch.zeros_like(p) for name, p in theta.items()}
         pending: Row | None = None
         full = whole_loss() if self._full_loss else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.learn import Dataset, Ensemble
+from repro.learn._losses import Loss
 from repro.papers.granger_causal_sgd._logging import Descent
 from repro.prune import Mask
 
@@ -42,6 +43,7 @@ def stream_moments(
     n_epochs: int | None = None,
     n_steps: int | None = None,
     batch_size: int | None,
+    loss: str | Loss = "cross_entropy",
     seeds: int | Sequence[int],
     masks: Mask | None = None,
     full_loss: bool = False,
@@ -59,17 +61,15 @@ def stream_moments(
     """
     descent = Descent(
         ensemble, datasets, learning_rate=learning_rate, momentum=momentum, n_epochs=n_epochs, n_steps=n_steps,
-        batch_size=batch_size, seeds=seeds, masks=masks, full_loss=full_loss, placebo=placebo, changes=changes,
-        drop_last=drop_last, device=device,
+        batch_size=batch_size, loss=loss, seeds=seeds, masks=masks, full_loss=full_loss, placebo=placebo,
+        changes=changes, drop_last=drop_last, device=device,
     )  # fmt: skip
-    total = torch.zeros(())
-    products: dict[str, Tensor] = {}
+    total = torch.zeros(descent.n_networks, descent.n_weights, dtype=torch.float64, device=descent.device)
+    products = {name: torch.zeros_like(total) for name in descent.targets}
     for row in descent.rows():
         squares = (descent.factor * row.step.double()).square_()
-        total = total + squares
+        total += squares
         for name, change in row.loss_changes.items():
-            if name not in products:
-                products[name] = torch.zeros_like(squares)
             products[name].addcmul_(change[:, None], squares)
     n = descent.n_rows
     return Moments(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.learn import Dataset, Ensemble
+from repro.learn._losses import Loss
 from repro.papers.granger_causal_sgd._logging import Descent
 from repro.papers.granger_causal_sgd.moments import Moments
 from repro.prune import Mask
@@ -90,8 +91,11 @@ class Trace:
 
     def energy(self) -> Tensor:
         r"""Return $\sum_k(\Delta\theta_{t,k})^2$ over all trained parameters, ``(S, T)``, float64."""
-        weights = [sum(b.sum(dim=1) for _, b in self._blocks(i)) for i in range(self.n_networks)]
-        return torch.stack([torch.as_tensor(each) for each in weights]) + self.rest
+        weights = [
+            torch.stack([block.sum(dim=1) for _, block in self._blocks(i)]).sum(dim=0)
+            for i in range(self.n_networks)
+        ]
+        return torch.stack(weights) + self.rest
 
     def moments(self) -> Moments:
         """Return the means over rows of squares and of their products with each loss change."""
@@ -143,6 +147,7 @@ def log_trace(
     n_epochs: int | None = None,
     n_steps: int | None = None,
     batch_size: int | None,
+    loss: str | Loss = "cross_entropy",
     seeds: int | Sequence[int],
     masks: Mask | None = None,
     full_loss: bool = False,
@@ -153,7 +158,7 @@ def log_trace(
     max_bytes: int = 2**31,
     device: str = "auto",
 ) -> Trace:
-    r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$; cross-entropy.
+    r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
 
     The networks are copied first and stay as they are. $\Delta\theta_t = -\eta v_t$ in float64 is the change that
     SGD means to make; the float32 weights make it to within their rounding, which ``changes="stored"`` logs
@@ -167,6 +172,7 @@ def log_trace(
         n_epochs: passes over the training part; or give ``n_steps``.
         n_steps: steps, at least 2; a trace has one row less.
         batch_size: examples a step; None for the whole training part.
+        loss: as in ``learn.train``; its mean over a batch is descended.
         seeds: of the order of batches, one or one a network; the order is that of ``learn.train``.
         masks: held while logging; the changes of pruned weights are 0.
         full_loss: whether to log the loss of the whole training part around each step, too.
@@ -184,8 +190,8 @@ def log_trace(
     """
     descent = Descent(
         ensemble, datasets, learning_rate=learning_rate, momentum=momentum, n_epochs=n_epochs, n_steps=n_steps,
-        batch_size=batch_size, seeds=seeds, masks=masks, full_loss=full_loss, placebo=placebo, changes=changes,
-        drop_last=drop_last, device=device,
+        batch_size=batch_size, loss=loss, seeds=seeds, masks=masks, full_loss=full_loss, placebo=placebo,
+        changes=changes, drop_last=drop_last, device=device,
     )  # fmt: skip
     steps = _room((descent.n_networks, descent.n_rows, descent.n_weights), descent.dtype, store, max_bytes)
     rows = []
