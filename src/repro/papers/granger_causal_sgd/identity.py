@@ -97,7 +97,11 @@ def momentum_identity(trace: Trace) -> pd.DataFrame:
 
 
 def identity_runs(
-    start: Start, learning_rates: Sequence[float] = (1e-3, 1e-2, 1e-1), *, n_steps: int | None = None
+    start: Start,
+    learning_rates: Sequence[float] = (1e-3, 1e-2, 1e-1),
+    *,
+    n_steps: int | None = None,
+    n_whole: int = 20,
 ) -> pd.DataFrame:
     """Measure the identity of ``identity`` at several learning rates (claim G1).
 
@@ -106,11 +110,12 @@ def identity_runs(
     Args:
         start: the networks; each run starts from them anew.
         learning_rates: of plain SGD.
-        n_steps: of each run; None for the setting's logging epochs.
+        n_steps: of each run on batches; None for the setting's logging epochs.
+        n_whole: of each run on the whole training part.
 
     Returns:
         One row a (seed, learning_rate, target): slope, r2, r2_identity. Targets are ``"same_batch"``,
-        ``"cross_batch"`` and ``"full_batch"``: the same-batch change of as many steps on the whole training part.
+        ``"cross_batch"`` and ``"full_batch"``: the same-batch change of steps on the whole training part.
         Full-batch steps hardly differ at small rates, so that their r2 can fall where their slope goes to 1.
 
     Raises:
@@ -119,7 +124,7 @@ def identity_runs(
     frames = []
     for rate in learning_rates:
         batches = _log(start, rate, 0.0, n_steps, start.setting.batch_size)
-        whole = _log(start, rate, 0.0, batches.n_rows + 1, None)
+        whole = _log(start, rate, 0.0, n_whole, None)
         for target, trace, change in (
             ("same_batch", batches, "same_batch"),
             ("cross_batch", batches, "cross_batch"),
