@@ -136,6 +136,17 @@ class Start:
         """Return copies: all S networks, then all again, ``repeats`` times; their data are ``datasets * repeats``."""
         return Ensemble(list(self.ensemble) * repeats)
 
+    def first(self, n: int) -> Start:
+        """Return the first n of the networks, with their seeds and data.
+
+        Raises:
+            ValueError: n below 1 or above the number of networks.
+        """
+        if not 1 <= n <= len(self.seeds):
+            raise ValueError(f"there are {len(self.seeds)} networks to choose from; got n={n!r}")
+        members = Ensemble(list(self.ensemble)[:n])
+        return Start(self.setting, self.seeds[:n], self.datasets[:n], members, self.history)
+
     def dense(self) -> Mask:
         """Return the mask ``(S, *shape)`` that keeps every prunable weight."""
         return Mask.stack([Mask.dense(member) for member in self.ensemble])

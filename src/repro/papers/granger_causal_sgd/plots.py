@@ -1,0 +1,225 @@
+"""The chapter's pictures. Each takes the table of an experiment and returns a figure; no computing here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
+
+__all__ = [
+    "ARM_NAMES",
+    "accuracy_against_alpha",
+    "accuracy_against_sparsity",
+    "associations",
+    "dots",
+    "flatness",
+    "mask_overlaps",
+    "partial_r2",
+    "predicted_and_observed",
+    "sparsity_by_iteration",
+]
+
+ARM_NAMES = {
+    "dense": "dense",
+    "causal": "causal",
+    "causal_cross": "causal, cross-batch",
+    "energy": "squared change alone",
+    "permuted": "shuffled loss changes",
+    "exact": "ridge coefficients",
+    "magnitude": "magnitude",
+    "random": "random",
+    "random_layerwise": "random within layers",
+}
+TARGET_NAMES = {"same_batch": "same batch", "cross_batch": "cross-batch", "full_loss": "full loss"}
+_LOOKS = {
+    name: {"color": color, "marker": marker, "linestyle": line}
+    for name, color, marker, line in zip(
+        ARM_NAMES,
+        ("0.1", *PALETTE[:8]),
+        "." + MARKERS + "P",
+        ("-", "-", "--", "-.", ":", "-", "--", "-.", ":"),
+        strict=True,
+    )
+}
+
+
+def predicted_and_observed(steps: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss changes against what the squared step predicts, a panel for each table of (predicted, observed)."""
+    fig, axes = panels(len(steps), 2.9, 3.1)
+    for axis, (title, table) in zip(axes, steps.items(), strict=True):
+        axis.plot(table["predicted"], table["observed"], ".", color=PALETTE[0], alpha=0.6)
+        ends = np.array([table["predicted"].min(), 0.0])
+        axis.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2)
+        axis.set(title=title, xlabel="−Σ(Δθ)²/η")
+        axis.locator_params(nbins=4)
+    axes[0].set_ylabel("loss change")
+    return fig
+
+
+def partial_r2(table: pd.DataFrame) -> Figure:
+    """Partial R² of the squared step, by loss change: the real run, the placebo, shuffled rows."""
+    names = {"real": "real run", "placebo": "placebo: learning rate 0", "permuted": "steps shuffled"}
+    targets = [target for target in TARGET_NAMES if target in set(table["target"])]
+    fig, axes = panels(1, 6.2, 2.9)
+    for y, target in enumerate(targets):
+        for j, condition in enumerate(names):
+            values = where(table, target=target, condition=condition)["partial_r2"].to_numpy()
+            label = names[condition] if y == 0 else None
+            at = y + 0.24 * (j - 1)
+            interval_bar(axes[0], values, at, color=PALETTE[j])
+            axes[0].plot([], [], f"{MARKERS[0]}-", color=PALETTE[j], label=label)
+    axes[0].axvline(0, color=GREY, linewidth=0.8)
+    axes[0].set(xlabel="partial R² of the squared step", xlim=(-0.05, 1.02))
+    axes[0].set(yticks=range(len(targets)), yticklabels=[TARGET_NAMES[t] for t in targets])
+    axes[0].invert_yaxis()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def dots(table: pd.DataFrame, rows: Mapping[str, str], row: str, value: str, label: str, at: float) -> Figure:
+    """A dot with its interval for each value of the column ``row``; a dotted line at ``at``."""
+    shown = [key for key in rows if key in set(table[row])]
+    fig, axes = panels(1, 5.6, 0.9 + 0.36 * len(shown))
+    for y, key in enumerate(shown):
+        interval_bar(axes[0], where(table, **{row: key})[value].to_numpy(), y, color=PALETTE[0])
+    axes[0].axvline(at, color=GREY, linestyle=":", linewidth=1.2)
+    axes[0].set(xlabel=label, yticks=range(len(shown)), yticklabels=[rows[key] for key in shown])
+    axes[0].set_ylim(len(shown) - 0.5, -0.5)
+    return fig
+
+
+def mask_overlaps(table: pd.DataFrame, targets: Sequence[str] = ("same_batch", "cross_batch")) -> Figure:
+    """Jaccard index of the authors' mask with other masks of its size, against its sparsity."""
+    names = {
+        "covariance": "threshold on the covariance",
+        "energy": "largest squared changes",
+        "permuted": "shuffled loss changes",
+        "random": "random",
+    }
+    fig, axes = panels(len(targets), 3.9, 3.5, sharey=True)
+    for axis, target in zip(axes, targets, strict=True):
+        for j, (other, name) in enumerate(names.items()):
+            of_other = where(table, target=target, other=other)
+            middle = of_other.groupby("alpha")[["sparsity", "jaccard"]].mean().sort_values("sparsity")
+            axis.plot(
+                100 * of_other["sparsity"], of_other["jaccard"], MARKERS[j], color=PALETTE[j], alpha=0.25
+            )
+            axis.plot(
+                100 * middle["sparsity"], middle["jaccard"], f"{MARKERS[j]}-", color=PALETTE[j], label=name
+            )
+        axis.set(title=TARGET_NAMES[target], xlabel="sparsity, %", ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("overlap of kept weights")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+def accuracy_against_sparsity(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
+    """Test accuracy against the share of weights left, on a logarithmic scale; a panel for each group of arms."""
+    fig, axes = panels(len(groups), 3.9, 4.0, sharey=True)
+    dense = 100 * where(table, arm="dense")["test_accuracy"].mean()
+    for axis, arms in zip(axes, groups, strict=True):
+        axis.axhline(dense, color="0.1", linewidth=1, label=ARM_NAMES["dense"])
+        for arm in arms:
+            chosen = where(table, arm=arm)
+            curve = pd.DataFrame(
+                {"left": 100 * (1 - chosen["sparsity"]), "accuracy": 100 * chosen["test_accuracy"]}
+            )
+            band(axis, curve, "left", "accuracy", label=ARM_NAMES[arm], **_LOOKS[arm])
+        axis.set(xscale="log", xlabel="weights left, %")
+        axis.invert_xaxis()
+        axis.legend(fontsize=9)
+    axes[0].set_ylabel("test accuracy, %")
+    return fig
+
+
+def accuracy_against_alpha(table: pd.DataFrame) -> Figure:
+    """Sparsity and test accuracy against the penalty, after the last iteration; crosses where a layer is gone."""
+    fig, axes = panels(2, 3.9, 3.6)
+    last = table[table["iteration"] == table["iteration"].max()]
+    for j, (loss_delta, chosen) in enumerate(last.groupby("loss_delta", sort=False)):
+        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": TARGET_NAMES[str(loss_delta)]}
+        for axis, column in zip(axes, ("sparsity", "test_accuracy"), strict=True):
+            percent = chosen.assign(percent=100 * chosen[column])
+            band(axis, percent, "alpha", "percent", **look)
+            gone = percent[percent["collapsed"].astype(bool)]
+            axis.plot(gone["alpha"], gone["percent"], "x", color="0.1", markersize=7, markeredgewidth=1.2)
+    for axis, name in zip(axes, ("sparsity, %", "test accuracy, %"), strict=True):
+        axis.set(xscale="log", xlabel="penalty α", ylabel=name, ylim=(-4, 104))
+    axes[0].plot([], [], "x", color="0.1", markeredgewidth=1.2, label="a layer is gone")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def sparsity_by_iteration(table: pd.DataFrame) -> Figure:
+    """Sparsity after each iteration of the loop, a line for each penalty."""
+    kinds = list(dict.fromkeys(table["loss_delta"]))
+    fig, axes = panels(len(kinds), 3.6, 3.2, sharey=True)
+    alphas = sorted(table["alpha"].unique())
+    for axis, kind in zip(axes, kinds, strict=True):
+        for j, alpha in enumerate(alphas):
+            chosen = where(table, loss_delta=kind, alpha=alpha)
+            color = PALETTE[j % len(PALETTE)]
+            percent = chosen.assign(percent=100 * chosen["sparsity"])
+            band(
+                axis,
+                percent,
+                "iteration",
+                "percent",
+                color=color,
+                marker=MARKERS[j % 7],
+                label=f"{alpha:.0e}",
+            )
+        axis.set(title=TARGET_NAMES[kind], xlabel="iteration", ylim=(-4, 104))
+        axis.set_xticks(sorted(table["iteration"].unique()))
+    axes[0].set_ylabel("sparsity, %")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title="penalty α")
+    return fig
+
+
+def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
+    """How much sharper than the dense network of the same seed, in decades; a panel a measure, an arm a color.
+
+    Args:
+        table: columns arm, sparsity, and one for each measure: the decimal logarithm of pruned over dense.
+        measures: column to title.
+    """
+    fig, axes = panels(len(measures), 2.5, 3.4, sharey=True)
+    arms = [arm for arm in ARM_NAMES if arm in set(table["arm"])]
+    levels = sorted(table["sparsity"].unique())
+    for axis, (column, title) in zip(axes, measures.items(), strict=True):
+        for y, level in enumerate(levels):
+            for j, arm in enumerate(arms):
+                values = where(table, arm=arm, sparsity=level)[column].dropna().to_numpy()
+                at = y + 0.7 * ((j + 0.5) / len(arms) - 0.5)
+                interval_bar(axis, values, at, color=_LOOKS[arm]["color"])
+        axis.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
+        axis.set_title(title, fontsize=10)
+        axis.set(yticks=range(len(levels)), yticklabels=[f"{100 * level:.0f} %" for level in levels])
+        axis.set_ylim(len(levels) - 0.5, -0.5)
+    axes[0].set_ylabel("sparsity")
+    fig.supxlabel("log10 of pruned over dense: left flatter, right sharper", fontsize=11)
+    for arm in arms:
+        axes[0].plot([], [], "o-", color=_LOOKS[arm]["color"], label=ARM_NAMES[arm])
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
+    return fig
+
+
+def associations(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
+    """Rank correlation of sharpness with accuracy, raw and given sparsity and training loss, one row a measure."""
+    fig, axes = panels(1, 5.6, 1.0 + 0.5 * len(names))
+    for y, measure in enumerate(names):
+        one = table[table["measure"] == measure].iloc[0]
+        axes[0].plot([one["raw"]], [y - 0.14], "D", color=PALETTE[1], label="raw" if y == 0 else None)
+        axes[0].plot([one["low"], one["high"]], [y + 0.14] * 2, color=PALETTE[0], solid_capstyle="butt")
+        label = "given sparsity and loss" if y == 0 else None
+        axes[0].plot([one["partial"]], [y + 0.14], "o", color=PALETTE[0], label=label)
+    axes[0].axvline(0, color=GREY, linestyle=":", linewidth=1.2)
+    axes[0].set(xlabel="rank correlation of sharpness with accuracy", xlim=(-1, 1))
+    axes[0].set(yticks=range(len(names)), yticklabels=list(names.values()))
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
