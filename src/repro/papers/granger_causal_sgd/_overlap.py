@@ -1,0 +1,40 @@
+"""How far two sets of weights agree, and how far they would by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["agreement", "expected_jaccard", "jaccard"]
+
+
+def jaccard(a: Tensor, b: Tensor) -> float:
+    r"""Return $|A\cap B|/|A\cup B|$ of two bool vectors; 1 for two empty sets."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
+    r"""Return the mean Jaccard index of independent random sets of sizes k and m out of n.
+
+    $E\,\frac{H}{k+m-H}$ with H hypergeometric, from the ratios of neighboring probabilities,
+    $\frac{P(h+1)}{P(h)} = \frac{(k-h)(m-h)}{(h+1)(n-k-m+h+1)}$: SciPy's takes 20 microseconds a value, and there are
+    tens of thousands of values. 1 for two empty sets.
+    """
+    if n_first + n_second == 0:
+        return 1.0
+    h = np.arange(max(0, n_first + n_second - n), min(n_first, n_second) + 1)
+    now = h[:-1]
+    ratios = (n_first - now) * (n_second - now) / ((now + 1) * (n - n_first - n_second + now + 1))
+    logs = np.concatenate([[0.0], np.log(ratios).cumsum()])
+    probabilities = np.exp(logs - logs.max())
+    return float((probabilities * h / (n_first + n_second - h)).sum() / probabilities.sum())
+
+
+def agreement(a: Tensor, b: Tensor) -> dict[str, float]:
+    """Compare two masks ``(p,)``: jaccard and chance of the kept sets, and, as removed_, of the removed sets."""
+    found = {}
+    for prefix, first, second in (("", a, b), ("removed_", ~a, ~b)):
+        found[f"{prefix}jaccard"] = jaccard(first, second)
+        found[f"{prefix}chance"] = expected_jaccard(int(first.sum()), int(second.sum()), len(first))
+    return found
