@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from repro.papers.granger_causal_sgd.settings import Start
-from repro.papers.granger_causal_sgd.trace import Trace, log_trace
+from repro.papers.granger_causal_sgd.trace import Trace, log_from
 from repro.series.granger import Status, granger_test
 
-__all__ = ["StepTest", "granger_runs", "step_test"]
+__all__ = ["StepTest", "granger_runs", "permutation_level", "step_test"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,10 @@ def granger_runs(
     Raises:
         ValueError, TrainingDivergedError: as ``log_trace`` and ``step_test``.
     """
-    real, placebo = (_log(start, learning_rate, n_epochs, placebo) for placebo in (False, True))
+    real, placebo = (
+        log_from(start, learning_rate=learning_rate, n_epochs=n_epochs, full_loss=True, placebo=placebo)
+        for placebo in (False, True)
+    )
     generator = torch.Generator().manual_seed(seed)
     orders = torch.stack([torch.randperm(real.n_rows, generator=generator) for _ in start.seeds])
     conditions = {
@@ -113,14 +116,33 @@ def granger_runs(
     return pd.concat(frames, ignore_index=True)
 
 
-def _log(start: Start, learning_rate: float | None, n_epochs: int | None, placebo: bool) -> Trace:
-    return log_trace(
-        start.ensemble,
-        start.datasets,
-        learning_rate=start.setting.logging_rate if learning_rate is None else learning_rate,
-        n_epochs=start.setting.logging_epochs if n_epochs is None else n_epochs,
-        batch_size=start.setting.batch_size,
-        seeds=start.seeds,
-        full_loss=True,
-        placebo=placebo,
-    )
+def permutation_level(
+    trace: Trace, target: str, n_permutations: int = 200, *, n_lags: int = 2, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return how often the test of ``step_test`` has p < 0.05 when the steps stand in random order.
+
+    Args:
+        trace: of S networks.
+        target: one of ``trace.loss_changes``.
+        n_permutations: of the rows of each network.
+        n_lags: as in ``step_test``.
+        seed: of the permutations.
+
+    Returns:
+        ``(S,)``, shares in [0, 1]; 0.05 is what a valid test has.
+
+    Raises:
+        ValueError: as ``step_test``; a loss change that the test refuses, such as a placebo's own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    energy, change = trace.energy(), trace.loss_changes[target]
+    shares = []
+    for i in range(trace.n_networks):
+        orders = torch.stack(
+            [torch.randperm(trace.n_rows, generator=generator) for _ in range(n_permutations)]
+        )
+        found = step_test(energy[i][orders], change[i].expand(n_permutations, -1), n_lags)
+        if set(found.status) != {"OK"}:
+            raise ValueError(f"network {i} cannot be tested on {target}: {set(found.status)}")
+        shares.append(np.mean(found.p_value < 0.05))
+    return np.array(shares)

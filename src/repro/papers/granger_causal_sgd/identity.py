@@ -12,7 +12,14 @@ from repro.learn import Ensemble
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.trace import Trace, log_trace
 
-__all__ = ["explicit_identity", "identity", "identity_runs", "momentum_identity", "momentum_runs"]
+__all__ = [
+    "explicit_identity",
+    "identity",
+    "identity_runs",
+    "momentum_identity",
+    "momentum_runs",
+    "prediction",
+]
 
 
 def identity(trace: Trace, target: str) -> pd.DataFrame:
@@ -41,6 +48,18 @@ def identity(trace: Trace, target: str) -> pd.DataFrame:
             f"with momentum {trace.momentum} a step is not the gradient alone; use momentum_identity"
         )
     return _fit(-trace.energy() / trace.learning_rate, _change(trace, target))
+
+
+def prediction(trace: Trace, target: str, member: int = 0) -> pd.DataFrame:
+    r"""Return what the identity predicts of each step and what was seen: columns ``predicted`` and ``observed``.
+
+    Args:
+        trace: of plain SGD, or a placebo.
+        target: one of ``trace.loss_changes``.
+        member: which network.
+    """
+    predicted = -trace.energy()[member] / trace.learning_rate
+    return pd.DataFrame({"predicted": predicted.numpy(), "observed": _change(trace, target)[member].numpy()})
 
 
 def explicit_identity(trace: Trace, diagonal: Tensor) -> Tensor:

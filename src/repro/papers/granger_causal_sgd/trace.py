@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from repro.learn import Dataset, Ensemble
 from repro.learn._losses import Loss
 from repro.papers.granger_causal_sgd._logging import Descent
 from repro.papers.granger_causal_sgd.moments import Moments
+from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask
 
-__all__ = ["Trace", "gram", "log_trace"]
+__all__ = ["Trace", "gram", "log_from", "log_trace"]
 
 _BLOCK = 2**22
 """Numbers of a float64 block of columns: 32 MiB."""
@@ -214,6 +216,23 @@ def log_trace(
         placebo,
         changes,
         over_time(cross) if momentum else None,
+    )
+
+
+def log_from(
+    start: Start, *, learning_rate: float | None = None, n_epochs: int | None = None, **options: Any
+) -> Trace:
+    """Log the networks of a start on their own data; None stands for the setting's rate and epochs.
+
+    Other options, and errors, are those of ``log_trace``; the order of batches is that of the networks' seeds
+    unless ``seeds`` says otherwise.
+    """
+    if n_epochs is None and options.get("n_steps") is None:
+        n_epochs = start.setting.logging_epochs
+    rate = start.setting.logging_rate if learning_rate is None else learning_rate
+    defaults: dict[str, Any] = {"batch_size": start.setting.batch_size, "seeds": start.seeds}
+    return log_trace(
+        start.ensemble, start.datasets, learning_rate=rate, n_epochs=n_epochs, **(defaults | options)
     )
 
 
