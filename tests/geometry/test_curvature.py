@@ -1,4 +1,4 @@
-"""Curvature: explicit Hessians of small networks, interlacing, negative curvature, noise in closed form."""
+"""Curvature: explicit Hessians of small networks, interlacing, negative curvature, precision, batches."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch.func import functional_call, hessian
 
-from repro.geometry.curvature import Hessian, eigenvalues, noise_sensitivity, trace
+from repro.geometry.curvature import Hessian, eigenvalues, trace
 from repro.learn import Ensemble, initialization, perceptron
 
 SIZES = (4, 5, 4)
@@ -71,18 +71,31 @@ def test_the_largest_agrees_with_scipy_and_its_residual_bounds_the_error(three):
         assert (error <= found.residuals[i].numpy() + 1e-9).all()
 
 
-def test_negative_curvature_of_larger_size_is_not_taken_for_the_largest():
-    """L = softplus-free toy: one linear layer whose loss is concave along most directions."""
-    module = torch.nn.Linear(3, 1, bias=False).double()
-    ensemble = Ensemble([module])
-    x = torch.eye(3, dtype=torch.float64)[None].repeat(1, 1, 1)[0]
+def _quadratic(x, curvatures):
+    """Example k sees weight k alone, and its loss is half a parabola of that curvature."""
+    module = torch.nn.Linear(len(x), 1, bias=False).double()
+
+    def loss(outputs, targets):
+        return len(x) * curvatures[targets] * outputs[:, 0] ** 2 / 2
+
+    return Hessian(module, x, torch.arange(len(x)), loss=loss)
+
+
+def test_negative_curvature_of_larger_size_is_not_taken_for_the_largest(three):
     scale = torch.tensor([-5.0, -4.0, 1.0], dtype=torch.float64)
-
-    def loss(outputs, targets):  # example k sees weight k alone
-        return 3 * scale[targets] * outputs[:, 0] ** 2 / 2
-
-    found = eigenvalues(Hessian(ensemble, x, torch.arange(3), loss=loss), 1)
+    found = eigenvalues(_quadratic(torch.eye(3, dtype=torch.float64), scale))
     assert float(found.values[0, 0]) == pytest.approx(1.0, rel=1e-6)
+
+    ensemble, x, y = three
+    negative = Hessian(
+        ensemble, x, y, per_member=True,
+        loss=lambda o, t: -torch.nn.functional.cross_entropy(o, t, reduction="none"),
+    )  # fmt: skip
+    found = eigenvalues(negative, tolerance=1e-3).values[:, 0]
+    for i in range(3):
+        spectrum = torch.linalg.eigvalsh(-explicit(ensemble, x, y, i))
+        assert abs(spectrum[0]) > 1.5 * spectrum[-1] > 0, "the power method would not fail here"
+        assert float(found[i]) == pytest.approx(float(spectrum[-1]), rel=1e-3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -127,35 +140,81 @@ def test_trace_within_its_standard_error(three):
         assert float(error[i]) < 0.1 * abs(expected)
 
 
-def test_small_absolute_noise_costs_half_the_trace(three):
+def test_a_subspace_that_is_complete_is_left_for_a_fresh_direction():
+    """Equal eigenvalues: one vector spans all that its products reach, and the others must still be found."""
+    x = torch.eye(6, dtype=torch.float64)
+    curvatures = torch.tensor([2.0, 2.0, 2.0, 2.0, -7.0, -7.0], dtype=torch.float64)
+    found = eigenvalues(_quadratic(x, curvatures), 6)
+    torch.testing.assert_close(found.values, curvatures[None], rtol=1e-12, atol=1e-12)
+
+
+def test_networks_that_keep_different_numbers_of_weights(three):
+    """One network has no direction left long before the others are done, and its eigenvalues are all negative."""
     ensemble, x, y = three
-    sigma = 0.01
-    rise = noise_sensitivity(ensemble, x, y, [sigma], n_draws=3000, per_member=True)
-    for i in range(3):
-        expected = sigma**2 * float(explicit(ensemble, x, y, i).trace()) / 2
-        assert float(rise[i, 0]) == pytest.approx(expected, rel=0.15)
+    kept = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in ensemble.parameters.items()}
+    for mask in kept.values():
+        mask[0] = False
+    kept["1.weight"][0, 0, :3] = True
+
+    def negative(outputs, targets):
+        return -torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    operator = Hessian(ensemble, x, y, loss=negative, kept=kept, per_member=True)
+    assert operator.n_kept.tolist() == [3, N, N]
+    found = eigenvalues(operator, 3, tolerance=1e-9)
+    chosen = torch.cat([kept[name][0].flatten() for name in ensemble.parameters])
+    first = -explicit(ensemble, x, y, 0)[chosen][:, chosen]
+    torch.testing.assert_close(found.values[0], torch.linalg.eigvalsh(first).flip(0), rtol=1e-8, atol=1e-10)
+    for i in (1, 2):
+        expected = torch.linalg.eigvalsh(-explicit(ensemble, x, y, i)).flip(0)[:3]
+        torch.testing.assert_close(found.values[i], expected, rtol=1e-7, atol=1e-9)
 
 
-def test_relative_noise_on_a_quadratic_has_its_closed_form():
-    """Squared error of a linear layer at its minimum: rise = sigma^2 / 2 * sum_k h_k w_k^2."""
-    module = torch.nn.Linear(2, 1, bias=False).double()
+def test_data_in_batches_give_the_same_products(three):
+    ensemble, x, y = three
+    v = torch.randn(3, N, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    whole = Hessian(ensemble, x, y, per_member=True).matvec(v)
+    batched = Hessian(ensemble, x, y, per_member=True, batch_size=17).matvec(v)
+    torch.testing.assert_close(batched, whole, rtol=1e-12, atol=1e-14)
+    shared = Hessian(ensemble, x[0], y[0], batch_size=17).matvec(v)
+    torch.testing.assert_close(shared[0], whole[0], rtol=1e-12, atol=1e-14)
+
+
+def test_single_precision_keeps_five_digits_of_the_largest(three):
+    ensemble, x, y = three
+    double = eigenvalues(Hessian(ensemble, x, y, per_member=True), tolerance=1e-5).values
+    single = eigenvalues(Hessian(ensemble, x, y, per_member=True, dtype=torch.float32), tolerance=1e-5).values
+    torch.testing.assert_close(single, double, rtol=1e-5, atol=0.0)
+
+
+def test_convolutions_and_batch_normalization_in_evaluation_mode():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(20, 1, 4, 4, generator=generator), torch.randint(0, 3, (20,), generator=generator)
     with torch.no_grad():
-        module.weight.copy_(torch.tensor([[2.0, -0.5]]))
-    x = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
-    at_minimum = x @ torch.tensor([2.0, -0.5], dtype=torch.float64)
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    module(x)  # running statistics other than those of the data
+    before = {name: t.clone() for name, t in module.state_dict().items()}
+    operator = Hessian(module, x, y)
+    v = torch.randn(1, operator.n, generator=generator, dtype=torch.float64)
+    product = operator.matvec(v)
+    assert module.training
+    assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
 
-    def loss(outputs, targets):
-        return (outputs[:, 0] - at_minimum[targets]) ** 2
-
-    rise = noise_sensitivity(module, x, torch.arange(2), [0.1], relative=True, n_draws=20_000, loss=loss)
-    expected = 0.1**2 * (1 * 2.0**2 + 9 * 0.5**2) / 2
-    assert float(rise[0, 0]) == pytest.approx(expected, rel=0.03)
+    ensemble = Ensemble([module.eval().double()])
+    matrix = explicit(ensemble, x.double()[None], y[None], 0)
+    torch.testing.assert_close(product[0], matrix @ v[0], rtol=1e-10, atol=1e-12)
 
 
-def test_noise_leaves_pruned_weights_and_other_parameters_alone(three):
+def test_stopping_early_is_said(three):
     ensemble, x, y = three
-    nothing = {"1.weight": torch.zeros(5, 4, dtype=torch.bool)}
-    assert not noise_sensitivity(ensemble, x, y, [0.5], kept=nothing, n_draws=2, per_member=True).any()
+    with pytest.warns(RuntimeWarning, match="stopped at 3 products"):
+        found = eigenvalues(Hessian(ensemble, x, y, per_member=True), tolerance=1e-9, max_products=3)
+    assert found.n_products == 3
+    assert (found.residuals > 0).all()
 
 
 def test_bad_input_is_refused_before_any_work(three):
@@ -178,5 +237,15 @@ def test_bad_input_is_refused_before_any_work(three):
         operator.matvec(torch.zeros(3, 7, dtype=torch.float64))
     with pytest.raises(ValueError, match="2 or above; got 1"):
         trace(operator, n_probes=1)
-    with pytest.raises(ValueError, match="0 or above and finite"):
-        noise_sensitivity(ensemble, x, y, [-0.1], per_member=True)
+    with pytest.raises(ValueError, match=r"no chosen parameter is called '3\.weight'"):
+        Hessian(ensemble, x, y, parameters=["1.weight"], kept={"3.weight": none["1.weight"]}, per_member=True)
+    with pytest.raises(ValueError, match=r"inputs must be \(S, n, ...\) and classes \(n,\)"):
+        Hessian(ensemble, x, y[:, :-1], per_member=True)
+    with pytest.raises(ValueError, match="batch_size must be a whole number"):
+        Hessian(ensemble, x, y, per_member=True, batch_size=0)
+    with pytest.raises(TypeError, match="got a list"):
+        Hessian([], x, y)
+    with pytest.raises(ValueError, match="tolerance must be above 0"):
+        eigenvalues(operator, tolerance=0.0)
+    with pytest.raises(ValueError, match="5 eigenvalues need as many products"):
+        eigenvalues(operator, 5, max_products=4)

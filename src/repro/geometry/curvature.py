@@ -7,14 +7,17 @@ a mask keeps. No matrix is ever formed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Ensemble, evaluate
+from repro.geometry._copies import check_data, check_names, copied, stacked_mask
+from repro.geometry._lanczos import lanczos_largest
+from repro.geometry.noise import noise_sensitivity
+from repro.learn import Ensemble
 from repro.learn._losses import Loss, loss_function
 
 __all__ = ["Eigenvalues", "Hessian", "eigenvalues", "noise_sensitivity", "trace"]
@@ -23,22 +26,27 @@ __all__ = ["Eigenvalues", "Hessian", "eigenvalues", "noise_sensitivity", "trace"
 class Hessian:
     r"""$H_{kl}=\partial^2L/\partial\theta_k\partial\theta_l$ of the mean loss of each of S networks.
 
+    Taken in evaluation mode, at the parameters that the networks have now.
+
     Args:
-        model: an ``Ensemble`` of S, or one module.
+        model: an ``Ensemble`` of S, or one module; left as it is.
         x: inputs ``(n, ...)``, or ``(S, n, ...)`` with ``per_member``.
-        y: classes ``(n,)`` or ``(S, n)``.
+        y: classes ``(n,)``, or ``(S, n)`` with ``per_member``.
         loss: as in ``learn.train``.
         parameters: names of the parameters; None for all that are trained.
         kept: parameter name to bool ``(*shape)`` or ``(S, *shape)``; rows and columns of the others are zero.
         per_member: whether each network has data of its own.
-        dtype: of the products; float32 halves their cost and keeps about 6 digits.
+        batch_size: examples at a time, which bounds the memory; None for all at once, which is faster.
+        dtype: of the products; float32 halves their cost and leaves about five digits.
 
     Raises:
         ValueError: no examples, unknown names, masks that do not fit or keep nothing, a loss that is not finite.
 
     Attributes:
         n: coordinates of one network, pruned ones included.
-        n_kept: ``(S,)``, how many of them are not pruned.
+        kept: ``(S, n)``, bool.
+        n_kept: ``(S,)``, how many are not pruned.
+        size: S.
     """
 
     def __init__(
@@ -51,36 +59,41 @@ class Hessian:
         parameters: Sequence[str] | None = None,
         kept: Mapping[str, Tensor] | None = None,
         per_member: bool = False,
+        batch_size: int | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        ensemble = model if isinstance(model, Ensemble) else Ensemble([model])
-        if not y.shape[-1]:
-            raise ValueError("there are no examples to take the loss of")
-        trained = [name for name, p in ensemble.parameters.items() if p.requires_grad]
+        self._ensemble, self._function = copied(model, dtype), loss_function(loss)
+        self.size = len(self._ensemble)
+        check_data(x, y, self.size, per_member)
+        if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+            raise ValueError(f"batch_size must be a whole number, 1 or above, or None; got {batch_size!r}")
+        trained = [name for name, p in self._ensemble.parameters.items() if p.requires_grad]
         names = trained if parameters is None else list(parameters)
-        if unknown := [name for name in names if name not in trained]:
-            raise ValueError(f"no trained parameter is called {unknown[0]!r}; there are {', '.join(trained)}")
-        self._ensemble, self._function = ensemble, loss_function(loss)
-        self._x, self._y, self._per_member = x.to(dtype), y, per_member
-        self._fixed = {name: p.detach().to(dtype) for name, p in ensemble.parameters.items()}
-        self._names = names
-        self._sizes = [self._fixed[name][0].numel() for name in names]
+        check_names(names, trained, "trained")
+        check_names(kept or (), names, "chosen")
+        self._points = {name: self._ensemble.parameters[name] for name in names}
+        self._sizes = [point[0].numel() for point in self._points.values()]
         self.n = sum(self._sizes)
-        size = len(ensemble)
-        self.kept = torch.cat([_whole(name, kept, self._fixed[name]) for name in names], dim=1)
+        masks = [stacked_mask(name, kept, point).flatten(1) for name, point in self._points.items()]
+        self.kept = torch.cat(masks, dim=1) if masks else torch.empty(self.size, 0, dtype=torch.bool)
         self.n_kept = self.kept.sum(dim=1)
         if bool((self.n_kept == 0).any()):
             bad = int((self.n_kept == 0).nonzero()[0])
             raise ValueError(f"nothing is kept of network {bad}; there is no Hessian to take")
-        points = [self._fixed[name].clone().requires_grad_() for name in names]
-        means = self._losses(self._fixed | dict(zip(names, points, strict=True)))
+        self._x, self._y, self._per_member = x.to(dtype), y, per_member
+        self._batch_size = batch_size or y.shape[-1]
+        self._graph: Sequence[Tensor] | None = None
+        if self._batch_size >= y.shape[-1]:
+            means = self._share(slice(None))
+            self._graph = self._gradients(means)
+        else:
+            with torch.no_grad():
+                means = torch.stack([self._share(rows) for rows in self._batches()]).sum(dim=0)
         if not bool(means.isfinite().all()):
             bad = int((~means.isfinite()).nonzero()[0])
             raise ValueError(
                 f"the loss of network {bad} is {means[bad].item()}; a Hessian needs a finite one"
             )
-        gradients = torch.autograd.grad(means.sum(), points, create_graph=True)
-        self._points, self._gradients, self.size = points, gradients, size
 
     def matvec(self, v: Tensor) -> Tensor:
         """Return Hv for each network, float64.
@@ -96,31 +109,50 @@ class Hessian:
         """
         if v.shape != (self.size, self.n):
             raise ValueError(f"v must be {(self.size, self.n)}, got {tuple(v.shape)}")
-        masked = (v * self.kept).to(self._points[0].dtype)
-        parts = [
-            part.view_as(point)
-            for part, point in zip(masked.split(self._sizes, 1), self._points, strict=True)
-        ]
-        columns = torch.autograd.grad(
-            self._gradients, self._points, parts, retain_graph=True, materialize_grads=True
-        )
-        flat = torch.cat([column.flatten(1) for column in columns], dim=1)
-        return flat.double() * self.kept
+        points = list(self._points.values())
+        columns = (v * self.kept).to(points[0].dtype).split(self._sizes, dim=1)
+        parts = [part.view_as(point) for part, point in zip(columns, points, strict=True)]
+        total = torch.zeros_like(self.kept, dtype=torch.float64)
+        for gradients in self._all_gradients():
+            products = torch.autograd.grad(
+                gradients, points, parts, retain_graph=self._graph is not None, materialize_grads=True
+            )
+            total += torch.cat([each.flatten(1) for each in products], dim=1)
+        return total * self.kept
 
-    def _losses(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        outputs = self._ensemble(self._x, per_member=self._per_member, parameters=parameters)
-        targets = self._y.expand(outputs.shape[:2]).reshape(-1)
+    def _all_gradients(self) -> Iterator[Sequence[Tensor]]:
+        """Gradients that can be differentiated again, of one batch after the other."""
+        if self._graph is not None:
+            yield self._graph
+        else:
+            for rows in self._batches():
+                with torch.enable_grad():
+                    gradients = self._gradients(self._share(rows))
+                yield gradients
+
+    def _gradients(self, losses: Tensor) -> Sequence[Tensor]:
+        return torch.autograd.grad(losses.sum(), list(self._points.values()), create_graph=True)
+
+    def _batches(self) -> Iterator[slice]:
+        for begin in range(0, self._y.shape[-1], self._batch_size):
+            yield slice(begin, begin + self._batch_size)
+
+    def _share(self, rows: slice) -> Tensor:
+        """What these examples add to the mean losses, ``(S,)``."""
+        x = self._x[:, rows] if self._per_member else self._x[rows]
+        outputs = self._ensemble(x, per_member=self._per_member)
+        targets = self._y[..., rows].expand(outputs.shape[:2]).reshape(-1)
         losses = self._function(outputs.reshape(-1, outputs.shape[-1]), targets)
-        return losses.view(outputs.shape[:2]).mean(dim=1)
+        return losses.view(outputs.shape[:2]).sum(dim=1) / self._y.shape[-1]
 
 
 @dataclass(frozen=True)
 class Eigenvalues:
-    """The n algebraically largest eigenvalues of S Hessians, largest first.
+    r"""The n algebraically largest eigenvalues of S Hessians, largest first.
 
     Attributes:
         values: ``(S, n)``, float64.
-        residuals: ``(S, n)``, norms of $Hv-\\lambda v$: an eigenvalue lies within this of each value.
+        residuals: ``(S, n)``, norms of $Hv-\lambda v$: an eigenvalue lies within this of each value.
         n_products: Hessian-vector products that it took.
     """
 
@@ -135,59 +167,48 @@ def eigenvalues(
 ) -> Eigenvalues:
     r"""Find the algebraically largest eigenvalues by Lanczos' method with full reorthogonalization.
 
-    All networks take the same number of steps: until every residual is below ``tolerance`` times the network's
-    largest eigenvalue in size. Not to be confused with the power method, which finds the eigenvalue of largest size
-    and can return a negative one.
+    All networks take the same number of steps: until every residual is at most ``tolerance`` times the network's
+    largest eigenvalue. The residual bounds the error; the error itself is about its square over the gap to the next
+    eigenvalue. Not to be confused with the power method, which finds the eigenvalue of largest size and can return
+    a negative one. Eigenvalues that are exactly equal may be counted once, unless n asks for all: n beyond the
+    number of positive ones is not to be trusted where dead units make many zeros.
 
     Args:
         hessian: of S networks.
         n: how many, at most what each network keeps.
-        tolerance: relative.
-        max_products: where it stops all the same; see ``residuals``.
+        tolerance: relative, above 0.
+        max_products: where it stops all the same, with a warning; n or above.
         seed: of the first vectors.
 
     Raises:
-        ValueError: n out of range.
+        ValueError: n, the tolerance or max_products out of range.
 
     Source: Golub & Van Loan, Matrix Computations, section 10.3.
     """
     most = int(hessian.n_kept.min())
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
         raise ValueError(f"n must lie between 1 and the {most} coordinates that are kept, got {n!r}")
-    generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(hessian.size, hessian.n, generator=generator, dtype=torch.float64) * hessian.kept
-    v = v / v.norm(dim=1, keepdim=True)
-    basis = v[:, None]
-    diagonal, beside = [], []
-    for k in range(1, min(max_products, most) + 1):
-        w = hessian.matvec(basis[:, -1])
-        diagonal.append((w * basis[:, -1]).sum(dim=1))
-        for _ in range(2):
-            w = w - torch.einsum("skn,sk->sn", basis, torch.einsum("skn,sn->sk", basis, w))
-        length = w.norm(dim=1)
-        beside.append(length)
-        tridiagonal = torch.diag_embed(torch.stack(diagonal, 1))
-        if k > 1:
-            off = torch.stack(beside[:-1], 1)
-            tridiagonal = tridiagonal + torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
-        values, vectors = torch.linalg.eigh(tridiagonal)
-        found = min(n, k)
-        residuals = (length[:, None] * vectors[:, -1].abs())[:, -found:].flip(1)
-        scale = values.abs().amax(dim=1, keepdim=True)
-        done = k >= n and bool((residuals <= tolerance * scale).all())
-        if done or k == min(max_products, most):
-            return Eigenvalues(values[:, -found:].flip(1), residuals, k)
-        # an invariant subspace is complete: go on with a fresh direction, to which nothing couples
-        lost = length <= 1e-12 * scale[:, 0].clamp(min=1e-300)
-        if bool(lost.any()):
-            fresh = torch.randn(w.shape, generator=generator, dtype=torch.float64) * hessian.kept
-            for _ in range(2):
-                fresh = fresh - torch.einsum("skn,sk->sn", basis, torch.einsum("skn,sn->sk", basis, fresh))
-            w = torch.where(lost[:, None], fresh, w)
-            beside[-1] = torch.where(lost, 0.0, length)
-            length = w.norm(dim=1)
-        basis = torch.cat([basis, (w / length.clamp(min=1e-300)[:, None])[:, None]], dim=1)
-    raise AssertionError("unreachable")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, got {tolerance!r}")
+    if max_products < n:
+        raise ValueError(f"{n} eigenvalues need as many products at least; got max_products={max_products!r}")
+    values, residuals, n_products = lanczos_largest(
+        hessian.matvec,
+        hessian.kept,
+        n,
+        tolerance=tolerance,
+        max_products=max_products,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    worst = float((residuals / values[:, :1].abs()).max())
+    if n_products == max_products and worst > tolerance:
+        warnings.warn(
+            f"stopped at {max_products} products with residuals up to {worst:.1g} of the largest eigenvalue; "
+            f"asked for {tolerance:g}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Eigenvalues(values, residuals, n_products)
 
 
 @torch.no_grad()
@@ -212,77 +233,7 @@ def trace(hessian: Hessian, *, n_probes: int = 10, seed: int = 0) -> tuple[Tenso
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(n_probes):
-        z = torch.randint(0, 2, (hessian.size, hessian.n), generator=generator).double() * 2 - 1
+        z = torch.randint(0, 2, hessian.kept.shape, generator=generator).to(hessian.kept.device) * 2.0 - 1
         found.append((z * hessian.matvec(z)).sum(dim=1))
     values = torch.stack(found)
     return values.mean(dim=0), values.std(dim=0) / math.sqrt(n_probes)
-
-
-@torch.no_grad()
-def noise_sensitivity(
-    model: Ensemble | nn.Module,
-    x: Tensor,
-    y: Tensor,
-    sigmas: Sequence[float],
-    *,
-    relative: bool = False,
-    kept: Mapping[str, Tensor] | None = None,
-    n_draws: int = 10,
-    seed: int = 0,
-    loss: str | Loss = "cross_entropy",
-    per_member: bool = False,
-) -> Tensor:
-    r"""Mean rise of the loss under Gaussian noise on the weights, $\mathbb E\,L(\theta+\varepsilon)-L(\theta)$.
-
-    $\varepsilon_k\sim N(0,\sigma^2)$, or $N(0,\sigma^2\theta_k^2)$ with ``relative``. For small absolute noise it is
-    $\frac12\sigma^2\operatorname{tr}H$. Each draw is used with both signs, which takes the slope out of the mean. The
-    same draws serve all networks, strengths and masks.
-
-    Args:
-        model: an ``Ensemble`` of S, or one module.
-        x, y, loss, per_member: as in ``Hessian``.
-        sigmas: strengths, 0 or above.
-        relative: whether the noise is in proportion to each weight.
-        kept: parameter name to bool; only these parameters are disturbed, and only where kept. None for all.
-        n_draws: of the noise, each used twice.
-        seed: of the noise.
-
-    Returns:
-        ``(S, len(sigmas))``, float64.
-
-    Raises:
-        ValueError: no strengths, a negative one, masks that do not fit.
-    """
-    ensemble = model if isinstance(model, Ensemble) else Ensemble([model])
-    if not len(sigmas) or any(not 0 <= sigma < float("inf") for sigma in sigmas):
-        raise ValueError(f"sigmas must be 0 or above and finite, at least one; got {list(sigmas)!r}")
-    if isinstance(n_draws, bool) or not isinstance(n_draws, int) or n_draws < 1:
-        raise ValueError(f"n_draws must be a whole number, 1 or above; got {n_draws!r}")
-    names = list(ensemble.parameters) if kept is None else list(kept)
-    shown = Ensemble(list(ensemble))
-    generator = torch.Generator().manual_seed(seed)
-    start = evaluate(ensemble, x, y, loss=loss, per_member=per_member)[0]
-    rise = torch.zeros(len(ensemble), len(sigmas), dtype=torch.float64)
-    for _ in range(n_draws):
-        draws = {n: torch.randn(ensemble.parameters[n].shape[1:], generator=generator) for n in names}
-        for (j, sigma), sign in product(enumerate(sigmas), (1, -1)):
-            for name in names:
-                weight = ensemble.parameters[name]
-                mask = _whole(name, kept, weight).view_as(weight)
-                noise = sign * sigma * draws[name].to(weight) * (weight.abs() if relative else 1.0)
-                shown.parameters[name].copy_(weight + noise * mask)
-            rise[:, j] += (evaluate(shown, x, y, loss=loss, per_member=per_member)[0] - start).cpu() / 2
-    return rise / n_draws
-
-
-def _whole(name: str, kept: Mapping[str, Tensor] | None, parameter: Tensor) -> Tensor:
-    """The mask of a stacked parameter, ``(S, numbers of one network)``."""
-    if kept is None or name not in kept:
-        return torch.ones(parameter.shape, dtype=torch.bool).flatten(1)
-    mask = kept[name]
-    if mask.dtype != torch.bool or mask.shape not in (parameter.shape, parameter.shape[1:]):
-        raise ValueError(
-            f"the mask of {name!r} must be bool of shape {tuple(parameter.shape[1:])} or "
-            f"{tuple(parameter.shape)}; got {mask.dtype} {tuple(mask.shape)}"
-        )
-    return mask.expand(parameter.shape).flatten(1)
