@@ -1,4 +1,4 @@
-r"""Curvature of a loss at S networks at once: Hessian-vector products, largest eigenvalues, trace, noise.
+r"""Curvature of a loss at S networks at once: Hessian-vector products, largest eigenvalues, trace.
 
 Everything works on the Hessian of each network's mean loss over chosen parameters, all of them or only weights that
 a mask keeps. No matrix is ever formed.
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from repro.geometry._copies import check_data, check_names, copied, stacked_mask
 from repro.geometry._lanczos import lanczos_largest
-from repro.geometry.noise import noise_sensitivity
 from repro.learn import Ensemble
 from repro.learn._losses import Loss, loss_function
 
-__all__ = ["Eigenvalues", "Hessian", "eigenvalues", "noise_sensitivity", "trace"]
+__all__ = ["Eigenvalues", "Hessian", "eigenvalues", "trace"]
 
 
 class Hessian:

@@ -37,13 +37,13 @@ def arm_scores(arm: str, trace: Trace, start: Start, *, seed: int = 0) -> dict[s
     With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the same batch:
 
     - ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4);
-      arms B and E of the specification. ``"causal_cross"``: with the loss change from batch to batch, as in
+      ``"causal_cross"``: with the loss change from batch to batch, as in
       the authors' code.
-    - ``"energy"``: $\frac1T\sum_t x_{t,k}$ (arm A).
-    - ``"permuted"``: as causal, rows of $\Delta L$ in a random order (arm C).
-    - ``"exact"``: $|\gamma_k|$ of the least-norm solution of $X\gamma = \Delta L$ (arm F). A converged Lasso, the
-      other half of that arm, cannot rank: it keeps at most T weights, whatever the sparsity asked for.
-    - ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers (arm D).
+    - ``"energy"``: $\frac1T\sum_t x_{t,k}$.
+    - ``"permuted"``: as causal, rows of $\Delta L$ in a random order.
+    - ``"exact"``: $|\gamma_k|$ of the least-norm solution of $X\gamma = \Delta L$. A converged Lasso
+      cannot rank: it keeps at most T weights, whatever the sparsity asked for.
+    - ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers.
     - ``"random_layerwise"``: the causal scores of each layer in a random order, so that at every sparsity each
       layer loses as many weights as with causal scores.
 

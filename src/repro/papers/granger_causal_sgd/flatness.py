@@ -10,12 +10,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from repro.geometry.curvature import Hessian, eigenvalues, noise_sensitivity, trace
+from repro.geometry.curvature import Hessian, eigenvalues, trace
+from repro.geometry.noise import noise_sensitivity
 from repro.learn import Ensemble, evaluate
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.stopping import Masks, Stopped, train_to_stops
 
 __all__ = ["flatness", "flatness_runs", "spectra"]
+
+#: Networks whose graph is in memory at once.
+_AT_ONCE = 20
 
 
 def flatness_runs(
@@ -85,13 +89,17 @@ def flatness(
             test_accuracy=evaluate(networks, *stopped.part("test"), per_member=True)[1].numpy(),
         )
         for name, kept in _subspaces(stopped):
-            hessian = _hessian(networks, x, y, kept)
+            curvature = [
+                (eigenvalues(each).values[:, 0], trace(each, n_probes=n_probes, seed=seed)[0])
+                for each in _hessians(networks, x, y, kept)
+            ]
+            largest, traces = (torch.cat(parts).numpy() for parts in zip(*curvature, strict=True))
             noise: dict[str, Any] = {"kept": kept, "n_draws": n_draws, "seed": seed, "per_member": True}
             rows.append(
                 common.assign(
                     hessian=name,
-                    largest=eigenvalues(hessian).values[:, 0].numpy(),
-                    trace=trace(hessian, n_probes=n_probes, seed=seed)[0].numpy(),
+                    largest=largest,
+                    trace=traces,
                     noise_absolute=noise_sensitivity(networks, x, y, [absolute_noise], **noise)[:, 0].numpy(),
                     noise_relative=noise_sensitivity(
                         networks, x, y, [relative_noise], relative=True, **noise
@@ -115,8 +123,9 @@ def spectra(stopped: Stopped, n: int = 20) -> pd.DataFrame:
     parts = []
     for stopping, networks in stopped.networks.items():
         for name, kept in _subspaces(stopped):
-            hessian = _hessian(networks, x, y, kept)
-            values = eigenvalues(hessian, n).values.numpy()
+            values = torch.cat(
+                [eigenvalues(each, n).values for each in _hessians(networks, x, y, kept)]
+            ).numpy()
             labels = stopped.labels().assign(stopping=stopping, hessian=name)
             repeated = labels.loc[np.repeat(labels.index, n)].reset_index(drop=True)
             ranks = np.tile(np.arange(1, n + 1), len(labels))
@@ -124,9 +133,15 @@ def spectra(stopped: Stopped, n: int = 20) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _hessian(networks: Ensemble, x: Tensor, y: Tensor, kept: dict[str, Tensor]) -> Hessian:
-    """In float32: half the time, and eigenvalues to six digits where three are wanted."""
-    return Hessian(networks, x, y, parameters=list(kept), kept=kept, per_member=True, dtype=torch.float32)
+def _hessians(networks: Ensemble, x: Tensor, y: Tensor, kept: dict[str, Tensor]) -> Iterator[Hessian]:
+    """The Hessians of some networks after the other: the graph of all of them at once would fill the memory."""
+    members = list(networks)
+    for first in range(0, len(members), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        masks = {name: entries[some] for name, entries in kept.items()}
+        yield Hessian(
+            Ensemble(members[some]), x[some], y[some], parameters=list(kept), kept=masks, per_member=True
+        )
 
 
 def _subspaces(stopped: Stopped) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -71,7 +71,7 @@ def fit_phase_shift(sparsities: ArrayLike, accuracies: ArrayLike) -> PhaseShift:
     Raises:
         ValueError: fewer points, values out of range or not finite, or lengths that differ.
 
-    Source: specification, claim G6; the paper's own definition of a phase shift is not known.
+    Source: ours; the paper's own definition of a phase shift is not known.
     """
     u, a = _checked(sparsities, accuracies)
     line, parabola = (_aic(a - np.polyval(np.polyfit(u, a, degree), u), degree + 2) for degree in (1, 2))
@@ -101,7 +101,7 @@ def knee(sparsities: ArrayLike, accuracies: ArrayLike, *, margin: float = 1.0) -
     Raises:
         ValueError: a margin below 0 or not finite, or as ``fit_phase_shift``.
 
-    Source: specification, claim G7.
+    Source: ours.
     """
     if not 0 <= margin < np.inf:
         raise ValueError(f"margin counts widths, 0 or above and finite; got {margin!r}")

@@ -55,7 +55,8 @@ def predicted_and_observed(steps: Mapping[str, pd.DataFrame]) -> Figure:
         ends = np.array([table["predicted"].min(), 0.0])
         axis.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2)
         axis.set(title=title, xlabel="−Σ(Δθ)²/η")
-        axis.locator_params(nbins=4)
+        axis.locator_params(axis="x", nbins=3)
+        axis.locator_params(axis="y", nbins=5)
     axes[0].set_ylabel("loss change")
     return fig
 
@@ -75,7 +76,7 @@ def partial_r2(table: pd.DataFrame) -> Figure:
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="partial R² of the squared step", xlim=(-0.05, 1.02))
     axes[0].set(yticks=range(len(targets)), yticklabels=[TARGET_NAMES[t] for t in targets])
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(targets) - 0.5, -0.5)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
@@ -130,6 +131,8 @@ def accuracy_against_sparsity(table: pd.DataFrame, groups: Sequence[Sequence[str
             )
             band(axis, curve, "left", "accuracy", label=ARM_NAMES[arm], **_LOOKS[arm])
         axis.set(xscale="log", xlabel="weights left, %")
+        axis.set_xticks(ticks := [50, 20, 10, 5, 2, 1], [str(tick) for tick in ticks])
+        axis.minorticks_off()
         axis.invert_xaxis()
         axis.legend(fontsize=9)
     axes[0].set_ylabel("test accuracy, %")
@@ -201,7 +204,7 @@ def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
         axis.set(yticks=range(len(levels)), yticklabels=[f"{100 * level:.0f} %" for level in levels])
         axis.set_ylim(len(levels) - 0.5, -0.5)
     axes[0].set_ylabel("sparsity")
-    fig.supxlabel("log10 of pruned over dense: left flatter, right sharper", fontsize=11)
+    axes[len(axes) // 2].set_xlabel("log10 of pruned over dense: left flatter, right sharper", fontsize=11)
     for arm in arms:
         axes[0].plot([], [], "o-", color=_LOOKS[arm]["color"], label=ARM_NAMES[arm])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))

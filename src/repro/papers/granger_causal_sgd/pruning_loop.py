@@ -77,7 +77,7 @@ def causal_pruning(
         ValueError: bad arguments, before any work.
         MemoryError, TrainingDivergedError: as ``log_trace``.
 
-    Source: specification, section 3.1; authors' code of September 2024.
+    Source: the authors' code of September 2024.
     """
     alphas = list(alpha) if isinstance(alpha, Sequence) else [alpha]
     if not alphas or any(not 0 < each < float("inf") for each in alphas) or len({*alphas}) < len(alphas):
@@ -124,7 +124,7 @@ def magnitude_pruning(
         ValueError: bad arguments, before any work.
         TrainingDivergedError: a loss is not finite.
 
-    Source: specification, section 3.4.
+    Source: the authors' code of September 2024.
     """
     amounts = list(amount) if isinstance(amount, Sequence) else [amount]
     if not amounts or any(not 0 < each < 1 for each in amounts):

@@ -1,0 +1,107 @@
+"""Largest Hessian eigenvalues of many networks: together, one by one, and by SciPy's eigsh, which must agree.
+
+Processor time of one thread. The networks are trained perceptrons on scikit-learn's digits, each on its own split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+from torch.func import grad, jvp
+
+from repro.geometry.curvature import Hessian, eigenvalues
+from repro.learn import Ensemble, initialization, load, perceptron, train
+
+SIZES = {"17,226 parameters": (64, 128, 64, 10), "650 parameters": (64, 10)}
+N = 24
+Data = tuple[Ensemble, Tensor, Tensor]
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def trained(request: pytest.FixtureRequest) -> Data:
+    torch.set_num_threads(1)
+    datasets = [load("digits", seed=seed, validation=0.15, test=0.25) for seed in range(N)]
+    members = []
+    for seed in range(N):
+        with initialization(seed):
+            members.append(perceptron(SIZES[request.param]))
+    ensemble = Ensemble(members)
+    adam = partial(torch.optim.Adam, lr=1e-3)
+    seeds = list(range(N))
+    train(ensemble, datasets, optimizer=adam, n_epochs=5, batch_size=64, seed=seeds, progress=False)
+    return ensemble, torch.stack([d.x_train for d in datasets]), torch.stack([d.y_train for d in datasets])
+
+
+def together(data: Data, n: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    ensemble, x, y = data
+    return eigenvalues(Hessian(ensemble, x, y, per_member=True, dtype=dtype), n).values
+
+
+def one_by_one(data: Data, n: int) -> Tensor:
+    ensemble, x, y = data
+    return torch.cat([eigenvalues(Hessian(ensemble.member(i), x[i], y[i]), n).values for i in range(N)])
+
+
+def by_scipy(data: Data, n: int) -> Tensor:
+    ensemble, x, y = data
+    found = []
+    for i in range(N):
+        hessian = Hessian(ensemble.member(i), x[i], y[i])
+
+        def product(v: np.ndarray, hessian: Hessian = hessian) -> np.ndarray:
+            return hessian.matvec(torch.from_numpy(v.reshape(1, -1)))[0].numpy()
+
+        operator = LinearOperator((hessian.n, hessian.n), matvec=product, dtype=np.float64)
+        start = np.random.default_rng(0).standard_normal(hessian.n)
+        values = eigsh(operator, n, which="LA", tol=1e-3, v0=start, return_eigenvectors=False)
+        found.append(torch.from_numpy(np.sort(values)[::-1].copy()))
+    return torch.stack(found)
+
+
+WAYS: dict[str, Callable[[Data, int], Tensor]] = {
+    "together": together,
+    "together, float32": partial(together, dtype=torch.float32),
+    "one by one": one_by_one,
+    "scipy, one by one": by_scipy,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("n", [1, 20])
+def test_largest_eigenvalues(benchmark: BenchmarkFixture, trained: Data, n: int, way: str) -> None:
+    benchmark.group = f"{n} of {sum(p[0].numel() for p in trained[0].parameters.values())}"
+    found = benchmark.pedantic(WAYS[way], args=(trained, n), rounds=2)
+    reference = eigenvalues(Hessian(*trained, per_member=True), n, tolerance=1e-6).values
+    assert ((found - reference).abs() <= 2e-3 * reference[:, :1]).all()
+
+
+def forward_over_reverse(hessian: Hessian, v: Tensor) -> Tensor:
+    """The same product by ``torch.func``: the derivative of the gradient along v."""
+    points, sizes = hessian._points, hessian._sizes
+    flat = {name: part.view_as(p) for (name, p), part in zip(points.items(), v.split(sizes, 1), strict=True)}
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        outputs = hessian._ensemble(hessian._x, per_member=True, parameters=parameters)
+        losses = hessian._function(outputs.flatten(0, 1), hessian._y.flatten())
+        return losses.view(outputs.shape[:2]).mean(dim=1).sum()
+
+    products = jvp(grad(loss), ({n: p.detach() for n, p in points.items()},), (flat,))[1]
+    return torch.cat([products[name].flatten(1) for name in points], dim=1)
+
+
+@pytest.mark.parametrize("way", ["double backward", "forward over reverse"])
+def test_products(benchmark: BenchmarkFixture, trained: Data, way: str) -> None:
+    hessian = Hessian(*trained, per_member=True)
+    v = torch.randn(N, hessian.n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours = partial(hessian.matvec, v)
+    benchmark.group = f"product, {hessian.n}"
+    run = ours if way == "double backward" else partial(forward_over_reverse, hessian, v)
+    found = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    torch.testing.assert_close(found, ours(), rtol=1e-10, atol=1e-12)
