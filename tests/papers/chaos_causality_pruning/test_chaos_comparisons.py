@@ -10,7 +10,6 @@ from repro.papers.chaos_causality_pruning.comparisons import (
     COUNTERPARTS,
     compare_decisions,
     delete_without_retraining,
-    expected_jaccard,
     jaccard,
     overlaps,
     retrain_arms,
@@ -21,6 +20,7 @@ from repro.papers.chaos_causality_pruning.descent import accuracy
 from repro.papers.chaos_causality_pruning.observation import observe
 from repro.papers.chaos_causality_pruning.retraining import retrain
 from repro.papers.chaos_causality_pruning.settings import SETTINGS, setting
+from repro.prune.overlap import expected_jaccard
 
 
 def test_every_counterpart_is_tested_with_the_papers_rule_and_with_f(observed_wine):

@@ -16,12 +16,12 @@ from scipy.stats import hypergeom
 from torch import Tensor
 
 from repro.learn import perceptron
-from repro.papers.granger_causal_sgd._overlap import agreement, expected_jaccard, jaccard
 from repro.papers.granger_causal_sgd.anatomy import held_out_fits, mask_overlaps, mask_stability
 from repro.papers.granger_causal_sgd.phases import derived_seed
 from repro.papers.granger_causal_sgd.settings import Setting, Start, start
 from repro.papers.granger_causal_sgd.tg_lasso import tg_lasso
 from repro.papers.granger_causal_sgd.trace import Trace, log_trace
+from repro.prune.overlap import agreement, expected_jaccard, jaccard
 
 IRIS = Setting(
     "iris", "iris", partial(perceptron, (4, 16, 3)), pretrain_epochs=3, rate=0.02, batch_size=20, logging_epochs=10

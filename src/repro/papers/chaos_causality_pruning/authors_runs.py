@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from repro.learn._progress import bar
 from repro.papers.chaos_causality_pruning import published
 from repro.papers.chaos_causality_pruning.arms import random_masks
-from repro.papers.chaos_causality_pruning.comparisons import EXTRA_EPOCHS, jaccard
+from repro.papers.chaos_causality_pruning.comparisons import EXTRA_EPOCHS
 from repro.papers.chaos_causality_pruning.decisions import decide, keep_mask
 from repro.papers.chaos_causality_pruning.descent import Examples, descend, examples
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, gaussian
 from repro.papers.chaos_causality_pruning.retraining import retrain
 from repro.papers.chaos_causality_pruning.tabular import authors_initial_weights, authors_split, load_table
 from repro.papers.chaos_causality_pruning.windows import WindowRecorder, Windows, paper_exponents
+from repro.prune.overlap import jaccard
 
 __all__ = ["NAMES", "AuthorsRun", "distribution_over_seeds", "recomputed_masks", "regenerate"]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 from repro.papers.chaos_causality_pruning.arms import ARMS, masks, pruned_set
 from repro.papers.chaos_causality_pruning.decisions import granger_tests, judge
 from repro.papers.chaos_causality_pruning.descent import Examples, loss
 from repro.papers.chaos_causality_pruning.observation import Observed
 from repro.papers.chaos_causality_pruning.retraining import Retrained, retrain
+from repro.prune.overlap import expected_jaccard, jaccard
 from repro.series.granger import GrangerResult
 from repro.series.surrogates import circularly_shifted, shuffled
 
@@ -230,20 +230,3 @@ def _pairs_of_sets(
         yield "nudged", sets("ft"), sets("ft", "nudged")
     late = observed.variants[0]
     yield "stranger", sets(late), sets(late, "stranger")
-
-
-def jaccard(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Return $|A\\cap B|/|A\\cup B|$; 1 for two empty sets."""
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0
-
-
-def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
-    r"""Return the mean Jaccard index of independent random sets of sizes k and m out of n.
-
-    $E\,\frac{H}{k+m-H}$ with H hypergeometric; 1 for two empty sets.
-    """
-    if n_first + n_second == 0:
-        return 1.0
-    h = np.arange(min(n_first, n_second) + 1)
-    return float((hypergeom(n, n_first, n_second).pmf(h) * h / (n_first + n_second - h)).sum())

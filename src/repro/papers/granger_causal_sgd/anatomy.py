@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from repro.papers.granger_causal_sgd._overlap import agreement
 from repro.papers.granger_causal_sgd._pairs import positive_numbers
 from repro.papers.granger_causal_sgd.lasso import lasso
 from repro.papers.granger_causal_sgd.phases import derived_seed
@@ -18,6 +17,7 @@ from repro.papers.granger_causal_sgd.screening import covariance
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.tg_lasso import tg_lasso
 from repro.papers.granger_causal_sgd.trace import Trace, log_trace
+from repro.prune.overlap import agreement
 from repro.prune.selection import keep_highest
 
 __all__ = ["held_out_fits", "mask_overlaps", "mask_stability"]

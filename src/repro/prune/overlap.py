@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["agreement", "expected_jaccard", "jaccard"]
 
+Set = Tensor | NDArray[np.bool_]
 
-def jaccard(a: Tensor, b: Tensor) -> float:
-    r"""Return $|A\cap B|/|A\cup B|$ of two bool vectors; 1 for two empty sets."""
+
+def jaccard(a: Set, b: Set) -> float:
+    r"""Return $|A\cap B|/|A\cup B|$ of two sets, given as bool vectors ``(n,)`` of members; 1 for two empty ones."""
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
@@ -31,7 +34,7 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
     return float((probabilities * h / (n_first + n_second - h)).sum() / probabilities.sum())
 
 
-def agreement(a: Tensor, b: Tensor) -> dict[str, float]:
+def agreement(a: Set, b: Set) -> dict[str, float]:
     """Compare two masks ``(p,)``: jaccard and chance of the kept sets, and, as removed_, of the removed sets."""
     found = {}
     for prefix, first, second in (("", a, b), ("removed_", ~a, ~b)):
