@@ -35,7 +35,7 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
 
 
 def agreement(a: Set, b: Set) -> dict[str, float]:
-    """Compare two masks ``(p,)``: jaccard and chance of the kept sets; removed_jaccard and removed_chance of the removed."""
+    """Compare two masks ``(p,)``: jaccard and chance of what they keep, and the same, named removed, of the rest."""
     found = {}
     for prefix, first, second in (("", a, b), ("removed_", ~a, ~b)):
         found[f"{prefix}jaccard"] = jaccard(first, second)
