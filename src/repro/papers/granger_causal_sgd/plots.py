@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
@@ -190,24 +191,29 @@ def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
         table: columns arm, sparsity, and one for each measure: the decimal logarithm of pruned over dense.
         measures: column to title.
     """
-    fig, axes = panels(len(measures), 2.5, 3.4, sharey=True)
+    n_rows = -(-(len(measures) + 1) // 3)
+    size = (7.6, 2.5 * n_rows)
+    fig, grid = plt.subplots(n_rows, 3, figsize=size, layout="constrained", sharey=True, squeeze=False)
+    axes = grid.ravel()
     arms = [arm for arm in ARM_NAMES if arm in set(table["arm"])]
     levels = sorted(table["sparsity"].unique())
-    for axis, (column, title) in zip(axes, measures.items(), strict=True):
+    for axis, (column, title) in zip(axes, measures.items(), strict=False):
         for y, level in enumerate(levels):
             for j, arm in enumerate(arms):
                 values = where(table, arm=arm, sparsity=level)[column].dropna().to_numpy()
                 at = y + 0.7 * ((j + 0.5) / len(arms) - 0.5)
                 interval_bar(axis, values, at, color=_LOOKS[arm]["color"])
         axis.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=11)
         axis.set(yticks=range(len(levels)), yticklabels=[f"{100 * level:.0f} %" for level in levels])
         axis.set_ylim(len(levels) - 0.5, -0.5)
-    axes[0].set_ylabel("sparsity")
-    axes[len(axes) // 2].set_xlabel("log10 of pruned over dense: left flatter, right sharper", fontsize=11)
-    for arm in arms:
-        axes[0].plot([], [], "o-", color=_LOOKS[arm]["color"], label=ARM_NAMES[arm])
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
+    for row in grid:
+        row[0].set_ylabel("sparsity")
+    for axis in axes[len(measures) :]:
+        axis.axis("off")
+    handles = [plt.Line2D([], [], color=_LOOKS[arm]["color"], marker="o") for arm in arms]
+    title = "log10 of pruned over dense:\nleft flatter, right sharper"
+    axes[-1].legend(handles, [ARM_NAMES[arm] for arm in arms], loc="center", title=title)
     return fig
 
 
