@@ -15,7 +15,7 @@
 from repro.learn.data import CorruptDataError, DataNotFoundError, Dataset, load
 from repro.learn.ensembles import Ensemble
 from repro.learn.evaluation import accuracy, evaluate
-from repro.learn.history import History, TrainingDivergedError
+from repro.learn.history import EpochReport, History, TrainingDivergedError
 from repro.learn.networks import (
     lenet5,
     lenet_300_100,
@@ -34,6 +34,7 @@ __all__ = [
     "DataNotFoundError",
     "Dataset",
     "Ensemble",
+    "EpochReport",
     "History",
     "Record",
     "Recording",

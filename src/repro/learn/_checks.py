@@ -16,6 +16,7 @@ from repro.learn.seeding import checked_seed
 __all__ = [
     "check_choices",
     "check_fit",
+    "check_hooks",
     "check_precision",
     "list_of_datasets",
     "list_of_seeds",
@@ -35,7 +36,6 @@ def check_choices(
     reduction: str,
     schedule_every: str,
     evaluate_every: int | None,
-    after_step: Sequence[object],
 ) -> None:
     """Check the plain arguments one by one."""
     if (n_epochs is None) == (n_steps is None):
@@ -54,13 +54,19 @@ def check_choices(
     ):
         if word not in known:
             raise ValueError(f"{name} is {known[0]!r} or {known[1]!r}; got {word!r}")
-    if callable(after_step):
-        raise TypeError(
-            "after_step is a sequence of callables f(model, step); got one callable, put it in a list"
-        )
-    for hook in after_step:
-        if not callable(hook):
-            raise TypeError(f"after_step holds callables f(model, step); got {hook!r}")
+
+
+def check_hooks(**hooks: Sequence[object]) -> None:
+    """Check that every argument named is a sequence of callables."""
+    for name, given in hooks.items():
+        told = "report" if name == "after_epoch" else "step"
+        if callable(given):
+            raise TypeError(
+                f"{name} is a sequence of callables f(model, {told}); got one callable, put it in a list"
+            )
+        for hook in given:
+            if not callable(hook):
+                raise TypeError(f"{name} holds callables f(model, {told}); got {hook!r}")
 
 
 def check_precision(mixed_precision: bool, device: torch.device) -> None:

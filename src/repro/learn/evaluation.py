@@ -40,9 +40,15 @@ class Networks:
 
     def batch_losses(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> Tensor:
         """Losses of a batch, ``(S, b)`` for an ensemble and ``(b,)``, without detours, for a module."""
+        return self.batch(loss, x, y, per_member)[0]
+
+    def batch(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
+        """Losses of a batch, as in ``batch_losses``, and the outputs ``(S, b, k)`` or ``(b, k)``."""
         if isinstance(self.model, Ensemble):
-            return self.losses(loss, self.model(x, per_member=per_member), y)
-        return loss(self.model(x), y)
+            outputs = self.model(x, per_member=per_member)
+            return self.losses(loss, outputs, y), outputs
+        outputs = self.model(x)
+        return loss(outputs, y), outputs
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -56,7 +62,13 @@ class Networks:
             self.model.train(mode)
 
 
-def _predictions(outputs: Tensor, threshold: float) -> Tensor:
+def decision_threshold(loss: str | Loss) -> float:
+    """Return above which output a network with one output predicts class 1."""
+    return 0.5 if loss == "squared_error" else 0.0
+
+
+def predictions(outputs: Tensor, threshold: float) -> Tensor:
+    """Return the predicted classes ``(...)`` of outputs ``(..., k)``; one output is above its threshold or not."""
     if outputs.shape[-1] == 1:
         return (outputs.squeeze(-1) > threshold).long()
     return outputs.argmax(dim=-1)
@@ -98,14 +110,14 @@ def evaluate(
     chunk = chunk or max(1, (512 if x.ndim > 2 + axis else 8192) // networks.size)
     total = torch.zeros(networks.size, dtype=torch.float64, device=y.device)
     correct = torch.zeros_like(total)
-    threshold = 0.5 if loss == "squared_error" else 0.0
+    threshold = decision_threshold(loss)
     with networks.evaluating():
         for start in range(0, n, chunk):
             some_x = x.narrow(axis, start, min(chunk, n - start))
             some_y = y[..., start : start + chunk]
             outputs = networks.outputs(some_x, per_member)
             total += networks.losses(function, outputs, some_y).sum(dim=1)
-            correct += (_predictions(outputs, threshold) == some_y).sum(dim=1)
+            correct += (predictions(outputs, threshold) == some_y).sum(dim=1)
     return total / n, correct / n
 
 

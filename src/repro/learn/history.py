@@ -12,11 +12,29 @@ from torch import Tensor
 
 from repro.learn.recording import Recording
 
-__all__ = ["History", "TrainingDivergedError"]
+__all__ = ["EpochReport", "History", "TrainingDivergedError"]
 
 
 class TrainingDivergedError(FloatingPointError):
     """A loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What ``after_epoch`` hooks of ``train`` are told.
+
+    Attributes:
+        epoch: epochs finished.
+        step: updates made.
+        batch_accuracy: share of right predictions over the batches of the epoch, each at the weights of its
+            time; ``(S,)`` float64 in [0, 1], S = 1 for a module.
+        learning_rate: as it stands after the last update of the epoch, before a schedule by epoch moves it.
+    """
+
+    epoch: int
+    step: int
+    batch_accuracy: Tensor
+    learning_rate: float
 
 
 @dataclass

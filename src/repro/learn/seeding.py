@@ -1,6 +1,6 @@
 """Independent random streams from one seed, and settings under which two runs are bitwise equal.
 
-A training run draws random numbers for three purposes. Were they drawn from one generator, a change in one
+A training run draws random numbers for four purposes. Were they drawn from one generator, a change in one
 purpose (another batch size, say) would silently change the others (the initial weights). NumPy's
 ``SeedSequence`` turns one seed into generators that have nothing to do with each other.
 """
@@ -20,7 +20,7 @@ __all__ = ["Streams", "initialization", "reproducible", "streams"]
 
 @dataclass(frozen=True)
 class Streams:
-    """Three independent generators: for splitting data, for initial weights, for the order of batches.
+    """Four independent generators: for splitting data, initial weights, the order of batches, augmentation.
 
     The generators are on the CPU whatever the device of the training, so that a seed means the same
     everywhere. They advance as they are used: call ``streams(seed)`` again for fresh ones.
@@ -30,6 +30,7 @@ class Streams:
     data: torch.Generator
     initialization: torch.Generator
     shuffle: torch.Generator
+    augmentation: torch.Generator
 
 
 def checked_seed(seed: int) -> int:
@@ -40,23 +41,23 @@ def checked_seed(seed: int) -> int:
 
 
 def streams(seed: int) -> Streams:
-    """Make the three generators of a run from its one seed.
+    """Make the four generators of a run from its one seed.
 
     Args:
         seed: whole number, 0 or above.
 
     Returns:
-        ``Streams`` with fresh CPU generators; the same seed always gives the same three sequences.
+        ``Streams`` with fresh CPU generators; the same seed always gives the same four sequences.
 
     Raises:
         ValueError: the seed is not a whole number or negative.
     """
     seed = checked_seed(seed)
-    children = np.random.SeedSequence(seed).spawn(3)
+    children = np.random.SeedSequence(seed).spawn(4)
     # PyTorch's CPU generator looks at the low 32 bits of its seed only.
     words = [int(child.generate_state(1, dtype=np.uint32)[0]) for child in children]
-    data, init, shuffle = (torch.Generator().manual_seed(word) for word in words)
-    return Streams(seed, data, init, shuffle)
+    data, init, shuffle, augmentation = (torch.Generator().manual_seed(word) for word in words)
+    return Streams(seed, data, init, shuffle, augmentation)
 
 
 @contextmanager

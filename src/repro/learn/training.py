@@ -15,6 +15,7 @@ from repro.learn._batches import Batches, stacked_parts
 from repro.learn._checks import (
     check_choices,
     check_fit,
+    check_hooks,
     check_precision,
     list_of_datasets,
     list_of_seeds,
@@ -24,15 +25,18 @@ from repro.learn._losses import Loss, loss_function
 from repro.learn._progress import bar
 from repro.learn.data import Dataset
 from repro.learn.ensembles import Ensemble
-from repro.learn.evaluation import Networks, evaluate
-from repro.learn.history import History, LossWatch
+from repro.learn.evaluation import Networks, decision_threshold, evaluate, predictions
+from repro.learn.history import EpochReport, History, LossWatch
 from repro.learn.recording import Record, Recorder
+from repro.learn.seeding import streams
 
 __all__ = ["resolve_device", "train"]
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-AfterStep = Callable[[Any, int], object]
+StepHook = Callable[[Any, int], object]
+EpochHook = Callable[[Any, EpochReport], object]
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -66,7 +70,10 @@ def train(
     reduction: str = "mean",
     schedule: ScheduleFactory | None = None,
     schedule_every: str = "epoch",
-    after_step: Sequence[AfterStep] = (),
+    before_step: Sequence[StepHook] = (),
+    after_step: Sequence[StepHook] = (),
+    after_epoch: Sequence[EpochHook] = (),
+    augment: Augment | None = None,
     record: Record | None = None,
     evaluate_every: int | None = None,
     seed: int | Sequence[int] = 0,
@@ -94,7 +101,13 @@ def train(
         reduction: ``"mean"`` over the examples of a batch, or their ``"sum"``, as the objective.
         schedule: from the optimiser to a learning-rate schedule.
         schedule_every: when the schedule moves, ``"epoch"`` or ``"step"``.
-        after_step: called as ``f(model, step)`` without gradients after each update; step counts from 1.
+        before_step: called as ``f(model, step)`` without gradients between the backward pass and each update;
+            may change the gradients, ``parameter.grad``, to add a penalty's; step counts from 1.
+        after_step: called in the same way after each update.
+        after_epoch: called as ``f(model, report)`` without gradients after each full epoch; see
+            ``EpochReport``.
+        augment: from the inputs of a training batch, ``(b, ...)`` or ``(S, b, ...)`` on the device, and a CPU
+            generator that depends on the (first) seed, to inputs of the same shape; as ``random_crop_flip``.
         record: weights, gradients or losses to keep; see ``Record``.
         evaluate_every: epochs between evaluations on all parts; None for 1, or more in runs of more than 100
             epochs so that there are about 100. Before training and at the end there is always one.
@@ -119,7 +132,8 @@ def train(
         raise ValueError("the model has no parameters that require a gradient; there is nothing to train")
     where = resolve_device(device)
     check_precision(mixed_precision, where)
-    check_choices(n_epochs, n_steps, batch_size, reduction, schedule_every, evaluate_every, after_step)
+    check_choices(n_epochs, n_steps, batch_size, reduction, schedule_every, evaluate_every)
+    check_hooks(before_step=before_step, after_step=after_step, after_epoch=after_epoch)
     seeds = list_of_seeds(seed, networks.size)
     datasets = list_of_datasets(dataset, networks.size)
     function = loss_function(loss)
@@ -131,6 +145,7 @@ def train(
         stacked = len(datasets) > 1
         check_fit(networks, function, *parts["train"], stacked)
         batches = Batches(*parts["train"], stacked, seeds, batch_size, shuffle)
+        draws = streams(seeds[0]).augmentation
         total = n_steps if n_steps is not None else (n_epochs or 0) * batches.per_epoch
         every = evaluate_every or max(1, total // batches.per_epoch // 100)
         loss_shape = (networks.size,) if isinstance(model, Ensemble) else ()
@@ -153,6 +168,7 @@ def train(
                 first = {"epoch": epoch, "step": step, "member": i, "seed": seeds[i % len(seeds)]}
                 rows.append(first | {"learning_rate": float(rate)} | {k: v[i] for k, v in columns.items()})
 
+        threshold = decision_threshold(loss)
         start = time.perf_counter()
         note(0, 0)
         model.train()
@@ -160,28 +176,40 @@ def train(
         with bar(total, progress) as shown:
             while step < total:
                 epoch += 1
+                right = torch.zeros(networks.size, dtype=torch.float64, device=where)
                 for x, y in batches.epoch():
+                    if augment is not None:
+                        x = augment(x, draws)
                     stepper.zero_grad()
                     with autocast:
-                        losses = networks.batch_losses(function, x, y, batches.per_member)
+                        losses, outputs = networks.batch(function, x, y, batches.per_member)
                     means = losses.mean(dim=-1)
                     objective = means if reduction == "mean" else losses.sum(dim=-1)
                     objective.sum().backward()
                     means = means.detach()
                     if recorder:
                         recorder.before_update(step, means)
-                    stepper.step()
                     step += 1
-                    if after_step:
-                        with torch.no_grad():
-                            for hook in after_step:
-                                hook(model, step)
+                    with torch.no_grad():
+                        if after_epoch:
+                            right += (predictions(outputs, threshold) == y).sum(dim=-1)
+                        for hook in before_step:
+                            hook(model, step)
+                        stepper.step()
+                        for hook in after_step:
+                            hook(model, step)
                     if clock and schedule_every == "step":
                         clock.step()
                     watch.add(means, losses.shape[-1], epoch, step)
                     shown.update()
                     if step == total:
                         break
+                if after_epoch and step == epoch * batches.per_epoch:
+                    rate = float(stepper.param_groups[0]["lr"])
+                    report = EpochReport(epoch, step, (right / batches.n_examples).cpu(), rate)
+                    with torch.no_grad():
+                        for told in after_epoch:
+                            told(model, report)
                 if clock and schedule_every == "epoch":
                     clock.step()
                 if epoch % every == 0 or step == total:

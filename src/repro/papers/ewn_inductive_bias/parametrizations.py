@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from repro.learn import folding
 from repro.papers.ewn_inductive_bias._weight_norms import (
     CLASSES,
     ExponentialWeightNorm,
@@ -138,23 +139,7 @@ def fold(module: nn.Module) -> nn.Module:
 
     Parametrisations that are not this module's are left alone. Returns the same module.
     """
-    for layer in _layers(module).values():
-        if _own(layer) is not None:
-            _class_of_its_own(layer)
-            with torch.enable_grad():  # under no_grad PyTorch would leave a tensor where a parameter belongs
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    return module
-
-
-def _class_of_its_own(layer: nn.Module) -> None:
-    """Keep PyTorch from breaking other copies of a parametrised layer.
-
-    A parametrised layer's weight is a property of a class made for it; copies share the class, and removing
-    the parametrisation of one copy deletes the property for all.
-    """
-    shared = type(layer)
-    members = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
-    layer.__class__ = type(shared.__name__, shared.__bases__, members)
+    return folding.fold(module, StandardWeightNorm)
 
 
 def layer_methods(module: nn.Module) -> dict[str, str]:
