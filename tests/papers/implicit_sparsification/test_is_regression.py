@@ -34,6 +34,13 @@ def test_loss_and_gradient_are_those_of_a_loop_over_samples():
     assert problem.loss(many).shape == (2,)
 
 
+def test_misfit_is_one_at_the_origin_and_zero_at_the_truth():
+    problem = sparse_regression(5)
+    assert problem.misfit(np.zeros(100)) == 1
+    assert problem.misfit(problem.x_star) == 0
+    assert problem.misfit(-problem.x_star) == pytest.approx(2)
+
+
 def test_seeds_decide():
     first, again, other = sparse_regression(3), sparse_regression(3), sparse_regression(4)
     np.testing.assert_array_equal(first.Z, again.Z)

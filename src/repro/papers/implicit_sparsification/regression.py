@@ -37,6 +37,10 @@ class SparseRegression:
         r"""$\nabla f(x)=\frac1d Z^\top(Zx-y)$ for points ``(..., n)``, same shape."""
         return (x @ self.Z.T - self.y) @ self.Z / len(self.y)
 
+    def misfit(self, x: Array) -> float:
+        r"""$\|Zx-y\|/\|y\|$ of one point ``(n,)``: 0 where it interpolates, 1 at the origin."""
+        return float(np.linalg.norm(self.Z @ x - self.y) / np.linalg.norm(self.y))
+
 
 def sparse_regression(
     seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5, *, start_deviation: float | None = None
