@@ -14,6 +14,7 @@ from repro.papers.implicit_sparsification.diagonal_comparisons import (
     chosen_curves,
     families_at_horizons,
     steps_to_reach,
+    stochastic_against_full,
 )
 from repro.papers.implicit_sparsification.diagonal_experiments import grid, stochastic, trajectories
 from repro.papers.implicit_sparsification.regression import sparse_regression
@@ -164,6 +165,29 @@ def test_batches_of_all_samples_repeat_full_descent(frame: pd.DataFrame) -> None
     assert len(where(both, order=1, step=100)) == len(FAMILIES) * 4 * len(SEEDS)
     np.testing.assert_allclose(both["distance"], both["distance_full"], rtol=1e-9)
     np.testing.assert_allclose(both["validation_error"], both["validation_error_full"], rtol=1e-8)
+
+
+def test_stochastic_beside_full(frame: pd.DataFrame) -> None:
+    noisy = stochastic(frame, 100, n_orders=3, horizons=[100])
+    found = stochastic_against_full(frame, noisy, 100)
+    assert len(found) == len(FAMILIES) * 4 * len(SEEDS)
+    assert found.groupby(["family", "seed"])["best"].sum().eq(1).all()
+    row = where(found, family="weights", schedule="constant", seed=3).iloc[0]
+    at = {"amplitude": row["amplitude"], "family": "weights", "schedule": "constant", "seed": 3, "step": 100}
+    assert row["full"] == where(frame, **at)["distance"].item()
+    assert row["stochastic"] == np.median(where(noisy, **at)["distance"])
+    broken = noisy.assign(distance=noisy["distance"].mask(noisy["order"] == 1))
+    assert stochastic_against_full(frame, broken, 100)["stochastic"].isna().all()
+
+
+def test_the_other_reading_of_the_start_is_passed_on() -> None:
+    starts = [
+        where(grid([1], 1, families=["weights"], horizons=[1], start_deviation=s), step=0)
+        for s in (None, 0.1)
+    ]
+    problems = [sparse_regression(1), sparse_regression(1, start_deviation=0.1)]
+    for frame, problem in zip(starts, problems, strict=True):
+        np.testing.assert_allclose(frame["distance"], np.linalg.norm(problem.x0 - problem.x_star))
 
 
 def test_orders_of_mini_batches_differ(frame: pd.DataFrame) -> None:

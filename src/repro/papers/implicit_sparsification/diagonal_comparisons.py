@@ -15,6 +15,7 @@ __all__ = [
     "chosen_curves",
     "families_at_horizons",
     "steps_to_reach",
+    "stochastic_against_full",
 ]
 
 HORIZONS = (2_000, 5_000, 10_000, 20_000)
@@ -126,3 +127,22 @@ def steps_to_reach(frame: pd.DataFrame, level: float) -> pd.DataFrame:
     keys = [*SETTING, "seed"]
     reached = frame.assign(steps=frame["step"].where(frame["distance"] <= level, np.inf))
     return reached.groupby(keys, sort=False)["steps"].min().reset_index()
+
+
+def stochastic_against_full(frame: pd.DataFrame, noisy: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Distances with mini-batches beside those of full gradient descent, for the settings that both ran (M11).
+
+    Args:
+        frame: of ``grid``.
+        noisy: of ``stochastic``, from that ``frame`` and with this horizon.
+        horizon: a step recorded in both.
+
+    Returns:
+        One row a (family, schedule, seed): amplitude, best (of the family's schedules, under full descent), full and
+        stochastic (distances; the second a median over orders of mini-batches, missing if one of them diverged).
+    """
+    chosen = best_schedules(frame, [horizon]).rename(columns={"distance": "full"})
+    keys = [*SETTING, "seed"]
+    at = _recorded(noisy, horizon).groupby(keys, sort=False)["distance"]
+    medians = at.agg(lambda distances: distances.median(skipna=False)).rename("stochastic").reset_index()
+    return chosen[[*keys, "best", "full"]].merge(medians, on=keys)

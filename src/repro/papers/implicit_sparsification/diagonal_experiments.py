@@ -129,6 +129,7 @@ def stochastic(
     n_orders: int = 2,
     step_size: float = _REFERENCE_STEP,
     n_held_out: int = 40,
+    start_deviation: float | None = None,
     horizons: Sequence[int] = HORIZONS,
 ) -> pd.DataFrame:
     """The chosen settings again, with mini-batches: all families of a problem see the same ones (M11).
@@ -139,7 +140,7 @@ def stochastic(
         horizon: a recorded step of ``frame``; None for ``n_steps``.
         batch_size: samples a step.
         n_orders: orders of mini-batches a problem.
-        step_size, n_held_out, horizons: as for ``grid``.
+        step_size, n_held_out, start_deviation, horizons: as for ``grid``, with which they must agree.
 
     Returns:
         As ``grid``, with the column order, one row a (family, schedule, amplitude, seed, order, step).
@@ -152,7 +153,7 @@ def stochastic(
     strengths = np.stack([_strengths(rows, n_steps) for rows in settings.values()])
     seeds = [int(seed) for seed in best["seed"].unique()]
     members = [(seed, order) for order in range(n_orders) for seed in seeds]
-    problems = [sparse_regression(seed) for seed, _ in members]
+    problems = [sparse_regression(seed, start_deviation=start_deviation) for seed, _ in members]
     paths = descend(
         problems,
         strengths,
@@ -168,19 +169,24 @@ def stochastic(
 
 
 def trajectories(
-    settings: pd.DataFrame, seed: int, n_steps: int = 20_000, *, step_size: float = _REFERENCE_STEP
+    settings: pd.DataFrame,
+    seed: int,
+    n_steps: int = 20_000,
+    *,
+    step_size: float = _REFERENCE_STEP,
+    start_deviation: float | None = None,
 ) -> pd.DataFrame:
     """Weights at the places of the truth's non-zeros, along the way.
 
     Args:
         settings: rows with family, schedule and amplitude, one a family.
         seed: of the problem.
-        n_steps, step_size: as for ``grid``.
+        n_steps, step_size, start_deviation: as for ``grid``.
 
     Returns:
         One row a (family, coordinate, step): schedule, amplitude, x, x_star.
     """
-    problem = sparse_regression(seed)
+    problem = sparse_regression(seed, start_deviation=start_deviation)
     strengths = _strengths(settings, n_steps)[:, None]
     record = logarithmic_steps(n_steps, per_decade=40)
     paths = descend(
