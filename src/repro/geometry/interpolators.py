@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from sklearn.linear_model import Lasso
 
-from repro.geometry._regression import checked_problem
+from repro.geometry._checks import check_finite, checked_problem
 from repro.geometry.potentials import conjugate, inverse_mirror_map
 
 __all__ = ["lasso", "least_l1", "least_l2", "least_potential"]
@@ -189,6 +189,5 @@ def _vector(values: ArrayLike, n: int, name: str) -> Array:
         raise ValueError(
             f"{name} must be one number or hold {n}, one a column of Z; got shape {values.shape}"
         )
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite; got {values[~np.isfinite(values)].flat[0]}")
+    check_finite(**{name: values})
     return np.broadcast_to(values, (n,))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from repro.geometry._checks import broadcast, check_finite, check_positive, checked_arrays
+
 __all__ = [
     "Factors",
     "bregman_divergence",
@@ -51,7 +53,7 @@ def hyperbolic_entropy(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
     Raises:
         ValueError: a scale that is not positive and finite, a NaN, shapes that do not broadcast.
     """
-    x, a, c = _checked(x=x, a=a, c=c)
+    x, a, c = checked_arrays(x=x, a=a, c=c)
     return 0.5 * (x * (np.arcsinh(x / a) - c) - np.hypot(x, a))
 
 
@@ -60,7 +62,7 @@ def mirror_map(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
 
     Along the flow it is $-L_t = -\int_0^t\nabla f$. Arguments and errors as for :func:`hyperbolic_entropy`.
     """
-    x, a, c = _checked(x=x, a=a, c=c)
+    x, a, c = checked_arrays(x=x, a=a, c=c)
     return 0.5 * (np.arcsinh(x / a) - c)
 
 
@@ -74,19 +76,19 @@ def inverse_mirror_map(mu: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array
     Raises:
         ValueError: as for :func:`hyperbolic_entropy`.
     """
-    mu, a, c = _checked(mu=mu, a=a, c=c)
+    mu, a, c = checked_arrays(mu=mu, a=a, c=c)
     return _scaled_sinh(2 * mu + c, a)
 
 
 def hessian(x: ArrayLike, a: ArrayLike) -> Array:
     r"""Second derivative of the potential, $\frac1{2\sqrt{x^2+a^2}}$; the matrix is diagonal, this is its diagonal."""
-    x, a = _checked(x=x, a=a)
+    x, a = checked_arrays(x=x, a=a)
     return 0.5 / np.hypot(x, a)
 
 
 def inverse_hessian(x: ArrayLike, a: ArrayLike) -> Array:
     r"""Diagonal of $(\nabla^2R_a)^{-1}$, $2\sqrt{x^2+a^2} = m^2+w^2$: the speed of $x$ for a unit gradient."""
-    x, a = _checked(x=x, a=a)
+    x, a = checked_arrays(x=x, a=a)
     return 2 * np.hypot(x, a)
 
 
@@ -96,7 +98,7 @@ def conjugate(mu: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
     $R_a(x)+R_a^*(\mu)\ge x\mu$, with equality at $\mu = \nabla R_a(x)$. Arguments and errors as for
     :func:`inverse_mirror_map`.
     """
-    mu, a, c = _checked(mu=mu, a=a, c=c)
+    mu, a, c = checked_arrays(mu=mu, a=a, c=c)
     return _scaled_cosh(2 * mu + c, a) / 2
 
 
@@ -114,7 +116,7 @@ def bregman_divergence(x: ArrayLike, y: ArrayLike, a: ArrayLike) -> Array:
     Raises:
         ValueError: as for :func:`hyperbolic_entropy`.
     """
-    x, y, a = _checked(x=x, y=y, a=a)
+    x, y, a = checked_arrays(x=x, y=y, a=a)
     sqrt_x, sqrt_y = np.hypot(x, a), np.hypot(y, a)
     half_tanh = (x - y) / (sqrt_x + sqrt_y)
     near = np.abs(half_tanh) < 0.46  # |delta| < 1
@@ -144,7 +146,7 @@ class Factors:
         m, w = np.asarray(self.m, dtype=np.float64), np.asarray(self.w, dtype=np.float64)
         if m.shape != w.shape:
             raise ValueError(f"m and w must have one shape; got {m.shape} and {w.shape}")
-        _finite(m=m, w=w)
+        check_finite(m=m, w=w)
         object.__setattr__(self, "m", m)
         object.__setattr__(self, "w", w)
 
@@ -194,8 +196,8 @@ def factors(x: ArrayLike, beta: ArrayLike) -> Factors:
     Raises:
         ValueError: a negative or infinite beta, weights that are not finite.
     """
-    x, beta = _broadcast(x=x, beta=beta)
-    _finite(x=x, beta=beta)
+    x, beta = broadcast(x=x, beta=beta)
+    check_finite(x=x, beta=beta)
     if (beta < 0).any():
         raise ValueError(f"beta = m^2 - w^2 must be 0 or above; got {beta[beta < 0].flat[0]}")
     m = np.sqrt((beta + np.hypot(beta, 2 * x)) / 2)
@@ -215,8 +217,8 @@ def factors_at(start: Factors, L: ArrayLike, A: ArrayLike) -> Factors:
     Raises:
         ValueError: a negative dose, a NaN, shapes that do not broadcast.
     """
-    m0, w0, L, A = _broadcast(m0=start.m, w0=start.w, L=L, A=A)
-    _finite(L=L, A=A)
+    m0, w0, L, A = broadcast(m0=start.m, w0=start.w, L=L, A=A)
+    check_finite(L=L, A=A)
     if (A < 0).any():
         raise ValueError(f"a dose is an integral of strengths and must be 0 or above; got {A[A < 0].flat[0]}")
     u = 0.5 * (m0 + w0) * np.exp(-L - 2 * A)
@@ -237,8 +239,8 @@ def printed_scale(beta: ArrayLike, A: ArrayLike) -> Array:
     Raises:
         ValueError: a beta that is not positive.
     """
-    beta, A = _broadcast(beta=beta, A=A)
-    _positive(beta=beta)
+    beta, A = broadcast(beta=beta, A=A)
+    check_positive(beta=beta)
     return beta * np.exp(-2 * A)
 
 
@@ -255,7 +257,8 @@ def _scaled_cosh(z: Array, a: Array) -> Array:
 
 def _scaled_exp(z: Array, a: Array) -> Array:
     root = np.exp(np.minimum(z, 1400.0) / 2)  # 1400: the product below is infinite only where the value is
-    return np.where(z <= 1400.0, (a / 2 * root) * root, np.inf)
+    with np.errstate(over="ignore"):
+        return np.where(z <= 1400.0, (a / 2 * root) * root, np.inf)
 
 
 def _sinh_minus(delta: Array) -> Array:
@@ -264,33 +267,3 @@ def _sinh_minus(delta: Array) -> Array:
     for k in range(_SERIES_TERMS, 0, -1):
         total = (1 + total) * delta**2 / ((2 * k) * (2 * k + 1))
     return total * delta
-
-
-def _broadcast(**values: ArrayLike) -> list[Array]:
-    found = [np.asarray(value, dtype=np.float64) for value in values.values()]
-    try:
-        return list(np.broadcast_arrays(*found))
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(values, found, strict=True))
-        raise ValueError(f"shapes must fit together by broadcasting; got {shapes}") from None
-
-
-def _finite(**values: Array) -> None:
-    for name, array in values.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite; got {array[~np.isfinite(array)].flat[0]}")
-
-
-def _positive(**values: Array) -> None:
-    for name, array in values.items():
-        if not ((array > 0) & np.isfinite(array)).all():
-            bad = array[~((array > 0) & np.isfinite(array))].flat[0]
-            raise ValueError(f"{name} must be positive and finite; got {bad}")
-
-
-def _checked(**values: ArrayLike) -> list[Array]:
-    """The arguments broadcast, with finite values and a positive scale ``a``."""
-    arrays = dict(zip(values, _broadcast(**values), strict=True))
-    _positive(a=arrays["a"])
-    _finite(**arrays)
-    return list(arrays.values())
