@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from sklearn.linear_model import Lasso
 
-from repro.geometry._checks import check_finite, checked_problem
+from repro.geometry._checks import check_finite, check_positive, checked_problem
 from repro.geometry.potentials import conjugate, inverse_mirror_map
 
 __all__ = ["lasso", "least_l1", "least_l2", "least_potential"]
@@ -18,6 +18,7 @@ __all__ = ["lasso", "least_l1", "least_l2", "least_potential"]
 Array = NDArray[np.float64]
 
 _MAX_STEPS = 200
+_ROUND_OFF = 1e-14
 _RATIO = 1e3
 """Factor between the scales that lead from an easy problem to one of a small scale."""
 
@@ -40,12 +41,12 @@ def least_potential(Z: ArrayLike, y: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0
 
     Raises:
         ValueError: no x solves $Zx=y$; a scale that is not positive; shapes that do not fit; values not finite.
-        RuntimeError: the residual stays above 1e-8 of the largest target.
+        RuntimeError: the residual stays above 1e-8 of its terms.
     """
     Z, y = checked_problem(Z, y)
     n = Z.shape[1]
-    inverse_mirror_map(np.zeros(n), a, c)  # refuses a scale or centre of no use
     scale, centre = _vector(a, n, "a"), _vector(c, n, "c")
+    check_positive(a=scale)
     rows, targets = _orthonormal(Z, y)
     typical = np.abs(targets).max(initial=0.0)
     stages = max(0, int(np.ceil(np.log(max(typical, 1e-300) / scale.min()) / np.log(_RATIO))))
@@ -56,7 +57,7 @@ def least_potential(Z: ArrayLike, y: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0
         if k and reach > 0:
             nu = nu * (1 + np.log(_RATIO) / reach)  # large entries grow by this much as the scale shrinks
     x = inverse_mirror_map(nu @ rows, scale, centre)
-    if (residual := np.abs(Z @ x - y).max()) > 1e-8 * max(1.0, np.abs(y).max()):
+    if (residual := np.abs(Z @ x - y).max()) > 1e-8 * (np.abs(Z) @ np.abs(x) + np.abs(y)).max():
         raise RuntimeError(f"the dual could not be solved: a residual of {residual:.1e} is left")
     return x
 
@@ -140,7 +141,6 @@ def lasso(Z: ArrayLike, y: ArrayLike, penalty: float) -> Array:
 
 def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array:
     """Minimiser of the dual from ``nu`` on; stops at round-off."""
-    goal = 1e-14 * max(1.0, np.abs(targets).max(initial=0.0))
 
     def dual(at: Array) -> tuple[float, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -152,7 +152,7 @@ def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array
     for _ in range(_MAX_STEPS):
         gradient = rows @ x - targets
         size = np.abs(gradient).max(initial=0.0)
-        if size <= goal:
+        if size <= _ROUND_OFF * (np.abs(rows) @ np.abs(x)).max(initial=0.0):
             break
         hessian = (rows * (2 * np.hypot(x, a))) @ rows.T
         step = -np.linalg.lstsq(hessian, gradient)[0]

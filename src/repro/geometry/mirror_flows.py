@@ -18,25 +18,19 @@ from scipy.integrate import solve_ivp
 
 from repro.geometry._checks import checked_problem
 from repro.geometry.potentials import Factors, factors
-from repro.geometry.strengths import Constant, Decaying, Strength, SwitchedOff
+from repro.geometry.strengths import Constant as Constant
+from repro.geometry.strengths import Decaying as Decaying
+from repro.geometry.strengths import Strength
+from repro.geometry.strengths import SwitchedOff as SwitchedOff
 
-__all__ = [
-    "Constant",
-    "Decaying",
-    "MirrorPath",
-    "Strength",
-    "SwitchedOff",
-    "dual_flow",
-    "factor_flow",
-    "mirror_flow",
-]
+__all__ = ["MirrorPath", "dual_flow", "factor_flow", "mirror_flow"]
 
 Array = NDArray[np.float64]
-_LAST = 1e9
-"""Latest time of a dual flow: the residual's round-off over longer times exceeds the solver's tolerance."""
-
 Gradient = Callable[[Array], Array]
 Velocity = Callable[[float, Array], Array]
+
+_LAST = 1e9
+"""Latest time of a dual flow: the residual's round-off over longer times exceeds the solver's tolerance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +140,13 @@ def dual_flow(
     times: ArrayLike | None = None,
     horizon: float = 1e7,
 ) -> MirrorPath:
-    r"""The same flow for $f(x) = \frac1{2d}\|Zx-y\|^2$ in d dual variables: $\dot\nu = -(Zx-y)/d$,
-    $x = a_t\sinh(2Z^\top\nu+c)$.
+    r"""The same flow for $f(x) = \frac1{2d}\|Zx-y\|^2$, in d dual variables.
 
-    Exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$ never leaves the range of $Z^\top$. Integrated by an implicit
-    method with the exact Jacobian, so that horizons at which every loss has vanished cost a fraction of a second.
-    The slowest speed is about $a_\infty$: a dose of 6 from $\beta=1$ needs a horizon of 1e9, one of 4 that of 1e7.
+    $\dot\nu = -(Zx-y)/d$ with $x = a_t\sinh(2Z^\top\nu+c)$: exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$ never
+    leaves the range of $Z^\top$. Integrated by an implicit method with the exact Jacobian, so that horizons at which
+    every loss has vanished cost a fraction of a second. The slowest speed is about $a_\infty$: a dose of 6 from
+    $\beta=1$ needs a horizon of 1e9, one of 4 that of 1e7. Under constant strength 1e5 is right: later the dual
+    variables, which grow without end, hold fewer digits of the weights.
 
     Args:
         Z: inputs, ``(d, n)``.
