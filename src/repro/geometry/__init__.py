@@ -8,6 +8,10 @@
 ``repro.geometry.loss_clock``         flows with minus the log of the loss as their clock
 ``repro.geometry.packing``            lists of arrays as one vector
 ``repro.geometry.curvature``          Hessians of many networks at once: eigenvalues, trace
+``repro.geometry.potentials``         the hyperbolic entropy behind a product of factors
+``repro.geometry.strengths``          strengths of weight decay over time, and their dose
+``repro.geometry.mirror_flows``       the flow of the factors, as a mirror flow and in its dual
+``repro.geometry.interpolators``      least potential, least L1 and least L2 norm; the Lasso
 ``repro.geometry.noise``              how much noise on the weights raises the loss
 ====================================  ============================================================
 """
