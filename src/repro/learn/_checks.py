@@ -14,6 +14,7 @@ from repro.learn.evaluation import Networks
 from repro.learn.seeding import checked_seed
 
 __all__ = [
+    "check_augment",
     "check_choices",
     "check_fit",
     "check_hooks",
@@ -64,9 +65,19 @@ def check_hooks(**hooks: Sequence[object]) -> None:
             raise TypeError(
                 f"{name} is a sequence of callables f(model, {told}); got one callable, put it in a list"
             )
+        if not isinstance(given, Sequence):
+            raise TypeError(
+                f"{name} is a sequence of callables f(model, {told}), a list say; got a {type(given).__name__}"
+            )
         for hook in given:
             if not callable(hook):
                 raise TypeError(f"{name} holds callables f(model, {told}); got {hook!r}")
+
+
+def check_augment(augment: object) -> None:
+    """Check that the augmentation, if any, can be called."""
+    if augment is not None and not callable(augment):
+        raise TypeError(f"augment is a function of inputs and a generator, or None; got {augment!r}")
 
 
 def check_precision(mixed_precision: bool, device: torch.device) -> None:

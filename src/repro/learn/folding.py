@@ -25,6 +25,10 @@ def fold(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
                 _class_of_its_own(layer)
                 with enable_grad():  # under no_grad PyTorch would leave a tensor where a parameter belongs
                     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+                if not isinstance(layer.weight, nn.Parameter):  # several originals, none of them trained
+                    weight = layer.get_buffer("weight")
+                    del layer.weight
+                    layer.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
     return module
 
 

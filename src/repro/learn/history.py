@@ -28,7 +28,8 @@ class EpochReport:
         step: updates made.
         batch_accuracy: share of right predictions over the batches of the epoch, each at the weights of its
             time; ``(S,)`` float64 in [0, 1], S = 1 for a module.
-        learning_rate: as it stands after the last update of the epoch, before a schedule by epoch moves it.
+        learning_rate: as it stands after the last update of the epoch: that of the epoch under a schedule by
+            epoch, which moves it later; that of the next update under a schedule by step.
     """
 
     epoch: int

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from repro.learn._batches import Batches, stacked_parts
 from repro.learn._checks import (
+    check_augment,
     check_choices,
     check_fit,
     check_hooks,
@@ -134,6 +135,7 @@ def train(
     check_precision(mixed_precision, where)
     check_choices(n_epochs, n_steps, batch_size, reduction, schedule_every, evaluate_every)
     check_hooks(before_step=before_step, after_step=after_step, after_epoch=after_epoch)
+    check_augment(augment)
     seeds = list_of_seeds(seed, networks.size)
     datasets = list_of_datasets(dataset, networks.size)
     function = loss_function(loss)

@@ -1,0 +1,110 @@
+"""Folding: the same bits, plain layers, copies that live on, what is left alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from repro.learn.folding import fold
+
+
+class Doubled(nn.Module):
+    def forward(self, half: Tensor) -> Tensor:
+        return 2 * half
+
+    def right_inverse(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+class Sum(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x / 3, x - x / 3
+
+
+class Shifted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+def network(*parametrizations: type[nn.Module]) -> nn.Sequential:
+    torch.manual_seed(3)
+    built = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    for layer in (built[0], built[2]):
+        for parametrization in parametrizations:
+            parametrize.register_parametrization(layer, "weight", parametrization())
+    return built
+
+
+@pytest.mark.parametrize("kind", [Doubled, Sum])
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_folded_layers_are_plain_with_the_same_bits(
+    kind: type[nn.Module], trainable: bool, gradients: bool
+) -> None:
+    written = network(kind).requires_grad_(trainable)
+    weights = [written[i].weight.detach().clone() for i in (0, 2)]
+    with torch.set_grad_enabled(gradients):
+        folded = fold(written, kind)
+    assert folded is written
+    for i, expected, plain in zip((0, 2), weights, (nn.Conv2d, nn.Linear), strict=True):
+        assert type(written[i]) is plain
+        assert isinstance(written[i].weight, nn.Parameter)
+        assert written[i].weight.requires_grad == trainable
+        assert torch.equal(written[i].weight, expected)
+    assert set(dict(written.named_parameters())) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_a_folded_layer_trains_on_its_own() -> None:
+    written = network(Sum)
+    other = copy.deepcopy(written)
+    fold(written, Sum)
+    written(torch.ones(1, 1, 4, 4)).sum().backward()
+    with torch.no_grad():
+        written[2].weight -= written[2].weight.grad
+    assert not torch.equal(written[2].weight, other[2].weight)
+
+
+def test_copies_live_on_and_can_be_folded_later() -> None:
+    written = network(Sum)
+    copies = [copy.deepcopy(written) for _ in range(2)]
+    x = torch.ones(1, 1, 4, 4)
+    expected = written(x)
+    fold(written, Sum)
+    for other in copies:
+        assert torch.equal(other(x), expected)
+        assert parametrize.is_parametrized(other[2], "weight")
+    fold(copies[0], Sum)
+    assert torch.equal(copies[1](x), expected)
+    assert torch.equal(copies[0](x), expected)
+
+
+def test_other_parametrizations_and_chains_are_left_alone() -> None:
+    other, chain = network(Doubled), network(Doubled, Shifted)
+    fold(other, Sum)
+    fold(chain, Doubled, Shifted)
+    assert parametrize.is_parametrized(other[2], "weight")
+    assert parametrize.is_parametrized(chain[2], "weight")
+
+
+def test_the_parametrization_of_a_bias_stays() -> None:
+    layer = nn.Linear(2, 2)
+    parametrize.register_parametrization(layer, "weight", Sum())
+    parametrize.register_parametrization(layer, "bias", Doubled())
+    bias = layer.bias.detach().clone()
+    fold(layer, Sum)
+    assert not parametrize.is_parametrized(layer, "weight")
+    assert parametrize.is_parametrized(layer, "bias")
+    assert torch.equal(layer.bias, bias)
+
+
+def test_plain_networks_stay_as_they_are() -> None:
+    plain, same = network(), network()
+    fold(plain, Sum)
+    assert torch.equal(plain[2].weight, same[2].weight)
