@@ -20,6 +20,8 @@ from repro.papers.implicit_sparsification.penalties import Penalty
 
 __all__ = ["Controller", "PilotController", "ScheduleController"]
 
+_COLUMNS = ("epoch", "member", "alpha", "dose", "l1", "batch_accuracy")
+
 
 class Controller:
     """Records the course of the strengths; made by subclasses, which say how the strength goes on."""
@@ -33,7 +35,7 @@ class Controller:
         self._momentum = momentum
         self._steps = 0
         self._dose = torch.zeros_like(penalty.strengths)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[float, ...]] = []
 
     def __call__(self, model: Any, report: EpochReport) -> None:
         """Note the epoch that ended and set the strengths of the next."""
@@ -44,15 +46,9 @@ class Controller:
         n_steps = report.step - self._steps
         self._steps = report.step
         self._dose = self._dose + n_steps * report.learning_rate * used / (1 - self._momentum)
-        self._rows.append(
-            {
-                "epoch": report.epoch,
-                "alpha": used.numpy(),
-                "dose": self._dose.numpy(),
-                "l1": l1.numpy(),
-                "batch_accuracy": report.batch_accuracy.numpy(),
-            }
-        )
+        columns = (used, self._dose, l1, report.batch_accuracy)
+        members = zip(range(len(used)), *(column.tolist() for column in columns), strict=True)
+        self._rows += [(report.epoch, *row) for row in members]
         self.penalty.strengths = self.next(report, l1)
 
     def next(self, report: EpochReport, l1: Tensor) -> Tensor:
@@ -66,10 +62,7 @@ class Controller:
 
     def course(self) -> pd.DataFrame:
         """Return one row an epoch and network: epoch, member, alpha, dose, l1, batch_accuracy."""
-        return pd.concat(
-            [pd.DataFrame(row | {"member": range(len(row["alpha"]))}) for row in self._rows],
-            ignore_index=True,
-        )
+        return pd.DataFrame(self._rows, columns=list(_COLUMNS))
 
 
 class ScheduleController(Controller):

@@ -53,7 +53,7 @@ def pilot_factors(x: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:
             "ask for the start 'balanced'"
         )
     wide = x.double()
-    m = ((beta + (beta**2 + 4 * wide.square()).sqrt()) / 2).sqrt()
+    m = ((beta + torch.hypot(torch.full_like(wide, beta), 2 * wide)) / 2).sqrt()
     return m.to(x.dtype), (wide / m).to(x.dtype)
 
 
@@ -69,7 +69,8 @@ def balanced_factors(x: Tensor) -> tuple[Tensor, Tensor]:
 def _independent_factors(x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Both factors He-normal, as in spred's released code; their product is not x."""
     scale = (2.0 / x[0].numel()) ** 0.5
-    return tuple(scale * torch.randn(x.shape, generator=generator, dtype=x.dtype) for _ in range(2))
+    m, w = (scale * torch.randn(x.shape, generator=generator, dtype=x.dtype) for _ in range(2))
+    return m.to(x.device), w.to(x.device)
 
 
 class Product(nn.Module):
@@ -226,7 +227,8 @@ def parametrize_weights(network: nn.Module, form: Callable[[], nn.Module] | None
         The same network.
 
     Raises:
-        ValueError: no such layer, or a weight that is parametrised already. Nothing has been changed then.
+        ValueError: no such layer, a weight that is parametrised already, or one tensor in two layers. Nothing has
+            been changed then.
 
     Example:
         >>> parametrize_weights(network, lambda: Product("pilot", beta=1.0))
@@ -236,12 +238,25 @@ def parametrize_weights(network: nn.Module, form: Callable[[], nn.Module] | None
         for name, layer in layers.items():
             if parametrize.is_parametrized(layer, "weight"):
                 raise ValueError(f"{name!r} is already parametrised; call fold(network) first")
+        _check_untied(network)
         for layer in layers.values():
             parametrization = form()
             parametrize.register_parametrization(layer, "weight", parametrization)
             for original in getattr(parametrization, "frozen", ()):
                 getattr(layer.parametrizations["weight"], original).requires_grad_(False)  # type: ignore[index]
     return network
+
+
+def _check_untied(network: nn.Module) -> None:
+    """A layer in a form of its own would silently part from the one that it shares its weight with."""
+    names: dict[int, str] = {}
+    for prefix, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            name = f"{prefix}.{own}"
+            if (other := names.setdefault(id(parameter), name)) != name:
+                raise ValueError(
+                    f"{other!r} and {name!r} are one tensor, which forms of weights cannot share"
+                )
 
 
 def fold(network: nn.Module) -> nn.Module:

@@ -89,13 +89,15 @@ class Penalty:
             decayed: which of a weight's tensors decay too: ``(0,)`` for a plain network's weights.
 
         Raises:
-            ValueError: a strength that is negative or not finite, or not one a network.
+            ValueError: an unknown kind; a strength that is negative or not finite, or not one a network.
         """
+        if kind not in PENALTIES:
+            raise ValueError(f"unknown penalty {kind!r}; known: {', '.join(map(repr, PENALTIES))}")
         if strengths.shape != (len(ensemble),):
             raise ValueError(f"{len(ensemble)} networks need as many strengths; got {tuple(strengths.shape)}")
         if not bool((strengths.isfinite() & (strengths >= 0)).all()):
             raise ValueError(f"strengths must be numbers, 0 or above; got {strengths.tolist()}")
-        self.strengths = strengths.double()
+        self.strengths = strengths.to(torch.float64, copy=True)
         self._act = PENALTIES[kind]
         self._layers = list(weight_tensors(ensemble.parameters, ensemble.member(0)).values())
         inside = {id(tensor) for tensors in self._layers for tensor in tensors}
