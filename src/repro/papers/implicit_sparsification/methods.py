@@ -37,7 +37,8 @@ class Method:
         penalty: a name in ``penalties.PENALTIES``.
         scale: strengths of the penalty are the grid's times this (2 turns $\alpha$ into an L1 strength).
         schedule: ``"constant"``; ``"half"``: constant for the first half of training, then times 0.8 an epoch;
-            ``"rising"``: from 0 in proportion to the epoch; ``"pilot"``: algorithm 1.
+            ``"rising"``: from 0 in proportion to the epoch; ``"pilot"``: algorithm 1; or another name in
+            ``schedules.SCHEDULES``, by epoch.
         fast: whether it trains with the learning rate of factors, twice the plain one.
         decayed: which of a weight's tensors ordinary weight decay acts on.
         grid: strengths of its own instead of the common ones; what they mean is in ``meaning``.
@@ -69,35 +70,31 @@ def _product(start: str, beta: float = 1.0) -> Form:
     return lambda strength, generator: Product(start, beta, generator)
 
 
-_PLAIN = Method("x", "$x$", decayed=(0,))
-_FACTORS = Method("mw", r"$m\odot w$", form=_product("pilot"), fast=True)
+_PLAIN = Method("x", "x", decayed=(0,))
+_FACTORS = Method("mw", "m ⊙ w", form=_product("pilot"), fast=True)
 _PENALISED = replace(_FACTORS, penalty="squares")
 
 METHODS: dict[str, Method] = {
     each.name: each
     for each in (
         _PLAIN,
-        replace(_PLAIN, name="x_fast", label="$x$, rate of the factors", fast=True),
+        replace(_PLAIN, name="x_fast", label="x, rate of the factors", fast=True),
+        replace(_PLAIN, name="l1_x", label="L1 on x", penalty="l1 on the first", scale=2.0, schedule="half"),
         replace(
-            _PLAIN, name="l1_x", label="L1 on $x$", penalty="l1 on the first", scale=2.0, schedule="half"
-        ),
-        replace(
-            _PLAIN, name="l1_x_constant", label="L1 on $x$, constant", penalty="l1 on the first", scale=2.0
+            _PLAIN, name="l1_x_constant", label="L1 on x, constant", penalty="l1 on the first", scale=2.0
         ),
         _FACTORS,
-        replace(_FACTORS, name="mw_slow", label=r"$m\odot w$, plain rate", fast=False),
-        replace(_FACTORS, name="mw_decay", label=r"$m\odot w$, weight decay", decayed=(0, 1)),
+        replace(_FACTORS, name="mw_slow", label="m ⊙ w, plain rate", fast=False),
+        replace(_FACTORS, name="mw_decay", label="m ⊙ w, weight decay", decayed=(0, 1)),
         replace(
-            _FACTORS, name="l1_m", label="L1 on $m$", penalty="l1 on the first", scale=2.0, schedule="half"
+            _FACTORS, name="l1_m", label="L1 on m", penalty="l1 on the first", scale=2.0, schedule="half"
         ),
         replace(_PENALISED, name="pilot", label="PILoT", schedule="half"),
         replace(_PENALISED, name="pilot_constant", label="PILoT, constant"),
         replace(_PENALISED, name="pilot_algorithm", label="PILoT, algorithm 1", schedule="pilot"),
+        replace(_PENALISED, name="beta_0.1", label="β = 0.1", form=_product("pilot", 0.1), schedule="half"),
         replace(
-            _PENALISED, name="beta_0.1", label=r"$\beta=0.1$", form=_product("pilot", 0.1), schedule="half"
-        ),
-        replace(
-            _PENALISED, name="beta_0.01", label=r"$\beta=0.01$", form=_product("pilot", 0.01), schedule="half"
+            _PENALISED, name="beta_0.01", label="β = 0.01", form=_product("pilot", 0.01), schedule="half"
         ),
         replace(
             _PENALISED, name="balanced", label="balanced start", form=_product("balanced"), schedule="half"

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
 from repro.papers.implicit_sparsification.methods import METHODS
 
 __all__ = [
     "accuracy_by_cycle",
-    "accuracy_by_sparsity",
     "accuracy_by_strength",
+    "error_by_sparsity",
     "flips_and_accuracy",
     "strength_by_epoch",
 ]
@@ -51,15 +52,17 @@ def _density_axis(axis: Axes, sparsities: Sequence[float]) -> None:
     axis.minorticks_off()
 
 
-def accuracy_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Sequence[str]]]) -> Figure:
-    """Test accuracy against sparsity, means over seeds with 95 % intervals; a panel for each group of methods.
+def error_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Sequence[str]]]) -> Figure:
+    """Test error against sparsity, means over seeds with 95 % intervals; a panel for each group of methods.
+
+    The error stands on a logarithmic axis: good methods differ by a point and bad ones by fifty.
 
     Args:
         chosen: of ``one_shot.chosen_by_validation``.
         groups: titles and names of methods.
     """
     fig, axes = panels(len(groups), 4.1, 3.9, sharey=True)
-    pruned = chosen[chosen["sparsity"] > 0].assign(percent=lambda t: 100 * t["test_accuracy"])
+    pruned = chosen[chosen["sparsity"] > 0].assign(percent=lambda t: 100 * (1 - t["test_accuracy"]))
     pruned["density"] = 1 - pruned["sparsity"]
     for axis, (title, names) in zip(axes, groups, strict=True):
         for position, name in enumerate(names):
@@ -68,8 +71,11 @@ def accuracy_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Seque
             )
         _density_axis(axis, sorted(pruned["sparsity"].unique()))
         axis.set(title=title, xlabel="weights removed (%)")
-        axis.legend(fontsize=8, loc="lower left")
-    axes[0].set_ylabel("test accuracy (%)")
+        axis.legend(fontsize=8, loc="upper left")
+        axis.set_yscale("log")
+        axis.set_yticks([3, 5, 10, 20, 40, 80], ["3", "5", "10", "20", "40", "80"])
+        axis.yaxis.set_minor_locator(NullLocator())
+    axes[0].set_ylabel("test error (%)")
     return fig
 
 
@@ -103,7 +109,7 @@ def flips_and_accuracy(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         table: columns method, seed, flips (a share), accuracy (of pruned networks, per cent).
         names: of methods, from above.
     """
-    fig, axes = panels(2, 3.6, 0.5 * len(names) + 1.4, sharey=True)
+    fig, axes = panels(2, 4.0, 0.5 * len(names) + 1.4, sharey=True)
     for axis, (column, scale, label) in zip(
         axes,
         (("flips", 100, "largest weights with a flipped sign (%)"), ("accuracy", 1, "test accuracy (%)")),

@@ -19,7 +19,7 @@ _DECAYS = {"switched off": "decay switched off", "slow": "decay dies out slowly"
 
 def potentials(tables: Sequence[pd.DataFrame]) -> Figure:
     """Potentials of one weight by dose, a panel for each table of ``potential_curves``; beside them |x| and x²."""
-    fig, axes = panels(len(tables), 3.6, 3.4, sharey=True)
+    fig, axes = panels(len(tables), 3.6, 3.9, sharey=True)
     for axis, table in zip(axes, tables, strict=True):
         doses = table["dose"].unique()
         colors = sns.color_palette("viridis", len(doses))
