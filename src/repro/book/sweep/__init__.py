@@ -1,0 +1,16 @@
+"""A chapter run for every point of a grid, wherever the runs take place.
+
+=================  =================================================================
+``axes``           one axis as typed: ``0..9``, ``a,b,c``, ``linspace(0, 1, 5)``
+``point_files``    a CSV or YAML file of points
+``grid``           axes and files to typed, validated points
+``tasks``          one run as a value that can travel
+``store``          the folder of a sweep: rows, notebooks by content, the table
+``engine``         points onto an executor: retries, Ctrl-C, progress
+``executors``      where the runs take place: local processes, Dask
+``report``         the page that shows a finished sweep
+=================  =================================================================
+
+The submodules are imported one by one: a worker that runs a task should not depend on the code that draws
+a report.
+"""
