@@ -7,7 +7,7 @@ code   meaning
 1      a run, a check or the rendering failed
 2      bad input: unknown name, wrong type, broken file
 3      a verdict turned over against the committed one
-4      another build of this book is at work
+4      another build of this book, or sweep of this folder, is at work
 130    stopped with Ctrl-C
 =====  ==========================================================
 """
@@ -26,6 +26,7 @@ __all__ = [
     "Locked",
     "ParameterError",
     "RunFailed",
+    "RunLost",
     "VerdictTurned",
     "nearest",
 ]
@@ -57,6 +58,10 @@ class RunFailed(BookError):
 
 class BudgetExceeded(RunFailed):
     """A chapter took more seconds or memory than its profile allows."""
+
+
+class RunLost(RunFailed):
+    """A run was ended from outside, by a kill or a machine that went away: another try may well succeed."""
 
 
 class DiskFull(BookError):

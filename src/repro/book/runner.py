@@ -24,7 +24,7 @@ from typing import Any
 
 from repro.book import claims, executed, parameters
 from repro.book.cache import Cache, key_parts, run_key
-from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed
+from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
 from repro.book.files import shown, write_atomically
 from repro.book.fingerprint import library_files
 from repro.book.kernel import private_folder
@@ -71,6 +71,7 @@ def run(
     output: Path | None = None,
     use_cache: bool = True,
     timeout: float | None = None,
+    memory_mb: float | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run a chapter, or take the run from the cache when nothing it depends on has changed.
@@ -82,12 +83,14 @@ def run(
         output: folder for the executed notebook, ``CHAPTER.PROFILE.ipynb`` (default: ``_build/notebooks``).
         use_cache: take a kept run if there is one; a finished run is kept in any case.
         timeout: seconds after which the run is stopped, instead of the profile's budget.
+        memory_mb: megabytes of memory at which it is stopped, instead of the profile's budget.
         progress: called with the number of code cells begun and their total.
 
     Raises:
         BadInput: unknown chapter, parameter, value, or a broken file, before any work is done.
         BudgetExceeded: more seconds or memory than the profile allows.
         RunFailed: a cell raised, the kernel died, or the chapter showed no ledger of its own.
+        RunLost: the kernel or its process was killed, or the kernel never started.
         DiskFull: there was no room to write.
     """
     chapter = book.chapter(chapter)
@@ -109,7 +112,7 @@ def run(
 
     budget = chapter_claims.budget[profile]  # type: ignore[index]
     notebook, cost, failure = _execute(
-        book, path, values, timeout or budget.seconds, budget.memory_mb, source, progress
+        book, path, values, timeout or budget.seconds, memory_mb or budget.memory_mb, source, progress
     )
     executed.clean(notebook)
     ledger = None if failure else _own_ledger(notebook, chapter, profile)
@@ -257,7 +260,7 @@ def _watch(
         except queue.Empty:
             line = ""
         if line is None:
-            return _Failure("the process that ran the notebook died", index)
+            return _Failure("the process that ran the notebook died", index, RunLost)
         if line:
             event = json.loads(line)
             if event["event"] == "done":
@@ -299,7 +302,8 @@ def _explained(
             if code is not None and code < 0
             else f"exit {code}"
         )
-        return _Failure(f"the kernel died ({how}){where}", index)
+        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
+        return _Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
     if kind == "timeout":
         return _Failure(
             f"took more than the {seconds:.0f} seconds of its budget{where}", index, BudgetExceeded
@@ -310,4 +314,7 @@ def _explained(
                 "the disk is full: the run could not be written; what was there before is unchanged"
             )
         return _Failure(f"{os.strerror(event['errno'])}{where}", index)
-    return _Failure(f"{event.get('ename')}: {event.get('evalue')}{where}", index)
+    # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
+    outside = index is None or event.get("ename") == "KeyboardInterrupt"
+    message = f"{event.get('ename')}: {event.get('evalue')}{where}"
+    return _Failure(message, index, RunLost if outside else RunFailed)

@@ -41,6 +41,7 @@ def _execute(request: dict[str, Any], send: Any) -> None:
     import nbformat
     import papermill
 
+    from repro.book import output_limit
     from repro.book.kernel import PrivateKernelManager
 
     PrivateKernelManager.folder = Path(request["folder"])
@@ -52,6 +53,7 @@ def _execute(request: dict[str, Any], send: Any) -> None:
         notebook,
         request["output"],
         parameters=request["parameters"],
+        engine_name=output_limit.ENGINE,
         kernel_name="python3",
         language="python",
         progress_bar=False,
