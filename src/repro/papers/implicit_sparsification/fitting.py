@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble, EpochReport, History, streams, train
+from repro.learn.augmentation import random_crop_flip
 from repro.papers.implicit_sparsification.controllers import Controller, PilotController, ScheduleController
 from repro.papers.implicit_sparsification.factors import (
     effective_weights,
@@ -26,7 +28,7 @@ from repro.papers.implicit_sparsification.penalties import Penalty
 from repro.papers.implicit_sparsification.schedules import schedule
 from repro.papers.implicit_sparsification.settings import Setting, data_sets, initial_networks, setting
 
-__all__ = ["LEAST_L1", "Fit", "Run", "fit", "run", "written"]
+__all__ = ["LEAST_L1", "Fit", "Run", "fit", "run", "strength_shape", "written"]
 
 #: K of algorithm 1 as a share of the L1 norm at the start; the paper's values are not known.
 LEAST_L1 = 0.03
@@ -40,7 +42,8 @@ class Run:
 
     Attributes:
         history: of ``learn.train``.
-        course: one row an epoch and member: epoch, member, alpha, dose, l1, batch_accuracy.
+        course: one row an epoch and member: epoch, member, alpha (of the penalty as it acts: an L1 method's is
+            its lambda), dose, l1, batch_accuracy.
     """
 
     history: History
@@ -59,7 +62,7 @@ class Fit:
         datasets: one a seed.
         networks: A x S plain networks, folded.
         start: the weights that each network had before training, name to ``(A S, *shape)``.
-        course: one row a strength, seed and epoch: alpha, dose, l1, batch_accuracy.
+        course: one row a strength, seed and epoch: alpha, dose, l1, batch_accuracy, as in ``Run``.
         diverged: the (strength, seed) of networks whose loss became infinite or not a number.
     """
 
@@ -117,18 +120,28 @@ def run(
         strengths: M, as in the method's grid.
         seeds: M, of the orders of batches.
         n_epochs: T.
-        after_step, augment, device, mixed_precision, progress: as in ``learn.train``.
+        augment: as in ``learn.train``; None for what the setting says.
+        after_step, device, mixed_precision, progress: as in ``learn.train``.
 
     Returns:
         ``Run``.
+
+    Raises:
+        ValueError: epochs that are not 1 or more, an unknown schedule or penalty, negative strengths.
+        TrainingDivergedError: the losses of all networks became infinite or not a number.
     """
+    check_epochs(n_epochs)
     network = ensemble.member(0)
-    scaled = torch.tensor([0.0 if how.penalty == "none" else a * how.scale for a in strengths])
+    scaled = torch.tensor(
+        [0.0 if how.penalty == "none" else a * how.scale for a in strengths], dtype=torch.float64
+    )
     penalty = Penalty(ensemble, how.penalty, scaled, chosen.weight_decay, how.decayed)
     controller = _controller(how, penalty, ensemble, network, chosen.momentum, n_epochs)
     hooks: list[Callable[[Any, EpochReport], object]] = [controller]
     if how.temperature != 1.0:
         hooks.append(_Heating(network, how.temperature, n_epochs))
+    if augment is None and chosen.augmented:
+        augment = random_crop_flip()
     history = train(
         ensemble,
         datasets,
@@ -151,6 +164,12 @@ def run(
     return Run(history, controller.course())
 
 
+def check_epochs(n_epochs: int) -> None:
+    """Refuse a number of epochs that is none."""
+    if isinstance(n_epochs, bool) or not isinstance(n_epochs, int) or n_epochs < 1:
+        raise ValueError(f"n_epochs must be a whole number, 1 or above; got {n_epochs!r}")
+
+
 def _controller(
     how: Method, penalty: Penalty, ensemble: Ensemble, network: nn.Module, momentum: float, n_epochs: int
 ) -> Controller:
@@ -161,13 +180,24 @@ def _controller(
         return PilotController(
             penalty, network, momentum, n_epochs=n_epochs, factor=factor, least_l1=LEAST_L1 * start_l1.cpu()
         )
-    half = n_epochs // 2
-    shapes = {
-        "constant": lambda: schedule("constant", 1.0, n_epochs),
-        "half": lambda: schedule("geometric", 1.0, n_epochs, ratio=0.8, hold=half),
-        "rising": lambda: np.arange(n_epochs) / max(1, n_epochs - 1),
-    }
-    return ScheduleController(penalty, network, momentum, list(shapes[how.schedule]()))
+    return ScheduleController(penalty, network, momentum, strength_shape(how.schedule, n_epochs).tolist())
+
+
+def strength_shape(name: str, n_epochs: int) -> NDArray[np.float64]:
+    """Factors of the strength by epoch, ``(n_epochs,)``, for a schedule that is fixed beforehand.
+
+    Args:
+        name: ``"half"``, ``"rising"`` (see ``Method``), or a name in ``schedules.SCHEDULES``.
+        n_epochs: of training.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name == "half":
+        return schedule("geometric", 1.0, n_epochs, ratio=0.8, hold=n_epochs // 2)
+    if name == "rising":
+        return np.arange(n_epochs) / max(1, n_epochs - 1)
+    return schedule(name, 1.0, n_epochs)
 
 
 class _Heating:
@@ -201,14 +231,17 @@ def fit(
         strengths: None for the method's own grid.
         seeds: of splits, initial weights and orders of batches.
         n_epochs: None for the setting's.
-        augment, device, mixed_precision, progress: as in ``learn.train``.
+        augment: as in ``learn.train``; None for what the setting says. The draws of an image depend on its place
+            among the networks then.
+        device, mixed_precision, progress: as in ``learn.train``.
 
     Returns:
         ``Fit``.
 
     Raises:
-        ValueError: an unknown name, strengths that are negative, none or twice the same, no seeds; all before any
-            work.
+        ValueError: an unknown name, strengths that are negative, none or twice the same, no seeds, no epochs;
+            all before any work.
+        TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
     """
     chosen = setting(where) if isinstance(where, str) else where
     picked = method(how) if isinstance(how, str) else how
@@ -217,6 +250,8 @@ def fit(
         raise ValueError(
             f"strengths must be at least one number, 0 or above, all different; got {list(grid)}"
         )
+    n_epochs = chosen.n_epochs if n_epochs is None else n_epochs
+    check_epochs(n_epochs)
     seeds = tuple(seeds)
     datasets = data_sets(chosen, seeds)
     plain = initial_networks(chosen, seeds)
@@ -232,7 +267,7 @@ def fit(
         picked,
         [a for a in grid for _ in seeds],
         seeds=list(seeds) * len(grid),
-        n_epochs=chosen.n_epochs if n_epochs is None else n_epochs,
+        n_epochs=n_epochs,
         augment=augment,
         device=device,
         mixed_precision=mixed_precision,
@@ -241,7 +276,7 @@ def fit(
     networks = Ensemble([fold(network) for network in ensemble])
     who = pd.DataFrame({"strength": np.repeat(grid, len(seeds)), "seed": list(seeds) * len(grid)})
     course = done.course.join(who, on="member").drop(columns="member").assign(method=picked.name)
-    diverged = [tuple(who.iloc[i]) for i in done.history.diverged]
+    diverged = [(grid[i // len(seeds)], seeds[i % len(seeds)]) for i in sorted(done.history.diverged)]
     return Fit(chosen, picked, grid, seeds, datasets, networks, start, course, diverged)
 
 

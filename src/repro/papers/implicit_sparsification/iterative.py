@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repro.learn import Dataset, Ensemble, evaluate
 from repro.papers.implicit_sparsification.factors import effective_weights, weight_tensors
-from repro.papers.implicit_sparsification.fitting import run, written
+from repro.papers.implicit_sparsification.fitting import check_epochs, run, written
 from repro.papers.implicit_sparsification.methods import Method, method
 from repro.papers.implicit_sparsification.settings import Setting, data_sets, initial_networks, setting
 from repro.prune import Mask, select
@@ -59,12 +59,13 @@ def iterative_pruning(
 
     Returns:
         One row a cycle and seed: method, rewind, strength, seed, cycle, sparsity, diverged,
-        validation_accuracy, test_accuracy. A network whose loss became infinite in a cycle has diverged; what it
-        predicts from there on is chance.
+        validation_accuracy, test_accuracy. A network whose loss became infinite in a cycle is diverged from there
+        on: what it predicts, or is pruned by, means nothing.
 
     Raises:
-        ValueError: an unknown name, a form in which zeros do not stay, a share to keep outside (0, 1), no cycles,
-            a rewind epoch that training does not reach, no seeds.
+        ValueError: an unknown name, a form in which zeros do not stay, a negative strength, a share to keep outside
+            (0, 1), no cycles or epochs, a rewind epoch that training does not reach, no seeds.
+        TrainingDivergedError: all networks diverge in one cycle.
     """
     chosen = setting(where) if isinstance(where, str) else where
     picked = method(how) if isinstance(how, str) else how
@@ -72,9 +73,12 @@ def iterative_pruning(
         raise ValueError(f"rewind is {' or '.join(map(repr, REWINDS))}; got {rewind!r}")
     if not 0 < keep < 1:
         raise ValueError(f"keep is the share that a pruning leaves, between 0 and 1; got {keep!r}")
-    if n_cycles < 1:
-        raise ValueError(f"n_cycles must be 1 or above, got {n_cycles!r}")
-    if rewind == "weights" and not 1 <= rewind_epoch <= n_epochs:
+    if not 0 <= strength < float("inf"):
+        raise ValueError(f"strength must be a number, 0 or above; got {strength!r}")
+    if isinstance(n_cycles, bool) or not isinstance(n_cycles, int) or n_cycles < 1:
+        raise ValueError(f"n_cycles must be a whole number, 1 or above; got {n_cycles!r}")
+    check_epochs(n_epochs)
+    if rewind == "weights" and rewind_epoch not in range(1, n_epochs + 1):
         raise ValueError(
             f"rewind_epoch must lie in 1 to {n_epochs}, the epochs of a cycle; got {rewind_epoch!r}"
         )
@@ -91,6 +95,7 @@ def iterative_pruning(
             early.update(model.state_dict())
 
     frames = []
+    diverged: set[int] = set()
     for cycle in range(n_cycles + 1):
         watch = rewind == "weights" and cycle == 0
         done = run(
@@ -106,13 +111,14 @@ def iterative_pruning(
             mixed_precision=mixed_precision,
             progress=progress,
         )
+        diverged |= set(done.history.diverged)
         frames.append(
             pd.DataFrame(
                 {
                     "cycle": cycle,
                     "seed": seeds,
                     "sparsity": pruning.sparsity,
-                    "diverged": [member in done.history.diverged for member in range(len(seeds))],
+                    "diverged": [member in diverged for member in range(len(seeds))],
                     "validation_accuracy": _accuracy(ensemble, datasets, "validation"),
                     "test_accuracy": _accuracy(ensemble, datasets, "test"),
                 }
@@ -163,7 +169,10 @@ class _Pruning:
         n_pruned = self._mask.n_weights // len(self._ensemble) - round(keep * n_left)
         # a network that has diverged has weights that are no numbers; its accuracy is that of chance already
         scores = [{name: w.abs().nan_to_num(0.0) for name, w in own.items()} for own in self._members()]
-        self._keep(Mask.stack([select(own, n_pruned=n_pruned) for own in scores]))
+        # training may bring further weights to 0: those pruned before must go before these
+        before = [Mask({name: self._mask[name][i] for name in self._mask}) for i in range(len(scores))]
+        chosen = zip(scores, before, strict=True)
+        self._keep(Mask.stack([select(own, n_pruned=n_pruned, within=old) for own, old in chosen]))
 
     def __call__(self, model: Ensemble, step: int) -> None:
         for name, tensors in weight_tensors(model.parameters, self._network).items():
