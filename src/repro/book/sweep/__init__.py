@@ -6,8 +6,10 @@
 ``grid``           axes and files to typed, validated points
 ``tasks``          one run as a value that can travel
 ``store``          the folder of a sweep: rows, notebooks by content, the table
-``engine``         points onto an executor: retries, Ctrl-C, progress
+``engine``         points onto an executor: retries, Ctrl-C, resume
+``progress``       what a person sees while a sweep runs
 ``executors``      where the runs take place: local processes, Dask
+``cluster``        Dask: what the address of a cluster means, and whether its workers match
 ``report``         the page that shows a finished sweep
 =================  =================================================================
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _typed_row(known: dict[str, Parameter], where: str, cells: list[tuple[str, s
 
 
 def _csv_rows(text: str, file: str) -> list[Row]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text), strict=True, skipinitialspace=True)
     rows: list[Row] = []
     header: list[str] | None = None
     try:
