@@ -81,6 +81,7 @@ def written(folder: Path, name: str, text: str | bytes) -> Path:
         ("rate", "geomspace(1e-4, 1e-1, 4)", [1e-4, 1e-3, 1e-2, 1e-1]),
         ("dataset", "digits,mnist5k", ["digits", "mnist5k"]),
         ("label", '"a,b", c d ,O\'Brien,"say ""hi"""', ["a,b", "c d", "O'Brien", 'say "hi"']),
+        ("label", 'x, "a,b"', ["x", "a,b"]),
         ("label", '"linspace(0, 1, 5)"', ["linspace(0, 1, 5)"]),
         ("label", "../data", ["../data"]),
         ("label", "a=b", ["a=b"]),
