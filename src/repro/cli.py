@@ -1,4 +1,4 @@
-"""``repro``: run chapters, look at their parameters and claims, build and check the book."""
+"""``repro``: run chapters, once or over a grid, look at their parameters and claims, build and check the book."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from repro import __version__
 from repro.book.errors import BadInput, BookError
+from repro.sweep_command import sweep
 
 if TYPE_CHECKING:
     from repro.book.layout import Book
@@ -22,7 +23,8 @@ __all__ = ["app", "main"]
 
 EXIT_CODES = (
     "Exit codes: 0 all well; 1 a run, a check or the rendering failed; 2 bad input; 3 a verdict turned over "
-    "against the committed one; 4 another build of this book is at work; 130 stopped with Ctrl-C."
+    "against the committed one; 4 another build of this book, or sweep of this folder, is at work; "
+    "130 stopped with Ctrl-C."
 )
 app = typer.Typer(
     name="repro",
@@ -139,6 +141,9 @@ def _with_progress(chapter: str, work: Any) -> Any:
     with Progress(*columns, console=out, transient=True) as bars:
         task = bars.add_task(chapter, total=None)
         return work(lambda begun, total: bars.update(task, completed=begun, total=total))
+
+
+app.command(epilog=EXIT_CODES)(sweep)
 
 
 @app.command(epilog=EXIT_CODES)
