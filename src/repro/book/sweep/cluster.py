@@ -6,6 +6,7 @@ What Dask reports in words of its own is told in two: ``WorkerLost`` (that run i
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -27,6 +28,8 @@ __all__ = ["ClusterExecutor", "ClusterGone", "WorkerLost", "end_runs", "refuse_o
 
 T = TypeVar("T")
 _RUN = "repro.book.worker"
+_ABANDON = 15.0
+"""Seconds that the workers get to end what is abandoned."""
 
 
 class WorkerLost(BrokenExecutor):
@@ -40,6 +43,7 @@ class ClusterGone(BookError):
 class ClusterExecutor(Executor):
     """Tasks onto a Dask client; futures raise ``WorkerLost`` and ``ClusterGone`` in place of Dask's own errors.
 
+    A task that only waited on a worker when that died is sent again without a word: it has not been tried.
     Not to be confused with ``client.get_executor()``, whose futures do not say whether the scheduler is still there.
     """
 
@@ -49,7 +53,9 @@ class ClusterExecutor(Executor):
         self._name = f"sweep-{uuid.uuid4().hex[:8]}"
         self._number = count()
         self._tasks: dict[Future[Any], Any] = {}
+        self._begun: set[str] = set()
         self.gone: ClusterGone | None = None
+        client.subscribe_topic(self._name, lambda event: self._begun.add(event[1]))
 
     @property
     def workers(self) -> int:
@@ -61,18 +67,19 @@ class ClusterExecutor(Executor):
         if self.gone is not None:
             raise self.gone
         own: Future[T] = Future()
-        task = self._client.submit(fn, *args, pure=False, key=f"{self._name}-{next(self._number)}", **kwargs)
-        self._tasks[own] = task
+        self._send(own, partial(fn, *args, **kwargs))
         own.add_done_callback(self._forget)
-        task.add_done_callback(partial(self._settle, own))
         return own
 
     def abandon(self) -> None:
         """Cancel what waits, and end the notebooks that the workers are running for this executor."""
         self.shutdown(cancel_futures=True)
-        if self.gone is None:
-            with suppress(Exception):
-                self._client.run(_end_runs_of, self._name)
+        deadline = time.monotonic() + _ABANDON
+        with suppress(Exception):
+            while self.gone is None and time.monotonic() < deadline:
+                if not any(self._client.run(_end_runs_of, self._name).values()):
+                    break
+                time.sleep(0.2)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the futures, or cancel them; the cluster itself stays as it is."""
@@ -83,18 +90,28 @@ class ClusterExecutor(Executor):
                 with suppress(BaseException):
                     own.exception()
 
+    def _send(self, own: Future[Any], work: Callable[[], Any]) -> None:
+        key = f"{self._name}-{next(self._number)}"
+        self._tasks[own] = task = self._client.submit(_announced, self._name, key, work, pure=False, key=key)
+        task.add_done_callback(partial(self._settle, own, work))
+
     def _forget(self, own: Future[Any]) -> None:
         task = self._tasks.pop(own, None)
         if task is not None and own.cancelled():
             task.cancel()
 
-    def _settle(self, own: Future[Any], task: Any) -> None:
-        if not own.set_running_or_notify_cancel():
-            return
+    def _settle(self, own: Future[Any], work: Callable[[], Any], task: Any) -> None:
+        result, problem = None, None
         try:
             result = task.result()
         except BaseException as error:
-            own.set_exception(self._in_two_words(error))
+            problem = self._in_two_words(error)
+        if isinstance(problem, WorkerLost) and task.key not in self._begun and not own.cancelled():
+            self._send(own, work)
+        elif not own.set_running_or_notify_cancel():
+            return
+        elif problem is not None:
+            own.set_exception(problem)
         else:
             own.set_result(result)
 
@@ -116,6 +133,14 @@ class ClusterExecutor(Executor):
 # --- what is done on the other side ------------------------------------------------------------------------------
 
 
+def _announced(topic: str, key: str, work: Callable[[], T]) -> T:
+    """Say that the work has begun, and do it."""
+    from distributed import get_worker
+
+    get_worker().log_event(topic, key)
+    return work()
+
+
 def set_faults(settings: Mapping[str, Any], dask_scheduler: Any = None) -> dict[str, Any]:
     """Set attributes of the scheduler; returns what they were."""
     before = {name: getattr(dask_scheduler, name) for name in settings}
@@ -133,10 +158,13 @@ def end_runs() -> None:
                     one.kill()
 
 
-def _end_runs_of(name: str, dask_worker: Any = None) -> None:
-    """End this worker's notebooks if it is at work for the executor of that name."""
-    if any(str(task.key).startswith(name) for task in dask_worker.state.executing):
+def _end_runs_of(name: str, dask_worker: Any = None) -> bool:
+    """End this worker's notebooks if it is at work for the executor of that name; returns whether it was."""
+    state = dask_worker.state
+    at_work = any(str(task.key).startswith(name) for task in [*state.executing, *state.ready])
+    if at_work:
         end_runs()
+    return at_work
 
 
 def _what_is_here() -> dict[str, str]:
@@ -157,7 +185,7 @@ def refuse_other_versions(client: Any) -> None:
     here = _what_is_here()
     for worker, there in sorted(client.run(_what_is_here, on_error="return").items()):
         if isinstance(there, BaseException):
-            said = f"{type(there).__name__}: {there}".splitlines()[0]
+            said = " ".join(str(there).split()) or type(there).__name__
             raise BookError(f"worker {worker} cannot load the library repro as it is here ({said})")
         for name in sorted(here.keys() | there.keys()):
             if here.get(name) != there.get(name):

@@ -1,0 +1,103 @@
+"""A real Dask scheduler and real workers, each a process of its own on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+_LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+_PATIENCE = 40.0
+
+
+def wait_until(true: Callable[[], object], what: str, seconds: float = _PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
+        time.sleep(0.05)
+
+
+class Loopback:
+    """The processes of a cluster; ``first`` is a worker's first place to look for modules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        place = folder / "scheduler.json"
+        self.scheduler = self._start("dask_scheduler", "--scheduler-file", str(place), "--port", "0")
+        wait_until(lambda: place.is_file() and place.stat().st_size, "a scheduler")
+        self.address = json.loads(place.read_text())["address"]
+
+    def worker(self, name: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+        arguments = (self.address, "--nthreads", "1", "--no-nanny", "--name", name)
+        return self._start("dask_worker", *arguments, "--local-directory", str(self.folder), first=first)
+
+    def _start(self, module: str, *arguments: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{module}", *_LOCAL, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*first, HERE]))},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self._processes:
+            kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """kill -9."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+
+
+@contextmanager
+def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
+    loopback = Loopback(folder)
+    try:
+        for number in range(workers):
+            loopback.worker(f"worker-{number}")
+        yield loopback
+    finally:
+        loopback.end()
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------
+
+
+def pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def turned(content: bytes) -> bytes:
+    return content[::-1]
+
+
+def raises(text: str) -> None:
+    raise ValueError(text)
+
+
+def stand_in_run(seconds: float) -> int:
+    """A process that looks like the one of a notebook, with a child like a kernel; returns its exit status."""
+    child = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
+    code = f"import subprocess; subprocess.run({child!r})"
+    return subprocess.run([sys.executable, "-c", code, "repro.book.worker"]).returncode
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)

@@ -1,0 +1,172 @@
+"""A Dask cluster of real processes on loopback: it works, it is refused, its parts are killed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from importlib import metadata
+from pathlib import Path
+
+import distributed
+import loopback
+import psutil
+import pytest
+
+import repro
+from repro.book.errors import BookError
+from repro.book.sweep import executors
+
+SRC = Path(repro.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[loopback.Loopback]:
+    with loopback.cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+def refusal(address: str, **options: float) -> str:
+    with pytest.raises(BookError) as caught, executors.dask(address, **options):
+        pass
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def faults(address: str) -> tuple[int, float | None]:
+    with distributed.Client(address, set_as_default=False) as client:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: (dask_scheduler.allowed_failures, dask_scheduler.no_workers_timeout)
+        )
+
+
+def test_both_workers_work_and_bytes_come_back(cluster: loopback.Loopback) -> None:
+    before = faults(cluster.address)
+    content = bytes(range(256)) * 4000
+    with executors.dask(cluster.address, 2) as pool:
+        assert pool.workers == 2
+        assert faults(cluster.address) == (0, 60.0)
+        pids = [pool.submit(loopback.pid_after, 0.2) for _ in range(8)]
+        assert len({pid.result(30) for pid in pids}) == 2
+        assert pool.submit(loopback.turned, content).result(30) == content[::-1]
+        # the same task twice is two runs, not one remembered
+        assert pool.submit(loopback.turned, content).result(30) == content[::-1]
+        with pytest.raises(ValueError, match="the flux capacitor is empty"):
+            pool.submit(loopback.raises, "the flux capacitor is empty").result(30)
+        assert pool.gone is None
+    assert faults(cluster.address) == before
+
+
+def test_a_cancelled_task_does_not_run(cluster: loopback.Loopback) -> None:
+    with executors.dask(cluster.address, 2) as pool:
+        busy = [pool.submit(loopback.pid_after, 0.5) for _ in range(6)]
+        last = busy.pop()
+        assert last.cancel()
+        with pytest.raises(CancelledError):
+            last.result(1)
+        assert len({one.result(30) for one in busy}) == 2
+
+
+def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(cluster: loopback.Loopback) -> None:
+    with executors.dask(cluster.address, 2) as pool:
+        pids = {one.result(30) for one in [pool.submit(loopback.pid_after, 0.3) for _ in range(6)]}
+    runs: list[Future[int]] = []
+
+    def at_work() -> list[psutil.Process]:
+        return [child for pid in pids for child in loopback.children_of(pid)]
+
+    def interrupted() -> None:
+        with executors.dask(cluster.address, 2) as pool:
+            runs.extend(pool.submit(loopback.stand_in_run, 60) for _ in range(5))
+            loopback.wait_until(lambda: len(at_work()) == 4, "two runs and their children")
+            raise KeyboardInterrupt
+
+    before = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(run.cancelled() for run in runs)
+    loopback.wait_until(lambda: not at_work(), "an end of the runs", 15)
+    assert time.monotonic() - before < 30
+    with executors.dask(cluster.address, 2) as pool:
+        assert pool.submit(loopback.pid_after, 0).result(30) in pids
+
+
+@pytest.mark.parametrize("kind", ["library", "package", "none"])
+def test_a_worker_with_other_versions_is_refused(
+    cluster: loopback.Loopback, tmp_path: Path, kind: str
+) -> None:
+    if kind == "library":
+        shutil.copytree(SRC, tmp_path / "repro", ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / "repro/intervals.py").write_text((SRC / "intervals.py").read_text() + "\n# changed\n")
+        said = "has the library repro "
+    elif kind == "package":
+        (tmp_path / "mlxtend-0.0.1.dist-info").mkdir()
+        (tmp_path / "mlxtend-0.0.1.dist-info/METADATA").write_text("Name: mlxtend\nVersion: 0.0.1\n")
+        said = f"has mlxtend 0.0.1, this machine has mlxtend {metadata.version('mlxtend')}"
+    else:
+        (tmp_path / "repro").mkdir()
+        (tmp_path / "repro/__init__.py").touch()
+        said = 'cannot load the library repro as it is here (ModuleNotFoundError("No module'
+    other = cluster.worker(kind, first=[tmp_path])
+    try:
+        with distributed.Client(cluster.address, set_as_default=False) as client:
+            client.wait_for_workers(3, timeout=40)
+            workers = client.scheduler_info()["workers"]
+        (odd,) = (address for address, worker in workers.items() if worker["name"] == kind)
+        line = refusal(cluster.address)
+        assert said in line
+        assert f"worker {odd} " in line
+    finally:
+        loopback.kill(other)
+
+
+def test_fewer_workers_than_asked_for(cluster: loopback.Loopback) -> None:
+    line = refusal(cluster.address, workers=5, wait=1)
+    assert "2 of 5 workers after 1 seconds" in line
+    assert f"dask worker {cluster.address} --nthreads 1" in line
+
+
+def test_killed_workers_and_a_killed_scheduler(tmp_path: Path) -> None:
+    with loopback.cluster(tmp_path, workers=0) as cluster:
+        assert "0 of 1 workers after 1 seconds" in refusal(cluster.address, wait=1)
+        processes = [cluster.worker(f"worker-{number}") for number in range(3)]
+        with executors.dask(cluster.address, 3, wait=40, patience=2) as pool:
+            by_pid = {process.pid: process for process in processes}
+            runs = [pool.submit(loopback.pid_after, 2) for _ in range(6)]
+            time.sleep(1)
+            loopback.kill(processes[0])
+            errors = [run.exception(40) for run in runs]
+            lost = [error for error in errors if error is not None]
+            assert [type(error) for error in lost] == [executors.WorkerLost]
+            assert "died" in str(lost[0])
+            assert not executors.is_cluster_gone(lost[0])
+            finished = {run.result() for run, error in zip(runs, errors, strict=True) if error is None}
+            assert finished == {processes[1].pid, processes[2].pid} <= by_pid.keys()
+
+            # the scheduler: whatever is under way fails, and nothing more is taken
+            waiting = [pool.submit(loopback.pid_after, 60) for _ in range(3)]
+            time.sleep(0.5)
+            before = time.monotonic()
+            loopback.kill(cluster.scheduler)
+            gone = [run.exception(40) for run in waiting]
+            assert time.monotonic() - before < 20
+            assert all(error is not None and executors.is_cluster_gone(error) for error in gone)
+            assert str(gone[0]) == f"the scheduler at {cluster.address} is gone"
+            with pytest.raises(executors.ClusterGone):
+                pool.submit(loopback.pid_after, 0)
+            before = time.monotonic()
+        assert time.monotonic() - before < 10
+
+
+def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path) -> None:
+    with loopback.cluster(tmp_path, workers=0) as cluster:
+        worker = cluster.worker("only")
+        with executors.dask(cluster.address, 1, wait=40, patience=1) as pool:
+            runs = [pool.submit(loopback.pid_after, 60) for _ in range(2)]
+            time.sleep(0.5)
+            loopback.kill(worker)
+            first, second = (run.exception(40) for run in runs)
+            assert isinstance(first, executors.WorkerLost)
+            assert isinstance(second, executors.ClusterGone)
+            assert "no worker" in str(second)
