@@ -105,7 +105,9 @@ def sweep(
         print(f"note: {note}")
     at_once = workers or _cores()
     if dry_run:
-        console.print(_table(chapter, found))
+        more = f", the first {_SHOWN} of them" if len(found) > _SHOWN else ""
+        print(f"{chapter}: {len(found)} point{'s' * (len(found) != 1)}{more}")
+        console.print(_table(found))
         print(forecast.expected(found, forecast.past_seconds(book, chapter), at_once))
         return
     with _executor(cluster, workers) as executor, progress.shown_on(console, chapter) as tell:
@@ -143,13 +145,10 @@ def _executor(cluster: str | None, workers: int | None) -> AbstractContextManage
     return executors.local(workers or _cores()) if cluster is None else executors.dask(cluster, workers)
 
 
-def _table(chapter: str, points: Sequence[Point]) -> Table:
-    """The first points by the parameters that were asked for, and how many there are."""
+def _table(points: Sequence[Point]) -> Table:
+    """The first points, by the parameters that were asked for."""
     names = list(dict.fromkeys(name for point in points for name in point.values))
-    more = f", the first {_SHOWN} of them" if len(points) > _SHOWN else ""
-    table = Table(title=f"{chapter}: {len(points)} point{'s' * (len(points) != 1)}{more}")
-    for name in ("", *names):
-        table.add_column(name)
+    table = Table("", *names)
     for number, point in enumerate(points[:_SHOWN], start=1):
         table.add_row(str(number), *(escape(str(point.resolved[name])) for name in names))
     return table

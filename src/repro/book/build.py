@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from repro.book import claims, pages, results, runner
+from repro.book import claims, page_runs, pages, results, runner
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
@@ -73,7 +73,7 @@ def build(
     jobs: int = 2,
     say: Say = print,
 ) -> Built:
-    """Run all chapters, judge their claims, and render the book.
+    """Run all chapters and pages, judge the claims, and render the book.
 
     Args:
         book: the book.
@@ -86,12 +86,13 @@ def build(
     Raises:
         Locked: another build of this book is at work.
         BadInput: something in the sources is wrong; nothing has run.
-        RunFailed: a chapter or the rendering failed.
+        RunFailed: a chapter, a page or the rendering failed.
         VerdictTurned: a verdict differs from the committed one; the message holds both values.
     """
     _refuse_jupyter_book_2()
     with _alone(book):
         runs = _run_all(book, profile, use_cache, jobs, say)
+        other = _run_pages(book, use_cache, say)
         found = {run.chapter: judge_run(book, run) for run in runs}
         for result in found.values():
             results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
@@ -101,7 +102,7 @@ def build(
             pages.write_readme(book)
         else:
             _compare(book, found, profile)
-        stage = _stage(book, runs, found, profile)
+        stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
     return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
 
@@ -160,6 +161,15 @@ def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: Say) -> 
     return [result for result in done if isinstance(result, runner.RunResult)]
 
 
+def _run_pages(book: Book, use_cache: bool, say: Say) -> list[page_runs.PageRun]:
+    """Every other notebook of the table of contents, in the size it has."""
+    runs = [page_runs.run(book, page, use_cache=use_cache) for page in book.pages()]
+    for run in runs:
+        took = f"ran in {run.run['seconds']:.0f} s"
+        say(f"{run.page}: {'unchanged, taken from the cache' if run.cached else took}")
+    return runs
+
+
 def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
     changes = [
         f"{chapter} ({profile}) {change}"
@@ -175,8 +185,14 @@ def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
         )
 
 
-def _stage(book: Book, runs: list[runner.RunResult], found: Mapping[str, Results], profile: str) -> Path:
-    """A copy of the book with executed chapters and generated pages, ready to be rendered without execution."""
+def _stage(
+    book: Book,
+    runs: list[runner.RunResult],
+    other: list[page_runs.PageRun],
+    found: Mapping[str, Results],
+    profile: str,
+) -> Path:
+    """A copy of the book with executed notebooks and generated pages, ready to be rendered without execution."""
     stage = book.build_dir / "stage"
     with system_errors(stage):
         shutil.rmtree(stage, ignore_errors=True)
@@ -188,6 +204,8 @@ def _stage(book: Book, runs: list[runner.RunResult], found: Mapping[str, Results
         )
         for run in runs:
             shutil.copy2(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
+        for page in other:
+            shutil.copy2(page.notebook, stage / f"{page.page}.ipynb")
     # pages show this build's results, and the committed ones of the other profiles
     shown_results = {
         key: found[key[0]] if key == (key[0], profile) else kept

@@ -102,6 +102,17 @@ class Book:
             )
         return path
 
+    def pages(self) -> list[str]:
+        """Notebooks of the table of contents that are no chapters, as written there, in order."""
+        entries = [entry.removesuffix(".ipynb") for entry in self.toc if not entry.startswith("book/chapters/")]
+        return [entry for entry in entries if (self.root / f"{entry}.ipynb").is_file()]
+
+    def page(self, name: str) -> Path:
+        """The notebook of a page, e.g. of ``book/sweep-report``; an unknown one is an error."""
+        if name not in self.pages():
+            raise BadInput(f"the book has no page {name!r} that runs; {nearest(name, self.pages())}")
+        return self.root / f"{name}.ipynb"
+
     def claims_file(self, chapter: str) -> Path:
         """The chapter's claims, profiles and budgets, written by hand."""
         return self.root / "book" / "claims" / f"{self.chapter(chapter)}.yml"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from repro.book import claims, executed, parameters
 from repro.book.cache import Cache, key_parts, run_key
@@ -33,7 +33,7 @@ from repro.book.monitor import ProcessTree
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.provenance import commit_of, machine
 
-__all__ = ["RunResult", "run"]
+__all__ = ["Failure", "RunResult", "as_text", "execute", "keep_failed", "run"]
 
 Progress = Callable[[int, int], None]
 _TICK = 0.1
@@ -55,7 +55,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
     """Why a run ended early; ``index`` is the cell at work."""
 
     message: str
@@ -111,13 +111,13 @@ def run(
         return _result(json.loads(kept), chapter, profile, target, cached=True)
 
     budget = chapter_claims.budget[profile]  # type: ignore[index]
-    notebook, cost, failure = _execute(
+    notebook, cost, failure = execute(
         book, path, values, timeout or budget.seconds, memory_mb or budget.memory_mb, source, progress
     )
     executed.clean(notebook)
     ledger = None if failure else _own_ledger(notebook, chapter, profile)
     if isinstance(ledger, str):
-        failure = _Failure(ledger, None)
+        failure = Failure(ledger, None)
     sources = [source_of(cell) for cell in source["cells"] if cell.get("cell_type") == "code"]
     notebook["metadata"]["repro"] = {
         "chapter": chapter,
@@ -131,17 +131,22 @@ def run(
         "run": cost,
     }
     if failure is not None:
-        wreck = target.with_name(f"{chapter}.{profile}.failed.ipynb")
-        executed.mark_failure(notebook, failure.index, failure.message)
-        write_atomically(wreck, _text(notebook))
-        raise failure.error(f"{chapter}: {failure.message}; see {shown(wreck)}", wreck)
-    content = _text(notebook).encode()
+        keep_failed(chapter, notebook, failure, target.with_name(f"{chapter}.{profile}.failed.ipynb"))
+    content = as_text(notebook).encode()
     write_atomically(target, content)
     cache.put(key, content)
     return _result(notebook, chapter, profile, target, cached=False)
 
 
-def _text(notebook: Mapping[str, Any]) -> str:
+def keep_failed(name: str, notebook: dict[str, Any], failure: Failure, wreck: Path) -> NoReturn:
+    """Keep a notebook that failed at ``wreck``, with the reason in its cell, and raise the failure's error."""
+    executed.mark_failure(notebook, failure.index, failure.message)
+    write_atomically(wreck, as_text(notebook))
+    raise failure.error(f"{name}: {failure.message}; see {shown(wreck)}", wreck)
+
+
+def as_text(notebook: Mapping[str, Any]) -> str:
+    """A notebook as its file holds it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -162,7 +167,7 @@ def _own_ledger(notebook: Mapping[str, Any], chapter: str, profile: str) -> dict
     return ledger
 
 
-def _execute(
+def execute(
     book: Book,
     path: Path,
     values: Mapping[str, object],
@@ -170,8 +175,11 @@ def _execute(
     memory_mb: float,
     source: dict[str, Any],
     progress: Progress | None,
-) -> tuple[dict[str, Any], dict[str, Any], _Failure | None]:
-    """The notebook as far as it ran, what it cost, and why it failed, if it did."""
+) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
+    """Run a notebook in a process of its own: as far as it ran, what it cost, and why it failed, if it did.
+
+    ``values`` are its parameters, checked; ``source`` is its content; ``seconds`` and ``memory_mb`` are its budget.
+    """
     folder = private_folder()
     try:
         out = folder / "out.ipynb"
@@ -209,7 +217,7 @@ def _execute(
             notebook = read_notebook(out)
         except (OSError, BookError):
             notebook = json.loads(json.dumps(source))
-            failure = failure or _Failure("the run left no notebook", None)
+            failure = failure or Failure("the run left no notebook", None)
         return notebook, cost, failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -236,7 +244,7 @@ def _watch(
     seconds: float,
     memory_mb: float,
     progress: Progress | None,
-) -> _Failure | None:
+) -> Failure | None:
     """Follow the worker's events until it is done, fails, or goes over its budget."""
     assert worker.stdin is not None
     assert worker.stdout is not None
@@ -260,7 +268,7 @@ def _watch(
         except queue.Empty:
             line = ""
         if line is None:
-            return _Failure("the process that ran the notebook died", index, RunLost)
+            return Failure("the process that ran the notebook died", index, RunLost)
         if line:
             event = json.loads(line)
             if event["event"] == "done":
@@ -274,11 +282,11 @@ def _watch(
                 progress(min(n_begun, total), total)
         if tree.sample() > memory_mb:
             message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
-            return _Failure(message + _at(source, index), index, BudgetExceeded)
+            return Failure(message + _at(source, index), index, BudgetExceeded)
         spent = time.monotonic() - (first_cell or launched + _GRACE)
         if spent > seconds:
             message = f"took more than the {seconds:.0f} seconds of its budget"
-            return _Failure(message + _at(source, index), index, BudgetExceeded)
+            return Failure(message + _at(source, index), index, BudgetExceeded)
 
 
 def _at(source: Mapping[str, Any], index: int | None) -> str:
@@ -288,13 +296,13 @@ def _at(source: Mapping[str, Any], index: int | None) -> str:
 
 def _explained(
     event: Mapping[str, Any], index: int | None, source: Mapping[str, Any], seconds: float
-) -> _Failure:
+) -> Failure:
     """One clear line about how the worker says it failed."""
     where = _at(source, index)
     kind = event.get("kind")
     if kind == "cell":
         first = str(event["evalue"]).strip().splitlines()
-        return _Failure(f"{event['ename']}: {first[0] if first else ''}{where}", index)
+        return Failure(f"{event['ename']}: {first[0] if first else ''}{where}", index)
     if kind == "dead":
         code = event.get("exit")
         how = (
@@ -303,9 +311,9 @@ def _explained(
             else f"exit {code}"
         )
         killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return _Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
+        return Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
     if kind == "timeout":
-        return _Failure(
+        return Failure(
             f"took more than the {seconds:.0f} seconds of its budget{where}", index, BudgetExceeded
         )
     if kind == "system":
@@ -313,8 +321,8 @@ def _explained(
             raise DiskFull(
                 "the disk is full: the run could not be written; what was there before is unchanged"
             )
-        return _Failure(f"{os.strerror(event['errno'])}{where}", index)
+        return Failure(f"{os.strerror(event['errno'])}{where}", index)
     # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
     outside = index is None or event.get("ename") == "KeyboardInterrupt"
     message = f"{event.get('ename')}: {event.get('evalue')}{where}"
-    return _Failure(message, index, RunLost if outside else RunFailed)
+    return Failure(message, index, RunLost if outside else RunFailed)

@@ -110,9 +110,7 @@ def test_notebooks_lie_under_the_hash_of_their_content(book: Book, kit: Kit, tmp
 
 
 @settings(max_examples=25)
-@given(
-    ended=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["done", "failed", "lost"])), max_size=10)
-)
+@given(ended=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["done", "failed", "lost"])), max_size=10))
 def test_a_run_is_one_row_however_often_it_is_put(
     book: Book, kit: Kit, tmp_path_factory: pytest.TempPathFactory, ended: list[tuple[int, str]]
 ) -> None:
@@ -217,8 +215,9 @@ def test_another_chapter_s_folder_is_refused(book: Book, kit: Kit, tmp_path: Pat
 def test_one_sweep_a_folder_at_a_time(book: Book, kit: Kit, tmp_path: Path) -> None:
     points = points_of(book)
     with Store.open(tmp_path, kit, points, resume=True):
-        with pytest.raises(Locked, match="another sweep is at work") as caught, Store.open(
-            tmp_path, kit, points, resume=True
+        with (
+            pytest.raises(Locked, match="another sweep is at work") as caught,
+            Store.open(tmp_path, kit, points, resume=True),
         ):
             pass
         assert caught.value.exit_code == 4

@@ -70,9 +70,7 @@ def test_a_run_comes_back_as_bytes_and_its_folder_goes(book: Book, scratch: Path
     outcome = execute(task_of(book, "level=0.3", "n=3"))
     assert (outcome.status, outcome.error, outcome.error_type) == ("done", None, None)
     assert outcome.ledger is not None
-    assert outcome.ledger["measurements"] == [
-        {"claim": "T1", "test": "low", "values": [0.3, 0.301, 0.302]}
-    ]
+    assert outcome.ledger["measurements"] == [{"claim": "T1", "test": "low", "values": [0.3, 0.301, 0.302]}]
     assert outcome.provenance is not None
     assert outcome.provenance["parameters"] == {"profile": "quick", "n": 3, "level": 0.3, "mode": "fine"}
     assert outcome.seconds > 0

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,13 @@ def sweep(
             return SweepResult(folder, store.write_table(), work.tally)
         except KeyboardInterrupt:
             work.keep_what_ended()
-            store.write_table()
             raise SweepStopped(work.stopped("stopped")) from None
         except DiskFull as error:
+            with suppress(DiskFull):  # it may be a worker's disk, and not this one
+                work.keep_what_ended()
             raise DiskFull(work.stopped(str(error))) from error
         except BookError as error:
             work.keep_what_ended()
-            store.write_table()
             raise BookError(work.stopped(str(error))) from error
 
 
@@ -175,10 +175,11 @@ class _Work:
         self.tell()
 
     def keep_what_ended(self) -> None:
-        """Write down the runs that had ended by now, and forget those under way."""
+        """Write down the runs that had ended by now, and the table; forget the runs under way."""
         for future in [future for future in self.flying if future.done() and not future.cancelled()]:
             if future.exception() is None and future.result().status != "lost":
                 self._take(future)
+        self.store.write_table()
 
     def stopped(self, why: str) -> str:
         """The line that says why a sweep ended early, and how to go on."""
