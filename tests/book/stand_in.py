@@ -126,7 +126,7 @@ def make(folder: Path) -> Path:
     for part in toc["parts"]:
         for entry in part["chapters"]:
             path = folder / entry["file"]
-            if path.parent.name == "chapters":
+            if path.parent.name == "chapters" or (ROOT / f"{entry['file']}.ipynb").is_file():
                 nbformat.write(chapter(path.name), path.with_suffix(".ipynb"))
     config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from repro.book import cite
+from repro.book import cite, page_runs
 from repro.book.claim_models import ChapterClaims, load
-from repro.book.code_checks import Problem, code_problems
+from repro.book.code_checks import Problem, code_problems, page_code_problems
 from repro.book.errors import BookError, nearest
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import parse
@@ -47,17 +47,19 @@ def run(book: Book) -> list[Problem]:
     For each chapter: the fixed headings in order; a cell of parameters that begins with ``profile``; the
     kernel ``python3``; no outputs; no number typed into the prose (the rule stands in ``repro.book.prose``);
     alternative text on every image; each claim of the file measured or declared not tested, and no other; no
-    long function; committed results that fit their claims. For all pages: citations that exist, images with
-    alternative text.
+    long function; committed results that fit their claims. For other notebooks: the same as far as it does not
+    concern claims and headings. For all pages: citations that exist, images with alternative text.
     """
     problems: list[Problem] = []
     known, trouble = _or_problem("book/references.bib", lambda: cite.keys(book))
     problems += trouble
     for chapter in book.chapters():
         problems += _chapter(book, chapter, known)
-    for page in sorted((book.root / "book").glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        name = _shown(book, page)
+    for page in book.pages():
+        problems += _page(book, page, known)
+    for file in sorted((book.root / "book").glob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        name = _shown(book, file)
         problems += [Problem(name, None, message) for message in [*_images(text), *_citations(text, known)]]
     return problems
 
@@ -135,17 +137,36 @@ def notebook_problems(
     name: str, notebook: dict[str, Any], claims: ChapterClaims | None, known: list[str] | None
 ) -> Iterator[Problem]:
     """What is wrong with a chapter's notebook; what needs missing claims or references is left out."""
+    yield from (Problem(name, cell, message) for cell, message in _headings(_texts(notebook)))
+    allowed = set() if claims is None else _quotable(claims)
+    yield from _common(name, notebook, allowed, known)
+    yield from code_problems(name, notebook, claims)
+
+
+def _page(book: Book, page: str, known: list[str] | None) -> Iterator[Problem]:
+    """A notebook that is no chapter: what holds for every notebook, and parameters that can be read."""
+    name = f"{page}.ipynb"
+    notebook, trouble = _or_problem(name, lambda: read_notebook(book.page(page)))
+    yield from trouble
+    if notebook is not None:
+        yield from _common(name, notebook, set(), known)
+        yield from page_code_problems(name, notebook)
+        yield from _or_problem(name, lambda: page_runs.declared(notebook, name))[1]
+
+
+def _texts(notebook: dict[str, Any]) -> list[tuple[int, str]]:
+    cells = enumerate(notebook["cells"])
+    return [(index, source_of(cell)) for index, cell in cells if cell.get("cell_type") == "markdown"]
+
+
+def _common(
+    name: str, notebook: dict[str, Any], allowed: set[float], known: list[str] | None
+) -> Iterator[Problem]:
+    """What holds for every notebook: the kernel, numbers in the prose, images, citations, no outputs."""
     kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name")
     if kernel != "python3":
         yield Problem(name, None, f"the kernel is {kernel!r}; accepted: 'python3', which every machine has")
-    texts = [
-        (index, source_of(cell))
-        for index, cell in enumerate(notebook["cells"])
-        if cell.get("cell_type") == "markdown"
-    ]
-    yield from (Problem(name, cell, message) for cell, message in _headings(texts))
-    allowed = set() if claims is None else _quotable(claims)
-    for index, text in texts:
+    for index, text in _texts(notebook):
         for found in numbers_typed(text, allowed):
             yield Problem(
                 name,
@@ -160,7 +181,6 @@ def notebook_problems(
             yield Problem(name, index, "outputs are committed; clear them: a run writes them")
         if attached := cell.get("attachments"):
             yield Problem(name, index, f"attachment {next(iter(attached))!r}: put the file beside the book")
-    yield from code_problems(name, notebook, claims)
 
 
 def _quotable(claims: ChapterClaims) -> set[float]:

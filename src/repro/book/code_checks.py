@@ -11,7 +11,7 @@ from repro.book.claim_models import ChapterClaims
 from repro.book.errors import BookError
 from repro.book.notebooks import source_of
 
-__all__ = ["LONGEST_FUNCTION", "Problem", "code_problems"]
+__all__ = ["LONGEST_FUNCTION", "Problem", "code_problems", "page_code_problems"]
 
 LONGEST_FUNCTION = 8
 
@@ -38,15 +38,39 @@ def _python(source: str) -> str:
 
 
 def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | None) -> Iterator[Problem]:
-    """What is wrong with the code cells of a notebook; without ``claims`` what needs them is left out."""
-    cells = [(i, cell) for i, cell in enumerate(notebook["cells"]) if cell.get("cell_type") == "code"]
-    yield from _parameters(name, cells)
-    trees: list[tuple[int, ast.Module]] = []
-    for index, cell in cells:
+    """What is wrong with the code cells of a chapter; without ``claims`` what needs them is left out."""
+    yield from _parameters(name, _cells(notebook))
+    trees, problems = _trees(name, notebook)
+    yield from problems
+    yield from _style(name, trees)
+    if claims is not None:
+        yield from _measured(name, trees, claims)
+
+
+def page_code_problems(name: str, notebook: dict[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the code cells of a notebook that is no chapter; its parameters are its own."""
+    trees, problems = _trees(name, notebook)
+    yield from problems
+    yield from _style(name, trees)
+
+
+def _cells(notebook: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    return [(i, cell) for i, cell in enumerate(notebook["cells"]) if cell.get("cell_type") == "code"]
+
+
+def _trees(name: str, notebook: dict[str, Any]) -> tuple[list[tuple[int, ast.Module]], list[Problem]]:
+    """Every code cell as a syntax tree, and those that are not Python."""
+    trees, problems = [], []
+    for index, cell in _cells(notebook):
         try:
             trees.append((index, ast.parse(_python(source_of(cell)))))
         except SyntaxError as error:
-            yield Problem(name, index, f"not Python: {error.msg} (line {error.lineno})")
+            problems.append(Problem(name, index, f"not Python: {error.msg} (line {error.lineno})"))
+    return trees, problems
+
+
+def _style(name: str, trees: list[tuple[int, ast.Module]]) -> Iterator[Problem]:
+    """Long functions, and figures without text."""
     for index, tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -56,8 +80,6 @@ def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | N
                     yield Problem(name, index, f"{message}, longer ones live in the library")
             elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.show", "pyplot.show"):
                 yield Problem(name, index, "plt.show() gives a figure without text; use figures.show")
-    if claims is not None:
-        yield from _measured(name, trees, claims)
 
 
 def _parameters(name: str, cells: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]:

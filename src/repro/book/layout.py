@@ -104,7 +104,9 @@ class Book:
 
     def pages(self) -> list[str]:
         """Notebooks of the table of contents that are no chapters, as written there, in order."""
-        entries = [entry.removesuffix(".ipynb") for entry in self.toc if not entry.startswith("book/chapters/")]
+        entries = [
+            entry.removesuffix(".ipynb") for entry in self.toc if not entry.startswith("book/chapters/")
+        ]
         return [entry for entry in entries if (self.root / f"{entry}.ipynb").is_file()]
 
     def page(self, name: str) -> Path:
