@@ -78,6 +78,9 @@ def sweep(
         int,
         typer.Option("--retries", min=0, help="How often a run that was lost, by a kill, is tried again."),
     ] = 2,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page of pictures and tables, report.html, at the end.")
+    ] = False,
 ) -> None:
     """Run a chapter at every point of a grid, and write one table of all runs.
 
@@ -130,6 +133,10 @@ def sweep(
         f"{chapter}: {tally.total} runs ({tally.kept} from before), {tally.done} done, {tally.failed} failed, "
         f"{tally.lost} lost: {shown(result.table)}"
     )
+    if report:
+        from repro.book.sweep.report import make
+
+        print(f"report: {shown(make(result.folder, book))}")
     if tally.failed or tally.lost:
         bad = tally.failed + tally.lost
         raise BookError(f"{bad} of {tally.total} runs did not end well; the table's column error says why")

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from repro.book import claims, parameters
 from repro.book.errors import BookError
 from repro.book.layout import Book
-from repro.book.sweep import executors, forecast, grid
+from repro.book.sweep import executors, forecast, grid, report
 from repro.book.sweep.store import Store
 from repro.book.sweep.tasks import Kit, Outcome
 from repro.cli import app
@@ -184,7 +184,9 @@ def test_killed_stopped_and_resumed_no_run_is_lost_and_none_is_run_twice(book: B
     assert set(table["status"]) == {"done"}
 
 
-def test_a_failed_run_is_a_row_and_exit_code_1_and_a_changed_notebook_is_run_again(book: Book) -> None:
+def test_a_failed_run_is_a_row_and_exit_code_1_and_a_changed_notebook_is_run_again(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ("toy", "-p", "mode=fine,raise", "--profile", "smoke", "--workers", "2", "--output", "out")
     error = refusal(*arguments)
     assert error.exit_code == 1
@@ -197,7 +199,11 @@ def test_a_failed_run_is_a_row_and_exit_code_1_and_a_changed_notebook_is_run_aga
 
     notebook = book.notebook("toy")
     notebook.write_text(notebook.read_text().replace("raise ValueError", "_ = ValueError"))
-    shown = typed(*arguments, "--resume")
+    made: list[Path] = []
+    monkeypatch.setattr(report, "make", lambda folder, _: made.append(folder) or folder / "report.html")
+    shown = typed(*arguments, "--resume", "--report")
+    assert made == [Path("out")]
+    assert "report: out/report.html" in shown
     assert "2 runs (0 from before), 2 done" in shown
     again = pd.read_parquet("out/table.parquet")
     assert again["status"].tolist() == ["done", "done"]

@@ -187,6 +187,14 @@ def test_a_run_over_its_budget_is_tried_again_when_the_limits_change(
     assert set(kept(tmp_path, longer, points)) == {points[1].id, points[2].id}
 
 
+def test_a_run_that_a_worker_refused_is_a_row_and_still_missing(book: Book, kit: Kit, tmp_path: Path) -> None:
+    points = points_of(book)
+    with Store.open(tmp_path, kit, points, resume=False) as store:
+        store.put(outcome_of(points[0], "failed", error_type="Mismatch"))
+        assert store.table()["status"].tolist() == ["failed"]
+        assert store.finished() == {}
+
+
 def test_finished_runs_are_not_touched_without_resume(book: Book, kit: Kit, tmp_path: Path) -> None:
     points = points_of(book)
     fill(tmp_path, kit, points, "done")
@@ -208,6 +216,15 @@ def test_another_chapter_s_folder_is_refused(book: Book, kit: Kit, tmp_path: Pat
     with (
         pytest.raises(BadInput, match="holds a sweep of play"),
         Store.open(tmp_path, kit, points, resume=True),
+    ):
+        pass
+
+
+def test_a_parameter_called_like_a_column_is_refused(book: Book, kit: Kit, tmp_path: Path) -> None:
+    points = [Point({}, "0123", {"profile": "quick", "seconds": 3})]
+    with (
+        pytest.raises(BadInput, match="column 'seconds'"),
+        Store.open(tmp_path, kit, points, resume=False),
     ):
         pass
 

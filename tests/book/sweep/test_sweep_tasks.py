@@ -134,6 +134,19 @@ def test_no_room_is_no_row_of_a_table(book: Book, scratch: Path, monkeypatch: py
     assert not list(scratch.iterdir())
 
 
+def test_a_folder_that_cannot_be_written_is_not_the_notebook_s_fault(
+    book: Book, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    task = task_of(book)
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    outcome = execute(task)
+    assert (outcome.status, outcome.error_type) == ("lost", "BookError")
+    assert "Permission denied" in str(outcome.error)
+
+
 def test_a_broken_chapter_is_refused_before_it_is_packed(tmp_path: Path) -> None:
     broken = running_book.make(tmp_path)
     with pytest.raises(BadInput, match="did you mean 'toy'"):

@@ -42,6 +42,11 @@ __all__ = ["Store", "default_folder"]
 
 Run = dict[str, Any]
 _SETTLED = ("done", "failed")
+_ABOUT = (
+    *("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb"),
+    *("worker", "finished", "notebook"),
+)
+"""Columns of the table that tell how a run went."""
 
 
 def default_folder(book: Book, chapter: str, points: Sequence[Point]) -> Path:
@@ -80,7 +85,8 @@ class Store:
 
         Raises:
             Locked: another sweep is at work in the folder.
-            BadInput: the folder holds the sweep of another chapter, or finished runs without ``resume``.
+            BadInput: the folder holds the sweep of another chapter, or finished runs without ``resume``; a
+                parameter has the name of a column.
         """
         with system_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,8 @@ class Store:
             lock.release()
 
     def _refuse_foreign(self, resume: bool) -> None:
+        for name in {name for point in self.points for name in point.resolved} & {"id", *_ABOUT}:
+            raise BadInput(f"a sweep's table has a column {name!r}: give that parameter another name")
         try:
             chapter = json.loads((self.folder / "sweep.json").read_text(encoding="utf-8"))["chapter"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -143,12 +151,14 @@ class Store:
     def finished(self) -> dict[str, str]:
         """Status by id of the points that need no run: done or failed, by this very notebook, library and data.
 
-        A run that was lost is none of these, nor is one that went over its budget when the limits are now others.
+        A run that was lost is none of these, nor is one that a worker with other packages refused, nor one that
+        went over its budget when the limits are now others.
         """
         return {
             run["id"]: run["status"]
             for run in self._runs(thorough=True)
             if run["status"] in _SETTLED
+            and run["error_type"] != "Mismatch"
             and not (run["error_type"] == "BudgetExceeded" and run["limits"] != self.kit.limits)
         }
 
@@ -248,11 +258,8 @@ class Store:
         """
         import pandas as pd
 
-        about = ("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb", "worker")
         rows = [
-            {"id": run["id"], **run["values"]}
-            | {name: run[name] for name in (*about, "finished", "notebook")}
-            | run["claims"]
+            {"id": run["id"], **run["values"]} | {name: run[name] for name in _ABOUT} | run["claims"]
             for run in self._runs()
         ]
         return pd.DataFrame(rows)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from repro.book import claims, fingerprint, runner
 from repro.book.cache import key_parts
 from repro.book.claim_models import ChapterClaims
-from repro.book.errors import BookError, DiskFull, RunFailed, RunLost
+from repro.book.errors import BadInput, BookError, DiskFull, RunFailed, RunLost
 from repro.book.files import shown, system_errors
 from repro.book.layout import Book
 from repro.book.notebooks import read_notebook, source_of
@@ -153,13 +153,19 @@ def execute(task: Task) -> Outcome:
         raise
     except BookError as error:
         return outcome(
-            status="lost" if isinstance(error, RunLost) else "failed",
+            status=_status(error),
             error=_line(error, task.chapter),
             error_type=type(error).__name__,
             **nothing | {"seconds": round(time.monotonic() - begun, 1)} | _left(error),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _status(error: BookError) -> str:
+    """Failed where the notebook is to blame; lost where this machine is: killed, or no right to write."""
+    its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
+    return "failed" if its_own else "lost"
 
 
 def _left(error: BookError) -> dict[str, Any]:
