@@ -162,7 +162,7 @@ def execute(task: Task) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _status(error: BookError) -> str:
+def _status(error: BookError) -> Literal["failed", "lost"]:
     """Failed where the notebook is to blame; lost where this machine is: killed, or no right to write."""
     its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
     return "failed" if its_own else "lost"
