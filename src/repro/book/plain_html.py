@@ -22,7 +22,6 @@ img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
 figcaption, caption { text-align: left; font-size: 0.9rem; }
 caption { font-weight: 600; padding: 0.3rem 0; }
-.ledger { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 pre { overflow-x: auto; }

@@ -31,7 +31,7 @@ def _show_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]
     )
     display(
         HTML(
-            f'<div class="ledger" role="region" aria-label="{escape(caption)}" tabindex="0">'
+            f'<div style="overflow-x:auto" role="region" aria-label="{escape(caption)}" tabindex="0">'
             f'<table class="dataframe"><caption>{escape(caption)}</caption>'
             f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
         )

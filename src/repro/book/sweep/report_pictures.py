@@ -26,6 +26,7 @@ from repro.intervals import t_interval
 __all__ = ["Picture", "facets", "parallel", "verdicts"]
 
 _VERDICT_COLORS = dict(zip(VERDICTS, ("#0b6e4f", "#c98a1b", "#8a94a6", "#a8201a", "#d7dbe2"), strict=True))
+_FEWEST = 3  # the t interval of two values is twelve times as wide as their standard error
 _DARK = ("reproduced", "not reproduced")
 
 
@@ -41,6 +42,10 @@ class Picture:
 def short(result: str) -> str:
     """``E13.digits.mean`` as ``E13 digits``: the mean goes without saying."""
     return result.removesuffix(".mean").replace(".", " ")
+
+
+def _finished(runs: pd.DataFrame) -> str:
+    return f"{len(runs)} finished run{'s' * (len(runs) != 1)}"
 
 
 def _wrapped(name: str, width: int) -> str:
@@ -87,7 +92,7 @@ def parallel(sweep: Sweep) -> Picture | None:
     ax.spines[:].set_visible(False)
     _explain_colors(figure, ax, sweep, colors)
     logs = [short(name) for name, scale in zip(columns, scales, strict=True) if scale.kind == "log"]
-    caption = f"One line a run, {len(runs)} finished runs"
+    caption = f"One line a run, {_finished(runs)}"
     caption += (
         f", colored by `{sweep.color}`" if sweep.color and (colors.legend or colors.is_continuous) else ""
     )
@@ -95,7 +100,7 @@ def parallel(sweep: Sweep) -> Picture | None:
         ". Parameters on white, means of results on gray" if sweep.axes and sweep.results else ""
     ) + "."
     caption += f" Logarithmic: {', '.join(f'`{name}`' for name in logs)}." if logs else ""
-    alt = f"Parallel axes with one line for each of {len(runs)} runs: {_ranges(columns, scales)}. "
+    alt = f"Parallel axes with one line a run, {_finished(runs)}: {_ranges(columns, scales)}. "
     return Picture(figure, caption, alt + " ".join(_trends(sweep)))
 
 
@@ -152,6 +157,8 @@ def _trends(sweep: Sweep) -> list[str]:
 def _means_told(sweep: Sweep, name: str) -> str:
     finite = np.isfinite(sweep.done[name].to_numpy(dtype=np.float64))
     means = sweep.done[finite].groupby(str(sweep.color), sort=False)[name].mean()
+    if len(means) < 2:
+        return ""
     at = [
         f"{sweep.color} = {told(value)} ({number(means[value])})"
         for value in (means.idxmin(), means.idxmax())
@@ -176,7 +183,7 @@ def facets(sweep: Sweep) -> Picture | None:
     """Each chosen result against each swept parameter: all runs as points, and their mean with its t interval.
 
     The mean is over all runs with that value of the parameter, whatever their other parameters; it is drawn where
-    there are at least two.
+    there are at least three.
     """
     runs = sweep.done
     if runs.empty or not sweep.axes or not sweep.results:
@@ -195,7 +202,7 @@ def facets(sweep: Sweep) -> Picture | None:
         ax.tick_params(labelbottom=False)
     _explain_colors(figure, panels, sweep, colors)
     caption = (
-        f"Each point is one of {len(runs)} runs; diamonds are means over all runs with that value of the parameter, "
+        f"Each point is a run, {_finished(runs)}; diamonds are means over at least three runs with that value, "
         "whatever their other parameters, bars the 95 % t interval of that mean (of the logarithms, where the axis "
         "of a result is logarithmic)."
     )
@@ -225,10 +232,10 @@ def _facet(ax: Axes, sweep: Sweep, axis: str, result: str, colors: list[Any]) ->
     ax.tick_params(labelsize=10)
     y = runs[result].to_numpy(dtype=np.float64)
     seen = np.isfinite(y)
-    ax.scatter(x[seen], y[seen], c=[c for c, s in zip(colors, seen, strict=True) if s], s=22, alpha=0.6, lw=0)
+    ax.scatter(x[seen], y[seen], c=[c for c, s in zip(colors, seen, strict=True) if s], s=30, alpha=0.6, lw=0)
     for value in np.unique(x[seen]):
         there = y[seen & (x == value)]
-        if there.size > 1:
+        if there.size >= _FEWEST:
             mean, low, high = _mean(there, heights.kind)
             ax.errorbar(value, mean, [[mean - low], [high - mean]], color="#222222", marker="D", ms=5, lw=1.5)
 
@@ -263,7 +270,7 @@ def verdicts(sweep: Sweep) -> Picture | None:
     handles = [mpl.patches.Patch(color=_VERDICT_COLORS[word], label=word) for word in VERDICTS]
     figure.legend(handles=handles, ncols=len(VERDICTS), loc="outside upper left", fontsize=10, frameon=False)
     caption = (
-        f"Verdicts of {len(sweep.claims)} claims over {len(sweep.done)} finished runs, "
+        f"Verdicts of {len(sweep.claims)} claims over {_finished(sweep.done)}, "
         "counted by the value of each parameter."
     )
     left_out = [axis for axis in sweep.axes if axis not in axes]

@@ -54,7 +54,7 @@ class Scale:
             return cls("words", tuple(column.drop_duplicates()))
         numbers = column.to_numpy(dtype=np.float64)
         distinct = np.unique(numbers[np.isfinite(numbers)])
-        wide = wide_is_log and distinct.size > 1 and distinct[0] > 0 and distinct[-1] / distinct[0] >= _WIDE
+        wide = wide_is_log and distinct.size > 1 and distinct[0] > 0 and distinct[0] <= distinct[-1] / _WIDE
         evenly = not wide and (wide_is_log or not is_geometric(distinct))
         return cls("linear" if evenly else "log", tuple(float(value) for value in distinct))
 

@@ -88,6 +88,8 @@ def read(table: str | Path, *, color: str = "", columns: str = "") -> Sweep:
         raise BadInput(f"{path.name} holds no run")
     names = list(runs.columns)
     parameters = names[names.index("id") + 1 : names.index("status")]
+    # an empty field of a column of words is the empty word
+    runs = runs.fillna({name: "" for name in parameters if not pd.api.types.is_numeric_dtype(runs[name])})
     if color and color not in parameters:
         raise BadInput(f"there is no parameter {color!r} to color by; {nearest(color, parameters)}")
     done = runs[runs["status"] == "done"]

@@ -1,0 +1,141 @@
+"""Notebooks of the book that are no chapters: found, checked, run, cached, built; a failure leaves what was there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import running_book
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from repro.book import build, checks, page_runs
+from repro.book.errors import BadInput, ParameterError, RunFailed
+from repro.book.layout import Book
+from repro.book.plain_html import to_html
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+PARAMETERS = """table: str = "book/results/numbers.csv"  # the numbers to add
+times: int = 1  # [1, 9] how often"""
+WORK = """from pathlib import Path
+path = Path("..", table)
+print("the sum is", times * sum(map(float, path.read_text().split())))"""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    book = running_book.make(tmp_path / "book")
+    contents = book.root / "_toc.yml"
+    contents.write_text(contents.read_text() + "- file: book/adding\n")
+    (book.root / "book/results/numbers.csv").write_text("1 2 3")
+    write(book)
+    return Book(book.root)
+
+
+def write(book: Book, text: str = "# Adding", parameters: str = PARAMETERS, work: str = WORK) -> None:
+    cells = [
+        new_markdown_cell(text, id="a"),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="b"),
+        new_code_cell(work, id="c"),
+    ]
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), book.root / "book/adding.ipynb")
+
+
+def about_pages(book: Book) -> list[str]:
+    return [str(problem) for problem in checks.run(book) if problem.file == "book/adding.ipynb"]
+
+
+def test_pages_are_the_notebooks_that_are_no_chapters(book: Book) -> None:
+    assert book.pages() == ["book/adding"]
+    assert book.chapters() == ["toy"]
+    assert book.page("book/adding") == book.root / "book/adding.ipynb"
+    with pytest.raises(BadInput, match="no page 'book/ading' that runs; did you mean 'book/adding'"):
+        book.page("book/ading")
+
+
+def test_a_sound_page_has_no_problem(book: Book) -> None:
+    assert about_pages(book) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": "It was 0.93."}, "0.93 is typed by hand"),
+        ({"text": "![](a.png)"}, "has no alternative text"),
+        ({"work": "1 +"}, "not Python"),
+        ({"work": "plt.show()"}, "figure without text"),
+        ({"parameters": "times = 1"}, "is not `name: type = value  # help`"),
+    ],
+)
+def test_faults_of_a_page_are_found(book: Book, change: dict[str, str], message: str) -> None:
+    write(book, **change)
+    problems = about_pages(book)
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_wrong_parameters_start_nothing(book: Book) -> None:
+    for given, message in (({"tims": 2}, "did you mean 'times'"), ({"times": 10}, "must lie in")):
+        with pytest.raises(ParameterError, match=message):
+            page_runs.run(book, "book/adding", given)
+    assert not book.build_dir.exists()
+
+
+def test_a_build_runs_a_page_once_and_again_when_its_table_changes(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_render", lambda _, stage, *__: stage)  # the pages need not be rendered here
+    told: list[str] = []
+
+    def built() -> str:
+        told.clear()
+        stage = build.build(book, accept=True, say=told.append).index
+        return (stage / "book/adding.ipynb").read_text(encoding="utf-8")
+
+    assert "the sum is 6.0" in built()
+    assert any(line.startswith("book/adding: ran in") for line in told)
+    assert "the sum is 6.0" in built()
+    assert "book/adding: unchanged, taken from the cache" in told
+    (book.root / "book/results/numbers.csv").write_text("1 2 4")
+    assert "the sum is 7.0" in built()
+    assert "toy: unchanged, taken from the cache" in told
+
+
+def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book: Book, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "adding.ipynb"
+    out.parent.mkdir()
+    out.write_text("the last good one")
+    (book.root / "book/results/numbers.csv").write_text("one two")
+    with pytest.raises(
+        RunFailed, match=r"adding: ValueError: could not convert string to float: 'one'"
+    ) as caught:
+        page_runs.run(book, "book/adding", output=out)
+    assert out.read_text() == "the last good one"
+    assert caught.value.notebook == out.with_name("adding.failed.ipynb")
+    wreck = json.loads(caught.value.notebook.read_text())
+    assert wreck["cells"][-1]["outputs"][-1]["ename"] == "ValueError"
+
+
+def test_a_plain_page_shows_texts_and_outputs_and_no_code() -> None:
+    shown = [
+        new_output("stream", name="stdout", text="1 < 2"),
+        new_output("display_data", {"text/html": "<b>rich</b>", "text/plain": "poor"}),
+        new_output("display_data", {"text/markdown": "*spoken*"}),
+    ]
+    cells = [
+        new_markdown_cell("# Title"),
+        new_code_cell("secret", outputs=shown),
+        new_code_cell("x", outputs=[new_output("stream", text="gone")], metadata={"tags": ["remove-cell"]}),
+    ]
+    page = to_html(new_notebook(cells=cells), "A & B")
+    for piece in (
+        "<title>A &amp; B</title>",
+        "<h1>Title</h1>",
+        "<pre>1 &lt; 2</pre>",
+        "<b>rich</b>",
+        "<em>spoken",
+    ):
+        assert piece in page
+    for piece in ("secret", "poor", "gone", "<script"):
+        assert piece not in page
