@@ -16,6 +16,7 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 _LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+_ALREADY = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
 _PATIENCE = 40.0
 
 
@@ -46,7 +47,7 @@ class Loopback:
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *_LOCAL, *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*first, HERE]))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*first, HERE, *_ALREADY]))},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -6,6 +6,7 @@ What Dask reports in words of its own is told in two: ``WorkerLost`` (that run i
 
 from __future__ import annotations
 
+import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -141,6 +142,11 @@ def _announced(topic: str, key: str, work: Callable[[], T]) -> T:
     return work()
 
 
+def dask_setup(worker: Any) -> None:
+    """Called by a worker that was started with this module as its preload: Ctrl-C is the client's alone to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def set_faults(settings: Mapping[str, Any], dask_scheduler: Any = None) -> dict[str, Any]:
     """Set attributes of the scheduler; returns what they were."""
     before = {name: getattr(dask_scheduler, name) for name in settings}
@@ -154,7 +160,7 @@ def end_runs() -> None:
     for process in psutil.Process().children():
         with suppress(psutil.Error):
             if _RUN in process.cmdline():
-                for one in [*process.children(recursive=True), process]:
+                for one in [process, *process.children(recursive=True)]:
                     one.kill()
 
 

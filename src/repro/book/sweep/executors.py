@@ -102,6 +102,7 @@ def dask(
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
+                preload="repro.book.sweep.cluster",
             )
             client = _client(ends.enter_context(cluster), wait)
         else:
