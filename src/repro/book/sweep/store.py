@@ -262,7 +262,9 @@ class Store:
             {"id": run["id"], **run["values"]} | {name: run[name] for name in _ABOUT} | run["claims"]
             for run in self._runs()
         ]
-        return pd.DataFrame(rows)
+        # a table without rows is still one that can be read
+        columns = ["id", *dict.fromkeys(name for point in self.points for name in point.resolved), *_ABOUT]
+        return pd.DataFrame(rows, columns=None if rows else columns)
 
     def write_table(self) -> Path:
         """Write ``table.parquet`` and ``table.csv``; returns the path of the first."""
