@@ -21,7 +21,7 @@ from scipy import stats
 
 from repro.book.errors import BadInput
 from repro.book.layout import Book
-from repro.book.sweep import report, report_page, report_pictures, report_table
+from repro.book.sweep import report, report_page, report_pictures, report_table, report_verdicts
 from repro.book.sweep.report_scale import Colors, Scale, is_geometric
 from repro.book.sweep.report_table import Sweep, read
 from repro.book.verdicts import VERDICTS
@@ -295,7 +295,7 @@ def test_two_runs_get_no_interval(tmp_path: Path) -> None:
 def test_verdicts_are_counted_by_value(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, failed(table(), [0, 5]))
     for axis in sweep.axes:
-        counts = report_pictures.count_verdicts(sweep, axis)
+        counts = report_verdicts.count_verdicts(sweep, axis)
         for value, (_, row) in zip(sweep.values(axis), counts.iterrows(), strict=True):
             for word in VERDICTS:
                 slow = 0
@@ -318,7 +318,7 @@ def test_more_values_than_a_legend_holds_get_a_bar_and_a_rank_correlation(tmp_pa
     assert picture is not None
     assert picture.figure.axes[-1].get_ylabel() == "rate"
     assert "rank correlation of A1 accuracy with rate is 1." in picture.alt
-    bars = report_pictures.verdicts(sweep)
+    bars = report_verdicts.verdicts(sweep)
     assert bars is not None
     assert "too many values: `rate`" in bars.caption
 

@@ -13,6 +13,7 @@ import pandas as pd
 from repro.book import figures, prose
 from repro.book.markup import badge, inline_html, number
 from repro.book.sweep import report_pictures as pictures
+from repro.book.sweep import report_verdicts
 from repro.book.sweep.report_scale import Scale, told
 from repro.book.sweep.report_table import FEW, Sweep, read
 from repro.book.verdicts import VERDICTS
@@ -115,7 +116,7 @@ def facets(sweep: Sweep) -> None:
 
 def verdicts(sweep: Sweep) -> None:
     """How many claims got each verdict, by parameter."""
-    _show(sweep, pictures.verdicts, "The table holds no verdicts.")
+    _show(sweep, report_verdicts.verdicts, "The table holds no verdicts.")
 
 
 def turned(sweep: Sweep) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: parallel coordinates, each result against each parameter, verdicts by parameter.
+"""Pictures of a sweep: parallel coordinates, and each result against each parameter.
 
 Each function returns a ``Picture``, or None where there is nothing to draw.
 """
@@ -20,14 +20,11 @@ from matplotlib.lines import Line2D
 from repro.book.markup import number
 from repro.book.sweep.report_scale import Colors, Scale, color_map, told
 from repro.book.sweep.report_table import FEW, Sweep, is_numeric
-from repro.book.verdicts import VERDICTS
 from repro.intervals import t_interval
 
-__all__ = ["Picture", "facets", "parallel", "verdicts"]
+__all__ = ["Picture", "facets", "finished", "parallel", "wrapped"]
 
-_VERDICT_COLORS = dict(zip(VERDICTS, ("#0b6e4f", "#c98a1b", "#8a94a6", "#a8201a", "#d7dbe2"), strict=True))
 _FEWEST = 3  # the t interval of two values is twelve times as wide as their standard error
-_DARK = ("reproduced", "not reproduced")
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,12 @@ def short(result: str) -> str:
     return result.removesuffix(".mean").replace(".", " ")
 
 
-def _finished(runs: pd.DataFrame) -> str:
+def finished(runs: pd.DataFrame) -> str:
+    """How many runs there are, in words."""
     return f"{len(runs)} finished run{'s' * (len(runs) != 1)}"
 
 
-def _wrapped(name: str, width: int) -> str:
+def wrapped(name: str, width: int) -> str:
     """A long name on several lines, broken at spaces, hyphens and underscores."""
     return textwrap.fill(name.replace("_", "_ "), width, break_long_words=False).replace("_ ", "_")
 
@@ -87,12 +85,12 @@ def parallel(sweep: Sweep) -> Picture | None:
     if sweep.axes and sweep.results:
         ax.axvspan(len(sweep.axes) - 0.5, len(columns) - 0.4, color="#f2f4f7", zorder=0, lw=0)
     ax.set(xlim=(-0.4, len(columns) - 0.4), ylim=(-0.06, 1.06), yticks=[])
-    ax.set_xticks(range(len(columns)), [_wrapped(short(name), 13) for name in columns])
+    ax.set_xticks(range(len(columns)), [wrapped(short(name), 13) for name in columns])
     ax.grid(False)
     ax.spines[:].set_visible(False)
     _explain_colors(figure, ax, sweep, colors)
     logs = [short(name) for name, scale in zip(columns, scales, strict=True) if scale.kind == "log"]
-    caption = f"One line a run, {_finished(runs)}"
+    caption = f"One line a run, {finished(runs)}"
     caption += (
         f", colored by `{sweep.color}`" if sweep.color and (colors.legend or colors.is_continuous) else ""
     )
@@ -100,7 +98,7 @@ def parallel(sweep: Sweep) -> Picture | None:
         ". Parameters on white, means of results on gray" if sweep.axes and sweep.results else ""
     ) + "."
     caption += f" Logarithmic: {', '.join(f'`{name}`' for name in logs)}." if logs else ""
-    alt = f"Parallel axes with one line a run, {_finished(runs)}: {_ranges(columns, scales)}. "
+    alt = f"Parallel axes with one line a run, {finished(runs)}: {_ranges(columns, scales)}. "
     return Picture(figure, caption, alt + " ".join(_trends(sweep)))
 
 
@@ -110,7 +108,7 @@ def _write_ticks(ax: Axes, at: int, scale: Scale, is_axis: bool) -> None:
     for value, place in zip(ticks, scale.place(pd.Series(ticks, dtype=kind)), strict=True):
         text = told(value) if is_axis else number(value)
         ax.annotate(
-            _wrapped(text, 12),
+            wrapped(text, 12),
             (at, place),
             xytext=(5, 0),
             textcoords="offset points",
@@ -195,14 +193,14 @@ def facets(sweep: Sweep) -> Picture | None:
     for row, result in zip(panels, sweep.results, strict=True):
         for ax, axis in zip(row, sweep.axes, strict=True):
             _facet(ax, sweep, axis, result, colors.of_runs(runs))
-        row[0].set_ylabel(_wrapped(short(result), 18), fontsize=11)
+        row[0].set_ylabel(wrapped(short(result), 18), fontsize=11)
     for ax, axis in zip(panels[-1], sweep.axes, strict=True):
         ax.set_xlabel(axis, fontsize=11)
     for ax in panels[:-1].flat:
         ax.tick_params(labelbottom=False)
     _explain_colors(figure, panels, sweep, colors)
     caption = (
-        f"Each point is a run, {_finished(runs)}; diamonds are means over at least three runs with that value, "
+        f"Each point is a run, {finished(runs)}; diamonds are means over at least three runs with that value, "
         "whatever their other parameters, bars the 95 % t interval of that mean (of the logarithms, where the axis "
         "of a result is logarithmic)."
     )
@@ -219,7 +217,7 @@ def _facet(ax: Axes, sweep: Sweep, axis: str, result: str, colors: list[Any]) ->
     if scale.kind == "words":
         x = scale.place(runs[axis]) * len(scale.values) - 0.5
         ax.set(xlim=(-0.5, len(scale.values) - 0.5))
-        ax.set_xticks(range(len(scale.values)), [_wrapped(told(word), 12) for word in scale.values])
+        ax.set_xticks(range(len(scale.values)), [wrapped(told(word), 12) for word in scale.values])
     else:
         x = runs[axis].to_numpy(dtype=np.float64)
         if scale.kind == "log":
@@ -247,74 +245,3 @@ def _mean(values: np.ndarray, kind: str) -> tuple[float, float, float]:
         return found.estimate, found.low, found.high
     found = t_interval(np.log(values))
     return float(np.exp(found.estimate)), float(np.exp(found.low)), float(np.exp(found.high))
-
-
-def verdicts(sweep: Sweep) -> Picture | None:
-    """How many claims got each verdict, by the value of each parameter: bars as long as all runs together."""
-    axes = [axis for axis in sweep.axes if len(sweep.values(axis)) <= FEW]
-    counts = [(axis, count_verdicts(sweep, axis)) for axis in axes] or [("", count_verdicts(sweep))]
-    if sweep.done.empty or not sweep.claims:
-        return None
-    heights = [len(frame) for _, frame in counts]
-    figure, panels = plt.subplots(
-        len(counts),
-        1,
-        figsize=(7.0, 0.36 * sum(heights) + 0.7 * len(counts) + 0.6),
-        squeeze=False,
-        layout="constrained",
-        height_ratios=heights,
-    )
-    for ax, (axis, frame) in zip(panels[:, 0], counts, strict=True):
-        _bars(ax, frame)
-        ax.set_title(axis, loc="left", fontsize=11, pad=2)
-    handles = [mpl.patches.Patch(color=_VERDICT_COLORS[word], label=word) for word in VERDICTS]
-    figure.legend(handles=handles, ncols=len(VERDICTS), loc="outside upper left", fontsize=10, frameon=False)
-    caption = (
-        f"Verdicts of {len(sweep.claims)} claims over {_finished(sweep.done)}, "
-        "counted by the value of each parameter."
-    )
-    left_out = [axis for axis in sweep.axes if axis not in axes]
-    caption += f" Left out, with too many values: {', '.join(f'`{axis}`' for axis in left_out)}." * bool(
-        left_out
-    )
-    told_of = "; ".join(
-        f"{axis} = {_row_told(value, row)}" for axis, f in counts for value, row in f.iterrows()
-    )
-    return Picture(
-        figure, caption, f"Stacked bars of verdicts: {told_of}." if axes else f"A bar: {told_of[3:]}."
-    )
-
-
-def _row_told(value: Any, row: pd.Series) -> str:
-    return f"{value}: " + ", ".join(f"{count} {word}" for word, count in row.items() if count)
-
-
-def count_verdicts(sweep: Sweep, axis: str | None = None) -> pd.DataFrame:
-    """How often each verdict was given in the finished runs: a row a value of the parameter, or one for all."""
-    words = sweep.done[[f"{claim}.verdict" for claim in sweep.claims]]
-    groups = (
-        [("all runs", words)]
-        if axis is None
-        else [(told(value), words[sweep.done[axis] == value]) for value in sweep.values(axis)]
-    )
-    return pd.DataFrame(
-        {word: [int((group == word).to_numpy().sum()) for _, group in groups] for word in VERDICTS},
-        index=[name for name, _ in groups],
-    )
-
-
-def _bars(ax: Axes, counts: pd.DataFrame) -> None:
-    left = np.zeros(len(counts))
-    total = max(1, int(counts.sum(axis=1).max()))
-    for word in VERDICTS:
-        here = counts[word].to_numpy()
-        ax.barh(range(len(counts)), here, left=left, color=_VERDICT_COLORS[word], height=0.8)
-        for at, (count, start) in enumerate(zip(here, left, strict=True)):
-            if count >= 0.03 * total:
-                color = "white" if word in _DARK else "black"
-                ax.text(start + count / 2, at, str(count), ha="center", va="center", color=color, fontsize=10)
-        left += here
-    ax.set_yticks(range(len(counts)), [_wrapped(str(name), 16) for name in counts.index], fontsize=10)
-    ax.set(xticks=[], xlim=(0, total), ylim=(len(counts) - 0.5, -0.5))
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
