@@ -17,7 +17,7 @@ import psutil
 HERE = Path(__file__).resolve().parent
 _LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
 _ALREADY = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-_PATIENCE = 40.0
+_PATIENCE = 80.0
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = _PATIENCE) -> None:

@@ -144,7 +144,7 @@ def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(
             done = engine.sweep(book, "toy", found, executor=pool, workers=2, folder=tmp_path / name)
         assert (done.tally.done, done.tally.failed, done.tally.lost) == (4, 2, 0)
         tables[name] = pd.read_parquet(done.table)
-    differ = ["seconds", "peak_memory_mb", "worker", "finished", "notebook"]
+    differ = ["attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook"]
     pd.testing.assert_frame_equal(*(table.drop(columns=differ) for table in tables.values()))
     assert list(tables["there"]["T1.verdict"][:4]) == ["reproduced"] * 2 + ["not reproduced"] * 2
     assert tables["here"].worker.nunique() == 1
