@@ -18,7 +18,7 @@ _DECAYS = {"switched off": "decay switched off", "slow": "decay dies out slowly"
 
 
 def potentials(tables: Sequence[pd.DataFrame]) -> Figure:
-    r"""Potentials of one weight by dose, a panel for each table of ``potential_curves``; beside them $|x|$ and $x^2$."""
+    r"""Potentials of one weight by dose, a panel a table of ``potential_curves``; beside them $|x|$ and $x^2$."""
     fig, axes = panels(len(tables), 3.6, 3.9, sharey=True)
     for axis, table in zip(axes, tables, strict=True):
         doses = table["dose"].unique()
