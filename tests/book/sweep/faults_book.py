@@ -1,0 +1,184 @@
+"""A toy chapter that marks when it begins and ends, swept by the real command line, and what there is to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import psutil
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from repro.book import claims, parameters
+from repro.book.layout import Book
+from repro.book.sweep import engine, executors, grid
+
+MARKS = "FAULTS_MARKS"
+CLAIMS = """
+chapter: toy
+paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
+budget:
+  smoke: {seconds: 60, memory_mb: 600}
+  quick: {seconds: 60, memory_mb: 600}
+  paper: {seconds: 60, memory_mb: 600}
+profiles: {smoke: {}, quick: {}, paper: {}}
+claims:
+  - id: T1
+    statement: The values are below one half.
+    where: section 2
+    kind: theory
+    tests:
+      - {name: low, metric: the value, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
+"""
+PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
+seed: int = 0  # [0, 999] the number of the run
+mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat, flood, endless} how the work ends"""
+WORK = f"""import os, signal, sys, time
+def mark(what):
+    with open(os.environ["{MARKS}"], "a") as file:
+        file.write(f"{{what}} {{seed}}\\n")
+mark("begun")
+time.sleep(0.5)
+if mode == "raise":
+    raise ValueError("the flux capacitor is empty")
+if mode == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mode == "exit":
+    sys.exit()
+if mode == "sleep":
+    time.sleep(600)
+if mode == "eat":
+    hoard = [bytearray(50_000_000) for _ in range(20)]
+    time.sleep(600)
+if mode == "flood":
+    for _ in range(20):
+        print("drop " * 100_000)
+while mode == "endless":
+    print("drop " * 100_000)"""
+# what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
+LEDGER = """from IPython.display import display
+values = [0.001 * (seed + i) for i in range(3)]
+measured = {"claim": "T1", "test": "low", "values": values}
+shown = {"chapter": "toy", "profile": profile, "measurements": [measured], "not_tested": {}}
+mark("ended")
+display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
+
+
+def make(folder: Path, *cells: str) -> Book:
+    """A book of one chapter, ``toy``, with these cells of code after its parameters (default: the marking ones)."""
+    for part in ("book/chapters", "book/claims"):
+        (folder / part).mkdir(parents=True)
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/toy\n"
+    )
+    (folder / "book/index.md").write_text("# Toy\n")
+    (folder / "book/claims/toy.yml").write_text(CLAIMS)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    content = [
+        new_markdown_cell("# A toy chapter\n\n## Experiments"),
+        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        *map(new_code_cell, cells or (WORK, LEDGER)),
+    ]
+    nbformat.write(new_notebook(cells=content, metadata=kernel), folder / "book/chapters/toy.ipynb")
+    return Book(folder)
+
+
+class Swept:
+    """One sweep of the toy by ``repro sweep``: its folder, its marks, its processes."""
+
+    def __init__(self, place: Path, *arguments: str, folder: Path | None = None, **environment: str) -> None:
+        self.book = make(place / "book")
+        self.folder = folder or place / "sweep"
+        self.marks = place / "marks"
+        self.marks.touch()
+        self.arguments = arguments
+        self.environment = os.environ | {MARKS: str(self.marks)} | environment
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", str(self.folder)]
+        return subprocess.Popen(
+            [*command, *self.arguments, *more],
+            cwd=self.book.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *more: str, seconds: float = 400) -> tuple[int, str]:
+        """Exit code and what was said."""
+        return ended(self.start(*more), seconds)
+
+    def here(self, folder: Path) -> engine.SweepResult:
+        """Resume a copy of this sweep in this process, without the seconds that a new one takes to start."""
+        path, profiles = self.book.notebook("toy"), claims.load(self.book.claims_file("toy")).profiles
+        axes = [text for option, text in pairwise(self.arguments) if option == "-p"]
+        points = grid.points(parameters.declared(path), profiles, axes, where="toy.yml")
+        with executors.local(2) as pool:
+            return engine.sweep(
+                self.book, "toy", points, executor=pool, workers=2, folder=folder, resume=True
+            )
+
+    def kept(self) -> dict[str, bytes]:
+        """The runs written down so far: content by the name of the file."""
+        return {path.name: path.read_bytes() for path in (self.folder / "runs").glob("*.json")}
+
+    def marked(self, what: str) -> Counter[int]:
+        """How often each seed has ``begun`` or ``ended``."""
+        lines = (line.split() for line in self.marks.read_text().splitlines())
+        return Counter(int(seed) for mark, seed in lines if mark == what)
+
+    def table(self) -> pd.DataFrame:
+        """The Parquet table, after a look at whether the CSV table says the same."""
+        table = pd.read_parquet(self.folder / "table.parquet")
+        assert pd.read_csv(self.folder / "table.csv").id.tolist() == table.id.tolist()
+        return table
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, str]:
+    """Exit code and output of a process, which is killed if it takes too long."""
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def seed_of(content: bytes) -> int:
+    return int(json.loads(content)["run"]["values"]["seed"])
+
+
+def kill_9(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def workers_and_kernels(pid: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """The processes below this one that run notebooks, and their kernels."""
+    workers, kernels = [], []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if "repro.book.worker" in command:
+            workers.append(process)
+        elif "ipykernel_launcher" in command:
+            kernels.append(process)
+    return workers, kernels
+
+
+def wait_for(true: Callable[[], object], seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} seconds"
+        time.sleep(0.02)
