@@ -439,3 +439,10 @@ def test_the_committed_example_can_be_shown() -> None:
     assert "/tmp/" not in text
     assert "/home/" not in text
     assert "worker" not in text.splitlines()[0].split(",")  # the name of a machine
+
+
+def test_results_are_chosen_by_what_the_color_moves_and_not_by_what_solvers_leave_of_zero() -> None:
+    sweep = report_table.read(ROOT / "book" / "results" / "sweeps" / "example.csv")
+    assert sweep.color == "n_epochs"
+    assert "M12.pilot-l1.mean" in sweep.results
+    assert not {"M6.lasso.mean", "M3.limit.mean"} & set(sweep.results)

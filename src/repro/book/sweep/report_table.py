@@ -74,7 +74,7 @@ def read(table: str | Path, *, color: str = "", columns: str = "") -> Sweep:
     Args:
         table: its path, from the working directory or from the book's folder.
         color: the parameter that gives a run its color (default: the first swept one, seed last).
-        columns: results to draw, ``CLAIM.TEST`` with commas between (default: the four that vary most).
+        columns: results to draw, ``CLAIM.TEST`` with commas between (default: the four that ``color`` moves most).
 
     Raises:
         BadInput: no such file, not the table of a sweep, no run in it, an unknown parameter or result.
@@ -95,11 +95,11 @@ def read(table: str | Path, *, color: str = "", columns: str = "") -> Sweep:
     done = runs[runs["status"] == "done"]
     axes = _axes(runs, parameters)
     wanted = [name.strip() for name in columns.split(",") if name.strip()]
-    results = [_result(runs, name) for name in wanted] or _most_varied(done)
     chapter, n_points = _plan(path)
     # colors by seed would tell runs apart that differ by chance alone
-    told_apart = [*(axis for axis in axes if axis != "seed"), *axes, None][0]
-    return Sweep(runs, axes, tuple(results), color or told_apart, chapter, n_points)
+    told_apart = color or [*(axis for axis in axes if axis != "seed"), *axes, None][0]
+    results = [_result(runs, name) for name in wanted] or _most_moved(done, told_apart)
+    return Sweep(runs, axes, tuple(results), told_apart, chapter, n_points)
 
 
 def _found(table: Path) -> Path:
@@ -161,14 +161,20 @@ def _result(runs: pd.DataFrame, name: str) -> str:
     return full
 
 
-def _most_varied(done: pd.DataFrame) -> list[str]:
-    r"""The results that vary most over the finished runs, by $s / \overline{|x|}$, most varied first."""
-    spread: dict[str, float] = {}
+def _most_moved(done: pd.DataFrame, axis: str | None) -> list[str]:
+    r"""The results that the axis moves most: largest share of variance between its values, $\eta^2$.
+
+    Not those that vary most: what a solver leaves of a zero varies by its whole size. Where the axis has one run a
+    value everything lies between values, and $s/\overline{|x|}$ decides.
+    """
+    ranks: dict[str, tuple[float, float]] = {}
     for name in done.columns:
         if not name.endswith(".mean") or not is_numeric(done[name]):
             continue
-        values = done[name].to_numpy(dtype=np.float64)
-        values = values[np.isfinite(values)]
-        if values.size > 1 and np.ptp(values) > 0:
-            spread[name] = float(values.std(ddof=1) / np.abs(values).mean())
-    return sorted(spread, key=lambda name: -spread[name])[:_DRAWN]
+        values = done[name].astype(np.float64).replace([np.inf, -np.inf], np.nan).dropna()
+        if len(values) > 1 and np.ptp(values) > 0:
+            groups = values.groupby(done.loc[values.index, axis]) if axis else None
+            between = groups.transform("mean").var(ddof=0) / values.var(ddof=0) if groups is not None else 0.0
+            spread = values.std(ddof=1) / values.abs().mean()
+            ranks[name] = (round(float(between), 9), float(spread))
+    return sorted(ranks, key=lambda name: ranks[name], reverse=True)[:_DRAWN]
