@@ -65,7 +65,7 @@ class Descent:
         drop_last: bool,
         device: str,
     ) -> None:
-        check_choices(n_epochs, n_steps, batch_size, "mean", "epoch", None, ())
+        check_choices(n_epochs, n_steps, batch_size, "mean", "epoch", None)
         _check_rule(learning_rate, momentum, placebo, changes)
         self._ensemble = ensemble
         self._datasets = list_of_datasets(datasets, len(ensemble))
