@@ -26,7 +26,7 @@ $$
 \frac{\mathrm d}{\mathrm dt}\log\|w_u\| = -\eta\,\langle w_u, g_u\rangle
 $$ (stand-in-radial)
 
-Equation {eq}`stand-in-radial` is quoted here. The [reading guide](../reading-guide.md) explains the verdicts.
+Equation {eq}`stand-in-radial` is quoted here. The [reading guide](reading-guide.md) explains the verdicts.
 """
 
 TABLE = (
@@ -74,8 +74,12 @@ def _figure() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def chapter(name: str) -> nbformat.NotebookNode:
-    """The stand-in chapter with its outputs, as a run would leave it; labels are one's own in the whole book."""
+def chapter(name: str, up: str = "../") -> nbformat.NotebookNode:
+    """The stand-in chapter with its outputs, as a run would leave it; labels are one's own in the whole book.
+
+    ``up`` leads from the notebook's folder to that of the reading guide.
+    """
+    narrative = NARRATIVE.replace("stand-in-", f"{name}-").replace("(reading-guide", f"({up}reading-guide")
     figure = new_output(
         "display_data",
         {"image/png": _figure(), "text/plain": "<Figure>"},
@@ -85,7 +89,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
     )
     notebook = new_notebook(
         cells=[
-            new_markdown_cell(NARRATIVE.replace("stand-in-", f"{name}-")),
+            new_markdown_cell(narrative),
             new_code_cell(
                 'profile: str = "quick"  # {smoke, quick, paper} how much to run',
                 metadata={"tags": ["parameters"]},
@@ -126,8 +130,10 @@ def make(folder: Path) -> Path:
     for part in toc["parts"]:
         for entry in part["chapters"]:
             path = folder / entry["file"]
-            if path.parent.name == "chapters" or (ROOT / f"{entry['file']}.ipynb").is_file():
+            if path.parent.name == "chapters":
                 nbformat.write(chapter(path.name), path.with_suffix(".ipynb"))
+            elif (ROOT / f"{entry['file']}.ipynb").is_file():
+                nbformat.write(chapter(path.name, up=""), path.with_suffix(".ipynb"))
     config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
     (folder / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
