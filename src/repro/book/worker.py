@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 import warnings
@@ -24,8 +25,8 @@ from typing import Any, TextIO
 __all__ = ["main"]
 
 
-def _end_with_the_runner() -> None:
-    """Wait for the end of the input, then take the kernel and everything it started down."""
+def _end_with_the_runner(folder: str) -> None:
+    """Wait for the end of the input, then take the kernel and everything it started down, and our folder."""
     import psutil
 
     sys.stdin.read()
@@ -34,6 +35,7 @@ def _end_with_the_runner() -> None:
             child.kill()
         except psutil.Error:
             continue
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
@@ -95,7 +97,7 @@ def main() -> int:
         events.flush()
 
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_runner, daemon=True).start()
+    threading.Thread(target=_end_with_the_runner, args=(request["folder"],), daemon=True).start()
     try:
         _execute(request, send)
     except BaseException as error:

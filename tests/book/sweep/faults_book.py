@@ -101,7 +101,8 @@ class Swept:
         self.marks = place / "marks"
         self.marks.touch()
         self.arguments = arguments
-        self.environment = os.environ | {MARKS: str(self.marks)} | environment
+        (place / "tmp").mkdir(exist_ok=True)
+        self.environment = os.environ | {MARKS: str(self.marks), "TMPDIR": str(place / "tmp")} | environment
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", str(self.folder)]
