@@ -25,7 +25,7 @@ from repro.papers.implicit_sparsification.factors import (
 )
 from repro.papers.implicit_sparsification.methods import Method, method
 from repro.papers.implicit_sparsification.penalties import Penalty
-from repro.papers.implicit_sparsification.schedules import schedule
+from repro.papers.implicit_sparsification.schedules import SCHEDULES, schedule
 from repro.papers.implicit_sparsification.settings import Setting, data_sets, initial_networks, setting
 
 __all__ = ["LEAST_L1", "Fit", "Run", "fit", "run", "strength_shape", "written"]
@@ -197,6 +197,9 @@ def strength_shape(name: str, n_epochs: int) -> NDArray[np.float64]:
         return schedule("geometric", 1.0, n_epochs, ratio=0.8, hold=n_epochs // 2)
     if name == "rising":
         return np.arange(n_epochs) / max(1, n_epochs - 1)
+    if name not in SCHEDULES:
+        known = ", ".join(map(repr, ("half", "rising", *SCHEDULES)))
+        raise ValueError(f"unknown schedule {name!r}; known: {known}")
     return schedule(name, 1.0, n_epochs)
 
 
