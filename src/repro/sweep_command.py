@@ -65,6 +65,14 @@ def sweep(
     resume: Annotated[
         bool, typer.Option("--resume", help="Run only what is missing, was lost, or is out of date.")
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Like --resume, and run those again that failed: for trouble from outside that is mended, "
+            "such as missing data.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the points and the expected cost; run nothing.")
     ] = False,
@@ -129,7 +137,8 @@ def sweep(
             executor=executor,
             workers=getattr(executor, "workers", at_once),
             folder=output,
-            resume=resume,
+            resume=resume or retry_failed,
+            retry_failed=retry_failed,
             timeout=timeout,
             memory_mb=memory,
             retries=retries,

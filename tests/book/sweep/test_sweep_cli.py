@@ -197,6 +197,10 @@ def test_a_failed_run_is_a_row_and_exit_code_1_and_a_changed_notebook_is_run_aga
     assert table["T1.verdict"][0] == "not tested"  # the smoke profile judges nothing
     assert Path("out", table["notebook"][1]).is_file()
 
+    assert refusal(*arguments, "--retry-failed").exit_code == 1
+    later = pd.read_parquet("out/table.parquet")
+    assert (later["finished"] == table["finished"]).tolist() == [True, False]
+
     notebook = book.notebook("toy")
     notebook.write_text(notebook.read_text().replace("raise ValueError", "_ = ValueError"))
     made: list[Path] = []

@@ -110,6 +110,26 @@ def test_resume_runs_only_what_is_missing(book: Book, tmp_path: Path, pool: Exec
         sweep(book, points, tmp_path, pool)
 
 
+def test_failed_runs_are_run_again_when_asked_and_stand_until_then(
+    book: Book, tmp_path: Path, pool: Executor, script: Script
+) -> None:
+    points = points_of(book, 6)
+    script.ends = {points[0].id: ["failed"], points[1].id: ["lost"], points[2].id: ["failed"]}
+    sweep(book, points, tmp_path, pool)
+    script.forget()
+    script.ends = {points[2].id: ["failed"], points[0].id: [KeyboardInterrupt()]}
+    with pytest.raises(SweepStopped):
+        sweep(book, points, tmp_path, pool, resume=True, retry_failed=True)
+    assert {points[0].id, points[2].id} <= set(rows(tmp_path)["id"][rows(tmp_path)["status"] == "failed"])
+    script.forget()
+    script.ends = {points[2].id: ["failed"]}
+    again = sweep(book, points, tmp_path, pool, resume=True, retry_failed=True)
+    assert set(script.calls) >= {points[0].id, points[2].id}
+    assert set(script.calls) <= {point.id for point in points[:3]}
+    assert (again.tally.done, again.tally.failed, again.tally.lost) == (5, 1, 0)
+    assert list(rows(tmp_path)["id"]) == [point.id for point in points]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_retries_agree_with_a_slow_loop(
     book: Book, tmp_path: Path, pool: Executor, script: Script, seed: int

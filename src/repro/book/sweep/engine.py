@@ -68,6 +68,7 @@ def sweep(
     workers: int,
     folder: Path | None = None,
     resume: bool = False,
+    retry_failed: bool = False,
     timeout: float | None = None,
     memory_mb: float | None = None,
     retries: int = 2,
@@ -84,6 +85,7 @@ def sweep(
         workers: how many runs it computes at a time.
         folder: where the sweep is kept (default: ``_build/sweeps/CHAPTER-HASH``).
         resume: go on in a folder that holds finished runs, and run only what is missing or stale.
+        retry_failed: with ``resume``, run those again that failed: their trouble lay outside, and is mended.
         timeout: seconds a run may take, instead of the profile's budget.
         memory_mb: megabytes a run may take, instead of the profile's budget.
         retries: how often a run that was lost, with its worker or its kernel, is tried again. A notebook that
@@ -101,7 +103,8 @@ def sweep(
     kit = Kit.of(book, chapter, timeout=timeout, memory_mb=memory_mb)
     folder = folder or default_folder(book, kit.chapter, points)
     with Store.open(folder, kit, points, resume=resume, plan=plan) as store, _terminable():
-        finished = store.finished()
+        again = {"failed"} if retry_failed else set()
+        finished = {id: status for id, status in store.finished().items() if status not in again}
         kept = Counter(finished.values())
         tally = Tally(len(points), sum(kept.values()), kept["done"], kept["failed"])
         work = _Work(store, executor, retries, tally, progress)
