@@ -163,7 +163,7 @@ def test_standardize_by_channel() -> None:
     ("arguments", "message"),
     [
         ({"name": "fashion-mnits"}, "unknown data set 'fashion-mnits'; did you mean 'fashion_mnist'"),
-        ({"name": "zzz"}, "unknown data set 'zzz'; Known: iris"),
+        ({"name": "zzz"}, "unknown data set 'zzz'; known: iris"),
         ({"name": "iris", "images": True}, "'iris' is a table"),
         ({"name": "iris", "pool": 2}, "'iris' is a table"),
         ({"name": "digits", "pool": 3}, "pool must divide the 8x8 pixels of the images; got 3"),

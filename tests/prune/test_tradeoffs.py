@@ -189,11 +189,11 @@ def test_bad_frames():
     model = network()
     frame = prune_and_measure(model, magnitude(model), [0.5, 0.9], density, method="magnitude", seed=0)
     other = frame.assign(method="random")
-    with pytest.raises(ValueError, match="no column 'acuracy'; did you mean 'accuracy'"):
+    with pytest.raises(ValueError, match="lacks a column: unknown column 'acuracy'; did you mean 'accuracy'"):
         summarize(frame, value="acuracy")
     with pytest.raises(ValueError, match=r"'magnitude' has seed 0 twice at sparsity 0\.5"):
         summarize(pd.concat([frame, frame]))
-    with pytest.raises(ValueError, match="no rows of method 'radnom'; did you mean 'random'"):
+    with pytest.raises(ValueError, match="unknown method 'radnom'; did you mean 'random'"):
         paired_difference(pd.concat([frame, other]), "magnitude", "radnom")
     with pytest.raises(ValueError, match=r"1 stand alone, the first is seed 0 at sparsity 0\.9"):
         paired_difference(pd.concat([frame, other.iloc[:1]]), "magnitude", "random")

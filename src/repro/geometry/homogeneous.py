@@ -7,7 +7,6 @@ leading dimensions, for many networks (seeds, perturbations) at once.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repro.geometry.log_loss import check_loss, log_loss_slopes
+from repro.learn._names import unknown
 
 __all__ = ["ACTIVATIONS", "BinaryProblem", "Perceptron", "Weights"]
 
@@ -44,11 +44,7 @@ class Perceptron:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            near = difflib.get_close_matches(self.activation, ACTIVATIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"unknown activation {self.activation!r}: accepted are {', '.join(ACTIVATIONS)}{hint}"
-            )
+            raise ValueError(unknown("activation", self.activation, ACTIVATIONS))
 
     def layers(self, weights: Sequence[Array]) -> tuple[Weights, list[bool]]:
         """All matrices from input to output, and which of them are trained."""

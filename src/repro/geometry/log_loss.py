@@ -7,11 +7,11 @@ moderate size.
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+
+from repro.learn._names import unknown
 
 __all__ = ["LOSSES", "log_loss", "log_loss_slopes"]
 
@@ -25,9 +25,7 @@ _TAIL = 30.0
 def check_loss(loss: str) -> None:
     """Refuse a loss that this module does not know, with the nearest name."""
     if loss not in LOSSES:
-        near = difflib.get_close_matches(loss, LOSSES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown loss {loss!r}: accepted are {', '.join(LOSSES)}{hint}")
+        raise ValueError(unknown("loss", loss, LOSSES))
 
 
 def _per_sample(margins: Array, loss: str) -> tuple[Array, float | Array]:

@@ -10,12 +10,13 @@ by when gradient flow on the parameters is watched in weight space.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from repro.learn._names import unknown
 
 __all__ = [
     "EWN",
@@ -214,9 +215,5 @@ PARAMETRIZATIONS: dict[str, Parametrization] = {p.name: p for p in (PLAIN, SWN, 
 def parametrization(name: str) -> Parametrization:
     """The parametrisation of that name: ``"plain"``, ``"swn"`` or ``"ewn"``."""
     if name not in PARAMETRIZATIONS:
-        near = difflib.get_close_matches(name, PARAMETRIZATIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"unknown parametrisation {name!r}: accepted are {', '.join(PARAMETRIZATIONS)}{hint}"
-        )
+        raise ValueError(unknown("parametrisation", name, PARAMETRIZATIONS))
     return PARAMETRIZATIONS[name]

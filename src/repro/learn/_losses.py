@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from repro.learn._names import unknown
 
 __all__ = ["LOSSES", "Loss", "loss_function"]
 
@@ -45,9 +46,7 @@ def loss_function(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
     if loss not in LOSSES:
-        near = difflib.get_close_matches(str(loss), LOSSES, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown loss {loss!r}; {hint}Known: {', '.join(LOSSES)}, or a callable")
+        raise ValueError(f"{unknown('loss', loss, LOSSES)}, or a callable")
     return LOSSES[loss]
 
 

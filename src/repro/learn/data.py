@@ -6,7 +6,6 @@ are looked for in the folder that ``REPRO_DATA`` names, then in ``/usr/share/dat
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from repro.learn._names import unknown
 from repro.learn._sources import LAYOUTS, CorruptDataError, DataNotFoundError, embedded, full
 from repro.learn._splits import Size, Standardize, draw, mean_pool, part_sizes, standardization
 from repro.learn.seeding import streams
@@ -152,9 +152,7 @@ def load(
         Dataset(digits: 200 training, 0 validation, 1597 test examples of 64, 10 classes; CC BY 4.0 ...)
     """
     if name not in _CATALOGUE:
-        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), NAMES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown data set {name!r}; {hint}Known: {', '.join(NAMES)}")
+        raise ValueError(unknown("data set", name, NAMES))
     known = _CATALOGUE[name]
     if known.largest is None and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")

@@ -6,7 +6,6 @@ Every function draws its initial weights from PyTorch's global generator; build 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -14,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from repro.learn._names import unknown
 from repro.learn._residual import resnet18, resnet20
 
 M = TypeVar("M", bound=nn.Module)
@@ -56,9 +56,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
-        near = difflib.get_close_matches(str(name), ACTIVATIONS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown activation {name!r}{hint} Known: {', '.join(ACTIVATIONS)}")
+        raise ValueError(unknown("activation", name, ACTIVATIONS))
     return ACTIVATIONS[name]()
 
 

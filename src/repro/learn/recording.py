@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from repro.learn._names import unknown
 
 __all__ = ["Record", "Recording"]
 
@@ -149,7 +150,5 @@ class Recorder:
 def _selected(names: Sequence[str] | None, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in names or ():
         if name not in trained:
-            near = difflib.get_close_matches(name, trained, n=1, cutoff=0.3)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"no trained parameter {name!r}; {hint}Known: {', '.join(trained)}")
+            raise ValueError(unknown("trained parameter", name, trained))
     return {name: t for name, t in trained.items() if names is None or name in names}

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return the end of an error message about an unknown name: the nearest one, or all there are."""
-    known = list(known)
-    matches = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known) or 'none'}"
 
 
 def one_network(model: object) -> None:

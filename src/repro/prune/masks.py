@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from repro.prune._checks import nearest
+from repro.learn._names import unknown
 from repro.prune.scores import prunable
 
 __all__ = ["Mask"]
@@ -67,7 +67,7 @@ class Mask(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._kept:
-            raise KeyError(f"the mask does not name {name!r}; {nearest(name, self._kept)}")
+            raise KeyError(unknown("masked parameter", name, self._kept))
         return self._kept[name].clone()
 
     def __iter__(self) -> Iterator[str]:
@@ -202,4 +202,4 @@ def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:
             "it first (torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True)"
         )
     if name not in known:
-        raise ValueError(f"the model has no parameter {name!r}; {nearest(name, known)}")
+        raise ValueError(unknown("model parameter", name, known))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from repro.prune._checks import nearest, one_network
+from repro.learn._names import unknown
+from repro.prune._checks import one_network
 
 __all__ = ["magnitude", "prunable", "random", "unit_norms"]
 
@@ -123,6 +124,6 @@ def _weights(model: nn.Module, names: Iterable[str] | None) -> dict[str, Tensor]
     chosen = list(layers) if names is None else [names] if isinstance(names, str) else list(names)
     for name in chosen:
         if name not in layers:
-            raise ValueError(f"no prunable weight is called {name!r}; {nearest(name, layers)}")
+            raise ValueError(unknown("prunable weight", name, layers))
     with torch.no_grad():
         return {name: layers[name].weight.detach() for name in chosen}

@@ -12,7 +12,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from repro.intervals import t_interval
-from repro.prune._checks import nearest, one_network
+from repro.learn._names import unknown
+from repro.prune._checks import one_network
 from repro.prune.costs import costs, parameter_counts
 from repro.prune.masks import Mask
 from repro.prune.selection import select
@@ -137,9 +138,7 @@ def paired_difference(
     for name in (method, against):
         rows = frame[frame["method"] == name]
         if rows.empty:
-            raise ValueError(
-                f"no rows of method {name!r}; {nearest(name, map(str, frame['method'].unique()))}"
-            )
+            raise ValueError(unknown("method", name, frame["method"].unique()))
         sides.append(rows.set_index(["sparsity", "seed"])[value])
     if len(alone := sides[0].index.symmetric_difference(sides[1].index)):
         sparsity, seed = alone[0]
@@ -159,9 +158,7 @@ def _row(values: pd.Series, level: float) -> dict[str, float]:
 def _check_frame(frame: pd.DataFrame, value: str) -> None:
     for column in ("method", "seed", "sparsity", value):
         if column not in frame:
-            raise ValueError(
-                f"the frame has no column {column!r}; {nearest(column, map(str, frame.columns))}"
-            )
+            raise ValueError(f"the frame lacks a column: {unknown('column', column, frame.columns)}")
     twice = frame[frame.duplicated(["method", "seed", "sparsity"])]
     if len(twice):
         row = twice.iloc[0]

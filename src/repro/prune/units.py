@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.prune._checks import flat_scores, nearest, one_network
+from repro.learn._names import unknown
+from repro.prune._checks import flat_scores, one_network
 from repro.prune.masks import Mask
 from repro.prune.selection import keep_highest, n_to_prune
 
@@ -59,7 +60,7 @@ def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
     one_network(model)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     if layer not in layers:
-        raise ValueError(f"no nn.Linear or nn.Conv2d is called {layer!r}; {nearest(layer, layers)}")
+        raise ValueError(unknown("nn.Linear or nn.Conv2d layer", layer, layers))
     weight, bias = layers[layer].weight, layers[layer].bias
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
         got = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__

@@ -177,7 +177,7 @@ def test_bad_input_is_refused_before_anything_changes():
     network = small_cnn()
     with pytest.raises(ValueError, match=r"unknown parametrisation 'enw'.*did you mean 'ewn'"):
         normalize_weights(network, "enw")
-    with pytest.raises(ValueError, match=r"unknown layer '33'.*did you mean '3'"):
+    with pytest.raises(ValueError, match=r"unknown Linear or Conv2d layer '33'; did you mean '3'"):
         normalize_weights(network, "ewn", ["0", "33"])
     with pytest.raises(ValueError, match="layer '1' is a ReLU"):
         normalize_weights(network, "ewn", ["0", "1"])

@@ -49,7 +49,7 @@ def test_a_typo_gets_a_suggestion(typo: str, meant: str) -> None:
 
 
 def test_nothing_near_gets_the_list_alone() -> None:
-    with pytest.raises(ValueError, match=r"unknown method 'zzzz'; Known: x, .*pilot"):
+    with pytest.raises(ValueError, match=r"unknown method 'zzzz'; known: x, .*pilot"):
         method("zzzz")
 
 

@@ -18,7 +18,7 @@ def test_a_setting_is_found_by_its_name() -> None:
         assert setting(name) is each
 
 
-@pytest.mark.parametrize(("typo", "hint"), [("digit", "did you mean 'digits'"), ("qqq", "; Known: digits")])
+@pytest.mark.parametrize(("typo", "hint"), [("digit", "did you mean 'digits'"), ("qqq", "; known: digits")])
 def test_unknown_settings_are_refused_with_what_there_is(typo: str, hint: str) -> None:
     with pytest.raises(ValueError, match=f"unknown setting '{typo}'.*{hint}"):
         setting(typo)

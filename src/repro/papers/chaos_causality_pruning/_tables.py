@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from repro.learn._names import unknown
 from repro.learn._sources import embedded, fingerprint
 from repro.learn.data import CorruptDataError
 from repro.papers.chaos_causality_pruning._tabular_files import TITANIC_COLUMNS, Part, found
@@ -127,9 +127,7 @@ def load_table(name: str, *, download: bool = True) -> Table:
         CorruptDataError: what was found is not the table of that name.
     """
     if name not in _CATALOGUE:
-        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown table {name!r}; {hint}known: {', '.join(NAMES)}")
+        raise ValueError(unknown("table", name, NAMES))
     known = _CATALOGUE[name]
     if known.base is None:
         parts, source = found(name, download)

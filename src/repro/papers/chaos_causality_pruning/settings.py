@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from repro.learn import data
+from repro.learn._names import unknown
 from repro.papers.chaos_causality_pruning.descent import Examples, examples
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, gaussian, uniform
 from repro.papers.chaos_causality_pruning.tabular import honest_split, load_table
@@ -155,9 +155,7 @@ def setting(name: str) -> Setting:
         ValueError: an unknown name, with the nearest known one.
     """
     if name not in SETTINGS:
-        near = difflib.get_close_matches(name, SETTINGS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no setting {name!r}; {hint}known: {', '.join(SETTINGS)}")
+        raise ValueError(unknown("setting", name, SETTINGS))
     return SETTINGS[name]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
+from repro.learn._names import unknown
 from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 
 __all__ = ["SETTINGS", "ImageSetting", "image_setting", "one_hidden_layer"]
@@ -94,11 +94,10 @@ def image_setting(dataset: str | ImageSetting, changes: dict[str, Any]) -> Image
     """A setting by its name (or itself) with some fields changed; ValueError for an unknown name or field."""
     if isinstance(dataset, str):
         if dataset not in SETTINGS:
-            near = difflib.get_close_matches(dataset, SETTINGS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown image set {dataset!r}: accepted are {', '.join(SETTINGS)}{hint}")
+            raise ValueError(unknown("image set", dataset, SETTINGS))
         dataset = SETTINGS[dataset]
-    fields = tuple(ImageSetting.__dataclass_fields__)
-    if unknown := [name for name in changes if name not in fields]:
-        raise ValueError(f"unknown setting {unknown[0]!r}: accepted are {', '.join(fields)}")
+    fields = ImageSetting.__dataclass_fields__
+    for name in changes:
+        if name not in fields:
+            raise ValueError(unknown("setting", name, fields))
     return replace(dataset, **changes)

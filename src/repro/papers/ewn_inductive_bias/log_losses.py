@@ -7,13 +7,14 @@ and $\nabla\mathcal L = \mathcal L\,\nabla\log\mathcal L$.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from repro.learn._names import unknown
 
 __all__ = [
     "KINDS",
@@ -82,7 +83,7 @@ def log_loss(log_losses: Tensor, reduction: str = "sum") -> Tensor:
 
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("sum", "mean"):
-        raise ValueError(f"unknown reduction {reduction!r}: accepted are 'sum' and 'mean'")
+        raise ValueError(unknown("reduction", reduction, ("sum", "mean")))
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ class LogLoss:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            near = difflib.get_close_matches(self.kind, KINDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown loss {self.kind!r}: accepted are {', '.join(KINDS)}{hint}")
+            raise ValueError(unknown("loss", self.kind, KINDS))
         _check_reduction(self.reduction)
 
     def check_labels(self, labels: Tensor) -> None:

@@ -12,7 +12,6 @@ starts from $v_u = w_u$ and follows another flow. Biases stay ordinary parameter
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from repro.learn import folding
+from repro.learn._names import unknown
 from repro.papers.ewn_inductive_bias._weight_norms import (
     CLASSES,
     ExponentialWeightNorm,
@@ -65,16 +65,9 @@ def lengths(weight: Tensor, batched: bool = False) -> Tensor:
     return torch.linalg.vector_norm(weight, dim=tuple(range(first, weight.ndim)))
 
 
-def _near(name: str, accepted: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, accepted, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _check_method(method: str) -> None:
     if method not in METHODS:
-        raise ValueError(
-            f"unknown parametrisation {method!r}: accepted are {', '.join(METHODS)}{_near(method, METHODS)}"
-        )
+        raise ValueError(unknown("parametrisation", method, METHODS))
 
 
 def _own(layer: nn.Module) -> StandardWeightNorm | None:
@@ -114,10 +107,7 @@ def normalize_weights(
     everything = dict(module.named_modules())
     for name in names:
         if name not in everything:
-            raise ValueError(
-                f"unknown layer {name!r}: the Linear and Conv2d layers are {', '.join(map(repr, candidates))}"
-                f"{_near(name, list(candidates))}"
-            )
+            raise ValueError(unknown("Linear or Conv2d layer", name, candidates))
         layer = everything[name]
         if name not in candidates:
             raise ValueError(

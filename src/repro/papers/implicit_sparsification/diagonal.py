@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from repro.learn._names import unknown
 from repro.papers.implicit_sparsification.diagonal_families import FAMILIES, Family
 from repro.papers.implicit_sparsification.regression import SparseRegression
 from repro.papers.implicit_sparsification.schedules import followed_by_zeros
@@ -96,9 +96,7 @@ def descend(
     """
     for family in families:
         if family not in FAMILIES:
-            near = difflib.get_close_matches(str(family), FAMILIES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FAMILIES)}"
-            raise ValueError(f"unknown family {family!r}; {hint}")
+            raise ValueError(unknown("family", family, FAMILIES))
     alpha = np.asarray(strengths, dtype=np.float64)
     if alpha.ndim not in (2, 3) or (alpha.ndim == 3 and len(alpha) != len(families)):
         raise ValueError(

@@ -7,7 +7,6 @@ the start, except for independent factors.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from repro.learn import folding
+from repro.learn._names import unknown
 from repro.prune.scores import prunable
 
 __all__ = [
@@ -94,7 +94,7 @@ class Product(nn.Module):
     ) -> None:
         super().__init__()
         if start not in self.STARTS:
-            raise ValueError(_unknown("start", start, self.STARTS))
+            raise ValueError(unknown("start", start, self.STARTS))
         if start == "pilot":
             pilot_factors(torch.zeros(1), beta)
         self.start, self.beta, self.generator = start, beta, generator
@@ -206,12 +206,6 @@ FORMS: dict[str, type[nn.Module]] = {
 def _one_number(value: float, like: Tensor) -> Tensor:
     """One number that broadcasts against a weight, also when both are stacked."""
     return torch.full((1,) * like.ndim, value, dtype=like.dtype)
-
-
-def _unknown(what: str, name: object, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {name!r}: accepted are {', '.join(map(repr, known))}{hint}"
 
 
 def parametrize_weights(network: nn.Module, form: Callable[[], nn.Module] | None) -> nn.Module:

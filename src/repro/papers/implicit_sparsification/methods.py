@@ -6,13 +6,13 @@ $x=m\odot w$ like an L1 penalty of strength $2\alpha$, so L1 methods get $\lambd
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from repro.learn._names import unknown
 from repro.papers.implicit_sparsification.factors import Product, SigmoidMask, SignedPower, SoftThreshold
 
 __all__ = ["GRID", "METHODS", "Method", "method"]
@@ -151,7 +151,5 @@ def method(name: str) -> Method:
         ValueError: unknown; says which are known.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(str(name), METHODS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown method {name!r}; {hint}Known: {', '.join(METHODS)}")
+        raise ValueError(unknown("method", name, METHODS))
     return METHODS[name]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from repro.learn._names import unknown
 
 __all__ = ["SCHEDULES", "amplitude_for_dose", "dose", "followed_by_zeros", "schedule"]
 
@@ -49,9 +50,7 @@ def schedule(
     Source: Jacobs and Burkholz, version 1, section 4 (diagonal linear networks).
     """
     if name not in _SHAPES:
-        near = difflib.get_close_matches(str(name), SCHEDULES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(SCHEDULES)}"
-        raise ValueError(f"unknown schedule {name!r}; {hint}")
+        raise ValueError(unknown("schedule", name, SCHEDULES))
     if not (amplitude >= 0 and np.isfinite(amplitude)):
         raise ValueError(f"amplitude must be a number, 0 or above; got {amplitude!r}")
     if n_steps < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from torch import nn
 
 from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet18, resnet20
+from repro.learn._names import unknown
 from repro.learn.data import Size, Standardize
 from repro.learn.networks import kaiming_normal_
 
@@ -87,9 +87,7 @@ def setting(name: str) -> Setting:
         ValueError: unknown; says which are known.
     """
     if name not in SETTINGS:
-        near = difflib.get_close_matches(str(name), SETTINGS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown setting {name!r}; {hint}Known: {', '.join(SETTINGS)}")
+        raise ValueError(unknown("setting", name, SETTINGS))
     return SETTINGS[name]
 
 
