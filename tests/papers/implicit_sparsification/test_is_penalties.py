@@ -206,5 +206,7 @@ def test_bad_strengths_are_refused(strengths: object, message: str) -> None:
 
 
 def test_an_unknown_penalty_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown penalty 'square'; known: 'none', 'squares'"):
+    with pytest.raises(
+        ValueError, match=r"unknown penalty 'square'; did you mean 'squares'.* Known: none, squares,"
+    ):
         Penalty(ensemble(None), "square", STRENGTHS, 0.0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble, EpochReport, History, streams, train
+from repro.learn._names import unknown
 from repro.learn.augmentation import random_crop_flip
 from repro.papers.implicit_sparsification.controllers import Controller, PilotController, ScheduleController
 from repro.papers.implicit_sparsification.factors import (
@@ -198,8 +199,7 @@ def strength_shape(name: str, n_epochs: int) -> NDArray[np.float64]:
     if name == "rising":
         return np.arange(n_epochs) / max(1, n_epochs - 1)
     if name not in SCHEDULES:
-        known = ", ".join(map(repr, ("half", "rising", *SCHEDULES)))
-        raise ValueError(f"unknown schedule {name!r}; known: {known}")
+        raise ValueError(unknown("schedule", name, ("half", "rising", *SCHEDULES)))
     return schedule(name, 1.0, n_epochs)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.learn import Ensemble
+from repro.learn._names import unknown
 from repro.papers.implicit_sparsification.factors import weight_tensors
 
 __all__ = ["PENALTIES", "Penalty"]
@@ -92,7 +93,7 @@ class Penalty:
             ValueError: an unknown kind; a strength that is negative or not finite, or not one a network.
         """
         if kind not in PENALTIES:
-            raise ValueError(f"unknown penalty {kind!r}; known: {', '.join(map(repr, PENALTIES))}")
+            raise ValueError(unknown("penalty", kind, PENALTIES))
         if strengths.shape != (len(ensemble),):
             raise ValueError(f"{len(ensemble)} networks need as many strengths; got {tuple(strengths.shape)}")
         if not bool((strengths.isfinite() & (strengths >= 0)).all()):
