@@ -1,8 +1,9 @@
-"""What all tests share: one thread, a fixed seed, no data folder of the user's, reproducible hypothesis."""
+"""What all tests share: one thread, a fixed seed, no data folder of the user's, Ctrl-C, reproducible hypothesis."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+# a shell that runs us in the background has us, and all that we start, ignore the Ctrl-C that tests send
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("repro", deadline=None, derandomize=True)
 settings.load_profile("repro")
 sys.path.insert(0, str(Path(__file__).parent))  # zoo.py serves the folders below

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -262,6 +263,8 @@ def main() -> None:
     except BookError as error:
         if os.environ.get("REPRO_TRACEBACK"):
             raise
+        with suppress(OSError):  # into one file or pipe, the error comes last
+            sys.stdout.flush()
         print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
