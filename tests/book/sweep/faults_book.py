@@ -102,7 +102,9 @@ class Swept:
         self.marks.touch()
         self.arguments = arguments
         (place / "tmp").mkdir(exist_ok=True)
-        self.environment = os.environ | {MARKS: str(self.marks), "TMPDIR": str(place / "tmp")} | environment
+        # into a pipe Python buffers what is printed, unless the shell says otherwise; the order of lines is tested
+        own = {MARKS: str(self.marks), "TMPDIR": str(place / "tmp"), "PYTHONUNBUFFERED": ""}
+        self.environment = os.environ | own | environment
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", str(self.folder)]

@@ -103,8 +103,9 @@ def sweep(
     kit = Kit.of(book, chapter, timeout=timeout, memory_mb=memory_mb)
     folder = folder or default_folder(book, kit.chapter, points)
     with Store.open(folder, kit, points, resume=resume, plan=plan) as store, _terminable():
-        again = {"failed"} if retry_failed else set()
-        finished = {id: status for id, status in store.finished().items() if status not in again}
+        finished = store.finished()
+        if retry_failed:
+            finished = {name: status for name, status in finished.items() if status != "failed"}
         kept = Counter(finished.values())
         tally = Tally(len(points), sum(kept.values()), kept["done"], kept["failed"])
         work = _Work(store, executor, retries, tally, progress)
