@@ -1,7 +1,6 @@
 """Figures: text for everyone, colours that can be told apart, bands that say what they are, equal bytes."""
 
 import base64
-import re
 import subprocess
 
 import matplotlib as mpl
@@ -10,14 +9,13 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from ledger_book import make
 
+from repro.base import t_interval
 from repro.book import figures
 from repro.book.errors import BadInput
-from repro.intervals import t_interval
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +63,7 @@ def test_the_html():
     caption = page.figcaption
     assert caption.em.text == "rising"
     assert r"\(x<y\)" in caption.text
-    assert "repro.intervals.t_interval" in caption.text
+    assert "repro.base.t_interval" in caption.text
 
 
 def test_the_same_figure_gives_the_same_bytes():
@@ -113,29 +111,10 @@ def test_the_source_names_chapter_function_lines_and_commit(tmp_path, monkeypatc
 
 def test_outside_a_book_a_figure_still_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "Source: <code>repro.intervals.t_interval</code>" in html_of()
+    assert "Source: <code>repro.base.t_interval</code>" in html_of()
 
 
 # colours
-
-
-def test_methods_look_the_same_everywhere():
-    alone, among = figures.styles(["ewn"]), figures.styles(["other", "swn", "ewn", "another"])
-    assert alone["ewn"] == among["ewn"]
-    assert len({style.colour for style in among.values()}) == 4
-    assert len({style.marker for style in among.values()}) == 4
-    assert figures.colours(["plain", "swn", "ewn"]) == figures.colours(["plain", "swn", "ewn", "plain"])
-
-
-def test_strangers_do_not_borrow_a_methods_colour():
-    known = set(figures.colours(["plain", "swn", "ewn"]).values())
-    assert not known & set(figures.colours(["a", "b", "c"]).values())
-
-
-def test_more_names_than_colours():
-    assert len(set(figures.colours(str(i) for i in range(10)).values())) == 10
-    with pytest.raises(BadInput, match="11 names"):
-        figures.colours(str(i) for i in range(11))
 
 
 def _seen(colour, matrix):
@@ -153,74 +132,10 @@ DEFICIENCIES = {
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
-def test_the_three_methods_can_be_told_apart(deficiency):
-    seen = [_seen(c, DEFICIENCIES[deficiency]) for c in figures.colours(["plain", "swn", "ewn"]).values()]
+def test_the_first_colours_can_be_told_apart(deficiency):
+    seen = [_seen(colour, DEFICIENCIES[deficiency]) for colour in figures.PALETTE[:3]]
     distances = [np.linalg.norm(seen[i] - seen[j]) for i in range(3) for j in range(i)]
     assert min(distances) > 0.1
-
-
-# bands
-
-
-def frame(n_seeds=5):
-    rng = np.random.default_rng(0)
-    rows = [
-        {"seed": seed, "sparsity": s, "method": m, "accuracy": rng.normal(0.9 - s * (m == "plain"), 0.01)}
-        for seed in range(n_seeds)
-        for s in (0.0, 0.5, 0.9)
-        for m in ("plain", "ewn")
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_a_band_is_the_interval_over_seeds_and_says_so():
-    data = frame()
-    _, ax = plt.subplots()
-    drawn = figures.band(ax, data, "sparsity", "accuracy", "method")
-    one = drawn[(drawn.method == "ewn") & (drawn.sparsity == 0.5)].iloc[0]
-    expected = t_interval(data[(data.method == "ewn") & (data.sparsity == 0.5)].accuracy)
-    assert (one.estimate, one.low, one.high) == (expected.estimate, expected.low, expected.high)
-    legend = ax.get_legend()
-    assert legend.get_title().get_text() == "line: mean; band: t 95 % interval\nover 5 seeds"
-    assert [text.get_text() for text in legend.get_texts()] == ["plain", "ewn"]
-    assert [line.get_color() for line in ax.lines] == list(figures.colours(["plain", "ewn"]).values())
-    assert len(ax.collections) == 2
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sparsity", "accuracy")
-
-
-def test_unequal_numbers_of_seeds_are_told():
-    data = frame()
-    _, ax = plt.subplots()
-    figures.band(ax, data[~((data.seed == 4) & (data.sparsity == 0.9))], "sparsity", "accuracy", "method")
-    assert "over 4 to 5 seeds" in ax.get_legend().get_title().get_text()
-
-
-def test_a_band_without_hue_and_of_medians():
-    _, ax = plt.subplots()
-    data = frame()
-    drawn = figures.band(
-        ax, data[data.method == "ewn"], "sparsity", "accuracy", interval="bootstrap median 95 %"
-    )
-    assert len(drawn) == 3
-    assert "line: median" in ax.get_legend().get_title().get_text()
-
-
-@pytest.mark.parametrize(
-    ("change", "arguments", "expected"),
-    [
-        (lambda d: d[d.seed == 0], {}, "a single seed has no interval"),
-        (lambda d: d, {"interval": "t 90 %"}, "did you mean 't 95 %'"),
-        (lambda d: d.rename(columns={"accuracy": "acuracy"}), {}, "did you mean 'acuracy'"),
-        (lambda d: d.drop(columns="seed"), {}, "no column 'seed'"),
-        (lambda d: pd.concat([d, d]), {}, "two rows of one seed"),
-        (lambda d: d.assign(accuracy=np.nan), {}, "missing or infinite"),
-    ],
-)
-def test_bands_that_cannot_be_drawn(change, arguments, expected):
-    _, ax = plt.subplots()
-    with pytest.raises(BadInput, match=re.escape(expected)):
-        figures.band(ax, change(frame()), "sparsity", "accuracy", "method", **arguments)
-    assert not ax.lines
 
 
 def test_text_is_legible_on_a_phone():

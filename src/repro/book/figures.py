@@ -18,8 +18,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from repro.book.errors import BadInput, BookError
-from repro.book.figure_bands import band
-from repro.book.figure_styles import PALETTE, Style, colours, styles
 from repro.book.layout import Book
 from repro.book.markup import inline_html
 from repro.book.source_links import commit, source_link
@@ -27,8 +25,10 @@ from repro.book.source_links import commit, source_link
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PALETTE", "Style", "band", "colours", "png", "show", "styles", "theme"]
+__all__ = ["PALETTE", "png", "show", "theme"]
 
+PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
+"""The book's colours, which people with a colour vision deficiency can tell apart."""
 DPI = 100
 SCALE = 2
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from repro import base
 from repro.book.errors import BookError, DiskFull
 
 __all__ = ["sha256", "shown", "system_errors", "write_atomically"]
@@ -32,26 +31,9 @@ def system_errors(path: Path | None = None) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file in one step: a reader sees the old content or the new, never a part.
-
-    The new content is written and flushed to a temporary file in the same folder, which then takes the name
-    of the old one. On any error the old file stays and the temporary one goes.
-    """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """As ``base.write_atomically``; what the operating system refuses is one clear line."""
     with system_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # mkstemp's 0600 would travel into the book's downloads
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        base.write_atomically(path, content)
 
 
 def sha256(*parts: bytes) -> str:

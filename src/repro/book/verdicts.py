@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from repro.intervals import Interval, bootstrap_median_interval, t_interval, wilson_interval
+from repro.base import Interval, bootstrap_median_interval, t_interval, wilson_interval
 
 __all__ = [
     "FEWEST_SEEDS",

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from repro.base import unknown
 from repro.geometry.log_loss import check_loss, log_loss_slopes
-from repro.learn._names import unknown
 
 __all__ = ["ACTIVATIONS", "BinaryProblem", "Perceptron", "Weights"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = ["LOSSES", "log_loss", "log_loss_slopes"]
 

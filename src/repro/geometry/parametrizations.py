@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = [
     "EWN",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = ["LOSSES", "Loss", "loss_function"]
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.learn._sources import LAYOUTS, CorruptDataError, DataNotFoundError, embedded, full
 from repro.learn._splits import Size, Standardize, draw, mean_pool, part_sizes, standardization
 from repro.learn.seeding import streams

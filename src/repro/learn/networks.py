@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.learn._residual import resnet18, resnet20
 
 M = TypeVar("M", bound=nn.Module)

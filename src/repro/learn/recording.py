@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = ["Record", "Recording"]
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from repro.intervals import t_interval
+from repro.base import t_interval
 
 __all__ = ["GREY", "MARKERS", "OTHER", "OURS", "PALETTE", "THIRD", "band", "interval_bar", "panels", "where"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.prune.scores import prunable
 
 __all__ = ["Mask"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.prune._checks import one_network
 
 __all__ = ["magnitude", "prunable", "random", "unit_norms"]

@@ -11,8 +11,7 @@ from operator import and_
 import pandas as pd
 from torch import Tensor, nn
 
-from repro.intervals import t_interval
-from repro.learn._names import unknown
+from repro.base import t_interval, unknown
 from repro.prune._checks import one_network
 from repro.prune.costs import costs, parameter_counts
 from repro.prune.masks import Mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.prune._checks import flat_scores, one_network
 from repro.prune.masks import Mask
 from repro.prune.selection import keep_highest, n_to_prune

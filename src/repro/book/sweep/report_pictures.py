@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from repro.base import t_interval
 from repro.book.markup import number
 from repro.book.sweep.report_scale import Colors, Scale, color_map, told
 from repro.book.sweep.report_table import FEW, Sweep, is_numeric
-from repro.intervals import t_interval
 
 __all__ = ["Picture", "facets", "finished", "parallel", "wrapped"]
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from repro.book.figure_styles import PALETTE
+from repro.book.figures import PALETTE
 from repro.book.sweep.report_table import FEW, Sweep, is_numeric
 
 __all__ = ["Colors", "Scale", "color_map", "is_geometric", "told"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.learn._sources import embedded, fingerprint
 from repro.learn.data import CorruptDataError
 from repro.papers.chaos_causality_pruning._tabular_files import TITANIC_COLUMNS, Part, found

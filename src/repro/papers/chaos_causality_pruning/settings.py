@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from repro.base import unknown
 from repro.learn import data
-from repro.learn._names import unknown
 from repro.papers.chaos_causality_pruning.descent import Examples, examples
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, gaussian, uniform
 from repro.papers.chaos_causality_pruning.tabular import honest_split, load_table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from repro.intervals import Interval
+from repro.base import Interval
 
 __all__ = ["PowerLaw", "alpha_interval", "layer_spectrum", "power_law_alpha"]
 

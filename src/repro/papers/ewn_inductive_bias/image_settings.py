@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 
 __all__ = ["SETTINGS", "ImageSetting", "image_setting", "one_hidden_layer"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = [
     "KINDS",

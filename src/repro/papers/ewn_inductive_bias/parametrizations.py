@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from repro.base import unknown
 from repro.learn import folding
-from repro.learn._names import unknown
 from repro.papers.ewn_inductive_bias._weight_norms import (
     CLASSES,
     ExponentialWeightNorm,

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repro.intervals import t_interval
+from repro.base import t_interval
 from repro.papers.ewn_inductive_bias.synthetic import SIMPLE_TRAJ_STARTS
 from repro.papers.ewn_inductive_bias.two_weights import exact_point, loser_limit
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from repro.intervals import Interval
+from repro.base import Interval
 
 __all__ = ["MEASURES", "against_dense", "flatness_accuracy", "partial_rank_correlation", "per_seed"]
 

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from repro.base import unknown
 from repro.learn import Dataset, Ensemble, History, initialization, lenet5, load, perceptron, resnet18, train
-from repro.learn._names import unknown
 from repro.learn.data import Size, Standardize
 from repro.prune import Mask
 

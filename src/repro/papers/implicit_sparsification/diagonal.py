@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.papers.implicit_sparsification.diagonal_families import FAMILIES, Family
 from repro.papers.implicit_sparsification.regression import SparseRegression
 from repro.papers.implicit_sparsification.schedules import followed_by_zeros

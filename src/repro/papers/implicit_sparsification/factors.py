@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from repro.base import unknown
 from repro.learn import folding
-from repro.learn._names import unknown
 from repro.prune.scores import prunable
 
 __all__ = [

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from repro.base import unknown
 from repro.learn import Dataset, Ensemble, EpochReport, History, streams, train
-from repro.learn._names import unknown
 from repro.learn.augmentation import random_crop_flip
 from repro.papers.implicit_sparsification.controllers import Controller, PilotController, ScheduleController
 from repro.papers.implicit_sparsification.factors import (

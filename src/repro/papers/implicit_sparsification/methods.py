@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from repro.learn._names import unknown
+from repro.base import unknown
 from repro.papers.implicit_sparsification.factors import Product, SigmoidMask, SignedPower, SoftThreshold
 
 __all__ = ["GRID", "METHODS", "Method", "method"]

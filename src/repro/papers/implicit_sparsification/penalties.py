@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from repro.base import unknown
 from repro.learn import Ensemble
-from repro.learn._names import unknown
 from repro.papers.implicit_sparsification.factors import weight_tensors
 
 __all__ = ["PENALTIES", "Penalty"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from repro.learn._names import unknown
+from repro.base import unknown
 
 __all__ = ["SCHEDULES", "amplitude_for_dose", "dose", "followed_by_zeros", "schedule"]
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from torch import nn
 
+from repro.base import unknown
 from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet18, resnet20
-from repro.learn._names import unknown
 from repro.learn.data import Size, Standardize
 from repro.learn.networks import kaiming_normal_
 

@@ -1,0 +1,204 @@
+"""Checks and names; intervals against closed forms and peers; files and runs that are whole or not there at all."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from repro.base import (
+    Runs,
+    bootstrap_median_interval,
+    one_of,
+    t_interval,
+    unknown,
+    whole,
+    wilson_interval,
+    write_atomically,
+)
+
+finite = st.floats(-1e6, 1e6)
+
+
+def test_t_interval_of_three_numbers_by_hand() -> None:
+    found = t_interval([1.0, 2.0, 3.0])
+    half = stats.t.ppf(0.975, 2) / math.sqrt(3)
+    assert (found.estimate, found.low, found.high) == pytest.approx((2.0, 2 - half, 2 + half))
+
+
+@given(st.lists(finite, min_size=2, max_size=30))
+def test_t_interval_agrees_with_scipy(values: list[float]) -> None:
+    found = t_interval(values)
+    if np.std(values) > 1e-6 * (1 + np.abs(values).max()):
+        reference = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((reference.low, reference.high), rel=1e-6, abs=1e-6)
+    assert found.low <= found.estimate <= found.high
+
+
+def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).normal(3.0, 2.0, size=(4000, 5))
+    covered = sum(low.low <= 3.0 <= low.high for low in map(t_interval, draws))
+    assert stats.binomtest(covered, 4000, 0.95).pvalue > 0.001
+
+
+def test_one_value_says_nothing_about_the_spread() -> None:
+    for interval in (t_interval, bootstrap_median_interval):
+        found = interval([4.0])
+        assert (found.estimate, found.low, found.high) == (4.0, -math.inf, math.inf)
+
+
+def test_bootstrap_median_brackets_the_median_and_repeats_itself() -> None:
+    values = np.random.default_rng(1).exponential(size=40)
+    found = bootstrap_median_interval(values)
+    assert values.min() <= found.low <= np.median(values) == found.estimate <= found.high <= values.max()
+    assert found == bootstrap_median_interval(values)
+    reference = stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(2))
+    assert found.low == pytest.approx(reference.confidence_interval.low, abs=0.1)
+    assert found.high == pytest.approx(reference.confidence_interval.high, abs=0.1)
+
+
+def test_wilson_interval_agrees_with_statsmodels_and_stays_below_one() -> None:
+    found = wilson_interval([1] * 18 + [0] * 2)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(18, 20, method="wilson"))
+    everyone = wilson_interval([True] * 10)
+    assert everyone.high == pytest.approx(1.0)
+    assert everyone.low == pytest.approx(
+        10 / (10 + stats.norm.ppf(0.975) ** 2)
+    )  # Wilson's closed form at k = n
+
+
+@pytest.mark.parametrize(
+    ("values", "quoted"),
+    [([], "shape"), ([[1.0]], "shape"), ([1.0, math.nan], "nan"), ([1.0, math.inf], "inf")],
+)
+def test_bad_values_are_quoted(values: list, quoted: str) -> None:
+    for interval in (t_interval, bootstrap_median_interval, wilson_interval):
+        with pytest.raises(ValueError, match=quoted):
+            interval(values)
+
+
+def test_bad_level_and_bad_successes() -> None:
+    with pytest.raises(ValueError, match=r"1\.5"):
+        t_interval([1.0, 2.0], level=1.5)
+    with pytest.raises(ValueError, match=r"0\.5"):
+        wilson_interval([0, 1, 0.5])
+
+
+# --- names ---
+
+LOSSES = {"cross_entropy": 1, "logistic": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("logistics", LOSSES, "'logistics'; did you mean 'logistic'? Known: cross_entropy, logistic"),
+        ("zzz", LOSSES, "'zzz'; known: cross_entropy, logistic"),
+        (
+            "Cross-Entropy",
+            LOSSES,
+            "'Cross-Entropy'; did you mean 'cross_entropy'? Known: cross_entropy, logistic",
+        ),
+        (
+            "lenet_digits",
+            ["LeNet-Digits"],
+            "'lenet_digits'; did you mean 'LeNet-Digits'? Known: LeNet-Digits",
+        ),
+        ("", LOSSES, "''; known: cross_entropy, logistic"),
+        (None, ["none", "squares"], "None; did you mean 'none'? Known: none, squares"),
+        (None, LOSSES, "None; known: cross_entropy, logistic"),
+        (3, ["3", "4"], "3; did you mean '3'? Known: 3, 4"),
+        (3, LOSSES, "3; known: cross_entropy, logistic"),
+        ("3", [3, 4], "'3'; did you mean '3'? Known: 3, 4"),
+        ("x", [""], "'x'; known: ''"),
+        ("x", [], "'x'; known: none"),
+    ],
+)
+def test_the_words(name: object, known: list[object], expected: str) -> None:
+    assert unknown("loss", name, known) == f"unknown loss {expected}"
+
+
+def test_the_nearest_of_many_is_named_and_none_left_out() -> None:
+    names = [f"layer{i}.weight" for i in range(200)]
+    message = unknown("parameter", "layer117.wieght", iter(names))
+    assert message == (
+        f"unknown parameter 'layer117.wieght'; did you mean 'layer117.weight'? Known: {', '.join(names)}"
+    )
+
+
+@given(st.none() | st.integers() | st.text(), st.lists(st.text()))
+def test_the_name_and_all_known_ones_stand_in_the_message(name: object, known: list[str]) -> None:
+    message = unknown("setting", name, known)
+    assert message.startswith(f"unknown setting {name!r}; ")
+    assert message.endswith(": " + (", ".join(each or "''" for each in known) or "none"))
+    assert all(each in message for each in known)
+
+
+@given(
+    st.lists(st.from_regex(r"[a-z]{3,8}(_[a-z]{3,8})?", fullmatch=True), min_size=1, unique=True), st.data()
+)
+def test_another_spelling_of_a_known_name_leads_to_it(known: list[str], data: st.DataObject) -> None:
+    meant = data.draw(st.sampled_from(known))
+    assert f"; did you mean {meant!r}? Known: " in unknown("setting", meant.upper().replace("_", "-"), known)
+
+
+def test_one_of_returns_the_name_or_says_what_is_known() -> None:
+    assert one_of("loss", "logistic", LOSSES) == "logistic"
+    with pytest.raises(ValueError, match="unknown loss 'logistics'; did you mean 'logistic'"):
+        one_of("loss", "logistics", LOSSES)
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), True + np.int8(2)])
+def test_a_whole_number_comes_back_as_an_int(value: object) -> None:
+    assert whole("n", value) == 3
+    assert type(whole("n", value)) is int
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None, float("nan")])
+def test_what_is_no_whole_number_is_quoted(value: object) -> None:
+    with pytest.raises(ValueError, match=f"n must be a whole number of at least 1, got {value!r}"):
+        whole("n", value)
+
+
+# --- files ---
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomically(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr("repro.base.os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [each.name for each in path.parent.iterdir()] == ["file"]
+
+
+MADE_WITH = {"name": "toy", "sizes": (2, 3), "rate": 0.1}
+
+
+def test_a_finished_run_is_read_back_and_goes_by_its_settings(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    assert runs.get("toy-0", MADE_WITH) is None
+    runs.put("toy-0", MADE_WITH, [{"seed": np.int64(0), "loss": np.float32(0.5)}], seconds=1.5)
+    assert runs.get("toy-0", MADE_WITH) == [{"seed": 0, "loss": 0.5}]
+    with pytest.raises(
+        ValueError, match=r"toy-0.json was made with other values of rate, sizes; use another"
+    ):
+        runs.get("toy-0", MADE_WITH | {"rate": 0.2, "sizes": [2]})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"rows": []}', '{"made_with": 3, "rows": []}'])
+def test_a_damaged_run_is_told_of_and_made_again(tmp_path: Path, content: str) -> None:
+    (tmp_path / "toy-0.json").write_text(content)
+    with pytest.warns(UserWarning, match="toy-0.json is damaged: this run is made again"):
+        assert Runs(tmp_path).get("toy-0", MADE_WITH) is None
