@@ -2,7 +2,7 @@ r"""Surrogate series: what a test finds in them, it finds without a cause.
 
 Each function keeps some properties of a series and destroys the others. All take ``(N, T)`` or ``(T,)``, N series
 of T points, treat every series by itself with draws of its own, and return a new float64 array. A series that
-holds NaN or infinity gives a row of NaN, which no test takes for data; N = 0 gives an empty array.
+holds NaN, infinity or a masked value gives a row of NaN, which no test takes for data; N = 0 gives an empty array.
 
 =================================  ===================================================================
 ``shuffled``                       keeps the values
@@ -21,9 +21,12 @@ from math import ceil
 from numbers import Integral
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from repro.series._surrogate_inputs import Random, checked_rows, generator
+from repro.learn.seeding import checked_seed
+from repro.series._inputs import series_in_rows
 
 __all__ = [
     "block_bootstrapped",
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Random = np.random.Generator | int
+FEWEST_POINTS = 4
 
 
 def shuffled(series: ArrayLike, rng: Random) -> Array:
@@ -52,9 +57,9 @@ def shuffled(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: too short a series, another number of dimensions, or a seed that is none.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return rng.permuted(x, axis=1).reshape(np.shape(series))
 
 
@@ -73,9 +78,9 @@ def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Ar
 
     Raises:
         ValueError: as in ``shuffled``, or a ``least`` that leaves no whole shift.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     length = x.shape[1]
     low = max(1, ceil(least * length - 1e-9)) if 0 <= least <= 0.5 else length
     if low > length - low:
@@ -102,11 +107,11 @@ def phase_randomized(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
 
     Source: J. Theiler et al., Physica D 58 (1992) 77-94.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return _phase_randomized(x, rng).reshape(np.shape(series))
 
 
@@ -129,7 +134,7 @@ def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
 
     Source: D. N. Politis, J. P. Romano, in: Exploring the Limits of Bootstrap (Wiley 1992) 263-270.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     n, length = x.shape
     if isinstance(block, bool) or not isinstance(block, Integral):
         raise TypeError(f"block must be a whole number, got {block!r}")
@@ -157,9 +162,9 @@ def same_increments_walk(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     steps = np.diff(x, axis=1)
     return _walk(x, rng.normal(size=steps.shape) * steps.std(axis=1, keepdims=True)).reshape(np.shape(series))
 
@@ -179,9 +184,9 @@ def phase_randomized_increments(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return _walk(x, _phase_randomized(np.diff(x, axis=1), rng)).reshape(np.shape(series))
 
 
@@ -207,7 +212,7 @@ def trend_matched_pairs(
         ValueError: as in ``shuffled``, series that do not fit each other, or a degree out of range.
         TypeError: values that are not real numbers, a degree that is not a whole number.
     """
-    y, x = checked_rows(effect, "effect"), checked_rows(cause, "cause")
+    y, x = _rows(effect, "effect"), _rows(cause, "cause")
     length = x.shape[1]
     if y.shape[1] != length or (np.ndim(effect) == 2 and len(y) != len(x)):
         raise ValueError(
@@ -217,9 +222,26 @@ def trend_matched_pairs(
         raise TypeError(f"degree must be a whole number, got {degree!r}")
     if not 0 <= degree <= length - 2:
         raise ValueError(f"degree must lie between 0 and {length - 2} for {length} points, got {degree}")
-    rng = generator(rng)
+    rng = _generator(rng)
     y, x = _same_trend(y, rng, int(degree)), _same_trend(x, rng, int(degree))
     return y.reshape(np.shape(effect)), x.reshape(np.shape(cause))
+
+
+def _rows(series: ArrayLike, name: str) -> Array:
+    """The series as new float64 rows ``(N, T)``, those that are not finite as NaN."""
+    values = series_in_rows(series, name)
+    if values.shape[-1] < FEWEST_POINTS:
+        raise ValueError(f"{name} must have at least {FEWEST_POINTS} points in time, got {values.shape[-1]}")
+    if isinstance(values, Tensor):
+        values = values.to("cpu", torch.float64).numpy()
+    # row-major whatever the input was, for sums to run in one order
+    rows = np.array(values.reshape(-1, values.shape[-1]), dtype=np.float64, order="C")
+    rows[~np.isfinite(rows).all(axis=1)] = np.nan
+    return rows
+
+
+def _generator(rng: Random) -> np.random.Generator:
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(checked_seed(rng))
 
 
 def _phase_randomized(x: Array, rng: np.random.Generator) -> Array:
