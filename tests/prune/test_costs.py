@@ -185,6 +185,15 @@ def test_what_is_not_counted_is_refused_by_name(function, operation):
         costs(Function(function, 4, 3), (3,))
 
 
+def test_a_buffer_that_is_written_to_and_a_span_of_the_profiler():
+    def remember(x, w, m):
+        with torch.profiler.record_function("span"):
+            m.copy_(x.expand(4, 3))
+            return m @ w.T
+
+    assert costs(Function(remember, 4, 3), (3,)).by_layer["multiply_adds"].to_dict() == {"w": 48}
+
+
 def test_the_parts_of_a_weight_that_are_used_unequally():
     class Cross(nn.Module):
         def __init__(self) -> None:

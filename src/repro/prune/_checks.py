@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 #: What the old ways of torch to compute a weight before each use leave beside it, and how it becomes plain again.
-COMPUTED_BY = {
+_COMPUTED_BY = {
     "_mask": "torch.nn.utils.prune: prune.remove(layer, {!r}) makes it plain",
     "_g": "torch.nn.utils.weight_norm: remove_weight_norm(layer, {!r}) makes it plain",
     "_u": "torch.nn.utils.spectral_norm: remove_spectral_norm(layer, {!r}) makes it plain",
@@ -43,7 +43,7 @@ def refuse_computed(model: nn.Module, name: str) -> None:
     prefix, _, own = name.rpartition(".")
     module = dict(model.named_modules()).get(prefix)
     if module is not None and isinstance(vars(module).get(own, module._buffers.get(own)), Tensor):
-        how = next(how for ending, how in COMPUTED_BY.items() if hasattr(module, own + ending))
+        how = next(how for ending, how in _COMPUTED_BY.items() if hasattr(module, own + ending))
         raise ValueError(f"{name!r} is no parameter, it is computed before each use by {how.format(own)}")
 
 

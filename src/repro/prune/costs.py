@@ -23,7 +23,7 @@ __all__ = ["Costs", "costs", "parameter_counts"]
 
 aten = torch.ops.aten
 #: Operations for each kind of product, twice the multiply-adds; the first four are missing in PyTorch's table.
-FORMULAS = ChainMap(
+_FORMULAS = ChainMap(
     {
         aten.mv: lambda matrix, _, **__: 2 * matrix.numel(),
         aten.dot: lambda vector, _, **__: 2 * vector.numel(),
@@ -35,13 +35,13 @@ FORMULAS = ChainMap(
     flop_registry,
 )
 #: What can be done to a weight and an input without multiplying one by the other, or is normalization.
-NO_PRODUCTS = {
+_NO_PRODUCTS = {
     *("aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack", "aten.where", "aten.copy"),
     *("aten.embedding", "aten._embedding_bag", "aten.index", "aten.index_select", "aten.gather"),
     *("aten.native_layer_norm", "aten.native_group_norm"),
 }
 #: A part of a weight: shape, strides, offset.
-Part = tuple[tuple[int, ...], tuple[int, ...], int]
+_Part = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +131,10 @@ class _Counter(TorchDispatchMode):
     def __init__(self, weights: dict[str, Tensor], buffers: list[Tensor]) -> None:
         super().__init__()
         self.weights = weights
-        self.uses: dict[str, dict[Part, int]] = defaultdict(lambda: defaultdict(int))
+        self.uses: dict[str, dict[_Part, int]] = defaultdict(lambda: defaultdict(int))
         self.other = 0
         self.uncounted: set[str] = set()
-        # what is made of weights alone, or of weights and buffers, is as good as a weight, though it has no name
+        # what is made of weights and buffers alone is none of an example, and as good as a weight, though nameless
         self._like_weights = {_memory(weight) for weight in weights.values()}
         self._fixed = self._like_weights | {_memory(buffer) for buffer in buffers}
         self._alive: list[Tensor] = []  # so that no memory is taken for another's
@@ -142,24 +142,25 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kind = func._overloadpacket
-        if kind not in FORMULAS:
+        if kind not in _FORMULAS:
             with self:
                 if (out := func.decompose(*args, **kwargs)) is not NotImplemented:
                     return out
         out = func(*args, **kwargs)
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.ndim]
         weights = [t for t in tensors if _memory(t) in self._like_weights]
-        is_fixed = bool(tensors) and all(_memory(t) in self._fixed for t in tensors)
-        if not is_fixed and kind in FORMULAS:
-            factors = args[1:2] if "conv" in str(kind) else args[-2:]
-            self._count(FORMULAS[kind](*args, **kwargs, out_val=out) // 2, factors)
-        elif not is_fixed and _may_multiply(func, weights):
-            self.uncounted.add(str(kind))
-        elif is_fixed:
-            made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        if tensors and all(_memory(t) in self._fixed for t in tensors):
             self._alive += made
             self._fixed |= {_memory(t) for t in made}
             self._like_weights |= {_memory(t) for t in made if weights}
+            return out
+        self._fixed -= {_memory(t) for t in made}  # a buffer may have been written to
+        if kind in _FORMULAS:
+            factors = args[1:2] if "conv" in str(kind) else args[-2:]
+            self._count(_FORMULAS[kind](*args, **kwargs, out_val=out) // 2, factors)
+        elif tensors and _may_multiply(func, weights):
+            self.uncounted.add(str(kind))
         return out
 
     def _count(self, n: int, factors: Sequence[Any]) -> None:
@@ -183,7 +184,7 @@ def _may_multiply(func: Any, weights: Sequence[Tensor]) -> bool:
     if func.namespace != "aten":
         return True
     name = str(func._overloadpacket).removesuffix("_")
-    return name not in NO_PRODUCTS and any(sum(n > 1 for n in t.shape) > 1 for t in weights)
+    return name not in _NO_PRODUCTS and any(sum(n > 1 for n in t.shape) > 1 for t in weights)
 
 
 def _memory(tensor: Tensor) -> int:

@@ -19,11 +19,11 @@ __all__ = ["magnitude", "prunable", "random", "unit_norms"]
 
 
 #: Layers whose parameters called ``weight...`` multiply the inputs.
-LAYERS = (
+_LAYERS = (
     nn.Linear | nn.Bilinear | nn.modules.conv._ConvNd | nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention
 )
 #: Layers with a parameter of several dimensions that is looked up, or multiplies each input by itself.
-NO_WEIGHTS = nn.Embedding | nn.EmbeddingBag | nn.LayerNorm | nn.RMSNorm
+_NO_WEIGHTS = nn.Embedding | nn.EmbeddingBag | nn.LayerNorm | nn.RMSNorm
 #: Layers whose units are the rows of their weight.
 WITH_UNITS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -55,15 +55,15 @@ def prunable(model: nn.Module, *, include_last: bool = True) -> dict[str, nn.Mod
     layers: dict[str, nn.Module] = {}
     others = {}
     for prefix, module in model.named_modules():
-        if isinstance(module, LAYERS):
+        if isinstance(module, _LAYERS):
             for own in (*vars(module), *({"weight"} & module._buffers.keys())):
                 if "weight" in own:
                     refuse_computed(model, f"{prefix}.{own}".lstrip("."))
     for name, (module, own) in homes(model).items():
         name = first.get(id(dict(module._parameters).get(own)), name)
-        if isinstance(module, LAYERS) and "weight" in own:
+        if isinstance(module, _LAYERS) and "weight" in own:
             layers.setdefault(name, module)
-        elif not isinstance(module, NO_WEIGHTS) and own not in ("bias_k", "bias_v"):
+        elif not isinstance(module, _NO_WEIGHTS) and own not in ("bias_k", "bias_v"):
             others[name] = (module, own)
     unknown_kind = [n for n, home in others.items() if n not in layers and getattr(*home).ndim > 1]
     if unknown_kind:

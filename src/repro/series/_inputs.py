@@ -58,12 +58,8 @@ def real_numbers(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any] | 
     found: Any
     if isinstance(values, torch.Tensor):
         found = values.detach()
-        if (
-            type(found) is not torch.Tensor
-            or found.layout != torch.strided
-            or found.is_meta
-            or found.is_nested
-        ):
+        plain = type(found) is torch.Tensor and found.layout == torch.strided and not found.is_nested
+        if not plain or found.is_meta:
             kind = f"{'nested ' * found.is_nested}{type(found).__name__}, {found.layout}, on {found.device}"
             raise TypeError(f"{accepted} in a dense tensor, got a {kind}")
         real = found.dtype != torch.bool and not found.is_complex() and not found.is_quantized

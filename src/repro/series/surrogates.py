@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-Random = np.random.Generator | int
-FEWEST_POINTS = 4
+_Random = np.random.Generator | int
+_FEWEST_POINTS = 4
 
 
-def shuffled(series: ArrayLike, rng: Random) -> Array:
+def shuffled(series: ArrayLike, rng: _Random) -> Array:
     r"""Permute each series in time: $s_t=x_{\pi(t)}$, every permutation $\pi$ equally likely.
 
     Destroys the series' own memory too; where that matters, use one of the others.
@@ -63,7 +63,7 @@ def shuffled(series: ArrayLike, rng: Random) -> Array:
     return rng.permuted(x, axis=1).reshape(np.shape(series))
 
 
-def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Array:
+def circularly_shifted(series: ArrayLike, rng: _Random, least: float = 0.2) -> Array:
     r"""Roll each series by a random shift: $s_t=x_{(t-k)\bmod T}$, k uniform on $[\ell T,(1-\ell)T]$.
 
     Keeps the dependence within the series but for one seam, where a series with a trend jumps.
@@ -89,7 +89,7 @@ def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Ar
     return np.take_along_axis(x, (np.arange(length) - shift) % length, axis=1).reshape(np.shape(series))
 
 
-def phase_randomized(series: ArrayLike, rng: Random) -> Array:
+def phase_randomized(series: ArrayLike, rng: _Random) -> Array:
     r"""Draw Fourier surrogates: the amplitudes of each series with random phases.
 
     $\hat s_k=|\hat x_k|\,e^{i\varphi_k}$, $\varphi_k$ uniform for $0<k<T/2$; $\hat s_0=\hat x_0$ (the mean), and
@@ -115,7 +115,7 @@ def phase_randomized(series: ArrayLike, rng: Random) -> Array:
     return _phase_randomized(x, rng).reshape(np.shape(series))
 
 
-def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
+def block_bootstrapped(series: ArrayLike, rng: _Random, block: int) -> Array:
     r"""Draw circular block bootstraps: each series from blocks of its own points, laid end to end.
 
     $s_{jb+i}=x_{(u_j+i)\bmod T}$ for $0\le i<b$ with starts $u_j$ uniform on all T points; the last block is cut.
@@ -146,7 +146,7 @@ def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
     return np.take_along_axis(x, at, axis=1).reshape(np.shape(series))
 
 
-def same_increments_walk(series: ArrayLike, rng: Random) -> Array:
+def same_increments_walk(series: ArrayLike, rng: _Random) -> Array:
     r"""Draw Gaussian random walks from each series' start with its variance of increments.
 
     $s_1=x_1$, $s_{t+1}=s_t+\sigma\,\eta_t$, $\eta_t\sim N(0,1)$, with $\sigma^2$ the variance of the T - 1
@@ -169,7 +169,7 @@ def same_increments_walk(series: ArrayLike, rng: Random) -> Array:
     return _walk(x, rng.normal(size=steps.shape) * steps.std(axis=1, keepdims=True)).reshape(np.shape(series))
 
 
-def phase_randomized_increments(series: ArrayLike, rng: Random) -> Array:
+def phase_randomized_increments(series: ArrayLike, rng: _Random) -> Array:
     r"""Sum phase-randomized increments: $s_1=x_1$, $\Delta s$ = ``phase_randomized`` of $\Delta x$.
 
     The null for a path whose increments are a stationary linear process. Keeps both ends, for the mean
@@ -191,7 +191,7 @@ def phase_randomized_increments(series: ArrayLike, rng: Random) -> Array:
 
 
 def trend_matched_pairs(
-    effect: ArrayLike, cause: ArrayLike, rng: Random, degree: int = 3
+    effect: ArrayLike, cause: ArrayLike, rng: _Random, degree: int = 3
 ) -> tuple[Array, Array]:
     r"""Draw independent pairs with the trends of the given ones: whatever links a pair, its trends do.
 
@@ -230,8 +230,8 @@ def trend_matched_pairs(
 def _rows(series: ArrayLike, name: str) -> Array:
     """The series as new float64 rows ``(N, T)``, those that are not finite as NaN."""
     values = series_in_rows(series, name)
-    if values.shape[-1] < FEWEST_POINTS:
-        raise ValueError(f"{name} must have at least {FEWEST_POINTS} points in time, got {values.shape[-1]}")
+    if values.shape[-1] < _FEWEST_POINTS:
+        raise ValueError(f"{name} must have at least {_FEWEST_POINTS} points in time, got {values.shape[-1]}")
     if isinstance(values, Tensor):
         values = values.to("cpu", torch.float64).numpy()
     # row-major whatever the input was, for sums to run in one order
@@ -240,7 +240,7 @@ def _rows(series: ArrayLike, name: str) -> Array:
     return rows
 
 
-def _generator(rng: Random) -> np.random.Generator:
+def _generator(rng: _Random) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(checked_seed(rng))
 
 
