@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch.func import functional_call, hessian
 
 from repro.geometry.curvature import Hessian, eigenvalues, trace
+from repro.geometry.noise import noise_sensitivity
 from repro.learn import Ensemble, initialization, perceptron
 
 SIZES = (4, 5, 4)
@@ -208,6 +209,34 @@ def test_convolutions_and_batch_normalization_in_evaluation_mode():
     ensemble = Ensemble([module.eval().double()])
     matrix = explicit(ensemble, x.double()[None], y[None], 0)
     torch.testing.assert_close(product[0], matrix @ v[0], rtol=1e-10, atol=1e-12)
+
+
+def test_layers_that_draw_in_training_do_nothing_in_evaluation_mode():
+    dropout, first, last = torch.nn.Dropout(0.9), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3)
+    inner = torch.nn.Sequential(dropout, torch.nn.RReLU(0.1, 0.3), torch.nn.AlphaDropout(0.5), dropout)
+    noisy = torch.nn.Sequential(first, inner, last)
+    still = torch.nn.Sequential(first, torch.nn.Sequential(torch.nn.LeakyReLU(0.2)), last)
+    generator = torch.Generator().manual_seed(0)
+    x, v = torch.randn(20, 4, generator=generator), torch.randn(1, 43, generator=generator)
+    y = torch.arange(20) % 3
+    torch.testing.assert_close(Hessian(noisy, x, y).matvec(v), Hessian(still, x, y).matvec(v))
+    assert noisy.training
+    assert noisy[1][0] is dropout
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
+@pytest.mark.parametrize("loss", ["cross_entropy", "logistic", "squared_error"])
+def test_classes_of_any_whole_type(dtype, loss):
+    module = torch.nn.Linear(4, 1 if loss == "logistic" else 3)
+    x, y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1, 1])
+    v = torch.ones(1, sum(p.numel() for p in module.parameters()))
+    assert torch.equal(
+        Hessian(module, x, y.to(dtype), loss=loss).matvec(v), Hessian(module, x, y, loss=loss).matvec(v)
+    )
+    assert torch.equal(
+        noise_sensitivity(module, x, y.to(dtype), [0.1], loss=loss),
+        noise_sensitivity(module, x, y, [0.1], loss=loss),
+    )
 
 
 def test_stopping_early_is_said(three):

@@ -1,6 +1,8 @@
 """Costs: against numbers worked out by hand."""
 
+import contextlib
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -83,6 +85,140 @@ def test_a_layer_used_twice_and_vectors_in_a_sequence_count_each_time():
     assert count.multiply_adds == 160
 
 
+class Chain(nn.Module):
+    """Layers one after the other: attention to itself, and of recurrent layers the outputs."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x, x, x) if isinstance(layer, nn.MultiheadAttention) else layer(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return x
+
+
+SCORES = 2 * 5 * 5 * 8  # of attention, and what they weigh: no parameter stands in either
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "of_weights", "other"),
+    [
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (5, 8), 5 * (4 * 64 + 2 * 128), SCORES),
+        (Chain(nn.MultiheadAttention(8, 2, batch_first=True)), (5, 8), 5 * 4 * 64, SCORES),
+        (
+            Chain(nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 2)),
+            (5, 8),
+            5 * 4 * 16 * (8 + 16) + 5 * 32,
+            0,
+        ),
+        (Chain(nn.LSTM(8, 16, proj_size=4, batch_first=True)), (5, 8), 5 * (4 * 16 * (8 + 4) + 4 * 16), 0),
+        (Chain(nn.GRU(8, 16, batch_first=True, bidirectional=True)), (5, 8), 2 * 5 * 3 * 16 * (8 + 16), 0),
+        (nn.RNNCell(8, 16), (8,), 16 * (8 + 16), 0),
+        (nn.Conv1d(3, 4, 3), (3, 6), 4 * 36, 0),
+        (nn.Conv3d(3, 4, 3), (3, 5, 4, 3), 3 * 2 * 324, 0),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), (4, 5, 5), 25 * 108, 0),
+        (nn.Sequential(nn.LayerNorm((4, 3)), nn.Linear(3, 2)), (4, 3), 4 * 6, 0),
+    ],
+)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_layers_by_hand(model, shape, of_weights, other, frozen):
+    model.requires_grad_(not frozen)
+    count = costs(model, shape)
+    assert count.multiply_adds == count.multiply_adds_kept == of_weights + other
+    assert costs(model, shape, select(magnitude(model), sparsity=1.0)).multiply_adds_kept == other
+
+
+def test_a_network_without_data_is_counted():
+    assert costs(nn.Linear(3, 2, device="meta"), (3,)).multiply_adds == 6
+
+
+class Function(nn.Module):
+    """A function of inputs and one parameter of ones, and a buffer of ones beside it."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], *shape: int) -> None:
+        super().__init__()
+        self.function, self.w = function, nn.Parameter(torch.ones(shape))
+        self.register_buffer("m", torch.ones(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, self.w, self.m)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x, w, m: torch.einsum("bi,oi->bo", x, w), {"w": 12}),
+        (lambda x, w, m: torch.addmv(torch.zeros(4), w, x[0]), {"w": 12}),
+        (lambda x, w, m: w @ x[0], {"w": 12}),
+        (lambda x, w, m: w[0] @ x[0], {"w": 3}),
+        (lambda x, w, m: x @ w[:2].T, {"w": 6}),
+        (lambda x, w, m: x @ w.T @ w, {"w": 24}),
+        (lambda x, w, m: x @ (w * m).T, {"(other)": 12}),
+        (lambda x, w, m: x @ (w.T @ w), {"(other)": 9}),  # the product of weights is none of an example
+        (lambda x, w, m: x * m @ w.T, {"w": 48}),
+        (lambda x, w, m: x + w, {}),
+        (lambda x, w, m: x * w[0], {}),
+    ],
+)
+def test_products_of_a_module_of_your_own(function, expected):
+    assert costs(Function(function, 4, 3), (3,)).by_layer["multiply_adds"].to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "operation"),
+    [
+        (lambda x, w, m: (x[:, None] * w).sum(-1), r"aten\.mul multiply"),
+        (lambda x, w, m: (x[:, None] / w.exp()).sum(-1), r"aten\.div multiply"),
+        (lambda x, w, m: nn.functional.bilinear(x, x, w[None, :3]), r"aten\._trilinear multiply"),
+        (lambda x, w, m: torch.cdist(x, w), r"aten\._cdist_forward multiply"),
+        (lambda x, w, m: torch.ops.repro_test.stranger(x), r"repro_test\.stranger multiply"),
+    ],
+)
+def test_what_is_not_counted_is_refused_by_name(function, operation):
+    @torch.library.custom_op("repro_test::stranger", mutates_args=())
+    def stranger(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    with pytest.raises(ValueError, match=rf"not known what {operation}; counted are matrix products"):
+        costs(Function(function, 4, 3), (3,))
+
+
+def test_a_buffer_that_is_written_to_and_a_span_of_the_profiler():
+    def remember(x, w, m):
+        with torch.profiler.record_function("span"):
+            m.copy_(x.expand(4, 3))
+            return m @ w.T
+
+    assert costs(Function(remember, 4, 3), (3,)).by_layer["multiply_adds"].to_dict() == {"w": 48}
+
+
+def test_the_parts_of_a_weight_that_are_used_unequally():
+    class Cross(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.attention(x[:, :2], x, x)[0]
+
+    queries = torch.ones(24, 8, dtype=torch.bool)
+    queries[:8] = False
+    count = costs(Cross(), (5, 8), Mask({"attention.in_proj_weight": queries}))
+    row = count.by_layer.loc["attention.in_proj_weight"]
+    assert row["multiply_adds"] == 2 * 64 + 5 * 128
+    assert row["multiply_adds_kept"] == 5 * 128
+    assert row["positions"] == (2 + 5 + 5) / 3
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_mask_counts_in_any_memory_layout(memory_format):
+    model = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
+    mask = select({"weight": torch.arange(108.0).reshape(4, 3, 3, 3)}, n_pruned=10)
+    assert costs(model, (3, 5, 5), mask).multiply_adds_kept == 9 * (108 - 10)
+
+
 def test_what_no_layer_of_ours_multiplies_is_counted_and_never_saved():
     class Square(nn.Module):
         def __init__(self) -> None:
@@ -116,6 +252,18 @@ def test_counting_leaves_the_network_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6), (3, 6, 6)])
+def test_counting_leaves_the_kernels_as_they_were(shape):
+    def state() -> list[bool]:
+        backends = torch.backends
+        return [backends.mkldnn.enabled, backends.cudnn.enabled, backends.mha.get_fastpath_enabled()]
+
+    before = state()
+    with contextlib.suppress(ValueError):  # the second does not fit
+        costs(Residual(), shape)
+    assert state() == before
 
 
 def test_float64_and_parametrised_networks_are_counted():

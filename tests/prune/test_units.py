@@ -80,7 +80,7 @@ def test_units_of_each_member_of_an_ensemble():
 def test_errors():
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     keep = torch.tensor([True, False, True])
-    with pytest.raises(ValueError, match=r"unknown nn\.Linear or nn\.Conv2d layer '1'; known: 0$"):
+    with pytest.raises(ValueError, match=r"unknown linear or convolutional layer '1'; known: 0$"):
         unit_mask(model, "1", keep)
     with pytest.raises(ValueError, match=r"'0' has 3 units; keep has shape \(2,\)"):
         unit_mask(model, "0", keep[:2])

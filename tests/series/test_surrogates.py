@@ -95,7 +95,7 @@ class TestEverySurrogate:
             draw(np.zeros((2, 3)), 0)
         with pytest.raises(ValueError, match=r"shape \(N, T\) or \(T,\), got \(2, 2, 9\)"):
             draw(np.zeros((2, 2, 9)), 0)
-        with pytest.raises(TypeError, match="real numbers, got complex128"):
+        with pytest.raises(TypeError, match=r"real numbers .* got complex128"):
             draw(np.zeros((2, 9), complex), 0)
         for seed in (-1, 0.5, True, None):
             with pytest.raises(ValueError, match=rf"a seed is a whole number, 0 or above; got {seed}"):

@@ -10,15 +10,34 @@ from torch import Tensor, nn
 
 from repro.learn import Ensemble
 
-__all__ = ["check_data", "check_names", "copied", "stacked_mask"]
+__all__ = ["check_data", "check_names", "classes", "copied", "stacked_mask"]
 
 
 def copied(model: Ensemble | nn.Module, dtype: torch.dtype) -> Ensemble:
     """A copy in this type and evaluation mode; a single module becomes an ensemble of one."""
     if not isinstance(model, (Ensemble, nn.Module)):
         raise TypeError(f"expected a torch module or an Ensemble, got a {type(model).__name__}")
-    members = list(model) if isinstance(model, Ensemble) else [copy.deepcopy(model)]
+    members = list(model) if isinstance(model, Ensemble) else [_without_draws(copy.deepcopy(model).eval())]
     return Ensemble([member.to(dtype) for member in members]).eval()
+
+
+def _without_draws(module: nn.Module) -> nn.Module:
+    """The same function in evaluation mode, without the layers of torch that draw random numbers in training."""
+    for name, layer in list(module._modules.items()):  # one layer may stand in two places
+        if layer is None:
+            continue
+        if type(layer).__module__ == nn.Dropout.__module__:
+            setattr(module, name, nn.Identity())
+        elif type(layer) is nn.RReLU:
+            setattr(module, name, nn.LeakyReLU((layer.lower + layer.upper) / 2))
+        else:
+            _without_draws(layer)
+    return module
+
+
+def classes(y: Tensor) -> Tensor:
+    """Classes of whatever whole type as int64, which the losses need; other targets as they are."""
+    return y if y.is_floating_point() else y.long()
 
 
 def check_data(x: Tensor, y: Tensor, size: int, per_member: bool) -> None:

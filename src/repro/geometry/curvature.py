@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from repro.geometry._copies import check_data, check_names, copied, stacked_mask
+from repro.geometry._copies import check_data, check_names, classes, copied, stacked_mask
 from repro.geometry._lanczos import lanczos_largest
 from repro.learn import Ensemble
 from repro.learn._losses import Loss, loss_function
@@ -30,7 +30,7 @@ class Hessian:
     Args:
         model: an ``Ensemble`` of S, or one module; left as it is.
         x: inputs ``(n, ...)``, or ``(S, n, ...)`` with ``per_member``.
-        y: classes ``(n,)``, or ``(S, n)`` with ``per_member``.
+        y: classes ``(n,)``, or ``(S, n)`` with ``per_member``, of any whole type.
         loss: as in ``learn.train``.
         parameters: names of the parameters; None for all that are trained.
         kept: parameter name to bool ``(*shape)`` or ``(S, *shape)``; rows and columns of the others are zero.
@@ -79,7 +79,7 @@ class Hessian:
         if bool((self.n_kept == 0).any()):
             bad = int((self.n_kept == 0).nonzero()[0])
             raise ValueError(f"nothing is kept of network {bad}; there is no Hessian to take")
-        self._x, self._y, self._per_member = x.to(dtype), y, per_member
+        self._x, self._y, self._per_member = x.to(dtype), classes(y), per_member
         self._batch_size = batch_size or y.shape[-1]
         self._graph: Sequence[Tensor] | None = None
         if self._batch_size >= y.shape[-1]:

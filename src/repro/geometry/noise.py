@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from repro.geometry._copies import check_data, check_names, copied, stacked_mask
+from repro.geometry._copies import check_data, check_names, classes, copied, stacked_mask
 from repro.learn import Ensemble, evaluate
 from repro.learn._losses import Loss
 
@@ -66,7 +66,7 @@ def noise_sensitivity(
     }
 
     def losses() -> Tensor:
-        return evaluate(shown, x.double(), y, loss=loss, per_member=per_member)[0]
+        return evaluate(shown, x.double(), classes(y), loss=loss, per_member=per_member)[0]
 
     start = losses()
     if not bool(start.isfinite().all()):

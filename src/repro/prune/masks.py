@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from repro.base import unknown
-from repro.prune.scores import prunable
+from repro.prune._checks import described, is_plain, one_network, refuse_computed
+from repro.prune.scores import prunable, weights
 
 __all__ = ["Mask"]
 
@@ -33,20 +34,21 @@ class Mask(Mapping[str, Tensor]):
         """Copy ``kept`` (name to bool tensor, True = kept).
 
         Raises:
-            TypeError: an entry is not a bool tensor.
+            TypeError: no mapping, or an entry that is not a bool tensor.
         """
+        if not isinstance(kept, Mapping):
+            raise TypeError(f"a mask needs bool tensors by parameter name, got a {type(kept).__name__}")
         for name, tensor in kept.items():
-            if not isinstance(tensor, Tensor) or tensor.dtype != torch.bool:
-                got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-                raise TypeError(f"a mask needs bool tensors (True = kept); {name!r} is {got}")
+            if not is_plain(tensor) or tensor.dtype != torch.bool:
+                raise TypeError(f"a mask needs bool tensors (True = kept); {name!r} is {described(tensor)}")
         self._kept = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
         self._pruned_on: dict[tuple[str, torch.device], Tensor] = {}  # complements, made once for a device
 
     @classmethod
     def dense(cls, model: nn.Module, *, include_last: bool = True) -> Mask:
         """Return the mask that keeps every prunable weight of ``model`` (see ``scores.prunable``)."""
-        layers = prunable(model, include_last=include_last)
-        return cls({name: torch.ones(layer.weight.shape, dtype=torch.bool) for name, layer in layers.items()})
+        dense = weights(model, prunable(model, include_last=include_last))
+        return cls({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in dense.items()})
 
     @classmethod
     def stack(cls, masks: Sequence[Mask]) -> Mask:
@@ -153,7 +155,8 @@ class Mask(Mapping[str, Tensor]):
                 ``(*shape)`` serves all members and a mask ``(S, *shape)`` has an entry for each.
 
         Raises:
-            ValueError: a name that the model lacks, a parametrised weight, or a shape that does not fit.
+            ValueError: a name that the model lacks, a weight that is parametrised or otherwise computed, or a
+                shape that does not fit.
         """
         targets = self._targets(model)
         with torch.no_grad():
@@ -182,9 +185,13 @@ class Mask(Mapping[str, Tensor]):
         return self._pruned_on[name, device]
 
     def _targets(self, model: Any) -> dict[str, Tensor]:
-        stacked = isinstance(model.parameters, Mapping)
+        stacked = isinstance(getattr(model, "parameters", None), Mapping)
+        if not stacked:
+            one_network(model)
         known: dict[str, Tensor] = dict(model.parameters if stacked else model.named_parameters())
         for name, kept in self._kept.items():
+            if name not in known and not stacked:
+                refuse_computed(model, name)
             _check_plain(name, known)
             shape = tuple(known[name].shape)
             if tuple(kept.shape) not in ([shape, shape[1:]] if stacked else [shape]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,6 +14,16 @@ Set = Tensor | NDArray[np.bool_]
 
 def jaccard(a: Set, b: Set) -> float:
     r"""Return $|A\cap B|/|A\cup B|$ of two sets, given as bool vectors ``(n,)`` of members; 1 for two empty ones."""
+    if (
+        a.dtype not in (bool, torch.bool)
+        or b.dtype not in (bool, torch.bool)
+        or a.ndim != 1
+        or a.shape != b.shape
+    ):
+        raise ValueError(
+            "two sets are bool vectors of one length, got "
+            f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
+        )
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
@@ -24,6 +35,8 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
     $\frac{P(h+1)}{P(h)} = \frac{(k-h)(m-h)}{(h+1)(n-k-m+h+1)}$: SciPy's takes 20 microseconds a value, and there are
     tens of thousands of values. 1 for two empty sets.
     """
+    if not (0 <= n_first <= n and 0 <= n_second <= n):
+        raise ValueError(f"sizes of sets lie between 0 and n = {n}, got {n_first} and {n_second}")
     if n_first + n_second == 0:
         return 1.0
     h = np.arange(max(0, n_first + n_second - n), min(n_first, n_second) + 1)
@@ -37,7 +50,8 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
 def agreement(a: Set, b: Set) -> dict[str, float]:
     """Compare two masks ``(p,)``: jaccard and chance of what they keep, and the same, named removed, of the rest."""
     found = {}
-    for prefix, first, second in (("", a, b), ("removed_", ~a, ~b)):
+    for prefix in ("", "removed_"):
+        first, second = (~a, ~b) if prefix else (a, b)
         found[f"{prefix}jaccard"] = jaccard(first, second)
         found[f"{prefix}chance"] = expected_jaccard(int(first.sum()), int(second.sum()), len(first))
     return found

@@ -6,46 +6,78 @@ for another in a comparison; a score that needs no random numbers ignores the ge
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from repro.base import unknown
-from repro.prune._checks import one_network
+from repro.prune._checks import homes, one_network, refuse_computed
 
 __all__ = ["magnitude", "prunable", "random", "unit_norms"]
 
 
-def prunable(model: nn.Module, *, include_last: bool = True) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Return the layers whose weights can be pruned: ``nn.Linear`` and ``nn.Conv2d``, as registered.
+#: Layers whose parameters called ``weight...`` multiply the inputs.
+_LAYERS = (
+    nn.Linear | nn.Bilinear | nn.modules.conv._ConvNd | nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention
+)
+#: Layers with a parameter of several dimensions that is looked up, or multiplies each input by itself.
+_NO_WEIGHTS = nn.Embedding | nn.EmbeddingBag | nn.LayerNorm | nn.RMSNorm
+#: Layers whose units are the rows of their weight.
+WITH_UNITS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
-    Biases and normalization layers are never among them. A weight shared by two layers is listed once.
+
+def prunable(model: nn.Module, *, include_last: bool = True) -> dict[str, nn.Module]:
+    """Return the weights that can be pruned and their layers, as registered.
+
+    The rule: *every matrix or filter by which a layer of torch multiplies its inputs*: of linear, bilinear,
+    convolutional (transposed too) and recurrent layers, and the projections of attention. Never biases,
+    normalization, or the tables of embeddings. Nothing else is left out in silence: a weight that is computed
+    before each use is an error, and a matrix in any other module (a position, a token, a layer of your own) a
+    warning, which names it.
 
     Args:
-        model: the network. A parametrised layer is listed under the name of its *effective* weight.
+        model: the network. A parametrised layer is listed under the name of its *effective* weight, a weight
+            that two layers share once, under the first of its names.
         include_last: whether the layer registered last (in most networks the classifier) is among them.
 
     Returns:
         Weight name (``"0.weight"``) to layer.
 
     Raises:
-        ValueError: nothing to prune.
+        ValueError: nothing to prune; a layer without a shape yet; a weight that ``prune``, ``weight_norm`` or
+            ``spectral_norm`` of ``torch.nn.utils`` computes (those of ``torch.nn.utils.parametrizations`` are
+            welcome).
     """
     one_network(model)
-    own = {name for name, _ in model.named_parameters()}  # lists a shared parameter once
-    layers = {
-        name: module
-        for prefix, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-        and ((name := f"{prefix}.weight".lstrip(".")) in own or parametrize.is_parametrized(module, "weight"))
-    }
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    layers: dict[str, nn.Module] = {}
+    others = {}
+    for prefix, module in model.named_modules():
+        if isinstance(module, _LAYERS):
+            for own in (*vars(module), *({"weight"} & module._buffers.keys())):
+                if "weight" in own:
+                    refuse_computed(model, f"{prefix}.{own}".lstrip("."))
+    for name, (module, own) in homes(model).items():
+        name = first.get(id(dict(module._parameters).get(own)), name)
+        if isinstance(module, _LAYERS) and "weight" in own:
+            layers.setdefault(name, module)
+        elif not isinstance(module, _NO_WEIGHTS) and own not in ("bias_k", "bias_v"):
+            others[name] = (module, own)
+    unknown_kind = [n for n, home in others.items() if n not in layers and getattr(*home).ndim > 1]
+    if unknown_kind:
+        left_out = (
+            f"left out, for only their author knows whether they are weights: {', '.join(unknown_kind)}; "
+            "names=[...] of magnitude or random takes any parameter"
+        )
+        warnings.warn(left_out, stacklevel=2)
     if not include_last and layers:
-        layers.popitem()
+        last = list(layers.values())[-1]
+        layers = {name: layer for name, layer in layers.items() if layer is not last}
     if not layers:
         rest = "" if include_last else " besides its last layer, which include_last=False leaves out"
-        raise ValueError(f"{type(model).__name__} has no nn.Linear or nn.Conv2d to prune{rest}")
+        raise ValueError(f"{type(model).__name__} has no weights to prune{rest}")
     return layers
 
 
@@ -56,16 +88,16 @@ def magnitude(
 
     Args:
         model: the network; of a parametrised layer the effective weight counts.
-        names: weight names, as ``prunable`` lists them; all of these by default.
+        names: of any parameters; by default the weights that ``prunable`` lists.
         generator: not used.
 
     Returns:
         Weight name to scores, in the shape of the weight.
 
     Raises:
-        ValueError: an unknown name, or nothing to prune.
+        ValueError: as in ``prunable``, or an unknown name.
     """
-    return {name: weight.abs() for name, weight in _weights(model, names).items()}
+    return {name: weight.abs() for name, weight in weights(model, names).items()}
 
 
 def random(
@@ -75,20 +107,20 @@ def random(
 
     Args:
         model: the network.
-        names: weight names, as ``prunable`` lists them; all of these by default.
+        names: of any parameters; by default the weights that ``prunable`` lists.
         generator: source of the numbers, on the processor; required, so that every run can be repeated.
 
     Returns:
         Weight name to scores in [0, 1), float64, in the shape of the weight.
 
     Raises:
-        ValueError: no generator, an unknown name, or nothing to prune.
+        ValueError: as in ``prunable``, an unknown name, or no generator.
     """
     if generator is None:
         raise ValueError("random scores need generator=torch.Generator().manual_seed(...); got None")
     return {
         name: torch.rand(weight.shape, generator=generator, dtype=torch.float64)
-        for name, weight in _weights(model, names).items()
+        for name, weight in weights(model, names).items()
     }
 
 
@@ -104,26 +136,36 @@ def unit_norms(
 
     Args:
         model: the network; of a parametrised layer the effective weight counts.
-        names: weight names, as ``prunable`` lists them; all of these by default.
+        names: of weights of linear and convolutional layers; by default those that ``prunable`` lists.
         generator: not used.
 
     Returns:
-        Layer name (``"0"``, as ``units.unit_mask`` takes it) to scores ``(n_units,)``.
+        Layer name (``"0"``, as ``units.unit_mask`` takes it) to scores ``(n_units,)``, float64.
 
     Raises:
-        ValueError: an unknown name, or nothing to prune.
+        ValueError: as in ``prunable``, an unknown name, or a layer whose units are not the rows of its weight.
     """
-    return {
-        name.removesuffix("weight").removesuffix("."): weight.flatten(start_dim=1).norm(dim=1)
-        for name, weight in _weights(model, names).items()
-    }
+    lengths, known = {}, homes(model)
+    for name, weight in weights(model, names).items():
+        layer, own = known[name]
+        if not isinstance(layer, WITH_UNITS) or own != "weight":
+            raise ValueError(
+                f"the rows of {name!r} of {type(layer).__name__} are no units; say by names=[...] which weights "
+                "of linear or convolutional layers are meant"
+            )
+        # in float16 the squares of 256 and more are infinite, in float32 those of less than 1e-23 are zero
+        lengths[name.removesuffix("weight").removesuffix(".")] = weight.double().flatten(1).norm(dim=1)
+    return lengths
 
 
-def _weights(model: nn.Module, names: Iterable[str] | None) -> dict[str, Tensor]:
-    layers = prunable(model)
-    chosen = list(layers) if names is None else [names] if isinstance(names, str) else list(names)
+def weights(model: nn.Module, names: Iterable[str] | None) -> dict[str, Tensor]:
+    """Return parameters by name, by default the prunable ones; of a parametrised layer the effective weight."""
+    one_network(model)
+    chosen = [names] if isinstance(names, str) else list(prunable(model) if names is None else names)
+    known = homes(model)
     for name in chosen:
-        if name not in layers:
-            raise ValueError(unknown("prunable weight", name, layers))
+        if name not in known:
+            refuse_computed(model, name)
+            raise ValueError(unknown("weight", name, known))
     with torch.no_grad():
-        return {name: layers[name].weight.detach() for name in chosen}
+        return {name: getattr(*known[name]).detach() for name in chosen}

@@ -51,6 +51,8 @@ def n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = 
 
 def keep_highest(scores: Tensor, n_pruned: int) -> Tensor:
     """Return a bool vector, False at the ``n_pruned`` lowest of ``scores`` (n,), of equal ones the first."""
+    if scores.ndim != 1 or scores.isnan().any():
+        raise ValueError(f"scores must be a vector without NaN, got shape {tuple(scores.shape)}")
     if n_pruned == 0:
         return torch.ones(scores.shape, dtype=torch.bool)
     threshold = scores.kthvalue(n_pruned).values
@@ -81,19 +83,26 @@ def select(
             mapping from name to value: ``select(random_scores, n_pruned=mask.n_pruned_by_parameter,
             scope="layer")`` is the random control at ``mask``'s densities.
         scope: ``"global"`` compares weights across parameters, ``"layer"`` only within each.
-        within: a mask whose removed weights stay removed. They go first and count as removed.
+        within: a mask whose removed weights stay removed. They go first and count as removed. It names no others
+            than ``scores`` does.
 
     Returns:
         A mask over the names of ``scores``.
 
     Raises:
-        ValueError: values out of range, NaN scores, no scores, another scope, or ``within`` removing more
-            already.
+        ValueError: values out of range, scores that are NaN or integers from 2**53 on, no scores, another scope,
+            or a ``within`` that removes more already or speaks of other parameters.
         TypeError: scores that are not real tensors.
     """
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+    if not isinstance(scores, Mapping):
+        raise TypeError(f"scores must be tensors by parameter name, got a {type(scores).__name__}")
     flat = {name: flat_scores(name, values) for name, values in scores.items()}
+    if other := sorted(set(within or ()) - scores.keys()):
+        raise ValueError(
+            f"within speaks of {', '.join(other)}, which have no scores; combine it by & afterwards"
+        )
     if not any(values.numel() for values in flat.values()):
         raise ValueError("there are no scores to select from")
     open_ = {name: _open(name, values.shape, within) for name, values in scores.items()}

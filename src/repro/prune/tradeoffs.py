@@ -104,7 +104,7 @@ def summarize(frame: pd.DataFrame, *, value: str = "accuracy", level: float = 0.
         Columns method, sparsity, mean, low, high, n_seeds. Of one seed, the interval is the whole line.
 
     Raises:
-        ValueError: a column is missing, or one method has one seed twice at one sparsity.
+        ValueError: a column or a value is missing or no number, or one method has one seed twice at one sparsity.
     """
     _check_frame(frame, value)
     groups = frame.groupby(["method", "sparsity"], sort=False)[value]
@@ -158,6 +158,11 @@ def _check_frame(frame: pd.DataFrame, value: str) -> None:
     for column in ("method", "seed", "sparsity", value):
         if column not in frame:
             raise ValueError(f"the frame lacks a column: {unknown('column', column, frame.columns)}")
+    if not pd.api.types.is_numeric_dtype(frame[value]):
+        raise ValueError(f"column {value!r} must hold numbers, got {frame[value].dtype}")
+    for column in ("method", "seed", "sparsity"):
+        if n := int(frame[column].isna().sum()):
+            raise ValueError(f"{n} rows have no {column}; each must have a method, a seed and a sparsity")
     twice = frame[frame.duplicated(["method", "seed", "sparsity"])]
     if len(twice):
         row = twice.iloc[0]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from repro.base import unknown
-from repro.prune._checks import flat_scores, one_network
+from repro.prune._checks import described, flat_scores, is_plain, one_network
 from repro.prune.masks import Mask
+from repro.prune.scores import WITH_UNITS
 from repro.prune.selection import keep_highest, n_to_prune
 
 __all__ = ["select_units", "unit_mask"]
@@ -46,8 +47,8 @@ def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
 
     Args:
         model: the network. The layer may be parametrised still; then fold it before the mask is applied.
-        layer: name of an ``nn.Linear`` or ``nn.Conv2d``, as ``named_modules`` gives it (``""`` for the model
-            itself).
+        layer: name of a linear or convolutional (not transposed) layer, as ``named_modules`` gives it (``""`` for
+            the model itself).
         keep: bool ``(n_units,)``; ``(S, n_units)`` gives a mask with a leading dimension for an ensemble.
 
     Returns:
@@ -58,13 +59,12 @@ def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
         TypeError: ``keep`` is not bool.
     """
     one_network(model)
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, WITH_UNITS)}
     if layer not in layers:
-        raise ValueError(unknown("nn.Linear or nn.Conv2d layer", layer, layers))
+        raise ValueError(unknown("linear or convolutional layer", layer, layers))
     weight, bias = layers[layer].weight, layers[layer].bias
-    if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
-        got = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
-        raise TypeError(f"keep must be a bool tensor (True = kept), got {got}")
+    if not is_plain(keep) or keep.dtype != torch.bool:
+        raise TypeError(f"keep must be a bool tensor (True = kept), got {described(keep)}")
     if keep.ndim not in (1, 2) or keep.shape[-1] != weight.shape[0]:
         raise ValueError(f"layer {layer!r} has {weight.shape[0]} units; keep has shape {tuple(keep.shape)}")
     per_weight = keep.reshape(*keep.shape, *(1 for _ in weight.shape[1:]))

@@ -1,4 +1,4 @@
-"""Checks of what is asked of many series, and the series as float64 tensors, a chunk at a time."""
+"""What is asked of many series, checked at the border, and the series in float64, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Prepared", "Rows", "checked_lags", "checked_whole", "paired_rows"]
+__all__ = [
+    "Prepared",
+    "Rows",
+    "checked_lags",
+    "checked_whole",
+    "paired_rows",
+    "real_numbers",
+    "series_in_rows",
+]
 
 
 def checked_whole(value: Any, name: str, least: int) -> int:
@@ -39,21 +47,58 @@ def checked_lags(lag: int | Sequence[int]) -> tuple[int, ...]:
     return lags
 
 
+def real_numbers(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any] | torch.Tensor:
+    """An array or a tensor of real numbers that float64 holds; what a masked array masks is NaN.
+
+    Raises:
+        TypeError: other values, and tensors that are more than their values, such as sparse ones.
+        ValueError: integers that float64 does not tell apart.
+    """
+    accepted = f"{name} must hold real numbers (floating point up to float64, or integers below 2**53)"
+    found: Any
+    if isinstance(values, torch.Tensor):
+        found = values.detach()
+        plain = type(found) is torch.Tensor and found.layout == torch.strided and not found.is_nested
+        if not plain or found.is_meta:
+            kind = f"{'nested ' * found.is_nested}{type(found).__name__}, {found.layout}, on {found.device}"
+            raise TypeError(f"{accepted} in a dense tensor, got a {kind}")
+        real = found.dtype != torch.bool and not found.is_complex() and not found.is_quantized
+        whole = found.dtype in (torch.int64, torch.uint64)
+    else:
+        found = np.ma.asarray(values)  # a list of masked arrays keeps its masks
+        real = found.dtype.kind in "fiu" and found.dtype.itemsize <= 8
+        whole = found.dtype.kind in "iu" and found.dtype.itemsize == 8
+    if not real:
+        raise TypeError(f"{accepted}, got {found.dtype}")
+    if isinstance(values, torch.Tensor):
+        found = found.resolve_neg()
+    else:
+        found = found.astype(float).filled(np.nan) if np.ma.is_masked(found) else np.asarray(found.data)
+    if whole:
+        floats = found.double() if isinstance(values, torch.Tensor) else found.astype(float)
+        if len(large := floats[abs(floats) >= 2**53]):
+            raise ValueError(f"{accepted}, got about {large[0]:.0f}")
+    return found
+
+
+def series_in_rows(series: ArrayLike | torch.Tensor, name: str) -> NDArray[Any] | torch.Tensor:
+    """The same for ``(N, T)`` or ``(T,)``; refuses tables, of which nobody knows whether time runs down or across."""
+    if hasattr(series, "iloc") or hasattr(series, "coords") or hasattr(series, "columns"):
+        raise TypeError(
+            f"{name} must be an array, each row a series; got a {type(series).__name__}, whose labels would not be "
+            "read: pass its numbers, .to_numpy(), turned if time runs down"
+        )
+    values = real_numbers(series, name)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"{name} must have the shape (N, T) or (T,), got {tuple(values.shape)}")
+    return values
+
+
 class Rows:
     """Series in rows, as an array or a tensor; any part of them as float64 on the device of the test."""
 
     def __init__(self, series: ArrayLike | torch.Tensor, name: str) -> None:
-        values = series.detach() if isinstance(series, torch.Tensor) else np.asarray(series)
-        if isinstance(values, torch.Tensor):
-            real = values.dtype != torch.bool and not values.dtype.is_complex
-        else:
-            real = values.dtype.kind in "fiu"
-        if not real:
-            raise TypeError(
-                f"{name} must hold real numbers (floating point, or integers below 2**53), got {values.dtype}"
-            )
-        if values.ndim not in (1, 2):
-            raise ValueError(f"{name} must have the shape (N, T) or (T,), got {tuple(values.shape)}")
+        values = series_in_rows(series, name)
         self.shape = tuple(values.shape)
         self.values = values if values.ndim == 2 else values[None]
         self.device = values.device if isinstance(values, torch.Tensor) else None

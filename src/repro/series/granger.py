@@ -96,8 +96,8 @@ def granger_test(
     It is a test of prediction: two series that share a trend or a common driver pass it without any causation.
 
     Args:
-        effect: ``(T,)``, the same for all pairs, or ``(N, T)``. Arrays and tensors, floating point or integer, any
-            memory layout; computed in float64, on the device of a tensor.
+        effect: ``(T,)``, the same for all pairs, or ``(N, T)``. Arrays and tensors, floating point or integer (below
+            2**53), any memory layout; what is masked counts as NaN; computed in float64, on the device of a tensor.
         cause: ``(N, T)``, or ``(T,)`` for one pair.
         lag: a number of points in time, or several numbers, such as ``range(1, 15)``, in one call.
         difference: how often to difference both series first.
@@ -110,7 +110,7 @@ def granger_test(
 
     Raises:
         ValueError: shapes that do not match, a lag that is no whole number of at least 1 or is named twice.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
 
     Source: Granger, Econometrica 37 (1969) 424; statsmodels ``tsa.stattools.grangercausalitytests``.
     """

@@ -89,7 +89,7 @@ def lyapunov_rosenstein(
 
     Args:
         series: ``(N, T)``, or ``(T,)`` for one. Arrays and tensors, floating point or integer (below 2**53), any
-            memory layout; computed in float64, on the device of a tensor.
+            memory layout; what is masked counts as NaN; computed in float64, on the device of a tensor.
         emb_dim: d, number of coordinates of a delay vector.
         lag: l, steps from one coordinate to the next.
         min_tsep: neighbours are more than this many steps apart in time.
@@ -105,7 +105,7 @@ def lyapunov_rosenstein(
 
     Raises:
         ValueError: parameters out of range, or another shape.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
 
     Not to be confused with :func:`lyapunov_tisean`, which reads off the first step alone.
 
@@ -161,7 +161,7 @@ def lyapunov_tisean(
 
     Args:
         series: ``(N, T)``, or ``(T,)`` for one. Arrays and tensors, floating point or integer (below 2**53), any
-            memory layout; computed in float64, on the device of a tensor.
+            memory layout; what is masked counts as NaN; computed in float64, on the device of a tensor.
         forward_steps: s, at least 1; S is returned for k = 0, ..., s.
         emb_dim: number of coordinates of a delay vector.
         lag: steps from one coordinate to the next.
@@ -175,7 +175,7 @@ def lyapunov_tisean(
 
     Raises:
         ValueError: parameters out of range, or another shape.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
 
     Not to be confused with :func:`lyapunov_rosenstein`, which fits a line through several steps.
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+
+from repro.series._inputs import real_numbers
 
 __all__ = ["Correction", "benjamini_hochberg", "holm", "least_p", "storey"]
 
@@ -41,7 +45,7 @@ def holm(p: ArrayLike, level: float = 0.05, axis: int = -1) -> Correction:
     any dependence. Not the false-discovery rate: see ``benjamini_hochberg``.
 
     Args:
-        p: p-values in [0, 1], any shape; NaN means untestable: not counted in m, never rejected.
+        p: p-values in [0, 1], any shape; NaN, or a mask, means untestable: not counted in m, never rejected.
         level: family-wise error rate, strictly between 0 and 1.
         axis: the axis along which the family runs.
 
@@ -50,6 +54,7 @@ def holm(p: ArrayLike, level: float = 0.05, axis: int = -1) -> Correction:
 
     Raises:
         ValueError: a p-value or a level out of range, no axis, or an axis that is not there.
+        TypeError: values that are not real numbers.
 
     Source: S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
     """
@@ -68,7 +73,7 @@ def benjamini_hochberg(p: ArrayLike, q: float = 0.05, axis: int = -1) -> Correct
     dependent tests. Not a bound on the chance of any false rejection: see ``holm``.
 
     Args:
-        p: p-values in [0, 1], any shape; NaN means untestable: not counted in m, never rejected.
+        p: p-values in [0, 1], any shape; NaN, or a mask, means untestable: not counted in m, never rejected.
         q: false-discovery rate, strictly between 0 and 1.
         axis: the axis along which the family runs.
 
@@ -77,6 +82,7 @@ def benjamini_hochberg(p: ArrayLike, q: float = 0.05, axis: int = -1) -> Correct
 
     Raises:
         ValueError: a p-value or a rate out of range, no axis, or an axis that is not there.
+        TypeError: values that are not real numbers.
 
     Source: Y. Benjamini, Y. Hochberg, J. R. Statist. Soc. B 57 (1995) 289-300.
     """
@@ -94,7 +100,7 @@ def storey(p: ArrayLike, q: float = 0.05, lambda_: float = 0.5, axis: int = -1) 
     above $\lambda$. Tests that are conservative or too eager under the null distort the estimate.
 
     Args:
-        p: p-values in [0, 1], any shape; NaN means untestable: not counted in m, never rejected.
+        p: p-values in [0, 1], any shape; NaN, or a mask, means untestable: not counted in m, never rejected.
         q: false-discovery rate, strictly between 0 and 1.
         lambda_: $\lambda$, where the nulls are counted from, strictly between 0 and 1.
         axis: the axis along which the family runs.
@@ -104,6 +110,7 @@ def storey(p: ArrayLike, q: float = 0.05, lambda_: float = 0.5, axis: int = -1) 
 
     Raises:
         ValueError: a p-value, a rate or lambda out of range, no axis, or an axis that is not there.
+        TypeError: values that are not real numbers.
 
     Source: J. D. Storey, J. R. Statist. Soc. B 64 (2002) 479-498; the finite-sample form is theorem 3 of
     Storey, Taylor, Siegmund, J. R. Statist. Soc. B 66 (2004) 187-205.
@@ -138,6 +145,7 @@ def least_p(p: ArrayLike, axis: int = -1) -> Array:
 
     Raises:
         ValueError: a p-value out of range, no axis, an empty axis, or an axis that is not there.
+        TypeError: values that are not real numbers.
     """
     families = _families(p, axis)
     if families.shape[-1] == 0:
@@ -147,7 +155,12 @@ def least_p(p: ArrayLike, axis: int = -1) -> Array:
 
 
 def _families(p: ArrayLike, axis: int) -> Array:
-    values = np.asarray(p, dtype=np.float64)
+    found = real_numbers(p, "p")
+    values = (
+        found.to("cpu", torch.float64).numpy()
+        if isinstance(found, torch.Tensor)
+        else found.astype(np.float64)
+    )
     if not -values.ndim <= axis < values.ndim:
         raise ValueError(f"p-values of shape {values.shape} have no axis {axis}")
     wrong = (values < 0) | (values > 1)
@@ -157,7 +170,7 @@ def _families(p: ArrayLike, axis: int) -> Array:
 
 
 def _checked(p: ArrayLike, level: float, name: str, axis: int) -> tuple[Array, float]:
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"{name} must lie strictly between 0 and 1, got {level}")
     return _families(p, axis), float(level)
 

@@ -2,7 +2,7 @@ r"""Surrogate series: what a test finds in them, it finds without a cause.
 
 Each function keeps some properties of a series and destroys the others. All take ``(N, T)`` or ``(T,)``, N series
 of T points, treat every series by itself with draws of its own, and return a new float64 array. A series that
-holds NaN or infinity gives a row of NaN, which no test takes for data; N = 0 gives an empty array.
+holds NaN, infinity or a masked value gives a row of NaN, which no test takes for data; N = 0 gives an empty array.
 
 =================================  ===================================================================
 ``shuffled``                       keeps the values
@@ -21,9 +21,12 @@ from math import ceil
 from numbers import Integral
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from repro.series._surrogate_inputs import Random, checked_rows, generator
+from repro.learn.seeding import checked_seed
+from repro.series._inputs import series_in_rows
 
 __all__ = [
     "block_bootstrapped",
@@ -36,9 +39,11 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+_Random = np.random.Generator | int
+_FEWEST_POINTS = 4
 
 
-def shuffled(series: ArrayLike, rng: Random) -> Array:
+def shuffled(series: ArrayLike, rng: _Random) -> Array:
     r"""Permute each series in time: $s_t=x_{\pi(t)}$, every permutation $\pi$ equally likely.
 
     Destroys the series' own memory too; where that matters, use one of the others.
@@ -52,13 +57,13 @@ def shuffled(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: too short a series, another number of dimensions, or a seed that is none.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return rng.permuted(x, axis=1).reshape(np.shape(series))
 
 
-def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Array:
+def circularly_shifted(series: ArrayLike, rng: _Random, least: float = 0.2) -> Array:
     r"""Roll each series by a random shift: $s_t=x_{(t-k)\bmod T}$, k uniform on $[\ell T,(1-\ell)T]$.
 
     Keeps the dependence within the series but for one seam, where a series with a trend jumps.
@@ -73,9 +78,9 @@ def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Ar
 
     Raises:
         ValueError: as in ``shuffled``, or a ``least`` that leaves no whole shift.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     length = x.shape[1]
     low = max(1, ceil(least * length - 1e-9)) if 0 <= least <= 0.5 else length
     if low > length - low:
@@ -84,7 +89,7 @@ def circularly_shifted(series: ArrayLike, rng: Random, least: float = 0.2) -> Ar
     return np.take_along_axis(x, (np.arange(length) - shift) % length, axis=1).reshape(np.shape(series))
 
 
-def phase_randomized(series: ArrayLike, rng: Random) -> Array:
+def phase_randomized(series: ArrayLike, rng: _Random) -> Array:
     r"""Draw Fourier surrogates: the amplitudes of each series with random phases.
 
     $\hat s_k=|\hat x_k|\,e^{i\varphi_k}$, $\varphi_k$ uniform for $0<k<T/2$; $\hat s_0=\hat x_0$ (the mean), and
@@ -102,15 +107,15 @@ def phase_randomized(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
 
     Source: J. Theiler et al., Physica D 58 (1992) 77-94.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return _phase_randomized(x, rng).reshape(np.shape(series))
 
 
-def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
+def block_bootstrapped(series: ArrayLike, rng: _Random, block: int) -> Array:
     r"""Draw circular block bootstraps: each series from blocks of its own points, laid end to end.
 
     $s_{jb+i}=x_{(u_j+i)\bmod T}$ for $0\le i<b$ with starts $u_j$ uniform on all T points; the last block is cut.
@@ -129,7 +134,7 @@ def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
 
     Source: D. N. Politis, J. P. Romano, in: Exploring the Limits of Bootstrap (Wiley 1992) 263-270.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     n, length = x.shape
     if isinstance(block, bool) or not isinstance(block, Integral):
         raise TypeError(f"block must be a whole number, got {block!r}")
@@ -141,7 +146,7 @@ def block_bootstrapped(series: ArrayLike, rng: Random, block: int) -> Array:
     return np.take_along_axis(x, at, axis=1).reshape(np.shape(series))
 
 
-def same_increments_walk(series: ArrayLike, rng: Random) -> Array:
+def same_increments_walk(series: ArrayLike, rng: _Random) -> Array:
     r"""Draw Gaussian random walks from each series' start with its variance of increments.
 
     $s_1=x_1$, $s_{t+1}=s_t+\sigma\,\eta_t$, $\eta_t\sim N(0,1)$, with $\sigma^2$ the variance of the T - 1
@@ -157,14 +162,14 @@ def same_increments_walk(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     steps = np.diff(x, axis=1)
     return _walk(x, rng.normal(size=steps.shape) * steps.std(axis=1, keepdims=True)).reshape(np.shape(series))
 
 
-def phase_randomized_increments(series: ArrayLike, rng: Random) -> Array:
+def phase_randomized_increments(series: ArrayLike, rng: _Random) -> Array:
     r"""Sum phase-randomized increments: $s_1=x_1$, $\Delta s$ = ``phase_randomized`` of $\Delta x$.
 
     The null for a path whose increments are a stationary linear process. Keeps both ends, for the mean
@@ -179,14 +184,14 @@ def phase_randomized_increments(series: ArrayLike, rng: Random) -> Array:
 
     Raises:
         ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers.
+        TypeError: values that are not real numbers, or a table with labels.
     """
-    x, rng = checked_rows(series, "series"), generator(rng)
+    x, rng = _rows(series, "series"), _generator(rng)
     return _walk(x, _phase_randomized(np.diff(x, axis=1), rng)).reshape(np.shape(series))
 
 
 def trend_matched_pairs(
-    effect: ArrayLike, cause: ArrayLike, rng: Random, degree: int = 3
+    effect: ArrayLike, cause: ArrayLike, rng: _Random, degree: int = 3
 ) -> tuple[Array, Array]:
     r"""Draw independent pairs with the trends of the given ones: whatever links a pair, its trends do.
 
@@ -207,7 +212,7 @@ def trend_matched_pairs(
         ValueError: as in ``shuffled``, series that do not fit each other, or a degree out of range.
         TypeError: values that are not real numbers, a degree that is not a whole number.
     """
-    y, x = checked_rows(effect, "effect"), checked_rows(cause, "cause")
+    y, x = _rows(effect, "effect"), _rows(cause, "cause")
     length = x.shape[1]
     if y.shape[1] != length or (np.ndim(effect) == 2 and len(y) != len(x)):
         raise ValueError(
@@ -217,9 +222,26 @@ def trend_matched_pairs(
         raise TypeError(f"degree must be a whole number, got {degree!r}")
     if not 0 <= degree <= length - 2:
         raise ValueError(f"degree must lie between 0 and {length - 2} for {length} points, got {degree}")
-    rng = generator(rng)
+    rng = _generator(rng)
     y, x = _same_trend(y, rng, int(degree)), _same_trend(x, rng, int(degree))
     return y.reshape(np.shape(effect)), x.reshape(np.shape(cause))
+
+
+def _rows(series: ArrayLike, name: str) -> Array:
+    """The series as new float64 rows ``(N, T)``, those that are not finite as NaN."""
+    values = series_in_rows(series, name)
+    if values.shape[-1] < _FEWEST_POINTS:
+        raise ValueError(f"{name} must have at least {_FEWEST_POINTS} points in time, got {values.shape[-1]}")
+    if isinstance(values, Tensor):
+        values = values.to("cpu", torch.float64).numpy()
+    # row-major whatever the input was, for sums to run in one order
+    rows = np.array(values.reshape(-1, values.shape[-1]), dtype=np.float64, order="C")
+    rows[~np.isfinite(rows).all(axis=1)] = np.nan
+    return rows
+
+
+def _generator(rng: _Random) -> np.random.Generator:
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(checked_seed(rng))
 
 
 def _phase_randomized(x: Array, rng: np.random.Generator) -> Array:
