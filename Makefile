@@ -10,16 +10,19 @@ PORT ?= 8000
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint serve clean
+.PHONY: help book test test-kernels lint serve clean
 
 help:  ## list what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(STAMP)  ## run the chapters, judge their claims, build the pages
 	@$(BIN)/repro build
 
 test: $(STAMP)  ## run all tests, every chapter in its smoke profile included
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-kernels: $(STAMP)  ## run what computes numbers as on other processors (an hour or two)
+	@$(BIN)/python tests/kernels.py
 
 lint: $(STAMP)  ## check style, layering and types
 	@$(BIN)/ruff check .

@@ -139,6 +139,7 @@ def test_nolds_imports_under_this_python_and_knows_the_logistic_map():
     exponent = nolds.lyap_r(
         np.array(series), emb_dim=2, lag=1, min_tsep=5, tau=1, min_neighbors=20, trajectory_len=8, fit="poly"
     )
+    # this orbit is the same everywhere, and over others the estimate spreads by 0.003
     assert exponent == pytest.approx(np.log(2), abs=0.03)
 
 
@@ -204,7 +205,7 @@ def test_readme_names_targets_that_make_knows():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     named = set(
-        re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL)))
+        re.findall(r"\bmake ([a-z-]+)", " ".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL)))
     )
     assert {"book", "test"} <= named
     for target in named:
@@ -220,7 +221,7 @@ def test_readme_pictures_and_links_lead_to_files():
 
 def test_make_alone_lists_the_targets():
     done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
-    for target in ("book", "test", "lint", "serve", "clean"):
+    for target in ("book", "test", "test-kernels", "lint", "serve", "clean"):
         assert f"make {target}" in done.stdout
 
 

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.notebook
 @pytest.fixture(scope="module", params=CHAPTERS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> runner.RunResult:
     folder = tmp_path_factory.mktemp("executed")
-    return runner.run(BOOK, request.param, {"profile": "smoke"}, output=folder, use_cache=False)
+    # that it runs is the question here, not how fast this machine is
+    options = {"use_cache": False, "timeout": 1700}
+    return runner.run(BOOK, request.param, {"profile": "smoke"}, output=folder, **options)
 
 
 def test_a_chapter_measures_every_test_that_its_profile_can(run: runner.RunResult) -> None:

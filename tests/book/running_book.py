@@ -13,9 +13,9 @@ CLAIMS = """
 chapter: toy
 paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
 budget:
-  smoke: {seconds: 40, memory_mb: 600}
-  quick: {seconds: 40, memory_mb: 600}
-  paper: {seconds: 40, memory_mb: 600}
+  smoke: {seconds: 600, memory_mb: 600}
+  quick: {seconds: 600, memory_mb: 600}
+  paper: {seconds: 600, memory_mb: 600}
 profiles: {smoke: {n: 1}, quick: {n: 4}, paper: {n: 5}}
 claims:
   - id: T1
@@ -38,10 +38,11 @@ if mode == "kill":
 if mode == "exit":
     sys.exit()
 if mode == "sleep":
-    time.sleep(60)
+    open("asleep", "w").close()
+    time.sleep(3000)
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
-    time.sleep(60)"""
+    time.sleep(3000)"""
 LEDGER = """from repro.book import claims, parameters
 settings = parameters.resolve("toy", globals())
 ledger = claims.Ledger("toy", settings.profile)

@@ -221,8 +221,10 @@ def test_the_filter_in_a_browser(built):
     if chromium is None:
         pytest.skip("no browser found")
     with playwright.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = tool.chromium.launch(executable_path=chromium, args=arguments, timeout=300_000)
         page = browser.new_page()
+        page.set_default_timeout(300_000)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((built[0] / "index.html").as_uri(), wait_until="domcontentloaded")

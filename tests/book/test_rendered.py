@@ -81,7 +81,7 @@ def browser():
         pytest.skip("no chromium on the path: install Debian's package chromium to run the browser tests")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        chromium = driver.chromium.launch(executable_path=executable, args=ARGUMENTS, timeout=300_000)
         yield chromium
         chromium.close()
 
@@ -101,6 +101,7 @@ class Visit:
         )
         # what would leave the machine is recorded and refused
         self.context.route(lambda url: not url.startswith(address), self._refuse)
+        self.context.set_default_timeout(300_000)  # a slow machine's, and a busy one's
         self.page = self.context.new_page()
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -220,7 +221,7 @@ def test_search_finds_a_word(visit, chapters, site):
     word = "quokkaword" if "REPRO_SITE" not in os.environ else "exponential"
     each = visit()
     page = each.open(f"search.html?q={word}")
-    page.wait_for_selector("#search-results li a", timeout=15_000)
+    page.wait_for_selector("#search-results li a")
     targets = page.eval_on_selector_all(
         "#search-results li a", "links => links.map(a => a.getAttribute('href'))"
     )
@@ -235,13 +236,13 @@ def test_search_dialog_opens_and_leads_to_the_results(visit):
     field = page.locator("#pst-search-dialog input[type=search]")
     field.fill("verdict")
     field.press("Enter")
-    page.wait_for_selector("#search-results li a", timeout=15_000)
+    page.wait_for_selector("#search-results li a")
 
 
 def test_mathematics_is_typeset_with_its_own_fonts(visit, chapters):
     each = visit()
     page = each.open(chapters[0])
-    page.wait_for_selector("mjx-container", timeout=15_000)
+    page.wait_for_selector("mjx-container")
     assert page.locator("mjx-container").count() >= 2
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert any("_static/mathjax/output/chtml/fonts" in url for url in each.requests), "no font was loaded"
@@ -283,7 +284,7 @@ def test_exercises_fold_their_solutions(visit, chapters):
     assert not body.is_visible()
     # the title itself holds a link to the exercise, and where that stands depends on the fonts
     solution.locator("button.toggle-button").click()
-    body.wait_for(state="visible", timeout=5_000)
+    body.wait_for(state="visible")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

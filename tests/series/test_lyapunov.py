@@ -42,6 +42,7 @@ def lcg(n: int) -> np.ndarray:
 
 
 def logistic(n: int) -> np.ndarray:
+    """One orbit, in Python's floats one operation after the other: the same numbers everywhere."""
     x = [0.3]
     for _ in range(n - 1):
         x.append(4 * x[-1] * (1 - x[-1]))
@@ -200,24 +201,30 @@ def test_tau_and_offset_are_those_of_nolds():
     assert found.exponent == pytest.approx(expected, abs=1e-8)
 
 
-# --- systems with known answers -----------------------------------------------------------------------------
+# --- systems with known answers: means over twelve orbits ---------------------------------------------------
+# Tolerance: what short series miss on average, and five standard deviations of the mean (both over forty other seeds).
 
 
 def test_logistic_and_tent_map():
-    for x in (zoo.logistic_map(1500), zoo.tent_map(1500)):
+    """Missed: 0.000 and 0.003; standard deviations 0.0008 and 0.0006."""
+    for system in (zoo.logistic_map, zoo.tent_map):
+        x = system((12, 700), np.random.default_rng(0))
         found = lyapunov_rosenstein(x, emb_dim=1, trajectory_len=5, min_tsep=1)
-        assert found.exponent[0] == pytest.approx(np.log(2), abs=0.05)
+        assert found.exponent.mean() == pytest.approx(np.log(2), abs=0.006)
 
 
 def test_henon():
-    found = lyapunov_rosenstein(zoo.henon(2500)[:, 0], emb_dim=2, trajectory_len=7, min_tsep=3)
-    assert found.exponent[0] == pytest.approx(zoo.EXPONENTS["henon"], abs=0.06)
+    """Missed: 0.013; standard deviation 0.0036."""
+    x, _ = zoo.henon((12, 1000), np.random.default_rng(0))
+    found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=7, min_tsep=3)
+    assert found.exponent.mean() == pytest.approx(zoo.EXPONENTS["henon"], abs=0.031)
 
 
 def test_lorenz():
-    x = zoo.lorenz(2500)[:, 0]
+    """Missed: 0.035 (0.057 with 1,200 points, 0.145 with 600); standard deviation 0.015."""
+    x, _, _ = zoo.lorenz((12, 2000), np.random.default_rng(0))
     found = lyapunov_rosenstein(x, emb_dim=5, lag=2, min_tsep=30, trajectory_len=60, tau=0.05, fit_offset=10)
-    assert found.exponent[0] == pytest.approx(zoo.EXPONENTS["lorenz"], rel=0.06)
+    assert found.exponent.mean() == pytest.approx(zoo.EXPONENTS["lorenz"], abs=0.11)
 
 
 def test_noise_scores_above_chaos_in_one_step():
@@ -225,10 +232,10 @@ def test_noise_scores_above_chaos_in_one_step():
     rng = np.random.default_rng(3)
     noise = lyapunov_tisean(zoo.white_noise((50, 200), rng), forward_steps=3).exponent
     walks = lyapunov_tisean(zoo.random_walk((50, 200), rng), forward_steps=3).exponent
-    chaos = lyapunov_tisean(zoo.logistic_map(200), forward_steps=3).exponent
+    chaos = lyapunov_tisean(zoo.logistic_map((20, 200), rng), forward_steps=3).exponent
+    # over other seeds 1.893 give or take 0.011 (the least: 1.70, 0.04), 1.273 (0.019) and 0.694 (0.002)
     assert (noise > 1).all()
-    assert walks.mean() > 0.8
-    assert noise.mean() > walks.mean() > chaos[0]
+    assert noise.mean() > 1.8 > 1.4 > walks.mean() > 1.1 > chaos.mean()
 
 
 # --- invariants ---------------------------------------------------------------------------------------------

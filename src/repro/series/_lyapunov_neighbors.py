@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,7 +104,7 @@ class NeighborSearch:
         again = distances.amin(2) <= least[:, :, 0] * (1 + SAME_ROOT)
         if again.any():
             rows = distances[again].scatter_(1, neighbours[again][:, None], least[again])
-            neighbours[again] = _first_minimum(rows.sqrt_())
+            neighbours[again] = _first_minimum(_root(rows))
         return neighbours, torch.ones(len(series), n, dtype=torch.bool, device=series.device)
 
     def _squared_distances(self, series: Tensor) -> Tensor:
@@ -163,3 +164,11 @@ def _first_minimum(values: Tensor) -> Tensor:
         return torch.from_numpy(values.numpy().argmin(-1))
     places = torch.arange(values.shape[-1], device=values.device)
     return torch.where(values == values.amin(-1, keepdim=True), places, len(places)).amin(-1)
+
+
+def _root(values: Tensor) -> Tensor:
+    """Square root in place, right to the last bit: on a CPU PyTorch's is MKL's, which is not on every processor."""
+    if values.device.type != "cpu":
+        return values.sqrt_()
+    np.sqrt(values.numpy(), out=values.numpy())
+    return values

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import distributed
 import psutil
 
 HERE = Path(__file__).resolve().parent
 _LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
 _ALREADY = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-_PATIENCE = 80.0
+PATIENCE = 600.0
+"""Seconds after which what is waited for is taken to have failed: far more than a slow and busy machine takes."""
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = _PATIENCE) -> None:
+def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -63,7 +65,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """kill -9."""
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE)
 
 
 @contextmanager
@@ -72,6 +74,9 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
     try:
         for number in range(workers):
             loopback.worker(f"worker-{number}")
+        if workers:
+            with distributed.Client(loopback.address, timeout=PATIENCE, set_as_default=False) as client:
+                client.wait_for_workers(workers, timeout=PATIENCE)
         yield loopback
     finally:
         loopback.end()
@@ -80,7 +85,9 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
 # --- tasks -------------------------------------------------------------------------------------------------------
 
 
-def pid_after(seconds: float) -> int:
+def pid_after(seconds: float, mark: Path | None = None) -> int:
+    if mark is not None:
+        mark.touch()  # at work
     time.sleep(seconds)
     return os.getpid()
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import running_book
+from loopback import PATIENCE, wait_until
 from typer.testing import CliRunner
 
 from repro.book import claims, parameters
@@ -113,14 +113,6 @@ def start(book: Book, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    pytest.fail("it did not happen within a minute")
-
-
 def is_kernel(process: psutil.Process) -> bool:
     try:
         return "ipykernel" in " ".join(process.cmdline())
@@ -138,12 +130,12 @@ def stop(process: subprocess.Popen[str], folder: Path, n_runs: int, how: Callabl
         return n_ended >= n_runs and any(is_kernel(process) for process in family)
 
     try:
-        wait_until(at_work)
+        wait_until(at_work, "a kernel at work")
         how()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert not alive
     return said
 
@@ -174,7 +166,7 @@ def test_killed_stopped_and_resumed_no_run_is_lost_and_none_is_run_twice(book: B
     assert "--resume" in str(refused)
 
     ended = start(book, *arguments, "--resume")
-    shown, said = ended.communicate(timeout=120)
+    shown, said = ended.communicate(timeout=PATIENCE)
     assert ended.returncode == 0, said
     assert f"3 runs ({len(second)} from before), 3 done, 0 failed, 0 lost: out/table.parquet" in shown
     assert second.items() <= runs().items()

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from importlib import metadata
@@ -19,6 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 import running_book
+from loopback import PATIENCE
 
 import repro
 from repro.book import claims, parameters
@@ -55,12 +55,12 @@ def test_both_workers_work_and_bytes_come_back(cluster: loopback.Loopback) -> No
         assert pool.workers == 2
         assert faults(cluster.address) == (0, 60.0)
         pids = [pool.submit(loopback.pid_after, 0.2) for _ in range(8)]
-        assert len({pid.result(30) for pid in pids}) == 2
-        assert pool.submit(loopback.turned, content).result(30) == content[::-1]
+        assert len({pid.result(PATIENCE) for pid in pids}) == 2
+        assert pool.submit(loopback.turned, content).result(PATIENCE) == content[::-1]
         # the same task twice is two runs, not one remembered
-        assert pool.submit(loopback.turned, content).result(30) == content[::-1]
+        assert pool.submit(loopback.turned, content).result(PATIENCE) == content[::-1]
         with pytest.raises(ValueError, match="the flux capacitor is empty"):
-            pool.submit(loopback.raises, "the flux capacitor is empty").result(30)
+            pool.submit(loopback.raises, "the flux capacitor is empty").result(PATIENCE)
         assert pool.gone is None
     assert faults(cluster.address) == before
 
@@ -72,12 +72,12 @@ def test_a_cancelled_task_does_not_run(cluster: loopback.Loopback) -> None:
         assert last.cancel()
         with pytest.raises(CancelledError):
             last.result(1)
-        assert len({one.result(30) for one in busy}) == 2
+        assert len({one.result(PATIENCE) for one in busy}) == 2
 
 
 def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(cluster: loopback.Loopback) -> None:
     with executors.dask(cluster.address, 2) as pool:
-        pids = {one.result(30) for one in [pool.submit(loopback.pid_after, 0.3) for _ in range(6)]}
+        pids = {one.result(PATIENCE) for one in [pool.submit(loopback.pid_after, 0.3) for _ in range(6)]}
     runs: list[Future[int]] = []
 
     def at_work() -> list[psutil.Process]:
@@ -85,18 +85,16 @@ def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(cluster: loopback.L
 
     def interrupted() -> None:
         with executors.dask(cluster.address, 2) as pool:
-            runs.extend(pool.submit(loopback.stand_in_run, 60) for _ in range(5))
+            runs.extend(pool.submit(loopback.stand_in_run, 2 * PATIENCE) for _ in range(5))
             loopback.wait_until(lambda: len(at_work()) == 4, "two runs and their children")
             raise KeyboardInterrupt
 
-    before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert all(run.cancelled() for run in runs)
-    loopback.wait_until(lambda: not at_work(), "an end of the runs", 15)
-    assert time.monotonic() - before < 30
+    loopback.wait_until(lambda: not at_work(), "an end of the runs")
     with executors.dask(cluster.address, 2) as pool:
-        assert pool.submit(loopback.pid_after, 0).result(30) in pids
+        assert pool.submit(loopback.pid_after, 0).result(PATIENCE) in pids
 
 
 @pytest.mark.parametrize("kind", ["library", "package", "none"])
@@ -118,7 +116,7 @@ def test_a_worker_with_other_versions_is_refused(
     other = cluster.worker(kind, first=[tmp_path])
     try:
         with distributed.Client(cluster.address, set_as_default=False) as client:
-            client.wait_for_workers(3, timeout=40)
+            client.wait_for_workers(3, timeout=PATIENCE)
             workers = client.scheduler_info()["workers"]
         (odd,) = (address for address, worker in workers.items() if worker["name"] == kind)
         line = refusal(cluster.address)
@@ -172,7 +170,7 @@ def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Pat
 
         loopback.wait_until(two_kernels, "two notebooks at work")
         os.killpg(process.pid, signal.SIGINT)  # a terminal tells the whole group
-        _, said = process.communicate(timeout=40)
+        _, said = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -180,7 +178,7 @@ def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Pat
     assert "dashboard" in dashboard
     assert line.startswith("repro: stopped; 0 of 4 runs are in ")
     assert "--resume" in line
-    assert psutil.wait_procs(below, timeout=10)[1] == []
+    assert psutil.wait_procs(below, timeout=PATIENCE)[1] == []
 
 
 def test_fewer_workers_than_asked_for(cluster: loopback.Loopback) -> None:
@@ -193,11 +191,13 @@ def test_killed_workers_and_a_killed_scheduler(tmp_path: Path) -> None:
     with loopback.cluster(tmp_path, workers=0) as cluster:
         assert "0 of 1 workers after 1 seconds" in refusal(cluster.address, wait=1)
         processes = [cluster.worker(f"worker-{number}") for number in range(2)]
-        with executors.dask(cluster.address, 2, wait=40) as pool:
-            runs = [pool.submit(loopback.pid_after, 1.5) for _ in range(5)]
-            time.sleep(0.7)  # each worker computes one, and has at least one more waiting
+        with executors.dask(cluster.address, 2, wait=PATIENCE) as pool:
+            marks = [tmp_path / f"mark-{number}" for number in range(5)]
+            runs = [pool.submit(loopback.pid_after, 1.5, mark) for mark in marks]
+            # each worker computes one, and has at least one more waiting
+            loopback.wait_until(lambda: sum(mark.exists() for mark in marks) == 2, "two runs at work")
             loopback.kill(processes[0])
-            errors = [run.exception(40) for run in runs]
+            errors = [run.exception(PATIENCE) for run in runs]
             lost = [error for error in errors if error is not None]
             assert [type(error) for error in lost] == [executors.WorkerLost]
             assert "died" in str(lost[0])
@@ -206,28 +206,25 @@ def test_killed_workers_and_a_killed_scheduler(tmp_path: Path) -> None:
             assert finished == {processes[1].pid}
 
             # the scheduler: whatever is under way fails, and nothing more is taken
-            waiting = [pool.submit(loopback.pid_after, 60) for _ in range(2)]
-            time.sleep(0.5)
-            before = time.monotonic()
+            waiting = [pool.submit(loopback.pid_after, 2 * PATIENCE, tmp_path / "mark") for _ in range(2)]
+            loopback.wait_until((tmp_path / "mark").exists, "a run at work")
             loopback.kill(cluster.scheduler)
-            gone = [run.exception(40) for run in waiting]
-            assert time.monotonic() - before < 20
+            gone = [run.exception(PATIENCE) for run in waiting]
             assert all(error is not None and executors.is_cluster_gone(error) for error in gone)
             assert str(gone[0]) == f"the scheduler at {cluster.address} is gone"
             with pytest.raises(executors.ClusterGone):
                 pool.submit(loopback.pid_after, 0)
-            before = time.monotonic()
-        assert time.monotonic() - before < 10
 
 
 def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path) -> None:
     with loopback.cluster(tmp_path, workers=0) as cluster:
         worker = cluster.worker("only")
-        with executors.dask(cluster.address, 1, wait=40, patience=1) as pool:
-            runs = [pool.submit(loopback.pid_after, 60) for _ in range(2)]
-            time.sleep(0.5)
+        with executors.dask(cluster.address, 1, wait=PATIENCE, patience=1) as pool:
+            marks = [tmp_path / f"mark-{number}" for number in range(2)]
+            runs = [pool.submit(loopback.pid_after, 2 * PATIENCE, mark) for mark in marks]
+            loopback.wait_until(marks[0].exists, "the first run at work")
             loopback.kill(worker)
-            first, second = (run.exception(40) for run in runs)
+            first, second = (run.exception(PATIENCE) for run in runs)
             assert isinstance(first, executors.WorkerLost)
             assert isinstance(second, executors.ClusterGone)
             assert "no worker" in str(second)

@@ -13,20 +13,22 @@ from concurrent.futures import CancelledError, Future
 import loopback
 import psutil
 import pytest
+from loopback import PATIENCE
 
 from repro.book.errors import BadInput, BookError
 from repro.book.sweep import executors
 
 
 def test_local_runs_as_many_at_a_time_as_there_are_workers() -> None:
-    lock, now, most = threading.Lock(), 0, 0
+    lock, three, now, most = threading.Lock(), threading.Barrier(3), 0, 0
 
     def work(_: int) -> None:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.02)
+        three.wait(PATIENCE)
+        time.sleep(0.02)  # a fourth would come in now
         with lock:
             now -= 1
 
@@ -48,20 +50,18 @@ def test_leaving_by_ctrl_c_ends_the_notebooks_at_work_and_drops_what_waits() -> 
 
     def interrupted() -> None:
         with executors.local(2) as pool:
-            runs.extend(pool.submit(loopback.stand_in_run, 60) for _ in range(5))
+            runs.extend(pool.submit(loopback.stand_in_run, 2 * PATIENCE) for _ in range(5))
             loopback.wait_until(lambda: len(loopback.children_of(os.getpid())) >= 4, "two runs")
             at_work.extend(loopback.children_of(os.getpid()))
             raise KeyboardInterrupt
 
-    before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - before < 30
     assert [run.result() for run in runs[:2]] == [-9, -9]
     for run in runs[2:]:
         with pytest.raises(CancelledError):
             run.result()
-    assert psutil.wait_procs(at_work, timeout=10)[1] == []
+    assert psutil.wait_procs(at_work, timeout=PATIENCE)[1] == []
 
 
 def test_other_children_of_this_process_are_left_alone() -> None:
@@ -90,24 +90,25 @@ def test_dask_is_needed_only_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_an_address_without_a_scheduler(address: str, said: str) -> None:
+    pytest.importorskip("distributed")  # which takes a while the first time
     before = time.monotonic()
     with pytest.raises(BookError) as caught, executors.dask(address, wait=1):
         pass
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 25  # Dask itself would try for 30
 
 
 def test_a_local_dask_cluster_has_a_dashboard_and_ends_with_its_block(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with executors.dask("local", 2) as pool:
+    with executors.dask("local", 2, wait=PATIENCE) as pool:
         assert pool.workers == 2
         pids = set(pool.map(loopback.pid_after, [0.2] * 8))
         said = capfd.readouterr().err
         assert said.startswith("The cluster's dashboard: http://127.0.0.1:")
         assert said.count("\n") == 1
-        with urllib.request.urlopen(said.split()[-1], timeout=20) as page:
+        with urllib.request.urlopen(said.split()[-1], timeout=PATIENCE) as page:
             assert page.status == 200
     assert len(pids) == 2
     assert os.getpid() not in pids

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from repro.papers.chaos_causality_pruning.observation import Observed, observe
 from repro.papers.chaos_causality_pruning.settings import setting
@@ -14,9 +13,5 @@ from repro.papers.chaos_causality_pruning.settings import setting
 @pytest.fixture(scope="session")
 def observed_wine() -> Observed:
     """Wine, four seeds, trained long enough for FT, with windows so short that tests take seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     short = replace(setting("wine"), epochs=40, early_epochs=12, window=60, early_window=30, max_lag=5)
-    found = observe(short, [0, 1, 2, 3])
-    torch.set_num_threads(threads)
-    return found
+    return observe(short, [0, 1, 2, 3])

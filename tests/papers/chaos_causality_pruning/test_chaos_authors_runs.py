@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from repro.learn.data import DataNotFoundError
 from repro.papers.chaos_causality_pruning import authors_runs, published
@@ -53,7 +52,6 @@ DATA = os.environ.get("REPRO_DATA")
 
 @pytest.fixture(scope="module", params=sorted(REFERENCE))
 def run(request) -> AuthorsRun:
-    torch.set_num_threads(1)
     return regenerate(request.param, n_random=2)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.figure import Figure
 
 from repro.papers.chaos_causality_pruning import plots, pruning_plots, rankings
@@ -69,7 +68,6 @@ def test_the_pictures_draw(observed_wine, arms):
 
 
 def test_runs_of_a_table_have_all_parts():
-    torch.set_num_threads(1)
     runs = runs_of(["breast_cancer_10"], [0, 1], n_random=2, epoch_share=0.3, n_ranked=1)
     for frame in (runs.retrained, runs.decisions, runs.deletions, runs.overlaps, runs.rankings):
         assert isinstance(frame, pd.DataFrame)
