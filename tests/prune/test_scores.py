@@ -191,7 +191,9 @@ def test_random_scores_depend_on_the_generator_alone():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"ReLU has no weights to prune$"):
+    with pytest.raises(
+        ValueError, match=r"ReLU has no nn\.Linear or nn\.Conv2d to prune, nor another layer with weights$"
+    ):
         prunable(nn.ReLU())
     with pytest.raises(ValueError, match="besides its last layer"):
         prunable(nn.Linear(2, 2), include_last=False)

@@ -77,7 +77,9 @@ def prunable(model: nn.Module, *, include_last: bool = True) -> dict[str, nn.Mod
         layers = {name: layer for name, layer in layers.items() if layer is not last}
     if not layers:
         rest = "" if include_last else " besides its last layer, which include_last=False leaves out"
-        raise ValueError(f"{type(model).__name__} has no weights to prune{rest}")
+        raise ValueError(
+            f"{type(model).__name__} has no nn.Linear or nn.Conv2d to prune, nor another layer with weights{rest}"
+        )
     return layers
 
 
