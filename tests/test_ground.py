@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -141,17 +140,6 @@ def test_nolds_imports_under_this_python_and_knows_the_logistic_map():
     )
     # this orbit is the same everywhere, and over others the estimate spreads by 0.003
     assert exponent == pytest.approx(np.log(2), abs=0.03)
-
-
-def test_torchvision_imports_beside_this_torch():
-    # in a process of its own: in this one, another test may have imported it already
-    program = (
-        "from repro.learn._torchvision import torchvision_module as load\n"
-        "assert load('torchvision.models').resnet18(num_classes=10).fc.out_features == 10\n"
-        "assert load('torchvision.datasets').MNIST.__name__ == 'MNIST'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_mathjax_parts_that_the_pages_need_are_packaged():

@@ -17,8 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.learn._torchvision import torchvision_module
-
 __all__ = ["SYSTEM_FOLDER", "CorruptDataError", "DataNotFoundError", "Raw", "embedded", "fingerprint", "full"]
 
 T = TypeVar("T")
@@ -144,7 +142,9 @@ def _from_npz(path: Path) -> Raw | None:
 def _from_torchvision(layout: _Layout, root: Path, download: bool) -> Raw | None:
     if not download and not (root / layout.torchvision_folder).is_dir():
         return None
-    data_set = getattr(torchvision_module("torchvision.datasets"), layout.torchvision_class)
+    from torchvision import datasets
+
+    data_set = getattr(datasets, layout.torchvision_class)
 
     def read(root: Path) -> dict[str, NDArray[np.generic]]:
         train, test = (data_set(str(root), train=part, download=download) for part in (True, False))
