@@ -11,4 +11,6 @@
 ======================  ==========================================================
 """
 
+from repro import _torchvision as _torchvision  # from now on ``import torchvision`` works
+
 __version__ = "0.1.0"

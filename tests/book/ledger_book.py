@@ -96,7 +96,11 @@ def notebook(**replaced: str) -> nbformat.NotebookNode:
             cells.append(new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
         if heading == "Experiments":
             cells.append(new_code_cell(MEASURE))
-    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python", "file_extension": ".py"},
+    }
+    return new_notebook(cells=cells, metadata=metadata)
 
 
 def write_notebook(folder: Path, content: nbformat.NotebookNode) -> None:

@@ -134,6 +134,10 @@ def _set(path):
             "the kernel is 'torch'; accepted",
         ),
         (
+            _set(lambda nb, cell: nb.metadata.pop("language_info")),
+            "language_info.file_extension is None; accepted: '.py'",
+        ),
+        (
             _set(lambda nb, cell: nb.cells[-1].update(attachments={"a.png": {"image/png": "x"}})),
             "attachment 'a.png'",
         ),

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from ledger_book import make
 
 from repro.base import t_interval
-from repro.book import figures
+from repro.book import figures, layout
 from repro.book.errors import BadInput
 
 
@@ -111,6 +111,7 @@ def test_the_source_names_chapter_function_lines_and_commit(tmp_path, monkeypatc
 
 def test_outside_a_book_a_figure_still_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(layout, "_CHECKOUT", tmp_path)
     assert "Source: <code>repro.base.t_interval</code>" in html_of()
 
 

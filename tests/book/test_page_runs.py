@@ -15,7 +15,10 @@ from repro.book.errors import BadInput, ParameterError, RunFailed
 from repro.book.layout import Book
 from repro.book.plain_html import to_html
 
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+KERNEL = {
+    "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+    "language_info": {"name": "python", "file_extension": ".py"},
+}
 PARAMETERS = """table: str = "book/results/numbers.csv"  # the numbers to add
 times: int = 1  # [1, 9] how often"""
 WORK = """from pathlib import Path

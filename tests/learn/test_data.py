@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -356,7 +355,9 @@ class FakeCifar:
 
 
 def test_download_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sources, "torchvision_module", lambda _: SimpleNamespace(CIFAR10=FakeCifar))
+    from torchvision import datasets
+
+    monkeypatch.setattr(datasets, "CIFAR10", FakeCifar)
     assert len(load("cifar10", validation=0).y_train) == 60
     monkeypatch.setattr(FakeCifar, "reachable", False)
     with pytest.raises(DataNotFoundError, match=r"download into .* failed \(no connection\)"):

@@ -12,3 +12,11 @@
 The submodules are imported one by one: a notebook that needs ``parameters`` and ``claims`` should not depend
 on the code that renders pages.
 """
+
+from repro._extras import require
+
+require(
+    "book",
+    *("filelock", "ipykernel", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat", "papermill"),
+    *("psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml"),
+)

@@ -162,10 +162,14 @@ def _texts(notebook: dict[str, Any]) -> list[tuple[int, str]]:
 def _common(
     name: str, notebook: dict[str, Any], allowed: set[float], known: list[str] | None
 ) -> Iterator[Problem]:
-    """What holds for every notebook: the kernel, numbers in the prose, images, citations, no outputs."""
+    """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
     kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name")
     if kernel != "python3":
         yield Problem(name, None, f"the kernel is {kernel!r}; accepted: 'python3', which every machine has")
+    suffix = notebook.get("metadata", {}).get("language_info", {}).get("file_extension")
+    if suffix != ".py":
+        told = f"language_info.file_extension is {suffix!r}; accepted: '.py', which nbconvert asks for"
+        yield Problem(name, None, told)
     for index, text in _texts(notebook):
         for found in numbers_typed(text, allowed):
             yield Problem(

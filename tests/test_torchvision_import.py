@@ -1,0 +1,90 @@
+"""``import torchvision`` works after ``import repro``, whatever PyTorch this machine has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# what torchvision does on import: it describes operators that its compiled library should have declared
+DESCRIPTIONS = """
+import torch
+@torch.library.register_fake("torchvision::nms")
+def nms(dets, scores, iou_threshold):
+    return dets
+@torch.library.register_fake("torchvision::qnms")
+def qnms(dets, scores, iou_threshold):
+    return dets
+"""
+# the compiled library of a pair that fits
+DECLARATIONS = """
+import torch
+library = torch.library.Library("torchvision", "DEF")
+for name in ("nms", "qnms"):
+    library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+COUNTED = "print('run')\n"
+IMPORT = "import repro, torchvision; print(torchvision.__file__)"
+
+
+def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    insert = f"import sys; sys.path.insert(0, {str(folder)!r})\n" if folder else ""
+    return subprocess.run([sys.executable, "-c", insert + code], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(COUNTED + DESCRIPTIONS)
+    return tmp_path
+
+
+def test_missing_operators_are_declared(stand_in: Path) -> None:
+    plain = run("import torchvision", stand_in)
+    assert "operator torchvision::nms does not exist" in plain.stderr  # control: the fault is there
+    mended = run(IMPORT + "\nimport torchvision", stand_in)
+    assert mended.returncode == 0, mended.stderr
+    assert mended.stdout.split() == ["run", "run", str(stand_in / "torchvision" / "__init__.py")]
+
+
+def test_a_pair_that_fits_is_left_alone(stand_in: Path) -> None:
+    (stand_in / "torchvision" / "__init__.py").write_text(COUNTED + DECLARATIONS + DESCRIPTIONS)
+    done = run(IMPORT + "\nimport torchvision", stand_in)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["run", str(stand_in / "torchvision" / "__init__.py")]
+
+
+def test_the_real_torchvision_imports_in_any_cell() -> None:
+    code = (
+        "from repro.learn import seeding\n"
+        "import torchvision\n"
+        "from torchvision import datasets, models\n"
+        "from torchvision.transforms import v2\n"
+        "print(models.resnet18(num_classes=10).fc.out_features, datasets.MNIST.__name__, v2.Resize.__name__)"
+    )
+    done = run(code)
+    assert (done.returncode, done.stdout.split()) == (0, ["10", "MNIST", "Resize"]), done.stderr
+
+
+@pytest.mark.parametrize("fault", ["RuntimeError('something else')", "ImportError('something else')"])
+def test_other_faults_are_not_hidden(stand_in: Path, fault: str) -> None:
+    (stand_in / "torchvision" / "__init__.py").write_text(f"{COUNTED}raise {fault}")
+    done = run(IMPORT, stand_in)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1] == f"{fault.partition('(')[0]}: something else"
+    assert done.stdout.split() == ["run"]
+
+
+def test_without_torchvision_the_error_is_the_usual_one() -> None:
+    nowhere = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]\n"
+    done = run("import repro\n" + nowhere + "import torchvision")
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torchvision'"
+
+
+def test_importing_the_library_imports_neither_torchvision_nor_torch() -> None:
+    done = run(
+        "import sys, repro; print('torch' in sys.modules)\nimport repro.learn; print('torchvision' in sys.modules)"
+    )
+    assert done.stdout.split() == ["False", "False"], done.stderr
