@@ -33,7 +33,15 @@ WORK = {
     "verdicts": [*CHAPTERS, "--no-cache", "--timeout", "36000"],
 }
 
-NO_SIMD = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
+SIMD = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+NO_SIMD = " ".join(SIMD)
+AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "NPY_DISABLE_CPU_FEATURES": " ".join(name for name in SIMD if "AVX512" in name or "V4" in name),
+}
 OLDEST = {
     "OPENBLAS_CORETYPE": "Prescott",
     "ATEN_CPU_CAPABILITY": "default",
@@ -43,6 +51,7 @@ OLDEST = {
 }
 SETTINGS: dict[str, dict[str, str]] = {
     "here": {},
+    "avx2": AVX2,
     "oldest": OLDEST,
     "openblas-haswell": {"OPENBLAS_CORETYPE": "Haswell"},
     "openblas-zen": {"OPENBLAS_CORETYPE": "Zen"},

@@ -19,6 +19,7 @@ import shutil
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,11 +31,13 @@ def _end_with_the_runner(folder: str) -> None:
     import psutil
 
     sys.stdin.read()
-    for child in psutil.Process().children(recursive=True):
-        try:
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.Error):
             child.kill()
-        except psutil.Error:
-            continue
+    psutil.wait_procs(
+        children, timeout=10
+    )  # a kernel that is still starting would write into the folder again
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

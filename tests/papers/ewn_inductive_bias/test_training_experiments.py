@@ -75,7 +75,8 @@ def test_xor_with_the_authors_seed():
     runs, lengths = xor_sparsity([9156], ("ewn", "plain"), window=1)
     runs = runs.set_index("method")
     start = [0.376, 0.909, 0.789, 0.560, 0.681]
-    assert runs.loc["ewn", "gini_start"] == runs.loc["plain", "gini_start"]
+    # the same weights, but for what it rounds to take them apart into lengths and directions
+    assert runs.loc["ewn", "gini_start"] == pytest.approx(runs.loc["plain", "gini_start"], rel=1e-12)
     top = {m: np.sort(own)[::-1][:4] for m, own in lengths.groupby("method")["length"]}
     np.testing.assert_allclose(top["ewn"], [35.65, 32.91, 32.39, 27.77], rtol=0.01)
     np.testing.assert_allclose(top["plain"], [9.63, 9.16, 9.08, 9.05], rtol=0.01)
