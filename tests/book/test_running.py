@@ -154,7 +154,7 @@ def test_a_full_disk_loses_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("repro.book.files.os.replace", full)
+    monkeypatch.setattr("repro.base.os.replace", full)
     with pytest.raises(DiskFull, match="the disk is full"):
         runner.run(book, "toy", GOOD | {"level": 0.3})
     assert good.notebook.read_bytes() == before

@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Store.open(tmp_path, kit, points, resume=True) as store:
-        monkeypatch.setattr("repro.book.files.os.fsync", full)
+        monkeypatch.setattr("repro.base.os.fsync", full)
         with pytest.raises(DiskFull):
             store.put(outcome_of(points[1]))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
