@@ -16,7 +16,7 @@ from sklearn.linear_model import Lasso
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
-from repro.learn import Ensemble, initialization, perceptron, small_cnn
+from repro.learn import Ensemble, initialization, perceptron
 from repro.papers.implicit_sparsification import method
 from repro.papers.implicit_sparsification.method import (
     GRID,
@@ -59,7 +59,7 @@ def mlp(seed: int = 0) -> nn.Module:
 
 def convolutional(seed: int = 0) -> nn.Module:
     with initialization(seed):
-        return small_cnn(width=2)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
 
 
 def inputs(network: nn.Module) -> Tensor:
