@@ -1,83 +1,65 @@
-"""Settings: names, splits and first weights by seed, what is refused."""
+"""The regression against slow versions; splits and first weights by seed; the paper's settings."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from repro.learn import initialization
-from repro.papers.implicit_sparsification.settings import SETTINGS, data_sets, initial_networks, setting
-
-EMBEDDED = ["digits", "mnist5k"]
+from repro.papers.implicit_sparsification.settings import SETTINGS, sparse_regression
 
 
-def test_a_setting_is_found_by_its_name() -> None:
-    for name, each in SETTINGS.items():
-        assert each.name == name
-        assert setting(name) is each
+def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
+    problem, again, other = (sparse_regression(seed) for seed in (0, 0, 1))
+    assert problem.Z.shape == (40, 100)
+    assert np.count_nonzero(problem.x_star) == 5
+    assert set(np.unique(problem.x_star)) == {-1.0, 0.0, 1.0}
+    assert problem.loss(problem.x_star) == 0
+    np.testing.assert_array_equal(problem.x0, again.x0)
+    assert not np.allclose(problem.Z, other.Z)
+    assert sparse_regression(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
 
 
-@pytest.mark.parametrize(("typo", "hint"), [("digit", "did you mean 'digits'"), ("qqq", "; known: digits")])
-def test_unknown_settings_are_refused_with_what_there_is(typo: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown setting '{typo}'.*{hint}"):
-        setting(typo)
+def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
+    problem = sparse_regression(2, d=3, n=6, n_nonzero=2)
+    residuals = [z @ problem.x0 - y for z, y in zip(problem.Z, problem.y, strict=True)]
+    slope = sum(r * z for r, z in zip(residuals, problem.Z, strict=True)) / 3
+    many = np.stack([problem.x0, problem.x_star])
+    assert problem.loss(many) == pytest.approx([sum(r**2 for r in residuals) / 6, 0])
+    assert problem.gradient(problem.x0) == pytest.approx(slope)
+    assert problem.gradient(many)[0] == pytest.approx(slope)
+    assert [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)] == pytest.approx(
+        [1, 0, 2]
+    )
 
 
-def test_the_papers_optimizer() -> None:
+def test_the_papers_optimizer():
     """SGD at 0.1, factors at twice that, momentum 0.9, weight decay 1e-4; 150 epochs of batches of 256 for CIFAR."""
-    for each in SETTINGS.values():
-        assert (each.rate, each.factor_rate, each.momentum, each.weight_decay) == (0.1, 0.2, 0.9, 1e-4)
-    for name in ("resnet20-cifar10", "resnet18-cifar10"):
-        assert (SETTINGS[name].n_epochs, SETTINGS[name].batch_size) == (150, 256)
-        assert SETTINGS[name].augmented
+    for where in SETTINGS.values():
+        assert (where.rate, where.factor_rate, where.momentum, where.weight_decay) == (0.1, 0.2, 0.9, 1e-4)
+    cifar = SETTINGS["resnet20-cifar10"]
+    assert (cifar.n_epochs, cifar.batch_size, cifar.images) == (150, 256, True)
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_networks_fit_their_data(name: str) -> None:
-    (data,) = data_sets(SETTINGS[name], [3])
-    (network,) = initial_networks(SETTINGS[name], [3])
-    assert network(data.x_train[:4]).shape == (4, data.n_classes)
-    n_train, n_validation, n_test = SETTINGS[name].parts
-    assert n_train is None
-    assert (len(data.y_validation), len(data.y_test)) == (n_validation, n_test)
-
-
-def test_seeds_have_splits_of_their_own_and_the_same_seed_the_same() -> None:
-    first, second = data_sets(SETTINGS["digits"], [0, 1])
-    (again,) = data_sets(SETTINGS["digits"], [1])
+def test_seeds_have_splits_of_their_own_and_the_same_seed_the_same():
+    first, second = SETTINGS["digits"].data_sets([0, 1])
+    (again,) = SETTINGS["digits"].data_sets([1])
     assert torch.equal(second.x_test, again.x_test)
     assert not torch.equal(first.x_test, second.x_test)
+    assert (len(first.y_validation), len(first.y_test)) == (200, 500)
 
 
-def test_seeds_have_weights_of_their_own_kaiming_normal_without_biases() -> None:
-    networks = initial_networks(SETTINGS["mnist5k"], [0, 1])
-    (again,) = initial_networks(SETTINGS["mnist5k"], [1])
-    for one, other, same in zip(*(n.modules() for n in (*networks, again)), strict=True):
-        if isinstance(one, nn.Linear):
-            assert torch.equal(other.weight, same.weight)
-            assert not torch.equal(one.weight, other.weight)
-            assert one.weight.std().item() == pytest.approx((2 / one.in_features) ** 0.5, rel=0.1)
-            assert torch.equal(one.bias, torch.zeros_like(one.bias))
-
-
-def test_the_weights_do_not_depend_on_the_global_generator() -> None:
+def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_generator():
     torch.manual_seed(5)
-    (one,) = initial_networks(SETTINGS["digits"], [0])
+    one, other = SETTINGS["digits"].networks([0, 1])
     with initialization(9):
         torch.randn(3)
-        (other,) = initial_networks(SETTINGS["digits"], [0])
-    assert torch.equal(one[1].weight, other[1].weight)
-
-
-@pytest.mark.parametrize("seeds", [[], [1, 1], [0, 2, 0]])
-def test_no_seeds_or_one_twice_are_refused(seeds: list[int]) -> None:
-    with pytest.raises(ValueError, match="at least one number and all different; got") as error:
-        data_sets(SETTINGS["digits"], seeds)
-    assert str(seeds) in str(error.value)
-
-
-@pytest.mark.parametrize("seed", [-1, 0.5])
-def test_seeds_that_are_none_are_refused(seed: object) -> None:
-    with pytest.raises(ValueError, match="a seed is a whole number, 0 or above"):
-        data_sets(SETTINGS["digits"], [seed])
+        (again,) = SETTINGS["digits"].networks([1])
+    layers = ([m for m in network if isinstance(m, nn.Linear)] for network in (one, other, again))
+    for mine, theirs, same in zip(*layers, strict=True):
+        assert torch.equal(theirs.weight, same.weight)
+        assert not torch.equal(mine.weight, theirs.weight)
+        assert mine.weight.std().item() == pytest.approx((2 / mine.in_features) ** 0.5, rel=0.1)
+        assert not mine.bias.any()

@@ -1,0 +1,510 @@
+r"""The chapter's experiments, one function a group of claims: seeds and what the profile changes in, a tidy table out.
+
+Flows (M1 to M7, M17) are those of $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$ in continuous time, on
+``sparse_regression`` and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
+networks (M12 to M16, M18) are pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.autograd.functional import hessian, jacobian
+
+from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, FAMILIES, descend, logarithmic_steps
+from repro.papers.implicit_sparsification.measures import HIGH_SPARSITIES, best_schedules
+from repro.papers.implicit_sparsification.method import METHODS, pilot_factors
+from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression, sparse_regression
+from repro.papers.implicit_sparsification.theory import (
+    Strength,
+    dual_flow,
+    factor_flow,
+    hyperbolic_entropy,
+    lasso,
+    least_l1,
+    least_l2,
+    least_potential,
+    lie_bracket,
+    mirror_flow,
+    mirror_map,
+    scale_and_centre,
+)
+from repro.papers.implicit_sparsification.training import cycles, fit
+
+__all__ = [
+    "commuting",
+    "diagonal_grid",
+    "factor_gaps",
+    "flow_agreement",
+    "interpolation",
+    "iterative",
+    "late_rate",
+    "one_shot",
+    "optimality",
+    "potential_curves",
+    "recovery",
+    "stochastic",
+    "trajectories",
+    "transition",
+    "weight_paths",
+]
+
+_GENTLE = Strength(0.1, rate=0.1)
+"""Decay that dies out, of dose 0.86 at time 20."""
+_STEADY = Strength(0.05)
+"""Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
+
+# --- flows --------------------------------------------------------------------------------------------------------
+
+
+def potential_curves() -> pd.DataFrame:
+    r"""The potential of one weight between -1 and 1 ($\beta=1$), from 0 at its minimum to 1 at x = 1.
+
+    Returns:
+        One row a (x0, dose, x): ``value``. The weight starts at 0 or at 0.5; the minimum is at $e^{-4A}x_0$.
+
+    Source: figure 1c of the paper's first version.
+    """
+    x, curves = np.linspace(-1.0, 1.0, 201), []
+    for x0 in (0.0, 0.5):
+        for dose in (0.0, 0.25, 0.5, 1.0, 4.0, 32.0):
+            scale, centre = scale_and_centre(np.array(x0), 1.0, dose)
+            least, height = hyperbolic_entropy([np.exp(-4 * dose) * x0, 1.0], scale, centre)
+            value = (hyperbolic_entropy(x, scale, centre) - least) / (height - least)
+            curves.append(pd.DataFrame({"x0": x0, "dose": dose, "x": x, "value": value}))
+    return pd.concat(curves, ignore_index=True)
+
+
+def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Solve the flow of the factors and the mirror flow separately and compare (M1, K1).
+
+    Returns:
+        One row a (seed, beta). Largest differences over times up to 20 and coordinates: ``difference`` of the two
+        flows' x; ``invariant_error`` of $m^2-w^2$ and $\beta e^{-4A_t}$, relative to beta; ``printed_difference`` of
+        the factors' x and $a_t\sinh(-2L_t+c)$ with the scale $2u_0v_0e^{-2A}=\beta e^{-2A}$ that the paper's first
+        version prints; ``printed_at_start`` the same at t = 0.
+    """
+    times, rows = np.linspace(0.0, 20.0, 41), []
+    dose = _GENTLE.dose(times)[:, None]
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        for beta in (1.0, 100.0):
+            m0, w0 = pilot_factors(problem.x0, beta)
+            m, w = factor_flow(problem.gradient, m0, w0, times, _GENTLE)
+            mirror = mirror_flow(problem.gradient, problem.x0, beta, times, _GENTLE)
+            # (m + w) decays by e^{-L-2A}, whatever the potential is
+            integral = -np.log((m + w) / (m0 + w0)) - 2 * dose
+            printed = beta * np.exp(-2 * dose) * np.sinh(-2 * integral + np.log((m0 + w0) / (m0 - w0)))
+            rows.append(
+                {
+                    "seed": seed,
+                    "beta": beta,
+                    "difference": _largest(m * w - mirror),
+                    "invariant_error": _largest((m**2 - w**2) / beta - np.exp(-4 * dose)),
+                    "printed_difference": _largest(m * w - printed),
+                    "printed_at_start": _largest((m * w - printed)[0]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def trajectories(seed: int) -> pd.DataFrame:
+    """Paths of the five true coordinates and three others, by the flow of the factors and by the mirror flow.
+
+    Returns:
+        One row a (beta, coordinate, time): ``true``, the coordinate of $x^*$; ``factors`` and ``mirror``, that of
+        $x_t$.
+    """
+    problem, times = sparse_regression(seed), np.geomspace(1e-3, 20.0, 81)
+    shown = [*np.flatnonzero(problem.x_star), *np.flatnonzero(problem.x_star == 0)[:3]]
+    tables = []
+    for beta in (1.0, 100.0):
+        m, w = factor_flow(problem.gradient, *pilot_factors(problem.x0, beta), times, _GENTLE)
+        mirror = mirror_flow(problem.gradient, problem.x0, beta, times, _GENTLE)
+        for i in shown:
+            paths = {"time": times, "factors": (m * w)[:, i], "mirror": mirror[:, i]}
+            tables.append(pd.DataFrame({"beta": beta, "coordinate": i, "true": problem.x_star[i]} | paths))
+    return pd.concat(tables, ignore_index=True)
+
+
+def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""How far $m_T^2-w_T^2$ of two flows are apart that differ in the loss alone (M2).
+
+    The losses are $\frac1{2d}\|Zx\mp y\|^2$; $\beta=1$, T = 10. With $\alpha(\|m\|^2+\|w\|^2)$ the gap is
+    $\beta e^{-4\alpha T}$, whatever the loss is; with $\alpha\|m\|^2$ it depends on the path, and no potential can be
+    written down in x and time.
+
+    Returns:
+        One row a (seed, which): ``which`` is ``"both"`` or ``"mask"``, the factors penalised; ``spread``, the largest
+        difference over coordinates.
+
+    Source: section 3 of the paper's first version.
+    """
+    rows = []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        Z, start = problem.Z, pilot_factors(problem.x0)
+        for which in ("both", "mask"):
+            gaps = []
+            for y in (problem.y, -problem.y):
+                m, w = factor_flow(
+                    lambda x, Z=Z, y=y: (Z @ x - y) @ Z / len(y),  # type: ignore[misc]
+                    *start, np.array([10.0]), _STEADY, mask_only=which == "mask",
+                )  # fmt: skip
+                gaps.append(m**2 - w**2)
+            rows.append({"seed": seed, "which": which, "spread": _largest(gaps[0] - gaps[1])})
+    return pd.DataFrame(rows)
+
+
+def _elementwise(theta: Tensor) -> Tensor:
+    m, w = theta.chunk(2)
+    return m * w
+
+
+def _neuronwise(theta: Tensor) -> Tensor:
+    return theta[0] * theta[1:]
+
+
+def commuting(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Elementwise masks, $x=m\odot w$, and neuronwise ones, $x=mw$ with one number m: do their entries commute (M17)?
+
+    A parametrization $x=g(\theta)$ can be a mirror flow only if all Lie brackets of its entries stay in the kernel of
+    $\partial g$ (Li et al. 2022, theorem 4.10). For a mirror flow $\nabla R(x_t)$ is $\nabla R(x_0)$ minus the
+    integral of the gradients, hence their order cannot matter: two random gradients of time integral 1 are followed
+    one after the other, in both orders. Both masks are quadratic in their parameters,
+    $\dot\theta=-\sum_iv_i\nabla^2g_i\,\theta$ is linear, and matrix exponentials solve it to round-off.
+
+    Args:
+        seeds: of the points and gradients, drawn from a standard normal; three weights.
+
+    Returns:
+        One row a (seed, mask): ``bracket``, the largest Euclidean length of $\partial g$ times a bracket;
+        ``difference``, the distance of the two ends; ``moved``, how far x moved.
+    """
+    masks: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+        "elementwise": (_elementwise, 6),
+        "neuronwise": (_neuronwise, 4),
+    }
+    rows = []
+    for seed in seeds:
+        v = torch.as_tensor(np.random.default_rng(seed).standard_normal((2, 3)))
+        v = v / v.norm(dim=1, keepdim=True)
+        for mask, (g, size) in masks.items():
+            generator = torch.Generator().manual_seed(seed)
+            theta = torch.randn(size, generator=generator, dtype=torch.float64)
+            entries = [lambda theta, i=i, g=g: g(theta)[i] for i in range(3)]
+            brackets = torch.stack([lie_bracket(a, b, theta) for a in entries for b in entries])
+            hessians = torch.stack([hessian(entry, theta) for entry in entries])
+            one, two = torch.linalg.matrix_exp(-torch.einsum("vi,ipq->vpq", v, hessians))
+            ends = [g(two @ one @ theta), g(one @ two @ theta)]
+            rows.append(
+                {
+                    "seed": seed,
+                    "mask": mask,
+                    "bracket": float((brackets @ jacobian(g, theta).T).norm(dim=1).max()),
+                    "difference": float((ends[0] - ends[1]).norm()),
+                    "moved": float((ends[0] - g(theta)).norm()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def optimality(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Compare flows with the point of least potential among those with the same predictions (M3).
+
+    Limits of flows whose decay dies out are compared with $\arg\min\{R_{a_\infty}(x):Zx=y\}$. On the way, long before
+    convergence and under constant decay, $x_t$ is compared with $\arg\min\{R_{a_t}(x):Zx=Zx_t\}$; the flow there is
+    that of the factors, which knows nothing of potentials. $\beta=1$.
+
+    Returns:
+        One row a (seed, ``where``, dose): ``where`` is ``"limit"`` or ``"on the way"``; ``difference``, the largest
+        over coordinates; ``range_residual``, the part of $\nabla R_{a_t}(x_t)$ outside the range of $Z^\top$ relative
+        to the whole; ``misfit``, $\|Zx-y\|/\|y\|$.
+    """
+    times, rows = np.array([1.0, 4.0, 16.0]), []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
+            (limit,) = dual_flow(problem.Z, problem.y, problem.x0, 1.0, Strength(dose, rate=1.0))
+            found = _stationarity(problem, limit, dose, problem.y)
+            rows.append({"seed": seed, "where": "limit", "dose": dose} | found)
+        m, w = factor_flow(problem.gradient, *pilot_factors(problem.x0), times, _STEADY)
+        for x, dose in zip(m * w, _STEADY.dose(times), strict=True):
+            found = _stationarity(problem, x, dose, problem.Z @ x)
+            rows.append({"seed": seed, "where": "on the way", "dose": dose} | found)
+    return pd.DataFrame(rows)
+
+
+def _stationarity(problem: SparseRegression, x: Array, dose: float, predictions: Array) -> dict[str, float]:
+    """How far x is from the least potential among points with these predictions, by value and by gradient."""
+    scale, centre = scale_and_centre(problem.x0, 1.0, dose)
+    gradient = mirror_map(x, scale, centre)
+    in_range = problem.Z.T @ np.linalg.lstsq(problem.Z.T, gradient)[0]
+    return {
+        "difference": _largest(x - least_potential(problem.Z, predictions, scale, centre)),
+        "range_residual": float(np.linalg.norm(gradient - in_range)) / float(np.linalg.norm(gradient)),
+        "misfit": problem.misfit(x),
+    }
+
+
+def transition(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Follow a flow ($\beta=1$) and compare it, at every time, with two points of the same predictions (M4).
+
+    $x_t$ minimizes $R_{a_t}$ among all x with $Zx=Zx_t$, so that the comparison needs no convergence. The two points
+    are those of least $\|x-e^{-4A_t}x_0\|_2$ and of least $\|x\|_1$.
+
+    Returns:
+        One row a (seed, time): ``dose``, ``l2_distance`` and ``l1_distance``, relative to $\|x_t\|_2$, ``l2_cosine``
+        and ``l1_cosine``.
+    """
+    times, rows = np.geomspace(0.5, 50.0, 21), []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        Z = problem.Z
+        path = dual_flow(Z, problem.y, problem.x0, 1.0, _STEADY, times)
+        for time, x, dose in zip(times, path, _STEADY.dose(times), strict=True):
+            row: dict[str, float] = {"seed": seed, "time": time, "dose": dose}
+            nearest = least_l2(Z, Z @ x, np.exp(-4 * dose) * problem.x0)
+            for name, point in {"l2": nearest, "l1": least_l1(Z, Z @ x)}.items():
+                size = np.linalg.norm(x)
+                row[f"{name}_distance"] = float(np.linalg.norm(x - point) / size)
+                row[f"{name}_cosine"] = float(x @ point / (size * np.linalg.norm(point)))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def recovery(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""The error of the limits of flows, by dose (M5).
+
+    Limits are $\arg\min\{R_{a_\infty}(x):Zx=y\}$, which ``optimality`` shows to be where flows end.
+
+    Returns:
+        One row a (seed, beta, dose): ``error``, $\|x-x^*\|_2$.
+    """
+    rows = []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        for beta in (1.0, 100.0):
+            for dose in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
+                x = least_potential(problem.Z, problem.y, *scale_and_centre(problem.x0, beta, dose))
+                error = float(np.linalg.norm(x - problem.x_star))
+                rows.append({"seed": seed, "beta": beta, "dose": dose, "error": error})
+    return pd.DataFrame(rows)
+
+
+def interpolation(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Let weight decay die out or stay: what is left of the residual, and the Lasso as the fixed point (M6).
+
+    Constant decay drives $a_t$ to 0 and ends where $\nabla f=-2\alpha\,\mathrm{sign}(x)$, the Lasso with penalty
+    $2\alpha\|x\|_1$. It is followed until $A_t=150$, $a_t=10^{-261}$. $\beta=1$.
+
+    Returns:
+        One row a (seed, ``decay``, alpha): ``decay`` is ``"dying out"`` or ``"constant"``; ``alpha`` is the strength
+        at t = 0; ``misfit``, $\|Zx-y\|/\|y\|$ in the end; ``lasso_difference``, the largest difference from the
+        Lasso's solution over coordinates, not a number where decay dies out.
+    """
+    rows = []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        Z, y, x0 = problem.Z, problem.y, problem.x0
+        (end,) = dual_flow(Z, y, x0, 1.0, Strength(1.0, rate=1.0))
+        note = {"decay": "dying out", "alpha": 1.0, "lasso_difference": np.nan}
+        rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
+        for alpha in (0.005, 0.02):
+            (end,) = dual_flow(Z, y, x0, 1.0, Strength(alpha), [150 / alpha])
+            difference = _largest(end - lasso(Z, y, 2 * alpha))
+            note = {"decay": "constant", "alpha": alpha, "lasso_difference": difference}
+            rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
+    return pd.DataFrame(rows)
+
+
+def late_rate(seeds: Sequence[int]) -> pd.DataFrame:
+    r"""Fit the late slope of $\log f$ and set it beside the bound $2a_\infty\lambda$ (M7); $\beta=1$.
+
+    $\lambda=2\sigma_{\min}(ZZ^\top/d)$ is the Polyak-Łojasiewicz constant of f. Decay is switched off at time 1, or
+    it dies out so slowly that it outlives the loss, $\alpha_t\propto e^{-a_\infty\lambda t/4}$. Then f follows
+    $\alpha_t^2$, at a quarter of the bound and half of the rate $a_\infty\lambda$ that the paper prints for any
+    integrable decay: weight decay pushes f by as much as the square root of f, not by as much as f.
+
+    Returns:
+        One row a (seed, ``decay``, dose): ``decay`` is ``"switched off"`` or ``"slow"`` (doses above 0); ``slope``,
+        fitted to $-\log f$ per unit of time; ``bound``, $2a_\infty\lambda$; ``linearized``, the exact late rate after
+        a switch, $2\lambda_{\min}(ZDZ^\top/d)$ with $D=2\sqrt{x_\infty^2+a_\infty^2}$.
+    """
+    rows = []
+    for seed in seeds:
+        problem = sparse_regression(seed)
+        Z, d = problem.Z, len(problem.y)
+        for dose in (0.0, 1.0, 2.0, 3.0):
+            scale, centre = scale_and_centre(problem.x0, 1.0, dose)
+            bound = 4 * scale * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
+            speeds = 2 * np.sqrt(least_potential(Z, problem.y, scale, centre) ** 2 + scale**2)
+            exact = 2 * float(np.linalg.eigvalsh((Z * speeds) @ Z.T / d)[0])
+            decays = {"switched off": (Strength(dose, until=1.0), exact)}
+            if dose:
+                decays["slow"] = (Strength(dose * bound / 8, rate=bound / 8), bound / 4)
+            for name, (strength, expected) in decays.items():
+                slope = _late_slope(problem, strength, expected)
+                note = {"slope": slope, "bound": bound, "linearized": exact}
+                rows.append({"seed": seed, "decay": name, "dose": dose} | note)
+    return pd.DataFrame(rows)
+
+
+def _late_slope(problem: SparseRegression, strength: Strength, expected: float) -> float:
+    """Slope of minus the logarithm of f over the later half of the times at which f is above round-off."""
+    times = np.linspace(0.0, 46 / expected, 400)
+    path = dual_flow(problem.Z, problem.y, problem.x0, 1.0, strength, times)
+    loss = problem.loss(path) / problem.loss(problem.x0)
+    above = int((loss > 1e-20).argmin()) or len(times)  # below, the solver's tolerance shows; it is e^-46
+    late = slice(above // 2, above)
+    return -float(np.polyfit(times[late], np.log(loss[late]), 1)[0])
+
+
+def _largest(values: Array) -> float:
+    return float(np.abs(values).max())
+
+
+# --- diagonal networks --------------------------------------------------------------------------------------------
+
+
+def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -> pd.DataFrame:
+    r"""Train every family with every schedule at every amplitude, from the same starts (M8 to M10).
+
+    Args:
+        seeds: of the problems and their starts; a problem's 40 held-out samples $z\sim N(0,I)$ with $y=z^\top x^*$, on
+            which strengths are chosen, follow from its seed.
+        n_steps: steps of full gradient descent.
+        horizons: steps to record besides those evenly spaced on a logarithmic scale.
+
+    Returns:
+        One row a (family, schedule, amplitude, seed, step): distance $\|x-x^*\|_2$, validation_error
+        $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start), diverged. The
+        numbers of a run are NaN from the step at which it has diverged.
+    """
+    rows = [(name, amplitude) for name, amplitudes in AMPLITUDES.items() for amplitude in amplitudes]
+    runs = dict.fromkeys(FAMILIES, pd.DataFrame(rows, columns=["schedule", "amplitude"]))
+    return _outcomes(seeds, runs, logarithmic_steps(n_steps, also=horizons))
+
+
+def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
+    """The settings chosen at the last step again, in batches of 5: all families of a problem see the same ones (M11).
+
+    Args:
+        grid: of ``diagonal_grid``; every family runs each schedule at the amplitude chosen there.
+        n_steps: as there.
+
+    Returns:
+        As ``diagonal_grid``, of the last step alone, with two orders of mini-batches a problem.
+    """
+    best = best_schedules(grid, [n_steps])
+    runs = {
+        str(family): of_family[["schedule", "amplitude"]].drop_duplicates().reset_index(drop=True)
+        for family, of_family in best.groupby("family", sort=False)
+    }
+    seeds = best["seed"].unique().tolist()
+    orders = [1000 * seed + order for order in range(2) for seed in seeds]
+    return _outcomes(seeds * 2, runs, [n_steps], orders)
+
+
+def _outcomes(
+    seeds: Sequence[int],
+    runs: Mapping[str, pd.DataFrame],
+    steps: Sequence[int],
+    orders: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """One row a run and recorded step of diagonal networks."""
+    problems, tables = [sparse_regression(seed) for seed in seeds], []
+    paths = descend(problems, runs, steps, orders)
+    for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
+        held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
+        support = problem.x_star != 0
+        for family, of_family in paths.items():
+            x = of_family[:, p]  # (T, R, n)
+            miss = (x - problem.x_star) @ held_out.T
+            diverged = np.isnan(x[..., 0])
+            flips = (x[..., support] * problem.x0[support] < 0).sum(axis=-1)
+            columns = {
+                "distance": np.linalg.norm(x - problem.x_star, axis=-1),
+                "validation_error": np.vecdot(miss, miss) / (2 * len(held_out)),
+                "flips": np.where(diverged, np.nan, flips),
+                "diverged": diverged,
+            }
+            step, run = np.indices(diverged.shape).reshape(2, -1)
+            table = runs[family].iloc[run].reset_index(drop=True)
+            table = table.assign(family=family, seed=seed, step=np.array(steps)[step])
+            tables.append(table.assign(**{name: column.ravel() for name, column in columns.items()}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
+    """Weights at the places of the truth's non-zeros, along the way.
+
+    Args:
+        chosen: rows with family, schedule and amplitude, one a family.
+        seed: of the problem.
+        n_steps: steps of full gradient descent.
+
+    Returns:
+        One row a (family, coordinate, step): x, x_star.
+    """
+    problem, steps = sparse_regression(seed), logarithmic_steps(n_steps, per_decade=40)
+    runs = {str(family): row for family, row in chosen.groupby("family", sort=False)}
+    tables = []
+    for family, x in descend([problem], runs, steps).items():
+        for i in np.flatnonzero(problem.x_star):
+            place = {"family": family, "coordinate": i, "x_star": problem.x_star[i]}
+            tables.append(pd.DataFrame({"step": steps, "x": x[:, 0, 0, i]} | place))
+    return pd.concat(tables, ignore_index=True)
+
+
+# --- pruned networks ----------------------------------------------------------------------------------------------
+
+
+def one_shot(
+    names: Sequence[str], seeds: Sequence[int], n_epochs: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Train digits networks with each method at all its strengths; prune and train no more (M12 to M15, M18).
+
+    Args:
+        names: of methods.
+        seeds: of splits, initial weights and orders of batches.
+        n_epochs: of training.
+
+    Returns:
+        Three tables with the columns method, strength and seed: accuracies of pruned networks, sign flips, and the
+        courses of the strengths, as ``Fit.pruned_accuracy``, ``Fit.sign_flips`` and ``Fit.course`` have them.
+    """
+    tables = []
+    for name in names:
+        done = fit(SETTINGS["digits"], METHODS[name], seeds=seeds, n_epochs=n_epochs)
+        found = (done.pruned_accuracy((0.0, 0.5, 0.8, 0.9, *HIGH_SPARSITIES)), done.sign_flips(), done.course)
+        tables.append([table.assign(method=name) for table in found])
+    pruned, flips, courses = (pd.concat(of_methods) for of_methods in zip(*tables, strict=True))
+    return pruned, flips, courses
+
+
+def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFrame:
+    """Digits networks in ``training.cycles``: plain, with factors, with PILoT, with L1; both rewinds (M16, K3).
+
+    Args:
+        seeds: of splits, initial weights and orders of batches.
+        n_cycles: how many times to prune.
+        n_epochs: of every cycle.
+
+    Returns:
+        One row a method, strength, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
+    """
+    tables = []
+    for name in ("x", "mw", "pilot", "l1_x"):
+        for strength in METHODS[name].grid:
+            for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
+                table = cycles(
+                    SETTINGS["digits"], METHODS[name], strength,
+                    seeds=seeds, rewind=rewind, n_cycles=n_cycles, n_epochs=n_epochs,
+                )  # fmt: skip
+                tables.append(table.assign(method=name, strength=strength, rewind=rewind))
+    return pd.concat(tables)

@@ -1,0 +1,423 @@
+r"""What can be checked exactly: gradient flow on $x = m\odot w$ as a mirror flow, and where it ends.
+
+With a penalty $\alpha_t(\|m\|^2+\|w\|^2)$ on the factors and the dose $A=\int\alpha$, the flow of $x$ is a mirror
+flow of the hyperbolic entropy $R_a$ with $a = \frac\beta2 e^{-4A}$, $\beta = m_0^2-w_0^2$. :func:`factor_flow`
+integrates the factors themselves, for any loss; :func:`mirror_flow` the weights, with the potential;
+:func:`dual_flow` the d dual variables of a linear regression, which is stiff but cheap and reaches the limit. The
+three are integrated separately: that they agree is a theorem. Everything is float64 and acts elementwise on weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
+from scipy.optimize import linprog
+from sklearn.linear_model import Lasso
+from torch import Tensor
+from torch.autograd.functional import hvp, jacobian
+
+from repro.papers.implicit_sparsification.method import pilot_factors
+from repro.papers.implicit_sparsification.settings import Array, SparseRegression
+
+__all__ = [
+    "Strength",
+    "certified_rate",
+    "dual_flow",
+    "factor_flow",
+    "hyperbolic_entropy",
+    "inverse_mirror_map",
+    "lasso",
+    "least_l1",
+    "least_l2",
+    "least_potential",
+    "lie_bracket",
+    "mirror_flow",
+    "mirror_map",
+    "scale_and_centre",
+]
+
+_Gradient = Callable[[Array], Array]
+_Velocity = Callable[[float, Array], Array]
+
+# --- the potential ------------------------------------------------------------------------------------------------
+
+
+def scale_and_centre(x0: Array, beta: float, dose: float) -> tuple[float, Array]:
+    r"""$a=\frac\beta2e^{-4A}$ and $c=\log\frac{m_0+w_0}{m_0-w_0}=\mathrm{arcsinh}\frac{2x_0}\beta$.
+
+    Args:
+        x0: weights at time 0, ``(n,)``.
+        beta: $m_0^2-w_0^2>0$.
+        dose: A.
+    """
+    return beta / 2 * float(np.exp(-4 * dose)), np.arcsinh(2 * x0 / beta)
+
+
+def hyperbolic_entropy(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+    r"""Potential of every coordinate, $R_a(x) = \frac12\left[x\,\mathrm{arcsinh}\frac xa-\sqrt{x^2+a^2}-x\,c\right]$.
+
+    Its sum over coordinates is the potential of the vector. The minimum, $-\frac a2\cosh c$, lies at
+    $x = a\sinh c = e^{-4A}x_0$. For large $a$ the potential is $\frac1{4a}(x-a\sinh c)^2$ up to a constant, for small
+    $a$ it is $\frac12\log\frac1a\,|x|$ to leading order. Not to be confused with twice this potential, which belongs
+    to the clock $\tau = 2t$.
+
+    Args:
+        x: weights.
+        a: scale, above 0, in units of the weights.
+        c: centre, no unit; both as ``scale_and_centre`` has them, and of shapes that broadcast.
+    """
+    x, a, c = np.asarray(x), np.asarray(a), np.asarray(c)
+    return 0.5 * (x * (np.arcsinh(x / a) - c) - np.hypot(x, a))
+
+
+def mirror_map(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+    r"""Gradient of the potential, $\mu = \nabla R_a(x) = \frac12\left[\mathrm{arcsinh}\frac xa-c\right]$.
+
+    Along the flow it is $-L_t = -\int_0^t\nabla f$. Arguments as for :func:`hyperbolic_entropy`.
+    """
+    return 0.5 * (np.arcsinh(np.asarray(x) / np.asarray(a)) - np.asarray(c))
+
+
+def inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+    r"""Weights of a dual state $\mu=-\int\nabla f$, $x = a\sinh(2\mu+c)$; also where the two factors are out of range.
+
+    Args:
+        mu: dual state.
+        log_a: logarithm of the scale: under constant decay the scale itself underflows while the weight does not.
+        c: centre.
+    """
+    z = 2 * np.asarray(mu) + np.asarray(c)
+    far = np.abs(z) > 300
+    distant = np.sign(z) * np.exp(np.abs(z) + log_a - np.log(2))
+    return np.where(far, distant, np.exp(log_a) * np.sinh(np.where(far, 0.0, z)))
+
+
+# --- the flow, in three forms -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strength:
+    r"""Strength of the penalty in time, $\alpha_t = \alpha e^{-rt}$ until a time T, then 0; its integral is the dose.
+
+    Constant, unless it decays or ends. PyTorch's ``weight_decay`` is $2\alpha$. What is told by step and not by time
+    is a ``method.schedule``.
+
+    Attributes:
+        alpha: at time 0.
+        rate: r, 0 or above.
+        until: T.
+    """
+
+    alpha: float
+    rate: float = 0.0
+    until: float = np.inf
+
+    def at(self, t: ArrayLike) -> Array:
+        r"""Strength $\alpha_t$ at the times t, of their shape."""
+        t = np.asarray(t)
+        return np.where(t < self.until, self.alpha * np.exp(-self.rate * t), 0.0)
+
+    def dose(self, t: ArrayLike) -> Array:
+        r"""Dose $A_t = \int_0^t\alpha_s\,ds$ at the times t, of their shape."""
+        t = np.minimum(t, self.until)
+        return -self.alpha / self.rate * np.expm1(-self.rate * t) if self.rate else self.alpha * t
+
+
+def factor_flow(
+    gradient: _Gradient, m: Array, w: Array, times: Array, strength: Strength, *, mask_only: bool = False
+) -> tuple[Array, Array]:
+    r"""Flow of the factors, $\dot m = -\nabla f(x)\odot w-2\alpha_tm$, $\dot w = -\nabla f(x)\odot m-2\alpha_tw$.
+
+    The definition of the flow; any start, balanced ones included. Integrated by an explicit method of eighth order:
+    for horizons of some tens, since leaving zero takes a time in proportion to $1/a$.
+
+    Args:
+        gradient: $\nabla f$ from weights ``(n,)`` to ``(n,)``.
+        m, w: factors at time 0, ``(n,)`` each.
+        times: increasing, 0 or above, ``(n_times,)``.
+        strength: of the penalty.
+        mask_only: whether m alone is penalised: then there is no potential.
+
+    Returns:
+        m and w at the times, ``(n_times, n)`` each.
+
+    Raises:
+        RuntimeError: the solver gives up.
+    """
+    n = len(m)
+
+    def velocity(t: float, state: Array) -> Array:
+        m, w = state[:n], state[n:]
+        g, decay = gradient(m * w), 2 * strength.at(t)
+        return np.concatenate([-g * w - decay * m, -g * m - (0.0 if mask_only else decay) * w])
+
+    states = _integrate(velocity, np.concatenate([m, w]), times, strength)
+    return states[:, :n], states[:, n:]
+
+
+def mirror_flow(gradient: _Gradient, x0: Array, beta: float, times: Array, strength: Strength) -> Array:
+    r"""Mirror flow of the weights, $\dot x = -2\sqrt{x^2+a_t^2}\odot\nabla f(x)-4\alpha_tx$.
+
+    It is $d\,\nabla R_{a_t}(x_t) = -\nabla f\,dt$, $a_t = \frac\beta2e^{-4A_t}$, written for x, without factors.
+
+    Args:
+        gradient, times, strength: as in :func:`factor_flow`.
+        x0: weights at time 0, ``(n,)``.
+        beta: $m_0^2-w_0^2>0$. A balanced start (0) has no potential; it needs :func:`factor_flow`.
+
+    Returns:
+        x at the times, ``(n_times, n)``.
+    """
+    x0 = np.multiply(*pilot_factors(x0, beta))  # to the last bit the start of the factors
+
+    def velocity(t: float, x: Array) -> Array:
+        a = beta / 2 * np.exp(-4 * strength.dose(t))
+        return -2 * np.hypot(x, a) * gradient(x) - 4 * strength.at(t) * x
+
+    return _integrate(velocity, x0, times, strength)
+
+
+def dual_flow(
+    Z: Array, y: Array, x0: Array, beta: float, strength: Strength, times: ArrayLike = (1e7,)
+) -> Array:
+    r"""The same flow for $f(x) = \frac1{2d}\|Zx-y\|^2$, in d dual variables.
+
+    $\dot\nu = -(Zx-y)/d$ with $x = a_t\sinh(2Z^\top\nu+c)$: exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$ never
+    leaves the range of $Z^\top$. Integrated by an implicit method with the exact Jacobian, so that horizons at which
+    every loss has vanished cost a fraction of a second. The slowest speed is about $a_\infty$: a dose of 6 from
+    $\beta=1$ needs a horizon of 1e9, one of 4 that of 1e7. Under constant strength 1e5 is right: later the dual
+    variables, which grow without end, hold fewer digits of the weights.
+
+    Args:
+        Z, y: inputs ``(d, n)`` and targets ``(d,)``.
+        x0, beta, strength: as in :func:`mirror_flow`.
+        times: increasing, 0 to 1e9.
+
+    Returns:
+        x at the times, ``(n_times, n)``.
+    """
+    times = np.asarray(times, dtype=np.float64)
+    x0 = np.multiply(*pilot_factors(x0, beta))  # to the last bit the start of the factors
+    centre = np.arcsinh(x0 / (beta / 2))
+
+    def weights(t: ArrayLike, nu: Array) -> Array:
+        return inverse_mirror_map(nu @ Z, np.log(beta / 2) - 4 * strength.dose(t), centre)
+
+    def velocity(t: float, nu: Array) -> Array:
+        return -(Z @ weights(t, nu) - y) / len(y)
+
+    def slope(t: float, nu: Array) -> Array:
+        a = np.exp(np.log(beta / 2) - 4 * strength.dose(t))
+        return -(Z * (2 * np.hypot(weights(t, nu), a))) @ Z.T / len(y)
+
+    nu = _integrate(velocity, np.zeros(len(y)), times, strength, "LSODA", jac=slope, rtol=1e-10, atol=1e-12)
+    return weights(times[:, None], nu)
+
+
+def _integrate(
+    velocity: _Velocity,
+    start: Array,
+    times: Array,
+    strength: Strength,
+    solver: Literal["DOP853", "LSODA"] = "DOP853",
+    rtol: float = 1e-11,
+    atol: float = 1e-13,
+    **options: Any,
+) -> Array:
+    """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
+    edges = {0.0, float(times[-1]), min(float(strength.until), float(times[-1]))}
+    if solver == "DOP853":  # its interpolation between steps is a thousand times coarser than the steps
+        edges |= set(times.tolist())
+    states = [start[None]] if times[0] == 0 else []
+    for left, right in pairwise(sorted(edges)):
+        first, last = np.nextafter(left, right), np.nextafter(right, left)
+        # an end alone is the solver's last step, not interpolated
+        asked = np.union1d(times[(times > left) & (times <= right)], [right]) if len(times) > 1 else None
+        found = solve_ivp(
+            # at a jump, too, the velocity from inside
+            lambda t, state, first=first, last=last: velocity(min(max(t, first), last), state),
+            (left, right), start, solver, t_eval=asked, rtol=rtol, atol=atol, **options,
+        )  # fmt: skip
+        if not found.success:
+            raise RuntimeError(f"the flow could not be integrated beyond {left}: {found.message}")
+        states.append(found.y.T[np.isin(found.t, times)])
+        start = found.y[:, -1]
+    return np.concatenate(states)
+
+
+# --- where flows are said to end ----------------------------------------------------------------------------------
+
+
+def least_potential(Z: Array, y: Array, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+    r"""The interpolator of least hyperbolic entropy, $\arg\min_{Zx=y}\sum_iR_{a_i}(x_i)$.
+
+    By damped Newton steps on the dual, $\min_\nu\sum_i\frac{a_i}2\cosh(2(Z^\top\nu)_i+c_i)-y^\top\nu$, with
+    $x = a\sinh(2Z^\top\nu+c)$. A small scale is approached from larger ones. Not the limit of a flow by construction:
+    that it is one, for $a=a_\infty$, is the theorem to be checked.
+
+    Args:
+        Z: inputs, ``(d, n)``; rows may depend on each other.
+        y: targets, ``(d,)``; those of some weights x, $y = Zx$, give the point with the same predictions.
+        a: scale, above 0, one or ``(n,)``.
+        c: centre, one or ``(n,)``, as in :func:`hyperbolic_entropy`.
+
+    Returns:
+        x, ``(n,)``.
+
+    Raises:
+        ValueError: no x solves $Zx=y$.
+        RuntimeError: the residual stays above 1e-8 of its terms.
+    """
+    scale, c = (np.broadcast_to(np.asarray(one, dtype=np.float64), Z.shape[1]) for one in (a, c))
+    rows, targets = _orthonormal(Z, y)
+    ratio = 1e3  # between the scales that lead from an easy problem to one of a small scale
+    stages = max(0, int(np.ceil(np.log(max(np.abs(targets).max(), 1e-300) / scale.min()) / np.log(ratio))))
+    nu = np.zeros(len(targets))
+    for k in range(stages, -1, -1):
+        nu = _newton(rows, targets, scale * ratio**k, c, nu)
+        reach = np.abs(2 * nu @ rows + c).max()
+        if k and reach > 0:
+            nu = nu * (1 + np.log(ratio) / reach)  # large entries grow by this much as the scale shrinks
+    x = scale * np.sinh(2 * nu @ rows + c)
+    if (residual := np.abs(Z @ x - y).max()) > 1e-8 * (np.abs(Z) @ np.abs(x) + np.abs(y)).max():
+        raise RuntimeError(f"the dual could not be solved: a residual of {residual:.1e} is left")
+    return x
+
+
+def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array:
+    """Minimiser of the dual from ``nu`` on; stops at round-off."""
+
+    def dual(at: Array) -> tuple[float, Array]:
+        z = 2 * at @ rows + c
+        with np.errstate(over="ignore"):  # a step too far is taken back
+            return float((a * np.cosh(z)).sum() / 2 - targets @ at), a * np.sinh(z)
+
+    value, x = dual(nu)
+    for _ in range(200):
+        gradient = rows @ x - targets
+        size = np.abs(gradient).max()
+        if size <= 1e-14 * (np.abs(rows) @ np.abs(x)).max():
+            break
+        step = -np.linalg.lstsq((rows * (2 * np.hypot(x, a))) @ rows.T, gradient)[0]
+        slope, length = gradient @ step, 1.0
+        while length > 1e-40:
+            tried, tried_x = dual(nu + length * step)
+            falls = tried < value + 1e-4 * length * slope
+            if np.isfinite(tried) and (falls or np.abs(rows @ tried_x - targets).max() < size):
+                break
+            length /= 2
+        else:
+            break
+        nu, value, x = nu + length * step, tried, tried_x
+    return nu
+
+
+def least_l1(Z: Array, y: Array) -> Array:
+    r"""An interpolator of least $L_1$ norm, $\arg\min_{Zx=y}\|x\|_1$, by SciPy's linear programming (HiGHS).
+
+    Unique for almost every Z; otherwise one vertex of the set of solutions, with at most d entries that are not zero.
+    Arguments and errors as for :func:`least_potential`.
+    """
+    rows, targets = _orthonormal(Z, y)
+    unit = np.abs(targets).max() or 1.0
+    found = linprog(
+        np.ones(2 * Z.shape[1]),
+        A_eq=np.hstack([rows, -rows]),
+        b_eq=targets / unit,
+        method="highs-ds",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if found.x is None:
+        raise RuntimeError(f"the linear program could not be solved: {found.message}")
+    positive, negative = np.split(found.x, 2)
+    return unit * (positive - negative)
+
+
+def least_l2(Z: Array, y: Array, near: ArrayLike = 0.0) -> Array:
+    r"""The interpolator closest to a point, $\arg\min_{Zx=y}\|x-x_c\|_2 = x_c+Z^+(y-Zx_c)$.
+
+    The point of the flow is the minimum of its potential, $e^{-4A}x_0$. Arguments and errors as for
+    :func:`least_potential`.
+    """
+    rows, targets = _orthonormal(Z, y)
+    start = np.broadcast_to(np.asarray(near, dtype=np.float64), Z.shape[1])
+    return start + (targets - rows @ start) @ rows
+
+
+def _orthonormal(Z: Array, y: Array) -> tuple[Array, Array]:
+    """Orthonormal rows and targets of the same affine set; refuses an empty one."""
+    u, s, rows = np.linalg.svd(Z, full_matrices=False)
+    rank = int((s > s[0] * max(Z.shape) * np.finfo(np.float64).eps).sum())
+    u, s, rows = u[:, :rank], s[:rank], rows[:rank]
+    missed = np.abs(y - u @ (u.T @ y)).max()
+    if not missed <= 1e-9 * np.abs(y).max():
+        raise ValueError(
+            f"no x solves Zx = y: Z has rank {rank} of {len(y)} rows, and y is off its range by {missed:.3g}"
+        )
+    return rows, u.T @ y / s
+
+
+def lasso(Z: Array, y: Array, penalty: float) -> Array:
+    r"""The Lasso, $\arg\min_x\frac1{2d}\|Zx-y\|^2+\lambda\|x\|_1$, by scikit-learn's coordinate descent; no intercept.
+
+    Weight decay of constant strength $\alpha$ on both factors has its fixed points at $\lambda=2\alpha$.
+    """
+    return Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y).coef_
+
+
+def certified_rate(problem: SparseRegression) -> float:
+    r"""Rate at which the error falls with the dose once a is small, $4(1-\rho)$, from a linear program.
+
+    On the support S of $x^*$, $\mathrm{arcsinh}(x/a)$ grows as $\log(1/a)\,\mathrm{sign}(x^*)$; elsewhere
+    $x_i=a\sinh(2(Z^\top\nu)_i+c_i)$ is of size $a^{1-\rho_i}$, and least potential asks for the smallest of these:
+    $\rho=\min_\nu\max_{i\notin S}|Z_i^\top\nu|$ among the $\nu$ with $Z_S^\top\nu=\mathrm{sign}(x^*_S)$. With
+    $\rho\ge1$ the interpolator of least $L_1$ norm is not $x^*$, nor is the limit.
+
+    Raises:
+        ValueError: no such $\nu$: the columns of the support are too many or dependent.
+
+    Source: own; the paper has no rate.
+    """
+    support = problem.x_star != 0
+    inside, outside = problem.Z.T[support], problem.Z.T[~support]
+    bound = np.ones((len(outside), 1))
+    found = linprog(
+        np.append(np.zeros(len(problem.y)), 1.0),
+        A_ub=np.block([[outside, -bound], [-outside, -bound]]),
+        b_ub=np.zeros(2 * len(outside)),
+        A_eq=np.hstack([inside, np.zeros((len(inside), 1))]),
+        b_eq=np.sign(problem.x_star[support]),
+        bounds=(None, None),
+    )
+    if found.x is None:
+        raise ValueError(f"no dual vector has the signs of the {support.sum()} non-zeros: {found.message}")
+    return 4 * (1 - float(found.x[-1]))
+
+
+# --- which parametrizations are mirror flows ----------------------------------------------------------------------
+
+
+def lie_bracket(
+    first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], theta: Tensor
+) -> Tensor:
+    r"""Lie bracket of two gradient fields, $[\nabla g,\nabla h]=\nabla^2h\,\nabla g-\nabla^2g\,\nabla h$, by autograd.
+
+    Zero where moving along one gradient and then along the other ends at the same point in either order.
+
+    Args:
+        first, second: from parameters ``(p,)`` to a number.
+        theta: parameters, ``(p,)``.
+
+    Returns:
+        ``(p,)``.
+
+    Source: Li, Wang, Lee & Arora 2022, definition 4.1 (as the paper cites it).
+    """
+    along, across = jacobian(first, theta), jacobian(second, theta)
+    return hvp(second, theta, along)[1] - hvp(first, theta, across)[1]

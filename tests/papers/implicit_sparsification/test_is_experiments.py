@@ -1,0 +1,239 @@
+"""Experiments against theorems, with the cases in which a theorem must not hold as controls."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from repro.learn import perceptron
+from repro.papers._pictures import where
+from repro.papers.implicit_sparsification import experiments
+from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, FAMILIES, descend
+from repro.papers.implicit_sparsification.experiments import _stationarity
+from repro.papers.implicit_sparsification.measures import (
+    best_schedules,
+    chosen_curves,
+    stochastic_against_full,
+)
+from repro.papers.implicit_sparsification.method import METHODS
+from repro.papers.implicit_sparsification.settings import SETTINGS, Setting, sparse_regression
+from repro.papers.implicit_sparsification.training import fit
+
+# ---- flows
+
+
+def test_potentials_lie_between_the_square_and_the_absolute_value_with_minima_that_shrink():
+    table = experiments.potential_curves()
+    centred = where(table, x0=0.0)
+    gaps = (centred["value"] - centred["x"].abs()).abs().groupby(centred["dose"]).max()
+    assert gaps.is_monotonic_decreasing
+    assert (centred["value"] <= centred["x"].abs() + 1e-12).all()
+    assert (centred["value"] >= centred["x"] ** 2 - 1e-12).all()
+    aside = where(table, x0=0.5)
+    lowest = aside.loc[aside.groupby("dose")["value"].idxmin()].set_index("dose")["x"]
+    assert lowest.to_numpy() == pytest.approx(0.5 * np.exp(-4 * lowest.index.to_numpy()), abs=0.005)
+    assert table["value"].min() >= 0
+    assert table.groupby(["x0", "dose"])["value"].last().to_numpy() == pytest.approx(1)
+
+
+def test_the_flows_agree_and_the_printed_scale_misses_the_start_by_the_start_itself():
+    table = experiments.flow_agreement([1])
+    assert table["difference"].max() < 1e-9
+    assert table["invariant_error"].max() < 1e-9
+    assert table["printed_difference"].min() > 0.1
+    assert table["printed_at_start"].to_numpy() == pytest.approx(np.abs(sparse_regression(1).x0).max())
+
+
+def test_the_gap_of_squared_factors_forgets_the_loss_only_if_both_are_decayed():
+    table = experiments.factor_gaps([0, 1])
+    assert where(table, which="both")["spread"].max() < 1e-8
+    assert where(table, which="mask")["spread"].min() > 1e-2
+
+
+def test_entries_and_orders_of_gradients_commute_in_elementwise_masks_alone():
+    table = experiments.commuting(range(3))
+    elementwise, neuronwise = where(table, mask="elementwise"), where(table, mask="neuronwise")
+    assert elementwise["bracket"].max() < 1e-12
+    assert neuronwise["bracket"].min() > 1e-2
+    assert (elementwise["difference"] < 1e-12 * elementwise["moved"]).all()
+    assert (neuronwise["difference"] > 0.05 * neuronwise["moved"]).all()
+
+
+def test_paths_of_neuronwise_masks_are_those_of_an_ode_solver():
+    """m' = -v.w, w' = -m v, one gradient after the other."""
+    seed = 2
+    v = np.random.default_rng(seed).standard_normal((2, 3))
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    theta = torch.randn(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+
+    def end(order):
+        state = theta
+        for one in order:
+            state = solve_ivp(
+                lambda t, s, one=one: np.concatenate([[-one @ s[1:]], -s[0] * one]),
+                (0, 1), state, rtol=1e-11, atol=1e-12,
+            ).y[:, -1]  # fmt: skip
+        return state[0] * state[1:]
+
+    row = where(experiments.commuting([seed]), mask="neuronwise")
+    assert row["difference"].item() == pytest.approx(np.linalg.norm(end(v) - end(v[::-1])), rel=1e-7)
+    assert row["moved"].item() == pytest.approx(np.linalg.norm(end(v) - theta[0] * theta[1:]), rel=1e-7)
+
+
+def test_points_on_the_way_and_limits_have_least_potential_and_others_do_not():
+    table = experiments.optimality([0])
+    assert where(table, where="limit")["misfit"].max() < 1e-9
+    assert where(table, where="on the way")["misfit"].min() > 1e-2
+    assert table["difference"].max() < 1e-8
+    assert table["range_residual"].max() < 1e-8
+    problem = sparse_regression(0)
+    moved = problem.x_star + 0.1 * np.linalg.svd(problem.Z)[2][-1]
+    of_moved = _stationarity(problem, moved, 1.0, problem.Z @ moved)
+    assert of_moved["difference"] > 1e-2
+    assert of_moved["range_residual"] > 1e-2
+
+
+def test_the_error_of_limits_falls_with_the_dose():
+    table = experiments.recovery([0, 1])
+    for _, curve in table.groupby(["seed", "beta"]):
+        assert curve.sort_values("dose")["error"].is_monotonic_decreasing
+    assert where(table, beta=1.0, dose=6.0)["error"].max() < 1e-3 < where(table, dose=0.0)["error"].min()
+
+
+def test_decay_that_dies_out_interpolates_and_constant_decay_is_the_lasso():
+    table = experiments.interpolation([0])
+    constant = where(table, decay="constant")
+    assert where(table, decay="dying out")["misfit"].item() < 1e-8
+    assert constant["misfit"].min() > 1e-3
+    assert constant["lasso_difference"].max() < 1e-5
+
+
+def test_late_rates_keep_the_bound_after_a_switch_and_break_it_under_slow_decay():
+    table = experiments.late_rate([0])
+    switched, slow = where(table, decay="switched off"), where(table, decay="slow")
+    assert (switched["slope"] > switched["bound"]).all()
+    assert switched["slope"].to_numpy() == pytest.approx(switched["linearized"].to_numpy(), rel=0.15)
+    assert switched.sort_values("dose")["slope"].is_monotonic_decreasing
+    assert slow["dose"].tolist() == [1.0, 2.0, 3.0]
+    assert slow["slope"].to_numpy() == pytest.approx(slow["bound"].to_numpy() / 4, rel=0.02)
+    # the bound's constant is the least of squared slope over loss: reached along the weakest direction
+    problem = sparse_regression(0)
+    constant = where(switched, dose=0.0)["bound"].item()  # 2 a is 1 here
+
+    def ratio(x):
+        return np.sum(problem.gradient(x) ** 2, axis=-1) / problem.loss(x)
+
+    assert ratio(problem.x_star + np.linalg.svd(problem.Z)[2][39]) == pytest.approx(constant)
+    assert ratio(np.random.default_rng(0).standard_normal((500, 100))).min() > constant
+
+
+# ---- diagonal networks
+
+SEEDS = [0, 3]
+
+
+@pytest.fixture(scope="module")
+def grid() -> pd.DataFrame:
+    return experiments.diagonal_grid(SEEDS, 400, [100, 400])
+
+
+def test_every_family_has_the_same_grid(grid: pd.DataFrame) -> None:
+    keys = ["family", "schedule", "amplitude", "seed", "step"]
+    expected = [(name, a) for name, amplitudes in AMPLITUDES.items() for a in amplitudes]
+    of_all = product(FAMILIES, expected, SEEDS, grid["step"].unique())
+    assert set(grid[keys].itertuples(index=False, name=None)) == {(f, *e, s, k) for f, e, s, k in of_all}
+    assert len(grid) == len(grid.drop_duplicates(keys))
+    assert {0, 1, 100, 400} <= set(grid["step"])
+
+
+@pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("weights", "constant")])
+def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, name: str) -> None:
+    amplitude, problem = AMPLITUDES[name][4], sparse_regression(3)
+    runs = pd.DataFrame({"schedule": [name], "amplitude": [amplitude]})
+    x = descend([problem], {family: runs}, [100, 400])[family][0, 0, 0]
+    row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
+    assert row["distance"] == pytest.approx(np.sqrt(((x - problem.x_star) ** 2).sum()))
+    assert row["flips"] == sum(
+        np.sign(x[i]) != np.sign(problem.x0[i]) for i in np.flatnonzero(problem.x_star)
+    )
+
+
+def test_the_validation_error_estimates_half_the_squared_distance(grid: pd.DataFrame) -> None:
+    known = grid.dropna(subset="distance")
+    ratio = known["validation_error"] / (known["distance"] ** 2 / 2)
+    # mean of 40 squared normal numbers: its deviation is sqrt(2 / 40) = 0.22
+    assert ratio.between(0.2, 2.2).all()
+    assert ratio.groupby(known["seed"]).mean().between(0.6, 1.4).all()
+
+
+def test_numbers_of_diverged_runs_are_missing(grid: pd.DataFrame) -> None:
+    gone = grid["diverged"]
+    assert gone.any()
+    assert grid[gone][["distance", "validation_error", "flips"]].isna().all(axis=None)
+    assert grid[~gone].notna().all(axis=None)
+
+
+def test_mini_batches_repeat_the_chosen_settings_in_two_orders(grid: pd.DataFrame) -> None:
+    noisy = experiments.stochastic(grid, 400)
+    chosen = best_schedules(grid, [400])
+    keys = ["family", "schedule", "amplitude", "seed"]
+    assert set(noisy[keys].itertuples(index=False)) == set(chosen[keys].itertuples(index=False))
+    assert (noisy.groupby(keys)["distance"].nunique() == 2).all()
+    found = stochastic_against_full(grid, noisy, 400)
+    row = where(found, family="weights", schedule="constant", seed=3).iloc[0]
+    at = {"family": "weights", "schedule": "constant", "amplitude": row["amplitude"], "seed": 3, "step": 400}
+    assert row["full"] == where(grid, **at)["distance"].item()
+    assert row["stochastic"] == np.median(where(noisy, **at)["distance"])
+
+
+def test_weight_paths_agree_with_the_grid(grid: pd.DataFrame) -> None:
+    chosen = chosen_curves(grid, 400).drop_duplicates("family")
+    paths = experiments.weight_paths(chosen, 3, 400)
+    problem = sparse_regression(3)
+    assert sorted(paths["coordinate"].unique()) == np.flatnonzero(problem.x_star).tolist()
+    for run in chosen.itertuples():
+        own = where(grid, family=run.family, schedule=run.schedule, amplitude=run.amplitude, seed=3, step=400)
+        x = where(paths, family=run.family, step=400).set_index("coordinate")["x"]
+        assert own["flips"].item() == (x * problem.x0[x.index] < 0).sum()
+
+
+# ---- pruned networks
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Setting:
+    tiny = Setting("digits", partial(perceptron, (64, 8, 10)), (100, 50, 50), "feature", batch_size=100)
+    monkeypatch.setitem(SETTINGS, "digits", tiny)
+    return tiny
+
+
+def test_the_tables_of_one_shot_pruning_are_those_of_the_fits(tiny: Setting) -> None:
+    pruned, flips, courses = experiments.one_shot(["x", "pilot"], SEEDS, 2)
+    for name in ("x", "pilot"):
+        alone = fit(tiny, METHODS[name], seeds=SEEDS, n_epochs=2)
+        found = alone.pruned_accuracy([0.0, 0.99])
+        own = where(pruned, method=name)
+        own = own[own["sparsity"].isin([0.0, 0.99])].drop(columns="method").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, found)
+        assert where(flips, method=name)["flips"].tolist() == alone.sign_flips()["flips"].tolist()
+        assert where(courses, method=name)["dose"].tolist() == alone.course["dose"].tolist()
+
+
+def test_iterative_pruning_compares_methods_at_their_grids_in_both_rewinds(tiny: Setting) -> None:
+    table = experiments.iterative(SEEDS, 1, 2)
+    runs = (
+        table.drop_duplicates(["method", "strength", "rewind"])
+        .groupby(["method", "rewind"], sort=False)
+        .size()
+    )
+    assert runs.to_dict() == {
+        ("x", "rates"): 1, ("x", "weights"): 1, ("mw", "rates"): 1, ("mw", "weights"): 1,
+        ("pilot", "rates"): 3, ("pilot", "weights"): 3, ("l1_x", "rates"): 3,
+    }  # fmt: skip
+    assert len(table) == 13 * 2 * len(SEEDS)

@@ -1,0 +1,207 @@
+"""What is read off the tables: crossings and fits by hand, strengths chosen by validation and by nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.papers._pictures import where
+from repro.papers.implicit_sparsification import experiments
+from repro.papers.implicit_sparsification.measures import (
+    advantage,
+    balanced_start,
+    best_schedules,
+    chosen_by_validation,
+    chosen_curves,
+    crossings,
+    error_rates,
+    steps_to_reach,
+    stochastic_against_full,
+)
+
+# ---- flows
+
+
+def test_flows_cross_once_from_l2_to_l1():
+    moving = experiments.transition([0, 1])
+    found = crossings(moving)
+    assert found["crossings"].tolist() == [1, 1]
+    assert found[["l2_cosine_first", "l1_cosine_last"]].min().min() > 0.99
+    for _, one in moving.groupby("seed"):
+        assert one["l2_distance"].is_monotonic_increasing
+        late = one[one["l1_distance"] < one["l2_distance"]]
+        assert late["l1_distance"].is_monotonic_decreasing
+
+
+def test_crossings_are_counted_as_by_hand():
+    table = pd.DataFrame(
+        {
+            "seed": 7,
+            "time": [1.0, 2.0, 3.0, 4.0],
+            "l2_distance": [0.0, 0.5, 0.4, 0.9],
+            "l1_distance": [1.0, 0.4, 0.6, 0.1],
+            "l2_cosine": [1.0, 0.9, 0.8, 0.7],
+            "l1_cosine": [0.2, 0.5, 0.5, 1.0],
+        }
+    )
+    found = crossings(table.iloc[::-1]).iloc[0]
+    assert (found["crossings"], found["time"]) == (3, 2.0)
+    assert (found["l2_cosine_first"], found["l1_cosine_last"]) == (1.0, 1.0)
+    never = crossings(table.assign(l1_distance=2.0)).iloc[0]
+    assert never["crossings"] == 0
+    assert np.isnan(never["time"])
+
+
+def test_the_error_falls_with_the_dose_by_the_certified_rate():
+    found = error_rates(experiments.recovery([0, 1]))
+    assert len(found) == 4
+    assert found["r2"].min() > 0.999
+    assert found["rate"].to_numpy() == pytest.approx(found["certified"].to_numpy(), rel=0.04)
+
+
+# ---- diagonal networks
+
+
+def made_up(errors: dict[tuple[str, str, float], list[float]], distances: list[float]) -> pd.DataFrame:
+    """Validation errors of two seeds for (family, schedule, amplitude); all else equal."""
+    rows = [
+        {"family": family, "schedule": name, "amplitude": amplitude, "seed": seed, "step": 5}
+        | {"validation_error": error, "distance": distance * (1 + seed), "flips": 0, "diverged": False}
+        for ((family, name, amplitude), of_seeds), distance in zip(errors.items(), distances, strict=True)
+        for seed, error in enumerate(of_seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+NAN = float("nan")
+TABLE = made_up(
+    {
+        ("pilot", "constant", 1.0): [3.0, 3.0],
+        ("pilot", "constant", 2.0): [1.0, 2.0],
+        ("pilot", "constant", 3.0): [0.1, NAN],
+        ("pilot", "harmonic", 1.0): [1.0, 1.5],
+        ("pilot", "harmonic", 2.0): [2.0, 2.0],
+        ("spred", "constant", 1.0): [5.0, 5.0],
+        ("spred", "constant", 2.0): [6.0, 6.0],
+    },
+    distances=[0.0, 5.0, 0.1, 7.0, 1.0, 21.0, 0.5],
+)
+
+
+def test_strengths_are_chosen_by_validation_and_not_by_distance() -> None:
+    found = where(best_schedules(TABLE, [5]), family="pilot")
+    constant, harmonic = (where(found, schedule=name) for name in ("constant", "harmonic"))
+    assert constant["amplitude"].tolist() == [2.0, 2.0]
+    assert not constant["best"].any()
+    assert harmonic["amplitude"].tolist() == [1.0, 1.0]
+    assert harmonic["best"].all()
+    assert harmonic["distance"].tolist() == [7.0, 14.0]
+
+
+def test_each_horizon_has_its_own_choice() -> None:
+    later = TABLE.assign(step=9, validation_error=-TABLE["validation_error"])
+    found = best_schedules(pd.concat([TABLE, later]), [5, 9])
+    chosen = where(found, best=True, family="pilot").groupby("horizon")[["schedule", "amplitude"]].first()
+    assert chosen.loc[5].tolist() == ["harmonic", 1.0]
+    assert chosen.loc[9].tolist() == ["constant", 1.0]
+
+
+def test_the_balanced_start_is_compared_at_its_best_and_its_flips_in_the_whole_grid() -> None:
+    unchosen = (TABLE["family"] == "spred") & (TABLE["amplitude"] == 2.0) & (TABLE["seed"] == 1)
+    earlier = TABLE.assign(step=2, flips=np.where(unchosen, 4, 0))
+    later = TABLE.assign(step=9, flips=7)
+    found = balanced_start(pd.concat([earlier, TABLE, later]), 5)
+    assert found["ratio"].tolist() == [3.0, 3.0]
+    assert found["flips"].tolist() == [0, 4]
+
+
+def test_curves_hold_one_setting_a_family_and_all_its_steps() -> None:
+    curves = chosen_curves(pd.concat([TABLE, TABLE.assign(step=2)]), 5)
+    assert len(curves) == 2 * 2 * 2
+    assert set(where(curves, family="pilot")["schedule"]) == {"harmonic"}
+    assert set(where(curves, family="spred")["amplitude"]) == {1.0}
+
+
+def test_steps_to_reach_a_level() -> None:
+    run = {"family": "pilot", "schedule": "constant", "amplitude": 1.0}
+    curves = pd.DataFrame(
+        [
+            run | {"seed": seed, "step": step, "distance": distance}
+            for seed, path in ((0, [3.0, 0.5, 2.0, 0.1]), (1, [3.0, 2.0, NAN, NAN]))
+            for step, distance in zip((0, 10, 20, 30), path, strict=True)
+        ]
+    )
+    assert steps_to_reach(curves, 0.5)["steps"].tolist() == [10, np.inf]
+    assert steps_to_reach(curves, 0.2)["steps"].tolist() == [30, np.inf]
+
+
+def test_orders_are_summed_up_by_their_median_and_one_that_diverged_leaves_none() -> None:
+    noisy = pd.concat([TABLE.assign(distance=TABLE["distance"] * order) for order in (1, 2, 6)])
+    found = stochastic_against_full(TABLE, noisy, 5)
+    assert len(found) == 3 * 2
+    np.testing.assert_allclose(found["stochastic"], 2 * found["full"])
+    broken = pd.concat([noisy, TABLE.assign(distance=NAN)])
+    assert stochastic_against_full(TABLE, broken, 5)["stochastic"].isna().all()
+
+
+# ---- pruned networks
+
+
+def accuracies(rows: list[tuple[str, float, int, float, float]]) -> pd.DataFrame:
+    columns = ["method", "strength", "seed", "sparsity", "validation_accuracy"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(test_accuracy=np.linspace(0, 1, len(frame)))
+
+
+def test_the_strength_with_the_best_mean_is_chosen_for_each_method_and_sparsity() -> None:
+    frame = accuracies(
+        [
+            ("a", 1.0, 0, 0.9, 0.90), ("a", 1.0, 1, 0.9, 0.10), ("a", 2.0, 0, 0.9, 0.60), ("a", 2.0, 1, 0.9, 0.60),
+            ("a", 1.0, 0, 0.5, 0.70), ("a", 1.0, 1, 0.5, 0.70), ("a", 2.0, 0, 0.5, 0.60), ("a", 2.0, 1, 0.5, 0.60),
+            ("b", 3.0, 0, 0.9, 0.20), ("b", 3.0, 1, 0.9, 0.20),
+        ]
+    )  # fmt: skip
+    chosen = chosen_by_validation(frame)
+    assert chosen.index.size == 6
+    keys = chosen[["method", "strength", "seed", "sparsity"]].to_numpy().tolist()
+    assert keys == [
+        ["a", 2.0, 0, 0.9], ["a", 2.0, 1, 0.9], ["a", 1.0, 0, 0.5], ["a", 1.0, 1, 0.5], ["b", 3.0, 0, 0.9],
+        ["b", 3.0, 1, 0.9],
+    ]  # fmt: skip
+    shuffled = frame.assign(test_accuracy=np.random.default_rng(0).permutation(frame["test_accuracy"]))
+    assert chosen_by_validation(shuffled)[["method", "strength"]].equals(chosen[["method", "strength"]])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_equal_means_the_smaller_strength_is_taken(order: int) -> None:
+    # (0.1 + 0.2) / 2 is a rounding error more than 0.15
+    assert (0.1 + 0.2) / 2 > 0.15
+    rows = [
+        ("a", 2.0, 0, 0.9, 0.1),
+        ("a", 2.0, 1, 0.9, 0.2),
+        ("a", 1.0, 0, 0.9, 0.15),
+        ("a", 1.0, 1, 0.9, 0.15),
+    ]
+    assert set(chosen_by_validation(accuracies(rows)[::order])["strength"]) == {1.0}
+
+
+def test_a_strength_at_which_a_seed_diverged_is_not_chosen() -> None:
+    rows = [
+        ("a", 1.0, 0, 0.9, 0.5),
+        ("a", 1.0, 1, 0.9, 0.5),
+        ("a", 2.0, 0, 0.9, NAN),
+        ("a", 2.0, 1, 0.9, 0.9),
+    ]
+    assert set(chosen_by_validation(accuracies(rows))["strength"]) == {1.0}
+
+
+def test_the_advantage_is_in_points_a_seed_and_over_the_sparsities_asked_for() -> None:
+    chosen = pd.DataFrame(
+        [(name, seed, p, base + p / 10 + seed / 100) for name, base in (("a", 0.8), ("b", 0.5)) for seed in (0, 1)
+         for p in (0.0, 0.9, 0.99)],
+        columns=["method", "seed", "sparsity", "test_accuracy"],
+    )  # fmt: skip
+    chosen.loc[(chosen["method"] == "a") & (chosen["sparsity"] == 0.99), "test_accuracy"] -= 0.1
+    assert advantage(chosen, "a", "b", [0.9]).tolist() == pytest.approx([30, 30])
+    assert advantage(chosen, "a", "b", [0.9, 0.99]).tolist() == pytest.approx([25, 25])

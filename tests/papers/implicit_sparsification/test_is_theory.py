@@ -1,0 +1,389 @@
+"""Potentials to fifty digits, three flows that must agree, closed forms, interpolators against other solvers."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.linalg import null_space
+from scipy.optimize import minimize
+
+from repro.papers.implicit_sparsification.method import pilot_factors
+from repro.papers.implicit_sparsification.settings import SparseRegression, sparse_regression
+from repro.papers.implicit_sparsification.theory import (
+    Strength,
+    certified_rate,
+    dual_flow,
+    factor_flow,
+    hyperbolic_entropy,
+    inverse_mirror_map,
+    lasso,
+    least_l1,
+    least_l2,
+    least_potential,
+    lie_bracket,
+    mirror_flow,
+    mirror_map,
+    scale_and_centre,
+)
+
+STRENGTHS = [Strength(0.0), Strength(0.05), Strength(0.1, rate=0.2), Strength(0.1, until=3.3)]
+TIMES = np.linspace(0, 10, 11)
+
+
+def exactly(function, *arguments):
+    with mpmath.workdps(50):
+        return float(function(*map(mpmath.mpf, arguments)))
+
+
+# ---- the potential
+
+
+def test_values_of_the_reference_points():
+    scale, centre = scale_and_centre(np.array(0.3), 1.0, 0.0)
+    assert (scale, float(centre)) == (0.5, pytest.approx(0.5688248987, abs=5e-11))
+    assert hyperbolic_entropy(0.3, 0.5, centre) == pytest.approx(-0.2915475947, abs=5e-11)
+    assert mirror_map(0.3, 0.5, centre) == pytest.approx(0, abs=1e-15)
+    later, _ = scale_and_centre(np.array(0.3), 1.0, 0.25)
+    assert later == pytest.approx(0.1839397206, abs=5e-11)
+    assert inverse_mirror_map(-0.7, np.log(later), centre) == pytest.approx(-0.1711079037, abs=5e-11)
+    assert hyperbolic_entropy(1, 0.01) == pytest.approx(2.1491461834, abs=5e-11)
+    assert mirror_map(1, 0.01) == pytest.approx(2.6491711828, abs=5e-11)
+
+
+@pytest.mark.parametrize("a", [1e-30, 1e-3, 1.0, 1e30])
+@pytest.mark.parametrize("ratio", [1e-20, -1e-4, 0.3, -20.0, 1e12])
+def test_fifty_digits_agree(a, ratio):
+    x = ratio * a
+    entropy = exactly(lambda x, a: (x * mpmath.asinh(x / a) - mpmath.sqrt(x**2 + a**2)) / 2, x, a)
+    assert hyperbolic_entropy(x, a) == pytest.approx(entropy, rel=1e-12, abs=0)
+    mu = mirror_map(x, a)
+    assert mu == pytest.approx(exactly(lambda x, a: mpmath.asinh(x / a) / 2, x, a), rel=1e-14, abs=0)
+    back = exactly(lambda mu, a: a * mpmath.sinh(2 * mu), mu, a)
+    assert inverse_mirror_map(mu, np.log(a)) == pytest.approx(back, rel=1e-13, abs=0)
+
+
+def test_weights_stay_finite_where_the_scale_underflows():
+    for z in (740.0, -5000.0):
+        log_a = 1.5 - abs(z)
+        expected = exactly(lambda z, log_a: mpmath.exp(log_a) * mpmath.sinh(z), z, log_a)
+        assert inverse_mirror_map(z / 2, log_a) == pytest.approx(expected, rel=1e-11)
+
+
+def test_derivatives_are_those_of_automatic_differentiation():
+    rng = np.random.default_rng(0)
+    x, a, c = rng.normal(size=50), np.exp(rng.normal(size=50)), rng.normal(size=50)
+    point, scale = torch.tensor(x, requires_grad=True), torch.tensor(a)
+    value = 0.5 * (point * (torch.asinh(point / scale) - torch.tensor(c)) - torch.hypot(point, scale))
+    (slope,) = torch.autograd.grad(value.sum(), point)
+    np.testing.assert_allclose(hyperbolic_entropy(x, a, c), value.detach(), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(mirror_map(x, a, c), slope, rtol=1e-12, atol=1e-14)
+
+
+@given(st.floats(-50, 50), st.floats(-30, 30), st.floats(-5, 5))
+def test_the_two_maps_undo_each_other_and_meet_in_the_conjugate(x, exponent, c):
+    """The conjugate is (a/2) cosh(2 mu + c); potential and conjugate add up to the product where they touch."""
+    a = 10.0**exponent
+    mu = mirror_map(x, a, c)
+    assert inverse_mirror_map(mu, np.log(a), c) == pytest.approx(x, rel=1e-12, abs=1e-14 * a)
+    conjugate = np.hypot(x, a) / 2
+    size = abs(x * mu) + np.hypot(x, a) + abs(x * c)
+    assert abs(hyperbolic_entropy(x, a, c) + conjugate - x * mu) <= 1e-13 * size
+
+
+def test_a_large_scale_is_the_squared_distance_to_the_centre_and_a_small_one_the_absolute_value():
+    x0, x = 0.7, np.linspace(-2, 2, 9)
+    c = np.arcsinh(x0 / 1e3)
+    rise = hyperbolic_entropy(x, 1e3, c) - hyperbolic_entropy(x0, 1e3, c)
+    np.testing.assert_allclose(rise, (x - x0) ** 2 / 4e3, atol=1e-8)
+    errors = [
+        np.abs(hyperbolic_entropy(x, a, 1.5) / (0.5 * np.log(1 / a)) - np.abs(x)).max() * np.log(1 / a)
+        for a in (1e-10, 1e-20, 1e-30)  # the limit is reached logarithmically
+    ]
+    np.testing.assert_allclose(errors, errors[-1], rtol=1e-8)
+
+
+# ---- strengths and flows
+
+
+@pytest.mark.parametrize("strength", [*STRENGTHS, Strength(0.3, rate=0.5, until=2.0)], ids=repr)
+def test_doses_are_the_integrals_of_the_strengths(strength):
+    for t in (0.0, 0.4, 3.3, 9.0):
+        integral = quad(strength.at, 0, t, points=[strength.until] if strength.until < t else None)[0]
+        assert strength.dose(t) == pytest.approx(integral, abs=1e-10)
+    assert strength.at(TIMES).shape == strength.dose(TIMES).shape == TIMES.shape
+
+
+def regression(seed, d=12, n=30):
+    """A sparse truth seen through Gaussian inputs: Z, y, x0, gradient."""
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((d, n))
+    truth = np.where(np.arange(n) < 3, 2.0 + np.arange(n), 0.0) * rng.choice([-1, 1], n)
+    y = Z @ truth
+    return Z, y, rng.normal(scale=n**-0.25, size=n), lambda x: Z.T @ (Z @ x - y) / d
+
+
+def logistic(seed, d=12, n=8):
+    """Gradient of a logistic loss with a quartic term."""
+    rng = np.random.default_rng(seed)
+    Z = rng.standard_normal((d, n))
+    return rng.normal(size=n), lambda x: -Z.T @ (1 / (1 + np.exp(Z @ x))) / d + 0.1 * x**3
+
+
+@pytest.mark.parametrize("strength", STRENGTHS, ids=repr)
+def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
+    Z, y, *problem = regression(0)
+    for beta, (x0, gradient) in ((0.3, problem), (10.0, logistic(0))):
+        m, w = factor_flow(gradient, *pilot_factors(x0, beta), TIMES, strength)
+        mirror = mirror_flow(gradient, x0, beta, TIMES, strength)
+        assert np.abs(m * w - mirror).max() < 1e-9
+        assert np.abs(mirror - mirror[0]).max() > 0.3
+        gaps = np.broadcast_to(beta * np.exp(-4 * strength.dose(TIMES))[:, None], m.shape)
+        np.testing.assert_allclose(m**2 - w**2, gaps, rtol=1e-8, atol=1e-10)
+    x0, gradient = problem
+    m, w = factor_flow(gradient, *pilot_factors(x0), TIMES, strength)
+    dual = dual_flow(Z, y, x0, 1.0, strength, TIMES)
+    assert np.abs(m * w - dual).max() < 1e-6
+
+
+def test_the_flow_of_the_factors_is_what_small_euler_steps_tend_to():
+    _, _, x0, gradient = regression(2)
+    end, errors = 2.0, []
+    m, w = factor_flow(gradient, *pilot_factors(x0), np.array([end]), Strength(0.3, rate=0.5))
+    for n_steps in (1000, 2000):
+        (p, q), h = pilot_factors(x0), end / n_steps
+        for k in range(n_steps):
+            g, alpha = gradient(p * q), 0.3 * np.exp(-0.5 * k * h)
+            p, q = p - h * (g * q + 2 * alpha * p), q - h * (g * p + 2 * alpha * q)
+        errors.append(np.abs(p * q - m * w).max())
+    assert errors[1] < 2e-2
+    assert errors[0] / errors[1] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS, ids=repr)
+def test_factors_along_a_constant_gradient_have_their_closed_form_and_the_printed_scale_fails(strength):
+    g, x0 = np.array([0.3, -0.2, 0.1]), np.array([0.3, -1.0, 2.0])
+    m0, w0 = pilot_factors(x0)
+    m, w = factor_flow(lambda x: g, m0, w0, TIMES, strength)
+    L, A = TIMES[:, None] * g, strength.dose(TIMES)[:, None]
+    np.testing.assert_allclose(m, (m0 * np.cosh(L) - w0 * np.sinh(L)) * np.exp(-2 * A), rtol=1e-9)
+    np.testing.assert_allclose(w, (w0 * np.cosh(L) - m0 * np.sinh(L)) * np.exp(-2 * A), rtol=1e-9, atol=1e-12)
+    z = -2 * L + np.arcsinh(2 * x0)
+    np.testing.assert_allclose(m * w, 0.5 * np.exp(-4 * A) * np.sinh(z), rtol=1e-9, atol=1e-12)
+    printed = np.exp(-2 * A) * np.sinh(z)  # version 1: beta exp(-2A)
+    np.testing.assert_allclose(printed[0], 2 * x0)
+    assert np.abs(printed - m * w).max() > 0.1
+
+
+def test_the_gap_under_a_penalised_mask_is_that_of_a_loop_of_small_steps():
+    _, _, x0, gradient = regression(3)
+    n_steps, alpha = 500, 0.1
+    m, w = factor_flow(gradient, *pilot_factors(x0), np.array([1.0]), Strength(alpha), mask_only=True)
+    (p, q), h = pilot_factors(x0), 1 / n_steps
+
+    def velocity(p, q):
+        return -gradient(p * q) * q - 2 * alpha * p, -gradient(p * q) * p
+
+    for _ in range(n_steps):
+        dp, dq = velocity(p, q)
+        dp, dq = velocity(p + h / 2 * dp, q + h / 2 * dq)
+        p, q = p + h * dp, q + h * dq
+    np.testing.assert_allclose(m[0] ** 2 - w[0] ** 2, p**2 - q**2, atol=1e-3)
+    assert np.abs(p**2 - q**2 - np.exp(-4 * alpha)).max() > 0.05  # as if both were
+
+
+@pytest.mark.parametrize("strength", STRENGTHS[1:], ids=repr)
+def test_at_every_time_the_weights_have_least_potential_among_equal_predictions(strength):
+    Z, y, x0, gradient = regression(4)
+    times = np.array([0.5, 2.0, 8.0])
+    m, w = factor_flow(gradient, *pilot_factors(x0), times, strength)
+    for x, dose in zip(m * w, strength.dose(times), strict=True):
+        a, c = scale_and_centre(x0, 1.0, dose)
+        assert np.abs(Z @ x - y).max() > 1e-4
+        assert np.abs(least_potential(Z, Z @ x, a, c) - x).max() < 1e-8
+        assert np.abs(least_potential(Z, Z @ x, a / 2, c) - x).max() > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.1])
+def test_constant_decay_ends_at_the_lasso_and_does_not_interpolate(alpha):
+    Z, y, x0, _ = regression(5)
+    (end,) = dual_flow(Z, y, x0, 1.0, Strength(alpha), [1e5])  # where the scale is below the smallest float
+    assert np.abs(end - lasso(Z, y, 2 * alpha)).max() < 1e-8
+    assert np.abs(end - lasso(Z, y, alpha)).max() > 1e-3
+    assert np.abs(Z @ end - y).max() > 1e-2
+
+
+def test_nothing_to_learn_and_no_decay_leave_the_weights_alone():
+    Z, _, x0, _ = regression(10)
+    still = dual_flow(Z, Z @ x0, x0, 1.0, Strength(0.0), TIMES)
+    np.testing.assert_allclose(still, np.tile(x0, (len(TIMES), 1)), atol=1e-13)
+    m, w = factor_flow(np.zeros_like, *pilot_factors(x0), TIMES, Strength(0.1))
+    np.testing.assert_allclose(m * w, x0 * np.exp(-0.4 * TIMES)[:, None], rtol=1e-9)
+
+
+# ---- interpolators
+
+
+def problem(seed, d=6, n=20):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((d, n)), rng.standard_normal(d), rng.normal(scale=0.5, size=n)
+
+
+def cvxpy_value(objective, constraints=()):
+    cp = pytest.importorskip("cvxpy")
+    return cp.Problem(cp.Minimize(objective), list(constraints)).solve(
+        solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
+    )
+
+
+@pytest.mark.parametrize("a", [0.02, 10.0])
+def test_least_potential_agrees_with_a_descent_inside_the_affine_set_and_with_cvxpy_on_the_dual(a):
+    cp = pytest.importorskip("cvxpy")
+    Z, y, c = problem(1)
+    inside, one = null_space(Z), np.linalg.pinv(Z) @ y
+    found = minimize(
+        lambda s: hyperbolic_entropy(one + inside @ s, a, c).sum(),
+        np.zeros(inside.shape[1]),
+        jac=lambda s: inside.T @ mirror_map(one + inside @ s, a, c),
+        method="BFGS",
+        options={"gtol": 1e-10},
+    )
+    x = least_potential(Z, y, a, c)
+    np.testing.assert_allclose(x, one + inside @ found.x, atol=1e-6)
+    nu = cp.Variable(len(y))
+    z = 2 * Z.T @ nu + c
+    value = cvxpy_value(a / 4 * cp.sum(cp.exp(z) + cp.exp(-z)) - y @ nu)
+    assert hyperbolic_entropy(x, a, c).sum() == pytest.approx(-value, abs=1e-7)
+
+
+@pytest.mark.parametrize("a", [1e-30, 1e-6, 1.0, 1e30, np.geomspace(0.01, 3, 100)], ids=str)
+def test_least_potential_meets_its_conditions_at_every_scale(a):
+    Z, y, x0 = problem(2, 40, 100)
+    for c in (0.0, np.arcsinh(x0 / a)):
+        x = least_potential(Z, y, a, c)
+        np.testing.assert_allclose(Z @ x, y, atol=1e-11)
+        off_range = np.abs(null_space(Z).T @ mirror_map(x, a, c)).max()
+        assert off_range < 1e-11 * max(1.0, np.abs(mirror_map(x, a, c)).max())
+
+
+def test_its_limits_are_the_closest_point_to_the_centre_and_the_least_absolute_sum():
+    Z, y, x0 = problem(4)
+    near = [
+        np.abs(least_potential(Z, y, a, np.arcsinh(x0 / a)) - least_l2(Z, y, x0)).max() for a in (10, 1e3)
+    ]
+    assert near[1] < 1e-5 < near[0] < 1e-1
+    sums = [np.abs(least_potential(Z, y, a)).sum() for a in (1e2, 1.0, 1e-2, 1e-12, 1e-30)]
+    assert (np.diff(sums) < 0).all()
+    # inactive coordinates vanish like a power of a that may be small, one minus the dual certificate
+    assert sums[-1] == pytest.approx(np.abs(least_l1(Z, y)).sum(), rel=1e-3)
+    assert sums[1] > 1.05 * sums[-1]
+
+
+@pytest.mark.parametrize("size", [(1, 2), (40, 100)], ids=str)
+def test_least_l1_agrees_with_cvxpy_and_sits_on_a_vertex(size):
+    cp = pytest.importorskip("cvxpy")
+    Z, y, _ = problem(6, *size)
+    variable = cp.Variable(size[1])
+    value = cvxpy_value(cp.norm1(variable), [Z @ variable == y])
+    x = least_l1(Z, y)
+    np.testing.assert_allclose(Z @ x, y, atol=1e-10)
+    assert np.abs(x).sum() == pytest.approx(value, abs=1e-8)
+    assert np.count_nonzero(x) <= size[0]
+
+
+def test_least_l1_recovers_a_sparse_truth_and_least_l2_is_the_projection():
+    problem = sparse_regression(7)
+    Z, y, truth = problem.Z, problem.y, problem.x_star
+    np.testing.assert_allclose(least_l1(Z, y), truth, atol=1e-11)
+    np.testing.assert_allclose(least_potential(Z, y, 1e-30), truth, atol=1e-9)
+    near = least_l2(Z, y, problem.x0)
+    np.testing.assert_allclose(near, problem.x0 + np.linalg.pinv(Z) @ (y - Z @ problem.x0), atol=1e-13)
+    assert np.abs(near - truth).max() > 0.5
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.3])
+def test_the_lasso_meets_its_conditions(penalty):
+    Z, y, _ = problem(10)
+    x = lasso(Z, y, penalty)
+    slope = Z.T @ (Z @ x - y) / len(y)
+    assert x.any()
+    np.testing.assert_allclose(slope[x != 0], -penalty * np.sign(x[x != 0]), atol=1e-8)
+    assert np.abs(slope).max() <= penalty + 1e-8
+    assert not lasso(Z, y, 1.001 * np.abs(Z.T @ y).max() / len(y)).any()
+
+
+@pytest.mark.parametrize("solve", [least_l1, least_l2, lambda Z, y: least_potential(Z, y, 0.1)])
+def test_dependent_rows_are_solved_and_targets_that_no_weights_give_refused(solve):
+    Z, y, _ = problem(12)
+    doubled, both = np.vstack([Z, 2 * Z[:2]]), np.concatenate([y, 2 * y[:2]])
+    np.testing.assert_allclose(solve(doubled, both), solve(Z, y), atol=1e-9)
+    for wrong in (y[0] + 1, np.nan):
+        with pytest.raises(
+            (ValueError, np.linalg.LinAlgError), match="no x solves Zx = y: Z has rank 6 of 7"
+        ):
+            solve(np.vstack([Z, Z[:1]]), np.append(y, wrong))
+
+
+# ---- rates and brackets
+
+
+def test_certificates_agree_with_a_generic_optimizer_on_a_small_problem():
+    problem = sparse_regression(3, d=4, n=7, n_nonzero=2)
+    support = problem.x_star != 0
+    Z, signs = problem.Z, problem.x_star[support]
+    base = np.linalg.lstsq(Z[:, support].T, signs)[0]
+    free = np.linalg.svd(Z[:, support].T)[2][2:]
+
+    def largest(shift):
+        return np.abs((base + shift @ free) @ Z[:, ~support]).max()
+
+    closely = {"xatol": 1e-10, "fatol": 1e-10, "maxiter": 2000}
+    starts = np.vstack([np.eye(2), -np.eye(2)])
+    tries = [minimize(largest, start, method="Nelder-Mead", options=closely).fun for start in starts]
+    assert certified_rate(problem) == pytest.approx(4 * (1 - min(tries)), abs=1e-6)
+
+
+def test_certificates_of_orthogonal_and_of_dependent_columns():
+    problem = SparseRegression(np.eye(2, 3), np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.ones(3))
+    assert certified_rate(problem) == pytest.approx(4.0)
+    dependent = SparseRegression(np.ones((2, 3)), np.zeros(2), np.array([1.0, -1.0, 0.0]), np.ones(3))
+    with pytest.raises(ValueError, match="2 non-zeros"):
+        certified_rate(dependent)
+
+
+def test_brackets_agree_with_differences_of_gradients_and_the_appendixs_closed_form():
+    def g(p):
+        return (p[0] * p[1] ** 2).sin()
+
+    def h(p):
+        return p[0] ** 3 + p[1] * p[0]
+
+    def slope(f, at):
+        at = at.clone().requires_grad_()
+        return torch.autograd.grad(f(at), at)[0]
+
+    theta, eps = torch.tensor([0.3, 0.8], dtype=torch.float64), 1e-5
+    along, across = slope(g, theta), slope(h, theta)
+    ahead = (slope(h, theta + eps * along) - slope(h, theta - eps * along)) / (2 * eps)
+    aside = (slope(g, theta + eps * across) - slope(g, theta - eps * across)) / (2 * eps)
+    assert lie_bracket(g, h, theta).tolist() == pytest.approx((ahead - aside).tolist(), abs=1e-8)
+    assert lie_bracket(g, g, theta).tolist() == [0.0, 0.0]
+    m, first, second = 1.5, -0.4, 0.7
+    neuron = torch.tensor([m, first, second], dtype=torch.float64)
+    found = lie_bracket(lambda p: p[0] * p[1], lambda p: p[0] * p[2], neuron)
+    assert found.tolist() == pytest.approx([0.0, -second, first])
+
+
+def test_the_penalty_on_both_factors_commutes_with_their_product_and_that_on_the_mask_does_not():
+    theta = torch.randn(6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    m, w = theta.chunk(2)
+    in_x = []
+    for n in (6, 3):
+        found = lie_bracket(lambda p: p[0] * p[3], lambda p, n=n: (p[:n] ** 2).sum(), theta)
+        in_x.append(float(found[0] * w[0] + m[0] * found[3]))
+    assert in_x[0] == pytest.approx(0, abs=1e-12)
+    assert abs(in_x[1]) > 1e-2

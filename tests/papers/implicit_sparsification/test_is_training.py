@@ -1,0 +1,333 @@
+"""Fits and cycles: every network as if it were alone, courses, folding, divergence; pruning against slow sorts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from math import floor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams
+from repro.papers.implicit_sparsification import training
+from repro.papers.implicit_sparsification.method import (
+    METHODS,
+    effective_weights,
+    pilot_factors,
+    weight_tensors,
+)
+from repro.papers.implicit_sparsification.settings import SETTINGS
+from repro.papers.implicit_sparsification.training import Fit, _smallest, cycles, fit
+
+TINY = replace(
+    SETTINGS["digits"],
+    n_epochs=3,
+    build=partial(perceptron, (64, 16, 10)),
+    parts=(150, 60, 60),
+    batch_size=50,
+)
+STRENGTHS, SEEDS = [1e-3, 4e-3], [3, 5]
+NAMES = ["1.weight", "3.weight"]
+N_WEIGHTS = 64 * 16 + 16 * 10
+
+
+@pytest.fixture(scope="module")
+def pilots() -> Fit:
+    return fit(TINY, METHODS["pilot"], STRENGTHS, seeds=SEEDS)
+
+
+def of(table: pd.DataFrame, strength: float, seed: int) -> pd.DataFrame:
+    return table[(table["strength"] == strength) & (table["seed"] == seed)]
+
+
+# ---- a network as if it were alone
+
+
+@pytest.mark.parametrize("name", ["pilot_algorithm", "spred_independent", "continuous_original", "str"])
+def test_every_network_equals_its_run_alone(name: str) -> None:
+    together = fit(TINY, METHODS[name], STRENGTHS, seeds=SEEDS)
+    strength, seed = STRENGTHS[1], SEEDS[0]
+    alone = fit(TINY, METHODS[name], [strength], seeds=[seed])
+    for key, weight in alone.networks.parameters.items():
+        torch.testing.assert_close(together.networks.parameters[key][2], weight[0], atol=1e-4, rtol=1e-4)
+    own = of(together.course, strength, seed)
+    for column in ("alpha", "dose", "l1"):
+        np.testing.assert_allclose(own[column], alone.course[column], rtol=1e-4)
+
+
+def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots: Fit) -> None:
+    strength, seed = STRENGTHS[1], SEEDS[0]
+    (data,), (plain,) = TINY.data_sets([seed]), TINY.networks([seed])
+    factors = {
+        i: [torch.as_tensor(t, dtype=torch.float32).requires_grad_() for t in pilot_factors(w)]
+        for i, w in ((i, plain[i].weight.detach().double().numpy()) for i in (1, 3))
+    }
+    biases = [plain[i].bias for i in (1, 3)]
+    flat = [t for both in factors.values() for t in both]
+    stepper = torch.optim.SGD(
+        [{"params": flat}, {"params": biases, "weight_decay": 1e-4}], lr=0.2, momentum=0.9
+    )
+    alphas, shuffle, dose = [strength, strength * 0.8, strength * 0.64], streams(seed).shuffle, 0.0
+    for k, alpha in enumerate(alphas):
+        rate = 0.1 * (1 + np.cos(np.pi * k / 3))
+        for group in stepper.param_groups:
+            group["lr"] = rate
+        for some in torch.randperm(150, generator=shuffle).split(50):
+            h = torch.relu(data.x_train[some] @ (factors[1][0] * factors[1][1]).T + biases[0])
+            outputs = h @ (factors[3][0] * factors[3][1]).T + biases[1]
+            penalty = sum((t**2).sum() for t in flat)
+            stepper.zero_grad()
+            (nn.functional.cross_entropy(outputs, data.y_train[some]) + alpha * penalty).backward()
+            stepper.step()
+            dose += rate * alpha / (1 - 0.9)
+    for i in (1, 3):
+        expected = (factors[i][0] * factors[i][1]).detach()
+        found = pilots.networks.parameters[f"{i}.weight"][2]
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    own = of(pilots.course, strength, seed)
+    np.testing.assert_allclose(own["alpha"], alphas, rtol=1e-12)
+    assert own["dose"].iloc[-1] == pytest.approx(dose, rel=1e-12)
+
+
+def test_a_seed_starts_from_the_same_weights_whatever_the_method(pilots: Fit) -> None:
+    plain = Ensemble(TINY.networks(SEEDS)).parameters
+    for name in ("x", "balanced", "powerprop", "continuous", "str"):
+        other = fit(TINY, METHODS[name], METHODS[name].grid[:1], seeds=SEEDS, n_epochs=1)
+        for key, start in other.start.items():
+            torch.testing.assert_close(start, plain[key].detach(), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(pilots.start[key][:2], plain[key].detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains(name: str) -> None:
+    how = METHODS[name]
+    found = fit(TINY, how, seeds=[0], n_epochs=2)
+    assert not found.diverged
+    assert found.members["strength"].tolist() == list(how.grid)
+    assert set(found.networks.parameters) == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    for key, start in found.start.items():
+        assert found.networks.parameters[key].isfinite().all()
+        assert not torch.allclose(found.networks.parameters[key], start, atol=1e-4)
+    assert (found.course["alpha"] > 0).any() == (how.penalty is not None)
+
+
+# ---- the course
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("pilot_constant", [1, 1, 1, 1, 1]),
+        ("pilot", [1, 1, 0.8, 0.8**2, 0.8**3]),
+        ("continuous", [0, 0.25, 0.5, 0.75, 1]),
+        ("mw", [0, 0, 0, 0, 0]),
+    ],
+)
+def test_strengths_follow_the_methods_schedule_and_the_course_keeps_them(
+    name: str, shape: list[float]
+) -> None:
+    found = fit(TINY, METHODS[name], [1e-3], seeds=[0], n_epochs=5)
+    course = found.course
+    np.testing.assert_allclose(course["alpha"], 1e-3 * np.array(shape), rtol=1e-12)
+    rate = TINY.factor_rate if METHODS[name].fast else TINY.rate
+    rates = rate * (1 + np.cos(np.pi * np.arange(5) / 5)) / 2
+    np.testing.assert_allclose(course["dose"], np.cumsum(3 * rates * course["alpha"] / (1 - 0.9)), rtol=1e-12)
+    l1 = sum(float(found.networks.parameters[key].detach().abs().sum()) for key in NAMES)
+    assert course["l1"].iloc[-1] == pytest.approx(l1, rel=1e-5)
+
+
+def test_algorithm_1_acts_on_what_the_course_says() -> None:
+    course = fit(TINY, METHODS["pilot_algorithm"], [1e-5], seeds=[0], n_epochs=8).course
+    (plain,) = TINY.networks([0])
+    least = 0.03 * sum(float(plain[i].weight.detach().abs().sum()) for i in (1, 3))
+    accuracies, alpha, expected = [0.0, *course["batch_accuracy"]], 1e-5, []
+    for k, l1 in enumerate(course["l1"], start=1):
+        expected.append(alpha)
+        up = accuracies[k] >= accuracies[k - 1] and l1 >= least and k <= 4
+        alpha = alpha * 15**0.25 if up else alpha / 15**0.25
+    np.testing.assert_allclose(course["alpha"], expected, rtol=1e-6)
+    assert course["alpha"].max() > 1e-5
+
+
+def test_masks_grow_hotter_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def told(networks: Any, *arguments: Any, after_epoch: Sequence[Any], **options: Any) -> Any:
+        def note(model: Ensemble, report: object) -> None:
+            seen.append(weight_tensors(model)["1.weight"][2].item())
+
+        return train(networks, *arguments, after_epoch=[*after_epoch, note], **options)
+
+    train = training.train
+    monkeypatch.setattr(training, "train", told)
+    fit(TINY, METHODS["continuous_original"], [1e-3], seeds=[0], n_epochs=2)
+    assert seen == pytest.approx([200**0.5, 200])
+
+
+# ---- divergence
+
+
+def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: Fit) -> None:
+    found = fit(TINY, METHODS["pilot"], [STRENGTHS[0], 1e3], seeds=SEEDS)
+    assert found.diverged == [2, 3]
+    for key, weight in found.networks.parameters.items():
+        torch.testing.assert_close(weight[:2], pilots.networks.parameters[key][:2], atol=1e-4, rtol=1e-4)
+    with pytest.raises(TrainingDivergedError, match="smaller learning rate"):
+        fit(replace(TINY, factor_rate=1e4), METHODS["mw"], seeds=SEEDS)
+
+
+# ---- pruning in one shot
+
+
+def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_removed(pilots: Fit) -> None:
+    table = pilots.pruned_accuracy([0.0, 0.29, 0.8, 1.0])
+    before = pilots.networks.state_dict()
+    for i, (strength, seed) in enumerate(pilots.members.itertuples(index=False)):
+        data = pilots.datasets[i]
+        for sparsity in (0.0, 0.29, 0.8, 1.0):
+            network = pilots.networks.member(i)
+            weights = [network.get_parameter(name) for name in NAMES]
+            flat = [w for weight in weights for w in weight.flatten().tolist()]
+            order = sorted(range(N_WEIGHTS), key=lambda j: (abs(flat[j]), j))
+            gone = torch.zeros(N_WEIGHTS, dtype=torch.bool)
+            gone[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = True
+            for weight, part in zip(weights, gone.split([w.numel() for w in weights]), strict=True):
+                weight.data[part.view_as(weight)] = 0
+            row = of(table, strength, seed).set_index("sparsity").loc[sparsity]
+            for part in ("validation", "test"):
+                x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+                right = (network(x).argmax(dim=1) == y).double().mean().item()
+                assert row[f"{part}_accuracy"] == pytest.approx(right, abs=1e-12)
+    assert all(torch.equal(value, before[name]) for name, value in pilots.networks.state_dict().items())
+
+
+def test_one_seed_shares_its_data_among_the_strengths() -> None:
+    alone = fit(TINY, METHODS["pilot"], STRENGTHS, seeds=SEEDS[:1], n_epochs=1)
+    (data,) = alone.datasets
+    expected = evaluate(alone.networks, data.x_test, data.y_test)[1].tolist()
+    assert alone.pruned_accuracy([0.0])["test_accuracy"].tolist() == expected
+
+
+def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = {name: torch.randn(weight.shape, generator=generator) for name, weight in pilots.start.items()}
+    start = {name: weight * draws[name] for name, weight in pilots.start.items()}
+    start["1.weight"][:, 0] = 0.0  # what was 0 has not flipped
+    found = replace(pilots, start=start).sign_flips()
+    n_top = round(0.05 * N_WEIGHTS)
+    for i, flips in enumerate(found["flips"]):
+        ends, firsts = (
+            [w for name in NAMES for w in weights[name][i].flatten().tolist()]
+            for weights in (pilots.networks.parameters, start)
+        )
+        largest = sorted(zip(ends, firsts, strict=True), key=lambda pair: -abs(pair[0]))[:n_top]
+        assert flips == pytest.approx(sum(end * first < 0 for end, first in largest) / n_top)
+    assert found["flips"].between(0.3, 0.7).all()
+    balanced = fit(replace(TINY, factor_rate=0.01), METHODS["balanced"], [1e-2], seeds=[0]).sign_flips()
+    assert balanced["flips"].item() == 0
+
+
+# ---- cycles
+
+
+class Watched:
+    """Training that notes the weights, ``(S, n)``, of every cycle: before and after each step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.before: list[Tensor] = []
+        self.steps: list[list[Tensor]] = []
+        self.seeds: list[int] = []
+        self._train = training.train
+        monkeypatch.setattr(training, "train", self)
+
+    def __call__(self, ensemble: Ensemble, *told: Any, after_step: Sequence[Any], **options: Any) -> Any:
+        self.ensemble = ensemble
+        self.before.append(flat(ensemble))
+        self.steps.append([])
+        self.seeds += options["seed"]
+
+        def note(model: Ensemble, step: int) -> None:
+            self.steps[-1].append(flat(model))
+
+        return self._train(ensemble, *told, after_step=[*after_step, note], **options)
+
+
+def flat(model: Ensemble) -> Tensor:
+    return torch.cat([weight.detach().flatten(1) for weight in effective_weights(model).values()], dim=1)
+
+
+def pruned(name: str, strength: float = 0.0, rewind: str = "rates", n_cycles: int = 3) -> pd.DataFrame:
+    return cycles(TINY, METHODS[name], strength, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
+
+
+@pytest.mark.parametrize("rewind", ["rates", "weights"])
+@pytest.mark.parametrize(("name", "strength"), [("x", 0.0), ("pilot", 2e-2)])
+def test_pruning_is_exact_nested_takes_the_smallest_and_holds_and_both_rewinds_go_where_they_should(
+    monkeypatch: pytest.MonkeyPatch, rewind: str, name: str, strength: float
+) -> None:
+    watched = Watched(monkeypatch)
+    table = pruned(name, strength, rewind)
+    counts = [N_WEIGHTS // 2**k for k in range(4)]
+    assert table["sparsity"].tolist() == pytest.approx([1 - n / N_WEIGHTS for n in counts for _ in SEEDS])
+    early = watched.steps[0][2 * 3 - 1]  # the second epoch, three steps each
+    earlier = torch.zeros(len(SEEDS), N_WEIGHTS, dtype=torch.bool)
+    for cycle in range(4):
+        zeros = watched.before[cycle] == 0
+        assert zeros.sum(dim=1).tolist() == [N_WEIGHTS - counts[cycle]] * len(SEEDS)
+        assert (zeros >= earlier).all()
+        assert all((weights[zeros] == 0).all() for weights in watched.steps[cycle])
+        if cycle:
+            trained = watched.steps[cycle - 1][-1]
+            start = early if rewind == "weights" else trained
+            assert torch.equal(watched.before[cycle][~zeros], start[~zeros])
+            for size, gone in zip(trained.abs(), zeros, strict=True):
+                assert size[gone].max() <= size[~gone].min()
+        earlier = zeros
+    assert not torch.equal(earlier[0], earlier[1])
+    assert len(set(watched.seeds)) == 2 * 4  # an order of batches of its own for each network and cycle
+
+
+def test_both_factors_of_a_pruned_weight_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    pruned("mw", n_cycles=1)
+    layers = weight_tensors(watched.ensemble).values()
+    gone = [torch.cat([tensors[i].flatten() == 0 for tensors in layers]) for i in range(2)]
+    assert torch.equal(*gone)
+    assert gone[0].sum() == len(SEEDS) * (N_WEIGHTS - N_WEIGHTS // 4)
+
+
+def test_accuracies_are_those_at_the_end_of_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[list[float]] = []
+    train = training.train
+
+    def ended(ensemble: Ensemble, datasets: Any, **options: Any) -> Any:
+        done = train(ensemble, datasets, **options)
+        for network, data in zip(ensemble, datasets, strict=True):
+            parts = ((data.x_validation, data.y_validation), (data.x_test, data.y_test))
+            found.append([evaluate(network, *part)[1].item() for part in parts])
+        return done
+
+    monkeypatch.setattr(training, "train", ended)
+    table = pruned("pilot", 1e-3)
+    np.testing.assert_allclose(table[["validation_accuracy", "test_accuracy"]], found, atol=1e-12)
+    assert list(table["cycle"]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert list(table["seed"]) == SEEDS * 4
+    assert table["test_accuracy"][:2].min() > 0.3
+
+
+def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_numbers_first() -> None:
+    networks = Ensemble(TINY.networks(SEEDS))
+    half = N_WEIGHTS // 2
+    before = _smallest(networks, n_pruned=half)
+    for name, weight in networks.parameters.items():
+        if name in before:
+            weight.data *= ~before[name]  # training brings all others to 0
+    assert _smallest(networks, before, n_pruned=half) == before
+    networks.parameters["1.weight"].data[1] = float("nan")  # a network that diverged
+    assert not _smallest(networks, n_pruned=64 * 16)["1.weight"][1].any()
