@@ -1,17 +1,4 @@
-r"""The chapter's experiments, one a group of claims: seeds in, a tidy table out.
-
-==============================  ================  =====================================================
-``flow_identity``               E1, E2            parameter flow against weight flow
-``euler_convergence``           E3                descent against flow
-``lin_sep_flows``               E4 to E6, E8, E12  flows to a vanishing loss
-``lin_sep_descent``             E4 to E6          the authors' own run, by gradient descent
-``simple_trajectories``         E7                two weights: flows against the exact solution
-``simple_trajectory_descent``   E7                two weights: descent against the exact solution
-``xor_sparsity``                E9                how many neurons stay long
-``rate_exponents``              E10               exponent of the loss rate by depth
-``depth_curves``                E11               loss curves by depth
-``image_pruning``               E13 to E18        training on images, then pruning
-==============================  ================  =====================================================
+"""The chapter's experiments, one a group of claims: seeds in, a tidy table out.
 
 Every seed keeps its rows, those that never fit the data too, so that a chapter can count them.
 """
@@ -30,37 +17,11 @@ from torch import Tensor, nn
 from repro.learn.data import load
 from repro.learn.ensembles import Ensemble
 from repro.learn.seeding import initialization, streams
+from repro.papers.ewn_inductive_bias import settings, theory
 from repro.papers.ewn_inductive_bias.flows import euler_steps, loss_clock, parameter_flow, weight_flow
 from repro.papers.ewn_inductive_bias.measures import gini
 from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
-from repro.papers.ewn_inductive_bias.settings import (
-    CHUNK,
-    IMAGES,
-    LIN_SEP_SEED,
-    SIMPLE_TRAJ_STARTS,
-    XOR_LABELS,
-    XOR_POINTS,
-    XOR_RULES,
-    bias_free_network,
-    default_weights,
-    depth_problem,
-    depth_weights,
-    lin_sep_problem,
-)
-from repro.papers.ewn_inductive_bias.theory import (
-    Array,
-    Weights,
-    conserved,
-    exact_point,
-    expected_exponent,
-    join_weights,
-    local_exponent,
-    node_quantities,
-    row_dot,
-    row_norm,
-    split_weights,
-    two_weights,
-)
+from repro.papers.ewn_inductive_bias.theory import Array, Weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend, lengths
 from repro.prune.units import select_units, unit_mask
 
@@ -107,16 +68,16 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
         plain flow at the same times (control); ``norm_drift``: largest change of $\|v_u\|$; ``relative_change``:
         distance travelled over the initial length of all weights.
     """
-    gradient, times = lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
+    gradient, times = settings.lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
     rows = []
     for seed in seeds:
-        start = default_weights((2, 4, 1), seed)
+        start = settings.default_weights((2, 4, 1), seed)
         plain = _flat(weight_flow(gradient, "plain", start, times))
         for method in _NORMALIZED:
             short = _flat(weight_flow(gradient, method, start, times))
             for radius in (1.0, 2.0):
                 parameters = parameter_flow(gradient, method, start, times, radius)
-                path = _flat(join_weights(parameters, method))
+                path = _flat(theory.join_weights(parameters, method))
                 general = short if radius == 1 else _flat(weight_flow(gradient, method, start, times, radius))
                 row = {"seed": seed, "method": method, "radius": radius}
                 for name, other in (
@@ -125,7 +86,7 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
                     ("plain_distance", plain),
                 ):
                     row[name] = np.linalg.norm(path - other, axis=1).max()
-                row["norm_drift"] = max(np.abs(row_norm(v) - radius).max() for v in parameters[1::2])
+                row["norm_drift"] = max(np.abs(theory.row_norm(v) - radius).max() for v in parameters[1::2])
                 row["relative_change"] = np.linalg.norm(path[-1] - path[0]) / np.linalg.norm(path[0])
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -141,31 +102,28 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
         h^2\|\nabla_v\mathcal L\|^2$; ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never
         negative beyond round-off).
     """
-    gradient, seeds = lin_sep_problem().gradient, list(seeds)
-    starts = [default_weights((2, 4, 1), seed) for seed in seeds]
+    gradient, seeds = settings.lin_sep_problem().gradient, list(seeds)
+    starts = [settings.default_weights((2, 4, 1), seed) for seed in seeds]
     frames = []
     for method in _NORMALIZED:
         ends = [weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
         flow_end = np.stack([_flat(end)[-1] for end in ends])
-        before = np.full(len(seeds), np.nan)
+        coarser = np.full(len(seeds), np.nan)
         for h in _STEP_SIZES:
             error, growth = np.zeros(len(seeds)), np.full(len(seeds), np.inf)
-            steps = euler_steps(gradient, method, split_weights(_stacked(starts), method), h)
-            expected: list[Array] = []
-            old: list[Array] = []
-            for parameters, slopes, log_loss in islice(steps, round(_HORIZON / h) + 1):
-                squares = [row_dot(v, v) for v in parameters[1::2]]
-                for now, previous, target in zip(squares, old, expected, strict=bool(expected)):
-                    error = np.maximum(error, (np.abs(now - target) / target).max(axis=-1))
-                    growth = np.minimum(growth, (now - previous).min(axis=-1))
+            steps = euler_steps(gradient, method, theory.split_weights(_stacked(starts), method), h)
+            for (now, slopes, log_loss), (after, _, _) in pairwise(islice(steps, round(_HORIZON / h) + 1)):
                 rate = h * np.exp(log_loss)[:, None]
-                old = squares
-                expected = [s + rate**2 * row_dot(g, g) for s, g in zip(squares, slopes[1::2], strict=True)]
-            deviation = np.linalg.norm(_flat(join_weights(parameters, method)) - flow_end, axis=1)
+                for v, g, moved in zip(now[1::2], slopes[1::2], after[1::2], strict=True):
+                    squared, before = theory.row_dot(moved, moved), theory.row_dot(v, v)
+                    expected = before + rate**2 * theory.row_dot(g, g)
+                    error = np.maximum(error, (np.abs(squared - expected) / expected).max(axis=-1))
+                    growth = np.minimum(growth, (squared - before).min(axis=-1))
+            deviation = np.linalg.norm(_flat(theory.join_weights(after, method)) - flow_end, axis=1)
             table = {"seed": seeds, "method": method, "step_size": h, "deviation": deviation}
-            table |= {"ratio": before / deviation, "recursion_error": error, "smallest_growth": growth}
+            table |= {"ratio": coarser / deviation, "recursion_error": error, "smallest_growth": growth}
             frames.append(pd.DataFrame(table))
-            before = deviation
+            coarser = deviation
     return pd.concat(frames, ignore_index=True)
 
 
@@ -174,7 +132,7 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
 
 def _nodes(weights: Weights, gradients: Weights, **columns: object) -> pd.DataFrame:
     """One row a point (or network) and node; weights ``(n, n_out, n_in)``, further columns with one value a point."""
-    length, slope, cosine = node_quantities(weights, gradients)
+    length, slope, cosine = theory.node_quantities(weights, gradients)
     n, n_nodes = length.shape
     layer = np.repeat(np.arange(len(weights)), [w.shape[-2] for w in weights])
     table = pd.DataFrame(columns, index=range(n)).loc[np.repeat(range(n), n_nodes)].reset_index(drop=True)
@@ -194,10 +152,10 @@ def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
         last z and does not come to rest at a loss it cannot lower), z, log_rate ($\log\frac{d}{dt}\mathcal L^{-1}$),
         node, layer, length, gradient_norm, cosine.
     """
-    gradient, clock = lin_sep_problem("exponential").gradient, np.arange(0.0, 1001.0, 2.0)
+    gradient, clock = settings.lin_sep_problem("exponential").gradient, np.arange(0.0, 1001.0, 2.0)
     frames = []
     for seed in seeds:
-        start = default_weights((2, 8, 1), seed)
+        start = settings.default_weights((2, 8, 1), seed)
         for method in METHODS:
             path = loss_clock(gradient, method, start, clock)
             about = {"seed": seed, "method": method, "fits": path.reached}
@@ -217,10 +175,12 @@ def lin_sep_descent(levels: Sequence[float] = (200.0, 250.0, 300.0)) -> tuple[pd
         Runs: method, status, steps. Nodes at these z and at half of them: seed, method, z, node, layer, length,
         gradient_norm, cosine.
     """
-    problem, targets = lin_sep_problem(), sorted({*levels, *(z / 2 for z in levels)})
+    problem, targets = settings.lin_sep_problem(), sorted({*levels, *(z / 2 for z in levels)})
     runs, nodes = [], []
     for method in ("swn", "ewn"):
-        network = bias_free_network(default_weights((2, 8, 1), LIN_SEP_SEED), "squared_relu")
+        network = settings.bias_free_network(
+            settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED), "squared_relu"
+        )
         descent = descend(
             Ensemble([normalize_weights(network, method)]),
             torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", targets,
@@ -229,7 +189,9 @@ def lin_sep_descent(levels: Sequence[float] = (200.0, 250.0, 300.0)) -> tuple[pd
         runs.append({"method": method, "status": descent.status[0], "steps": descent.steps[0]})
         for z in targets:
             weights = [w.numpy() for w in descent.checkpoints[z].values()]
-            nodes.append(_nodes(weights, problem.gradient(weights)[1], seed=LIN_SEP_SEED, method=method, z=z))
+            nodes.append(
+                _nodes(weights, problem.gradient(weights)[1], seed=settings.LIN_SEP_SEED, method=method, z=z)
+            )
     return pd.DataFrame(runs), pd.concat(nodes, ignore_index=True)
 
 
@@ -249,19 +211,19 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
     """
     random = np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2))
     rows = []
-    for index, start in enumerate(np.vstack([np.array(SIMPLE_TRAJ_STARTS), random])):
+    for index, start in enumerate(np.vstack([np.array(settings.SIMPLE_TRAJ_STARTS), random])):
         clock = np.linspace(2 * start[0] + start[1], 50.0, 26)[1:]
-        k = float(conserved(*start))
+        k = float(theory.conserved(*start))
         for method in ("ewn", "plain"):
-            path = loss_clock(two_weights, method, [start[:, None]], clock)
+            path = loss_clock(theory.two_weights, method, [start[:, None]], clock)
             w1, w2 = path.weights[0][:, 0, 0], path.weights[0][:, 1, 0]
-            exact_1, exact_2 = exact_point(start, path.z, method)
+            exact_1, exact_2 = theory.exact_point(start, path.z, method)
             error = np.hypot(w1 - exact_1, w2 - exact_2).max()
             ewn = method == "ewn"
             # K can pass through zero: its own terms set the scale.
-            drift = np.abs(conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
+            drift = np.abs(theory.conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
             row: dict[str, Any] = {
-                "source": "paper" if index < len(SIMPLE_TRAJ_STARTS) else "random",
+                "source": "paper" if index < len(settings.SIMPLE_TRAJ_STARTS) else "random",
                 "method": method,
             }
             row |= {"start_1": start[0], "start_2": start[1], "end_1": w1[-1], "end_2": w2[-1]}
@@ -283,16 +245,18 @@ def simple_trajectory_descent() -> pd.DataFrame:
     """
     rows = []
     for method in ("ewn", "plain"):
-        weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in SIMPLE_TRAJ_STARTS]
-        networks = [bias_free_network(own, "identity", fixed_output=True) for own in weights]
+        weights = [
+            [np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS
+        ]
+        networks = [settings.bias_free_network(own, "identity", fixed_output=True) for own in weights]
         descent = descend(
             Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
             torch.ones(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), "exponential", (50.0,),
             exponent=1 - 1 / 10, k_max=0.1,
         )  # fmt: skip
         ends = descent.checkpoints[50.0]["1.weight"].squeeze(-1).numpy()
-        for start, steps, end in zip(SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
-            exact = np.array(exact_point(start, 50.0, method))
+        for start, steps, end in zip(settings.SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
+            exact = np.array(theory.exact_point(start, 50.0, method))
             row = {"method": method, "start_1": start[0], "start_2": start[1], "steps": steps}
             row |= {"end_1": end[0], "end_2": end[1], "exact_1": exact[0], "exact_2": exact[1]}
             rows.append(row | {"relative_error": np.linalg.norm(end - exact) / np.linalg.norm(exact)})
@@ -311,22 +275,23 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     Returns:
         Lengths at the end of each run, whether or not it got to z = 50: method, seed, status, neuron, length.
     """
-    seeds = list(seeds)
-    output = np.repeat([1.0, -1.0], 10)[None, :]
+    seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
+    points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
     for method in METHODS:
-        f, k_max = XOR_RULES[method]
-        weights = [[default_weights((2, 20), seed)[0], output] for seed in seeds]
-        networks = [bias_free_network(own, "relu", fixed_output=True) for own in weights]
+        f, k_max = settings.XOR_RULES[method]
+        weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
+        networks = [settings.bias_free_network(own, "relu", fixed_output=True) for own in weights]
         descent = descend(
             Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
-            torch.tensor(XOR_POINTS, dtype=torch.float64), torch.tensor(XOR_LABELS, dtype=torch.float64),
-            "logistic", (50.0,),
+            points, -points.prod(dim=1), "logistic", (50.0,),
             exponent=1 - 1 / f, k_max=k_max, window=10, max_steps=40_000, patience=3_000,
         )  # fmt: skip
         table = {"method": method, "seed": np.repeat(seeds, 20), "status": np.repeat(descent.status, 20)}
         table |= {"neuron": np.tile(np.arange(20), len(seeds))}
-        frames.append(pd.DataFrame(table | {"length": row_norm(descent.final["1.weight"].numpy()).ravel()}))
+        frames.append(
+            pd.DataFrame(table | {"length": theory.row_norm(descent.final["1.weight"].numpy()).ravel()})
+        )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -343,19 +308,21 @@ def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
         One row a depth, method and seed: depth, seed, method, exponent (NaN if the flow stalls), expected, clock_error
         (largest distance of $-\log\mathcal L$ from its clock).
     """
-    (problem, first_map), seeds = depth_problem("exponential"), list(seeds)
+    (problem, first_map), seeds = settings.depth_problem("exponential"), list(seeds)
     clock = np.geomspace(50.0, 300.0, 40)
     rows = []
     for depth in _DEPTHS:
         for method in ("ewn", "plain"):
             different = seeds if depth > 1 else seeds[:1]
-            starts = [depth_weights(depth, 10, seed, first_map) for seed in different]
+            starts = [settings.depth_weights(depth, 10, seed, first_map) for seed in different]
             paths = [loss_clock(problem.gradient, method, start, clock) for start in starts]
             for i, seed in enumerate(seeds):
                 path = paths[i % len(paths)]
-                exponent = local_exponent(path.z, path.log_rate, 50.0, 300.0)
+                exponent = theory.local_exponent(path.z, path.log_rate, 50.0, 300.0)
                 row = {"depth": depth, "seed": seed, "method": method, "exponent": exponent}
-                rows.append(row | {"expected": expected_exponent(method, depth), "clock_error": path.error})
+                rows.append(
+                    row | {"expected": theory.expected_exponent(method, depth), "clock_error": path.error}
+                )
     return pd.DataFrame(rows)
 
 
@@ -373,15 +340,15 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
         One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
         start), log_loss, loss. The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
     """
-    (problem, first_map), seeds = depth_problem("logistic"), list(seeds)
+    (problem, first_map), seeds = settings.depth_problem("logistic"), list(seeds)
     frames = []
     for depth in _DEPTHS:
         different = seeds if depth > 1 else seeds[:1]
-        start = _stacked(depth_weights(depth, 100, seed, first_map) for seed in different)
+        start = _stacked(settings.depth_weights(depth, 100, seed, first_map) for seed in different)
         for method in METHODS:
-            parameters = split_weights(start, method)
+            parameters = theory.split_weights(start, method)
             if method != "plain":
-                parameters[-1] = parameters[-1] * row_norm(start[-1])[..., None]
+                parameters[-1] = parameters[-1] * theory.row_norm(start[-1])[..., None]
             states = islice(euler_steps(problem.gradient, method, parameters, 1e-3), n_steps + 1)
             kept = {
                 step: np.broadcast_to(log_loss, len(seeds))
@@ -425,28 +392,19 @@ def image_pruning(
         not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
         accuracy.
     """
-    setting, seeds = IMAGES[name], list(seeds)
+    setting, seeds = settings.IMAGES[name], list(seeds)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    splits = seeds if setting.split_by_seed else seeds[:1]
-    sets = [load(setting.dataset, seed=seed, **setting.data) for seed in splits]
-    x, y, x_test, y_test = (
-        torch.stack(parts) if setting.split_by_seed else parts[0]
-        for parts in zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
-    )
-    n_inputs = x.shape[-1] if setting.n_hidden else x.shape[-3]
+    (x, y, x_test, y_test), n_classes = _image_data(setting, seeds)
     runs, accuracies = [], []
     for method in methods:
-        networks = []
-        for seed in seeds:
-            with initialization(seed):
-                networks.append(setting.network(n_inputs, sets[0].n_classes))
-        layers = [n for n, layer in networks[0].named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        plain, hidden, control = Ensemble(networks), layers[:-1], method == "control"
-        for network in networks:
-            normalize_weights(network, "plain" if control else method, hidden)
+        plain = _image_networks(setting, seeds, x, n_classes)
+        layers = [n for n, part in plain.member(0).named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+        hidden, control = layers[:-1], method == "control"
+        form = "plain" if control else method
         descent = descend(
-            Ensemble(networks), x, y, "cross-entropy", targets,
+            Ensemble([normalize_weights(network, form, hidden) for network in plain]),
+            x, y, "cross-entropy", targets,
             grow=setting.grow, shrink=setting.shrink, batch_size=setting.batch_size, seeds=seeds,
             by_length=[f"{layer}.weight" for layer in hidden] if control else (),
             max_steps=setting.max_steps, device=device,
@@ -456,19 +414,34 @@ def image_pruning(
                 layer: _unit_scores(descent, z, layer, following, seeds, setting.every_score)
                 for layer, following in pairwise(layers)
             }
-            pruned = _pruned_accuracy(
-                plain, descent.checkpoints[z], scores, x_test, y_test, setting.levels, device
-            )
-            there = descent.reached(z)
-            pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned.pop("member")])
-            accuracies.append(pruned[np.tile(there, len(pruned) // len(seeds))])
+            weights, there = descent.checkpoints[z], descent.reached(z)
+            pruned = _pruned_accuracy(plain, weights, scores, x_test, y_test, setting.levels, device)
+            pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned["member"]])
+            accuracies.append(pruned[there[pruned["member"]]].drop(columns="member"))
             whole = pruned[(pruned["pruned_percent"] == 0) & (pruned["score"] == "length")]
             by_layer = [[gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
             run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
             run |= {"steps": descent.steps_to[:, number], "gini": np.mean(by_layer, axis=0)}
-            run |= {"accuracy": np.where(there, whole["accuracy"], np.nan)}
-            runs.append(pd.DataFrame(run))
+            runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
     return pd.concat(runs, ignore_index=True), pd.concat(accuracies, ignore_index=True)
+
+
+def _image_data(setting: settings.ImageSetting, seeds: Sequence[int]) -> tuple[list[Tensor], int]:
+    """Training and test images and classes, with a leading dimension where seeds have their own; how many classes."""
+    splits = seeds if setting.split_by_seed else seeds[:1]
+    sets = [load(setting.dataset, seed=seed, **setting.data) for seed in splits]
+    parts = zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
+    return [torch.stack(part) if setting.split_by_seed else part[0] for part in parts], sets[0].n_classes
+
+
+def _image_networks(
+    setting: settings.ImageSetting, seeds: Sequence[int], x: Tensor, n_classes: int
+) -> Ensemble:
+    networks = []
+    for seed in seeds:
+        with initialization(seed):
+            networks.append(setting.network(x.shape[-1] if setting.n_hidden else x.shape[-3], n_classes))
+    return Ensemble(networks)
 
 
 def _unit_scores(
@@ -532,7 +505,7 @@ def _pruned_accuracy(
                 keep = select_units(own[score].nan_to_num(), percent / 100)
                 for name, kept in unit_mask(network, layer, keep).items():
                     pruned[name] = pruned[name] * kept.to(device)
-            parts = x.split(CHUNK, 1 if per_member else 0)
+            parts = x.split(settings.CHUNK, 1 if per_member else 0)
             answers = [plain(part, per_member=per_member, parameters=pruned).argmax(-1) for part in parts]
             right = (torch.cat(answers, dim=1) == y).sum(dim=1).double()
             table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}

@@ -19,9 +19,13 @@ from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 from repro.papers.ewn_inductive_bias.theory import Array, BinaryProblem
 
 __all__ = [
+    "CHUNK",
     "IMAGES",
+    "LIN_SEP_SEED",
     "SIMPLE_TRAJ_STARTS",
+    "XOR_RULES",
     "ImageSetting",
+    "bias_free_network",
     "default_weights",
     "depth_problem",
     "depth_weights",
@@ -32,8 +36,6 @@ LIN_SEP_SEED = 2137
 _DEPTH_SEED = 6782
 SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
-XOR_POINTS = ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
-XOR_LABELS = (-1.0, -1.0, 1.0, 1.0)
 XOR_RULES = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
 """The authors' f (the step is $k\\,\\mathcal L^{1/f}\\,\\nabla\\log\\mathcal L$) and largest k, by method."""
 

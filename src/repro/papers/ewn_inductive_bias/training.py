@@ -29,7 +29,7 @@ from repro.learn.seeding import streams
 from repro.papers.ewn_inductive_bias.settings import CHUNK
 from repro.papers.ewn_inductive_bias.theory import Array
 
-__all__ = ["Descent", "descend", "log_loss"]
+__all__ = ["Descent", "descend", "lengths", "log_loss"]
 
 _Flags = NDArray[np.bool_]
 _Named = dict[str, Tensor]
