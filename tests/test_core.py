@@ -89,7 +89,6 @@ assert wilson_interval([1, 0]).estimate == 0.5
 
 def test_what_an_extra_brings_is_asked_for_in_one_line() -> None:
     done = without_extras("""
-from repro.geometry.interpolators import lasso
 from repro.learn import load
 def tried(code):
     try:
@@ -98,14 +97,12 @@ def tried(code):
         print(error)
 tried("load('digits')")
 tried("load('mnist5k')")
-tried("lasso([[1.0]], [1.0], 0.1)")
 tried("import repro.papers.granger_causal_sgd")
 tried("from repro.book import claims")
 """)
     assert done.stdout.splitlines() == [
         "sklearn is missing: pip install 'repro[papers]'",
         "mlxtend is missing: pip install 'repro[papers]'",
-        "sklearn is missing: pip install 'repro[papers]'",
         "celer is missing: pip install 'repro[papers]'",
         "ipykernel is missing: pip install 'repro[book]'",  # filelock, the first, comes with PyTorch
     ], done.stderr

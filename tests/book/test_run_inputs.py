@@ -117,6 +117,6 @@ def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered() ->
     notebook = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
     cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
     reached = fingerprint.modules(cells)
-    assert "repro.papers.ewn_inductive_bias.descent" in reached
-    assert "repro.geometry.loss_clock" in reached
+    assert "repro.papers.ewn_inductive_bias.training" in reached
+    assert "repro.papers.ewn_inductive_bias.flows" in reached
     assert not {"repro.book.pages", "repro.book.build", "repro.book.runner", "repro.cli"} & reached

@@ -55,5 +55,5 @@ def band(axis: Axes, curves: pd.DataFrame, x: str, y: str, **look: Any) -> None:
         found = t_interval(values.tolist()) if len(values) > 1 else None
         rows.append((at, values.mean(), found.low if found else np.nan, found.high if found else np.nan))
     at, mean, low, high = np.array(rows, dtype=float).T
-    (line,) = axis.plot(at, mean, markersize=4, **look)
+    (line,) = axis.plot(at, mean, **{"markersize": 4, **look})
     axis.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)

@@ -1,0 +1,513 @@
+"""The chapter's experiments, one a group of claims: seeds in, a tidy table out.
+
+Every seed keeps its rows, those that never fit the data too, so that a chapter can count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from repro.learn.data import load
+from repro.learn.ensembles import Ensemble
+from repro.learn.seeding import initialization, streams
+from repro.papers.ewn_inductive_bias import settings, theory
+from repro.papers.ewn_inductive_bias.flows import euler_steps, loss_clock, parameter_flow, weight_flow
+from repro.papers.ewn_inductive_bias.measures import gini
+from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
+from repro.papers.ewn_inductive_bias.theory import Array, Weights
+from repro.papers.ewn_inductive_bias.training import Descent, descend, lengths
+from repro.prune.units import select_units, unit_mask
+
+__all__ = [
+    "depth_curves",
+    "euler_convergence",
+    "flow_identity",
+    "image_pruning",
+    "lin_sep_descent",
+    "lin_sep_flows",
+    "rate_exponents",
+    "simple_trajectories",
+    "simple_trajectory_descent",
+    "xor_sparsity",
+]
+
+_NORMALIZED = ("ewn", "swn")
+_HORIZON = 5.0
+"""Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
+_STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
+_DEPTHS = (1, 2, 3, 4)
+
+
+def _flat(weights: Weights) -> Array:
+    """Weights ``(n, n_out, n_in)`` of all layers as ``(n, n_weights)``."""
+    return np.concatenate([w.reshape(len(w), -1) for w in weights], axis=1)
+
+
+def _stacked(starts: Iterable[Weights]) -> list[Array]:
+    return [np.stack(layer) for layer in zip(*starts, strict=True)]
+
+
+# --- the equation itself ----------------------------------------------------------------------------------------
+
+
+def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
+    r"""Parameter flow against the weight-space flow that is predicted for it, from the same start (E1, E2).
+
+    Lin-Sep's points, four hidden neurons with squared ReLU, $\|v_u\|$ = 1 and 2 at the start.
+
+    Returns:
+        One row a seed, method and radius $\|v_u\|$. ``deviation``: largest distance from the general form of the
+        flow; ``short_form_deviation``: from the form that holds for $\|v_u\| = 1$ only; ``plain_distance``: from the
+        plain flow at the same times (control); ``norm_drift``: largest change of $\|v_u\|$; ``relative_change``:
+        distance travelled over the initial length of all weights.
+    """
+    gradient, times = settings.lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
+    rows = []
+    for seed in seeds:
+        start = settings.default_weights((2, 4, 1), seed)
+        plain = _flat(weight_flow(gradient, "plain", start, times))
+        for method in _NORMALIZED:
+            short = _flat(weight_flow(gradient, method, start, times))
+            for radius in (1.0, 2.0):
+                parameters = parameter_flow(gradient, method, start, times, radius)
+                path = _flat(theory.join_weights(parameters, method))
+                general = short if radius == 1 else _flat(weight_flow(gradient, method, start, times, radius))
+                row = {"seed": seed, "method": method, "radius": radius}
+                for name, other in (
+                    ("deviation", general),
+                    ("short_form_deviation", short),
+                    ("plain_distance", plain),
+                ):
+                    row[name] = np.linalg.norm(path - other, axis=1).max()
+                row["norm_drift"] = max(np.abs(theory.row_norm(v) - radius).max() for v in parameters[1::2])
+                row["relative_change"] = np.linalg.norm(path[-1] - path[0]) / np.linalg.norm(path[0])
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
+    r"""Gradient descent at constant step h against the flow, and the growth of $\|v_u\|$ (E3).
+
+    Returns:
+        One row a method, step size (each half of the one before) and seed. ``deviation``: distance in weight space at
+        the horizon; ``ratio``: the deviation at the step size before over this one (NaN for the first; 2 for a method
+        of first order); ``recursion_error``: largest relative error of $\|v^{t+1}\|^2 = \|v^t\|^2 +
+        h^2\|\nabla_v\mathcal L\|^2$; ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never
+        negative beyond round-off).
+    """
+    gradient, seeds = settings.lin_sep_problem().gradient, list(seeds)
+    starts = [settings.default_weights((2, 4, 1), seed) for seed in seeds]
+    frames = []
+    for method in _NORMALIZED:
+        ends = [weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
+        flow_end = np.stack([_flat(end)[-1] for end in ends])
+        coarser = np.full(len(seeds), np.nan)
+        for h in _STEP_SIZES:
+            error, growth = np.zeros(len(seeds)), np.full(len(seeds), np.inf)
+            steps = euler_steps(gradient, method, theory.split_weights(_stacked(starts), method), h)
+            for (now, slopes, log_loss), (after, _, _) in pairwise(islice(steps, round(_HORIZON / h) + 1)):
+                rate = h * np.exp(log_loss)[:, None]
+                for v, g, moved in zip(now[1::2], slopes[1::2], after[1::2], strict=True):
+                    squared, before = theory.row_dot(moved, moved), theory.row_dot(v, v)
+                    expected = before + rate**2 * theory.row_dot(g, g)
+                    error = np.maximum(error, (np.abs(squared - expected) / expected).max(axis=-1))
+                    growth = np.minimum(growth, (squared - before).min(axis=-1))
+            deviation = np.linalg.norm(_flat(theory.join_weights(after, method)) - flow_end, axis=1)
+            table = {"seed": seeds, "method": method, "step_size": h, "deviation": deviation}
+            table |= {"ratio": coarser / deviation, "recursion_error": error, "smallest_growth": growth}
+            frames.append(pd.DataFrame(table))
+            coarser = deviation
+    return pd.concat(frames, ignore_index=True)
+
+
+# --- Lin-Sep: four points in the plane --------------------------------------------------------------------------
+
+
+def _nodes(weights: Weights, gradients: Weights, **columns: object) -> pd.DataFrame:
+    """One row a point (or network) and node; weights ``(n, n_out, n_in)``, further columns with one value a point."""
+    length, slope, cosine = theory.node_quantities(weights, gradients)
+    n, n_nodes = length.shape
+    layer = np.repeat(np.arange(len(weights)), [w.shape[-2] for w in weights])
+    table = pd.DataFrame(columns, index=range(n)).loc[np.repeat(range(n), n_nodes)].reset_index(drop=True)
+    return table.assign(
+        node=np.tile(np.arange(n_nodes), n), layer=np.tile(layer, n), length=length.ravel(),
+        gradient_norm=slope.ravel(), cosine=cosine.ravel(),
+    )  # fmt: skip
+
+
+def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
+    r"""Flows of eight squared ReLUs from torch's default weights to $z = 1000$ (E4 to E6, E8, E12).
+
+    With exponential loss, which the bound of E12 needs.
+
+    Returns:
+        All nodes at z = 0, 2, 4, ... on the path of each method: seed, method, fits (whether the flow reaches the
+        last z and does not come to rest at a loss it cannot lower), z, log_rate ($\log\frac{d}{dt}\mathcal L^{-1}$),
+        node, layer, length, gradient_norm, cosine.
+    """
+    gradient, clock = settings.lin_sep_problem("exponential").gradient, np.arange(0.0, 1001.0, 2.0)
+    frames = []
+    for seed in seeds:
+        start = settings.default_weights((2, 8, 1), seed)
+        for method in METHODS:
+            path = loss_clock(gradient, method, start, clock)
+            about = {"seed": seed, "method": method, "fits": path.reached}
+            frames.append(_nodes(path.weights, path.gradients, **about, z=path.z, log_rate=path.log_rate))
+    return pd.concat(frames, ignore_index=True)
+
+
+def lin_sep_descent(levels: Sequence[float] = (200.0, 250.0, 300.0)) -> tuple[pd.DataFrame, pd.DataFrame]:
+    r"""Lin-Sep by gradient descent, as the authors ran it, with their seed (E4 to E6).
+
+    Logistic loss, $c = 1 - 1/30$, $k_{max} = 0.01$.
+
+    Args:
+        levels: values of z at which nodes are looked at; the last ends the training.
+
+    Returns:
+        Runs: method, status, steps. Nodes at these z and at half of them: seed, method, z, node, layer, length,
+        gradient_norm, cosine.
+    """
+    problem, targets = settings.lin_sep_problem(), sorted({*levels, *(z / 2 for z in levels)})
+    runs, nodes = [], []
+    for method in ("swn", "ewn"):
+        network = settings.bias_free_network(
+            settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED), "squared_relu"
+        )
+        descent = descend(
+            Ensemble([normalize_weights(network, method)]),
+            torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", targets,
+            exponent=1 - 1 / 30, k_max=0.01, max_steps=40_000,
+        )  # fmt: skip
+        runs.append({"method": method, "status": descent.status[0], "steps": descent.steps[0]})
+        for z in targets:
+            weights = [w.numpy() for w in descent.checkpoints[z].values()]
+            nodes.append(
+                _nodes(weights, problem.gradient(weights)[1], seed=settings.LIN_SEP_SEED, method=method, z=z)
+            )
+    return pd.DataFrame(runs), pd.concat(nodes, ignore_index=True)
+
+
+# --- two weights ------------------------------------------------------------------------------------------------
+
+
+def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
+    """Integrated flows of two weights from the paper's five starts and from random ones, to z = 50 (E7).
+
+    Random starts have both weights uniform on [0.2, 5]; the integrator knows nothing of the exact solution.
+
+    Returns:
+        One row a start and method: source ("paper" or "random"), method, start_1, start_2, end_1, end_2,
+        path_error (largest distance from the exact curve over the distance travelled), drift (largest relative
+        change of K; NaN for plain flow), predicted (1 or 2, by the sign of K; 0 for plain flow, which has no
+        winner), winner (the weight that grows by the larger factor).
+    """
+    random = np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2))
+    rows = []
+    for index, start in enumerate(np.vstack([np.array(settings.SIMPLE_TRAJ_STARTS), random])):
+        clock = np.linspace(2 * start[0] + start[1], 50.0, 26)[1:]
+        k = float(theory.conserved(*start))
+        for method in ("ewn", "plain"):
+            path = loss_clock(theory.two_weights, method, [start[:, None]], clock)
+            w1, w2 = path.weights[0][:, 0, 0], path.weights[0][:, 1, 0]
+            exact_1, exact_2 = theory.exact_point(start, path.z, method)
+            error = np.hypot(w1 - exact_1, w2 - exact_2).max()
+            ewn = method == "ewn"
+            # K can pass through zero: its own terms set the scale.
+            drift = np.abs(theory.conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
+            row: dict[str, Any] = {
+                "source": "paper" if index < len(settings.SIMPLE_TRAJ_STARTS) else "random",
+                "method": method,
+            }
+            row |= {"start_1": start[0], "start_2": start[1], "end_1": w1[-1], "end_2": w2[-1]}
+            row |= {"path_error": error / np.hypot(exact_1[-1] - start[0], exact_2[-1] - start[1])}
+            row |= {"drift": drift if ewn else np.nan, "predicted": (1 if k > 0 else 2) if ewn else 0}
+            rows.append(row | {"winner": 1 if w1[-1] / start[0] > w2[-1] / start[1] else 2})
+    return pd.DataFrame(rows)
+
+
+def simple_trajectory_descent() -> pd.DataFrame:
+    r"""Two weights by gradient descent, from the authors' starts and with their step rule, to z = 50 (E7).
+
+    $c = 1 - 1/10$, $k_{max} = 0.1$.
+
+    Returns:
+        One row a method and start: method, start_1, start_2, steps, end_1, end_2, exact_1, exact_2 (of the flow at
+        z = 50), relative_error (distance of the end point from the exact one, over the exact one's length; a step's
+        overshoot is part of it).
+    """
+    rows = []
+    for method in ("ewn", "plain"):
+        weights = [
+            [np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS
+        ]
+        networks = [settings.bias_free_network(own, "identity", fixed_output=True) for own in weights]
+        descent = descend(
+            Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
+            torch.ones(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), "exponential", (50.0,),
+            exponent=1 - 1 / 10, k_max=0.1,
+        )  # fmt: skip
+        ends = descent.checkpoints[50.0]["1.weight"].squeeze(-1).numpy()
+        for start, steps, end in zip(settings.SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
+            exact = np.array(theory.exact_point(start, 50.0, method))
+            row = {"method": method, "start_1": start[0], "start_2": start[1], "steps": steps}
+            row |= {"end_1": end[0], "end_2": end[1], "exact_1": exact[0], "exact_2": exact[1]}
+            rows.append(row | {"relative_error": np.linalg.norm(end - exact) / np.linalg.norm(exact)})
+    return pd.DataFrame(rows)
+
+
+# --- XOR --------------------------------------------------------------------------------------------------------
+
+
+def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
+    r"""XOR to z = 50 with 20 ReLU neurons, half of the fixed output weights +1, half -1: how many stay long (E9).
+
+    Initial weights and step rules are the authors', but for a window of 10: their rule, a window of 1, leaves many
+    SWN networks caught at a kink.
+
+    Returns:
+        Lengths at the end of each run, whether or not it got to z = 50: method, seed, status, neuron, length.
+    """
+    seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
+    points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
+    frames = []
+    for method in METHODS:
+        f, k_max = settings.XOR_RULES[method]
+        weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
+        networks = [settings.bias_free_network(own, "relu", fixed_output=True) for own in weights]
+        descent = descend(
+            Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
+            points, -points.prod(dim=1), "logistic", (50.0,),
+            exponent=1 - 1 / f, k_max=k_max, window=10, max_steps=40_000, patience=3_000,
+        )  # fmt: skip
+        table = {"method": method, "seed": np.repeat(seeds, 20), "status": np.repeat(descent.status, 20)}
+        table |= {"neuron": np.tile(np.arange(20), len(seeds))}
+        frames.append(
+            pd.DataFrame(table | {"length": theory.row_norm(descent.final["1.weight"].numpy()).ravel()})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+# --- how fast the loss falls ------------------------------------------------------------------------------------
+
+
+def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
+    r"""Exponent p in $\frac{d}{dt}\mathcal L^{-1} \asymp z^p$ for z from 50 to 300, deep linear networks (E10).
+
+    The points and the common first map of the paper's convergence-rate experiment, hidden width 10, exponential loss;
+    at depth 1 all seeds are the same.
+
+    Returns:
+        One row a depth, method and seed: depth, seed, method, exponent (NaN if the flow stalls), expected, clock_error
+        (largest distance of $-\log\mathcal L$ from its clock).
+    """
+    (problem, first_map), seeds = settings.depth_problem("exponential"), list(seeds)
+    clock = np.geomspace(50.0, 300.0, 40)
+    rows = []
+    for depth in _DEPTHS:
+        for method in ("ewn", "plain"):
+            different = seeds if depth > 1 else seeds[:1]
+            starts = [settings.depth_weights(depth, 10, seed, first_map) for seed in different]
+            paths = [loss_clock(problem.gradient, method, start, clock) for start in starts]
+            for i, seed in enumerate(seeds):
+                path = paths[i % len(paths)]
+                exponent = theory.local_exponent(path.z, path.log_rate, 50.0, 300.0)
+                row = {"depth": depth, "seed": seed, "method": method, "exponent": exponent}
+                rows.append(
+                    row | {"expected": theory.expected_exponent(method, depth), "clock_error": path.error}
+                )
+    return pd.DataFrame(rows)
+
+
+def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
+    r"""Training loss of deep linear networks under gradient descent with a constant step (E11).
+
+    The authors' setting: 20 points, logistic loss (sum), width 100, step 0.001; every network starts as the same
+    linear map, so depth 1 does not depend on the seed. They leave the last layer's direction at its own length.
+
+    Args:
+        seeds: of the initial weights, all of them at once.
+        n_steps: gradient steps; the authors take 5,000.
+
+    Returns:
+        One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
+        start), log_loss, loss. The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
+    """
+    (problem, first_map), seeds = settings.depth_problem("logistic"), list(seeds)
+    frames = []
+    for depth in _DEPTHS:
+        different = seeds if depth > 1 else seeds[:1]
+        start = _stacked(settings.depth_weights(depth, 100, seed, first_map) for seed in different)
+        for method in METHODS:
+            parameters = theory.split_weights(start, method)
+            if method != "plain":
+                parameters[-1] = parameters[-1] * theory.row_norm(start[-1])[..., None]
+            states = islice(euler_steps(problem.gradient, method, parameters, 1e-3), n_steps + 1)
+            kept = {
+                step: np.broadcast_to(log_loss, len(seeds))
+                for step, (_, _, log_loss) in enumerate(states)
+                if step % 50 == 0 or step == n_steps
+            }
+            curve = {"depth": depth, "method": method, "seed": np.tile(seeds, len(kept))}
+            curve |= {
+                "step": np.repeat(list(kept), len(seeds)),
+                "log_loss": np.concatenate(list(kept.values())),
+            }
+            frames.append(pd.DataFrame(curve))
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(loss=np.exp(table["log_loss"]))
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+def image_pruning(
+    name: str, seeds: Iterable[int], methods: Iterable[str], targets: Sequence[float], device: str = "auto"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    r"""Train with each method to given losses $e^{-z}$, then remove the shortest neurons (E13 to E18).
+
+    All methods start from the same network for a seed. Mean cross-entropy, step $k/\mathcal L$, kept only if
+    the loss did not rise; hidden layers are normalized and pruned, the output layer never. Two things break the
+    theory's assumptions, as they do in the authors' networks: a bias in the hidden layer, an output layer that is not
+    normalized.
+
+    Args:
+        name: in ``settings.IMAGES``.
+        seeds: of splits, initial weights and batch orders.
+        methods: ``"plain"``, ``"swn"``, ``"ewn"``, and ``"control"``: plain training in which the gradient of
+            each hidden neuron's incoming weights is multiplied by $\|w_u\|^2$ (E18).
+        targets: loss levels z, rising.
+        device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        Runs, one row a method, seed and target: method, seed, z, status (of the whole run), reached, steps (or epochs),
+        accuracy (unpruned, test, per cent) and gini (of the lengths, averaged over layers), NaN where the target was
+        not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
+        accuracy.
+    """
+    setting, seeds = settings.IMAGES[name], list(seeds)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    (x, y, x_test, y_test), n_classes = _image_data(setting, seeds)
+    runs, accuracies = [], []
+    for method in methods:
+        plain = _image_networks(setting, seeds, x, n_classes)
+        layers = [n for n, part in plain.member(0).named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+        hidden, control = layers[:-1], method == "control"
+        form = "plain" if control else method
+        descent = descend(
+            Ensemble([normalize_weights(network, form, hidden) for network in plain]),
+            x, y, "cross-entropy", targets,
+            grow=setting.grow, shrink=setting.shrink, batch_size=setting.batch_size, seeds=seeds,
+            by_length=[f"{layer}.weight" for layer in hidden] if control else (),
+            max_steps=setting.max_steps, device=device,
+        )  # fmt: skip
+        for number, z in enumerate(descent.targets):
+            scores = {
+                layer: _unit_scores(descent, z, layer, following, seeds, setting.every_score)
+                for layer, following in pairwise(layers)
+            }
+            weights, there = descent.checkpoints[z], descent.reached(z)
+            pruned = _pruned_accuracy(plain, weights, scores, x_test, y_test, setting.levels, device)
+            pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned["member"]])
+            accuracies.append(pruned[there[pruned["member"]]].drop(columns="member"))
+            whole = pruned[(pruned["pruned_percent"] == 0) & (pruned["score"] == "length")]
+            by_layer = [[gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
+            run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
+            run |= {"steps": descent.steps_to[:, number], "gini": np.mean(by_layer, axis=0)}
+            runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
+    return pd.concat(runs, ignore_index=True), pd.concat(accuracies, ignore_index=True)
+
+
+def _image_data(setting: settings.ImageSetting, seeds: Sequence[int]) -> tuple[list[Tensor], int]:
+    """Training and test images and classes, with a leading dimension where seeds have their own; how many classes."""
+    splits = seeds if setting.split_by_seed else seeds[:1]
+    sets = [load(setting.dataset, seed=seed, **setting.data) for seed in splits]
+    parts = zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
+    return [torch.stack(part) if setting.split_by_seed else part[0] for part in parts], sets[0].n_classes
+
+
+def _image_networks(
+    setting: settings.ImageSetting, seeds: Sequence[int], x: Tensor, n_classes: int
+) -> Ensemble:
+    networks = []
+    for seed in seeds:
+        with initialization(seed):
+            networks.append(setting.network(x.shape[-1] if setting.n_hidden else x.shape[-3], n_classes))
+    return Ensemble(networks)
+
+
+def _unit_scores(
+    descent: Descent, z: float, layer: str, following: str, seeds: Sequence[int], every: bool
+) -> dict[str, Tensor]:
+    r"""Scores of one layer's units (neurons or filters), name -> ``(S, units)``; the lowest go first.
+
+    ``length``: $\|w_u\|$ at the checkpoint. ``since start``, ``since z = ...``: minus its value at the start, and at
+    each earlier checkpoint. ``with outgoing``: times the length of the outgoing weights. ``random``: a floor.
+    """
+    weights = {at: checkpoint[f"{layer}.weight"] for at, checkpoint in descent.checkpoints.items()}
+    now = lengths(weights[z])
+    # the stream of batch orders: independent of the initial weights and of the split
+    random = torch.stack([torch.rand(now.shape[1], generator=streams(seed).shuffle) for seed in seeds])
+    if not every:
+        return {"length": now, "random": random}
+    scores = {"length": now, "since start": now - lengths(descent.start[f"{layer}.weight"])}
+    scores |= {f"since z = {at:g}": now - lengths(weights[at]) for at in descent.targets if at < z}
+    outgoing = descent.checkpoints[z][f"{following}.weight"]
+    # a linear layer behind a flattened convolution has several inputs a channel, side by side
+    by_unit = outgoing.reshape(*outgoing.shape[:2], now.shape[1], -1)
+    return scores | {
+        "with outgoing": now * torch.linalg.vector_norm(by_unit, dim=(1, 3)),
+        "random": random,
+    }
+
+
+@torch.no_grad()
+def _pruned_accuracy(
+    plain: Ensemble,
+    parameters: Mapping[str, Tensor],
+    scores: Mapping[str, Mapping[str, Tensor]],
+    x: Tensor,
+    y: Tensor,
+    levels: Sequence[float],
+    device: str,
+) -> pd.DataFrame:
+    r"""Per cent of right answers when the lowest $\lfloor p\,n/100\rfloor$ units of each layer go, not fine-tuned.
+
+    A removed unit loses its incoming weights and its bias. Scores are compared as numbers, ties go by index.
+
+    Args:
+        plain: networks whose architecture is used.
+        parameters: name -> ``(S, ...)``.
+        scores: layer -> score -> ``(S, units)``.
+        x, y: test data ``(n, ...)`` and classes ``(n,)``, or each with a leading dimension S.
+        levels: percentages to remove.
+        device: where to evaluate.
+
+    Returns:
+        One row a score, level and member: member, score, pruned_percent, accuracy.
+    """
+    network, plain = plain.member(0), plain.to(device).eval()
+    parameters, x, y = {n: p.to(device) for n, p in parameters.items()}, x.to(device), y.to(device)
+    per_member = y.ndim == 2
+    frames = []
+    for score in next(iter(scores.values())):
+        for percent in levels:
+            pruned = dict(parameters)
+            for layer, own in scores.items():
+                keep = select_units(own[score].nan_to_num(), percent / 100)
+                for name, kept in unit_mask(network, layer, keep).items():
+                    pruned[name] = pruned[name] * kept.to(device)
+            parts = x.split(settings.CHUNK, 1 if per_member else 0)
+            answers = [plain(part, per_member=per_member, parameters=pruned).argmax(-1) for part in parts]
+            right = (torch.cat(answers, dim=1) == y).sum(dim=1).double()
+            table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
+            frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,239 @@
+"""From the tables of the experiments to one number a seed: what the ledger judges.
+
+Columns are those that ``experiments`` describes; "a run" is a seed and a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from repro.papers.ewn_inductive_bias.theory import bound_ratio, pair_predictions, relation_sign, spread
+
+__all__ = [
+    "accuracy_by_score",
+    "accuracy_price",
+    "active_nodes",
+    "depth_ratios",
+    "gini",
+    "learning_rate_control",
+    "pairs",
+    "pruning_advantage",
+    "relations",
+    "retreat",
+    "smallest_bound",
+    "sparsity",
+]
+
+_ACTIVE_GROWTH = 1.15
+"""A node is active if it grows by this factor while z doubles; theory says 2^(1/3) = 1.26 for Lin-Sep."""
+_RUN = ["seed", "method"]
+_NODE = [*_RUN, "node"]
+
+
+# --- nodes of Lin-Sep -------------------------------------------------------------------------------------------
+
+
+def active_nodes(nodes: pd.DataFrame, *levels: float) -> pd.DataFrame:
+    r"""The nodes at these z, with ``active``: $\|w_u\|(z) / \|w_u\|(z/2) \ge 1.15$.
+
+    The rule replaces the authors' choice of nodes by eye and is fixed in advance (chosen here).
+    """
+    now = nodes[nodes["z"].isin(levels)]
+    half = nodes[nodes["z"].isin([z / 2 for z in levels])].set_index([*_NODE, "z"])["length"]
+    before = half.reindex(pd.MultiIndex.from_frame(now[_NODE].assign(z=now["z"] / 2)))
+    return now.assign(active=now["length"].to_numpy() / before.to_numpy() >= _ACTIVE_GROWTH)
+
+
+def relations(nodes: pd.DataFrame) -> pd.DataFrame:
+    r"""How close to anti-parallel active nodes are (E4); does $\log\|g_u\| + s\log\|w_u\|$ agree over them (E5, E6)?
+
+    $s$ is +1 for EWN and -1 for plain and SWN. Across layers the EWN law can hold for exactly two active
+    hidden nodes; with $n$ of them the output node's value lies $\log(n/2)$ above theirs (derived in the chapter).
+
+    Args:
+        nodes: of ``active_nodes``.
+
+    Returns:
+        One row a run and z: seed, method, z, n_active_hidden, worst_cosine, median_cosine, within (spread over the
+        hidden nodes; NaN for fewer than two), within_wrong (with the other sign), across, across_wrong (output node
+        included), gap (output minus mean of the hidden), predicted_gap (EWN: log(n/2), else 0).
+    """
+    rows = []
+    for (seed, method, z), own in nodes[nodes["active"]].groupby([*_RUN, "z"], sort=False):
+        hidden, output = own[own["layer"] == 0], own[own["layer"] == 1]
+        s, n = relation_sign(str(method)), len(hidden)
+        row = {"seed": seed, "method": method, "z": z, "n_active_hidden": n}
+        row |= {"worst_cosine": own["cosine"].max(), "median_cosine": own["cosine"].median()}
+        for name, among in (("within", hidden), ("across", own)):
+            w, g = among["length"].to_numpy(), among["gradient_norm"].to_numpy()
+            row |= {name: spread(w, g, s), f"{name}_wrong": spread(w, g, -s)}
+        level = np.log(own["gradient_norm"]) + s * np.log(own["length"])
+        row["gap"] = level[output.index].mean() - level[hidden.index].mean()
+        row["predicted_gap"] = np.log(max(n, 1) / 2) if method == "ewn" else 0.0
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def retreat(nodes: pd.DataFrame, active: pd.DataFrame, early: float = 50.0) -> pd.Series:
+    """Median cosine of the active nodes minus that of the same nodes at an early z, one value a run (E4)."""
+    chosen = active[active["active"]]
+    before = nodes[nodes["z"] == early].merge(chosen[_NODE], on=_NODE)
+    now, then = (table.groupby(_RUN, sort=False)["cosine"].median() for table in (chosen, before))
+    return now - then
+
+
+def pairs(nodes: pd.DataFrame, early: float = 100.0, late: float = 1000.0) -> pd.DataFrame:
+    """Sign test of relative sparsity over pairs of hidden neurons whose cosine is below -0.99 at the early z (E8).
+
+    Returns:
+        One row a run: seed, method, n_correct, n_pairs, share (NaN: no pair).
+    """
+    then, last = (nodes[(nodes["z"] == z) & (nodes["layer"] == 0)] for z in (early, late))
+    both = then.merge(last[[*_NODE, "length"]], on=_NODE, suffixes=("", "_later"))
+    rows = []
+    for (seed, method), own in both.groupby(_RUN, sort=False):
+        aligned = own[own["cosine"] < -0.99]
+        length, slope, later = aligned[["length", "gradient_norm", "length_later"]].to_numpy().T
+        correct, n = pair_predictions(length, slope, later, str(method))
+        row = {"seed": seed, "method": method, "n_correct": correct, "n_pairs": n}
+        rows.append(row | {"share": correct / n if n else np.nan})
+    return pd.DataFrame(rows)
+
+
+def smallest_bound(nodes: pd.DataFrame) -> pd.Series:
+    """Smallest ratio of the two sides of the finite-time bound along each EWN flow at z > 0, one value a seed (E12).
+
+    For Lin-Sep's network, which is homogeneous of order 3.
+    """
+    points = nodes[(nodes["method"] == "ewn") & (nodes["node"] == 0) & (nodes["z"] > 0)]
+    ratio = bound_ratio(points["z"], points["log_rate"], 3, nodes["node"].nunique())
+    return points.assign(ratio=ratio).groupby("seed", sort=False)["ratio"].min()
+
+
+# --- sparsity of lengths ----------------------------------------------------------------------------------------
+
+
+def gini(lengths: ArrayLike) -> float:
+    r"""Gini coefficient, $\sum_i (2i - n - 1)\,w_{(i)} / (n\sum_i w_i)$: 0 when all are equal."""
+    ordered = np.sort(np.asarray(lengths, dtype=np.float64))
+    n = ordered.size
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))
+
+
+def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
+    """How unequal the neurons of each run of ``experiments.xor_sparsity`` are (E9).
+
+    Returns:
+        One row a run: method, seed, status, count (neurons longer than a fifth of the longest), top_share (of the
+        squared length, in the four longest), gini.
+    """
+    rows = []
+    for (method, seed, status), own in lengths.groupby(["method", "seed", "status"], sort=False):
+        length = own["length"].to_numpy()
+        squared = np.sort(length**2)[::-1]
+        row = {"method": method, "seed": seed, "status": status}
+        row |= {"count": int((length > 0.2 * length.max()).sum())}
+        rows.append(row | {"top_share": squared[:4].sum() / squared.sum(), "gini": gini(length)})
+    return pd.DataFrame(rows)
+
+
+# --- losses by depth --------------------------------------------------------------------------------------------
+
+
+def depth_ratios(curves: pd.DataFrame) -> pd.DataFrame:
+    """Largest over smallest loss among depths at the last step (E11): one ``ratio`` a method and seed."""
+    last = curves[curves["step"] == curves["step"].max()]
+    losses = last.groupby(["method", "seed"])["loss"]
+    return (losses.max() / losses.min()).rename("ratio").reset_index()
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------
+
+
+def _pruned_at(accuracy: pd.DataFrame, z: float, percent: float, score: str = "length") -> pd.DataFrame:
+    """Accuracy (per cent) at one loss level and share of removed neurons: a row a seed, a column a method."""
+    chosen = accuracy[(accuracy["z"] == z) & (accuracy["pruned_percent"] == percent)]
+    return chosen[chosen["score"] == score].pivot(index="seed", columns="method", values="accuracy")
+
+
+def _best_of_scores(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The authors' rule: for each network and level, the highest *test* accuracy over their scores.
+
+    It looks at the test set to choose, and has more scores to choose from the later the checkpoint: optimistic.
+    It is here to compare with the authors' plots.
+    """
+    theirs = (accuracy["score"] == "length") | accuracy["score"].str.startswith("since")
+    keys = ["method", "seed", "z", "pruned_percent"]
+    best = accuracy[theirs].groupby(keys, sort=False, as_index=False)["accuracy"].max()
+    return best.assign(score="best of scores (on the test set)")
+
+
+def pruning_advantage(
+    accuracy: pd.DataFrame,
+    z: float,
+    percent: float = 90.0,
+    against: Sequence[str] = ("plain", "swn"),
+    *,
+    best_of_scores: bool = False,
+) -> pd.Series:
+    """EWN minus the best of the other methods after pruning, in points of test accuracy, one value a seed (E13 to E17).
+
+    Seeds that one of the methods did not train to ``z`` are left out: there is no pair to compare.
+
+    Args:
+        accuracy: the second table of ``experiments.image_pruning``.
+        z: the loss level, a target of the training.
+        percent: of the hidden neurons removed.
+        against: the methods to beat, seed by seed.
+        best_of_scores: choose neurons by the authors' rule, the best of several scores on the test set, and not by
+            final length.
+    """
+    table = _best_of_scores(accuracy).assign(score="length") if best_of_scores else accuracy
+    found = _pruned_at(table, z, percent)
+    return (found["ewn"] - found[list(against)].max(axis=1, skipna=False)).dropna()
+
+
+def accuracy_price(accuracy: pd.DataFrame, z: float) -> pd.Series:
+    """What EWN costs before pruning: plain test accuracy minus EWN's, in points, one value a seed (E15)."""
+    found = _pruned_at(accuracy, z, 0.0)
+    return (found["plain"] - found["ewn"]).dropna()
+
+
+def accuracy_by_score(accuracy: pd.DataFrame, z: float, percent: float = 90.0) -> pd.DataFrame:
+    """Mean test accuracy over seeds after pruning by every score, and by the authors' best-of-scores rule.
+
+    Returns:
+        One row a score, one column a method; per cent.
+    """
+    table = pd.concat([accuracy, _best_of_scores(accuracy)], ignore_index=True)
+    chosen = table[(table["z"] == z) & (table["pruned_percent"] == percent)]
+    return chosen.pivot_table(index="score", columns="method", values="accuracy", sort=False)
+
+
+def learning_rate_control(
+    runs: pd.DataFrame, accuracy: pd.DataFrame, z: float, percent: float = 90.0
+) -> pd.DataFrame:
+    r"""Is EWN's effect that of its learning rate alone (E18)? The control against EWN and plain training.
+
+    Args:
+        runs, accuracy: the tables of ``experiments.image_pruning`` with the methods ``"plain"``, ``"ewn"`` and
+            ``"control"``.
+        z: the loss level.
+        percent: of neurons removed, by length.
+
+    Returns:
+        One row a seed: control_minus_ewn, control_minus_plain (points of accuracy), gini_control_minus_ewn.
+    """
+    pruned = _pruned_at(accuracy, z, percent)
+    ginis = runs[runs["z"] == z].pivot(index="seed", columns="method", values="gini")
+    return pd.DataFrame(
+        {
+            "control_minus_ewn": pruned["control"] - pruned["ewn"],
+            "control_minus_plain": pruned["control"] - pruned["plain"],
+            "gini_control_minus_ewn": ginis["control"] - ginis["ewn"],
+        }
+    )

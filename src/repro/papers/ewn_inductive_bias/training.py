@@ -1,0 +1,432 @@
+r"""Gradient descent to vanishing loss: steps measured by the loss, kept if it fell, undone if it did not.
+
+The step is $\theta \leftarrow \theta - k\,\mathcal L^{-c}\,\nabla\mathcal L = \theta - k\,\mathcal
+L^{1-c}\,\nabla\log\mathcal L$. With $c=1$ it does not shrink with the loss; the relations between nodes need
+$c<1$ (the authors use 29/30), so that the iterates stop bouncing between support vectors. The factor $k$
+grows after a step that is kept and shrinks after one that is undone.
+
+The loop of ``repro.learn`` keeps every step, and a loss of $e^{-300}$ underflows in it: hence a loop of its own.
+At such a loss nothing is left of $\mathcal L$ in float32, and squared gradients underflow in float64 beyond
+$e^{-372}$. Everything that the paper measures needs only $\log\mathcal L$ and $\nabla\log\mathcal L$.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repro.learn.ensembles import Ensemble
+from repro.learn.seeding import streams
+from repro.papers.ewn_inductive_bias.settings import CHUNK
+from repro.papers.ewn_inductive_bias.theory import Array
+
+__all__ = ["Descent", "descend", "lengths", "log_loss"]
+
+_Flags = NDArray[np.bool_]
+_Named = dict[str, Tensor]
+
+_K_START = 0.01
+"""First step factor $k$, the authors'."""
+_SMALLEST_FACTOR = 1e-12
+_PROGRESS = 1e-2
+"""Rise of z that counts as progress."""
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------
+
+_SWITCH = -30.0
+"""Below it $\\log\\log(1+e^a)$ is $a$ and its slope 1 to the last digit of float32, and to 1e-13 of float64."""
+
+
+@torch.no_grad()
+def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    r"""$\log\mathcal L$ in float64 and $\partial\log\mathcal L/\partial s$, exact far below underflow.
+
+    With $a_i = \log\sum_{k\ne y_i}e^{s_{ik}-s_{iy_i}}$, $\log\ell_i = \log\log(1+e^{a_i})$,
+    $p = \mathrm{softmax}_i(\log\ell_i)$ and $\pi_i$ the softmax over the wrong classes,
+
+    $$\log\mathcal L = \log\sum_i\ell_i,\qquad \frac{\partial\log\mathcal L}{\partial s_{ik}} =
+    p_i\,\frac{\sigma(a_i)}{\log(1+e^{a_i})}\,\pi_{ik}\quad(k\ne y_i),$$
+
+    and minus their sum for $k=y_i$. For two classes $a_i=-q_i$, the margin, and the slope is $-p_i\,(\dots)\,y_i$;
+    the exponential loss has $\log\ell_i = a_i$ and no second factor.
+
+    Args:
+        scores: ``(..., n, classes)``, or ``(..., n, 1)`` for two classes.
+        labels: classes, int64, or $\pm1$, of shape ``(n,)`` or ``(..., n)``.
+        loss: ``"logistic"`` or ``"exponential"`` (two classes, summed over the samples, as for the paper's synthetic
+            sets), or ``"cross-entropy"`` (their mean, as for its image sets).
+
+    Returns:
+        ``(...)`` float64, and the slope in the shape and dtype of the scores.
+    """
+    many = loss == "cross-entropy"
+    if many:
+        right = labels.expand(scores.shape[:-1]).unsqueeze(-1)
+        gaps = (scores - scores.gather(-1, right)).scatter(-1, right, -math.inf)
+        a = torch.logsumexp(gaps, dim=-1)
+    else:
+        a = -(scores.squeeze(-1) * labels.to(scores.dtype))
+    log_losses, factor = (a, 1.0) if loss == "exponential" else _log_softplus(a)
+    log_losses = log_losses.double()
+    value = torch.logsumexp(log_losses, dim=-1)
+    weight = (log_losses - value.unsqueeze(-1)).exp().to(scores.dtype) * factor
+    if not many:
+        return value, (-weight * labels.to(scores.dtype)).unsqueeze(-1)
+    slope = (gaps - a.unsqueeze(-1)).exp_().mul_(weight.unsqueeze(-1))
+    return value - math.log(labels.shape[-1]), slope.scatter_(-1, right, -weight.unsqueeze(-1))
+
+
+def _log_softplus(a: Tensor) -> tuple[Tensor, Tensor]:
+    r"""$\log\log(1+e^a)$ and its slope; below the switch both are linear to the last digit."""
+    high = a.clamp(min=_SWITCH)
+    softplus = F.softplus(high, threshold=40.0)
+    return softplus.log() + (a - high), torch.sigmoid(high) / softplus
+
+
+# --- what descent finds -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    r"""What ``descend`` found, for S members; parameters are those of plain networks, name -> ``(S, ...)``, on the CPU.
+
+    Attributes:
+        targets: the loss levels $z=-\log\mathcal L$, rising.
+        start: parameters at the start.
+        checkpoints: target -> parameters at the first step (or epoch) with $z$ beyond it; NaN rows for
+            members that never got there.
+        final: parameters at each member's end, reached or not.
+        z: $z$ at the end, ``(S,)``.
+        steps: steps (or epochs) tried, ``(S,)``; what the authors' logs call steps.
+        steps_to: ``(S, n_targets)``, those needed for each target; NaN if never reached.
+        status: for each member ``"reached"``, ``"max_steps"``, ``"stuck"`` (no progress within the patience),
+            ``"stalled"`` (the step size vanished) or ``"flat"`` (the gradient is exactly zero).
+    """
+
+    targets: tuple[float, ...]
+    start: _Named
+    checkpoints: dict[float, _Named]
+    final: _Named
+    z: Array
+    steps: NDArray[np.int64]
+    steps_to: Array
+    status: list[str]
+
+    def reached(self, target: float) -> _Flags:
+        """Which members reached a target, ``(S,)``."""
+        return np.isfinite(self.steps_to[:, self.targets.index(target)])
+
+
+def lengths(weight: Tensor) -> Tensor:
+    r"""$\|w_u\|$ of stacked weights ``(members, out, ...)``, shape ``(members, out)``."""
+    return torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)))
+
+
+def _folded(network: nn.Module, parameters: Mapping[str, Tensor]) -> _Named:
+    """The parameters of plain networks that stacked ones of normalized networks stand for."""
+    plain: _Named = {}
+    for name, tensor in parameters.items():
+        prefix, _, original = name.partition("parametrizations.weight.original")
+        if not original:
+            plain[name] = tensor
+        elif original == "1":
+            norm = network.get_submodule(f"{prefix}parametrizations.weight.0")
+            plain[f"{prefix}weight"] = norm(parameters[name.removesuffix("1") + "0"], tensor)
+    return plain
+
+
+# --- how the next parameters are proposed -----------------------------------------------------------------------
+
+
+class _Problem:
+    """An ensemble, its data and its loss.
+
+    Trained parameters are one matrix ``(members, numbers)``: an update, or the undoing of one, is one operation.
+    """
+
+    def __init__(self, ensemble: Ensemble, x: Tensor, y: Tensor, loss: str, by_length: Sequence[str]) -> None:
+        self.x, self.y, self.loss, self.by_length = x, y, loss, by_length
+        self.per_member = y.ndim == 2
+        self._adopt(ensemble)
+
+    def _adopt(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
+        self._shapes = {n: p.shape[1:] for n, p in ensemble.parameters.items() if p.requires_grad}
+        self._fixed = {n: p.detach() for n, p in ensemble.parameters.items() if n not in self._shapes}
+
+    def only(self, rows: Tensor) -> Self:
+        """The same problem for some of the members."""
+        chosen = copy.copy(self)
+        chosen._adopt(Ensemble([self.ensemble.member(int(i)) for i in rows]))
+        if self.per_member:
+            chosen.x, chosen.y = self.x[rows], self.y[rows]
+        return chosen
+
+    def flat(self) -> Tensor:
+        """The ensemble's own trained parameters, ``(members, numbers)``."""
+        return torch.cat([self.ensemble.parameters[n].detach().flatten(1) for n in self._shapes], dim=1)
+
+    def named(self, flat: Tensor) -> _Named:
+        """All parameters by name, the trained ones as views of a matrix."""
+        parts = flat.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        pairs = zip(self._shapes.items(), parts, strict=True)
+        return {n: part.reshape(-1, *shape) for (n, shape), part in pairs} | self._fixed
+
+    def forward(self, flat: Tensor, x: Tensor, per_member: bool) -> tuple[Tensor, _Named]:
+        """Scores ``(members, n, ...)`` with their graph, and the leaves to differentiate by."""
+        named = self.named(flat)
+        leaves = {n: named[n].detach().requires_grad_() for n in self._shapes}
+        return self.ensemble(x, per_member=per_member, parameters=named | leaves), leaves
+
+    def backward(self, scores: Tensor, leaves: _Named, slope: Tensor) -> Tensor:
+        """Gradient by the trained parameters, ``(members, numbers)``, from the gradient by the scores."""
+        gradients = dict(zip(leaves, torch.autograd.grad(scores, list(leaves.values()), slope), strict=True))
+        for name in self.by_length:
+            squared = lengths(leaves[name].detach()).square()
+            gradients[name] = gradients[name] * squared.reshape(
+                *squared.shape, *[1] * (leaves[name].ndim - 2)
+            )
+        return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
+
+
+def _column(values: Array | _Flags, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device).unsqueeze(1)
+
+
+class _FullBatch(_Problem):
+    """A gradient step on all data. The forward pass that judges a step also serves the next one."""
+
+    _slope: Tensor
+    _pending: tuple[Tensor, _Named, Tensor]
+
+    def only(self, rows: Tensor) -> Self:
+        chosen = super().only(rows)
+        chosen._slope = self._slope[rows]
+        return chosen
+
+    def propose(self, flat: Tensor, rate: Array, log_losses: Array) -> Tensor:
+        r"""New parameters ``(members, numbers)``; ``rate`` is $k\mathcal L^{1-c}$."""
+        return torch.addcmul(flat, _column(rate, flat).to(flat.dtype), self._slope, value=-1)
+
+    def judge(self, flat: Tensor) -> Array:
+        """Log-losses ``(members,)`` of parameters."""
+        scores, leaves = self.forward(flat, self.x, self.per_member)
+        value, slope = log_loss(scores.detach(), self.y, self.loss)
+        self._pending = scores, leaves, slope
+        return value.cpu().numpy()
+
+    def keep(self, accepted: _Flags) -> None:
+        """Compute the gradient at the parameters last judged, for the members that keep them."""
+        if accepted.all():
+            self._slope = self.backward(*self._pending)
+        elif accepted.any():
+            found = self.backward(*self._pending)
+            self._slope = torch.where(_column(accepted, found), found, self._slope)
+
+    def zero_gradient(self) -> _Flags:
+        """Members whose gradient is exactly zero: they will never move."""
+        return ~self._slope.any(dim=1).cpu().numpy()
+
+
+class _MiniBatches(_Problem):
+    r"""One epoch of stochastic gradient descent, each member with its own order of the data.
+
+    The step is $k\,\mathcal L^{1-c}\,\nabla\mathcal L_B/\mathcal L$ with $\mathcal L$ the loss at the start
+    of the epoch.
+    """
+
+    def __init__(self, *data: Any, batch_size: int, seeds: Sequence[int]) -> None:
+        super().__init__(*data)
+        self.batch_size, self.generators = batch_size, [streams(seed).shuffle for seed in seeds]
+
+    def only(self, rows: Tensor) -> Self:
+        chosen = super().only(rows)
+        chosen.generators = [self.generators[int(i)] for i in rows]
+        return chosen
+
+    def propose(self, flat: Tensor, rate: Array, log_losses: Array) -> Tensor:
+        n = self.x.shape[1 if self.per_member else 0]
+        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(flat.device)
+        rows = torch.arange(len(order), device=flat.device).unsqueeze(1)
+        rates, start = _column(rate, flat).to(flat.dtype), torch.from_numpy(log_losses).to(flat.device)
+        for index in order.split(self.batch_size, dim=1):
+            chosen = (rows, index) if self.per_member else index
+            y = self.y[chosen]
+            scores, leaves = self.forward(flat, self.x[chosen], per_member=True)
+            value, slope = log_loss(scores.detach(), y, self.loss)
+            relative = (value - start).exp().to(flat.dtype).unsqueeze(1)
+            flat = torch.addcmul(flat, rates * relative, self.backward(scores, leaves, slope), value=-1)
+        return flat
+
+    @torch.no_grad()
+    def judge(self, flat: Tensor) -> Array:
+        named = self.named(flat)
+        parts = self.x.split(CHUNK, 1 if self.per_member else 0)
+        scores = [self.ensemble(x, per_member=self.per_member, parameters=named) for x in parts]
+        return log_loss(torch.cat(scores, dim=1), self.y, self.loss)[0].cpu().numpy()
+
+    def keep(self, accepted: _Flags) -> None:
+        """Nothing to prepare: an epoch computes its own gradients."""
+
+    def zero_gradient(self) -> _Flags:
+        return np.zeros(len(self.ensemble), dtype=bool)
+
+
+# --- the descent ------------------------------------------------------------------------------------------------
+
+
+class _Members:
+    """Members that are still trained: one entry each in every array."""
+
+    def __init__(self, log_loss: Array, window: int) -> None:
+        n = len(log_loss)
+        self.ids, self.k, self.log_loss = np.arange(n), np.full(n, _K_START), log_loss
+        self.recent = np.concatenate([np.full((n, window - 1), -np.inf), log_loss[:, None]], axis=1)
+        self.best, self.best_step = -log_loss, np.zeros(n, dtype=np.int64)
+
+    def only(self, stay: _Flags) -> Self:
+        """Some of the members."""
+        chosen = copy.copy(self)
+        vars(chosen).update({name: values[stay] for name, values in vars(self).items()})
+        return chosen
+
+    def decide(self, found: Array, step: int, k_max: float, grow: float, shrink: float) -> _Flags:
+        """Which members keep a step that leads to these log-losses; the others undo it, and try a smaller one."""
+        kept = np.isfinite(found) & (found <= self.recent.max(axis=1))
+        self.log_loss = np.where(kept, found, self.log_loss)
+        self.k = np.where(kept, np.where(self.k < k_max, self.k * grow, self.k), self.k / shrink)
+        shifted = np.concatenate([self.recent[:, 1:], found[:, None]], axis=1)
+        self.recent = np.where(kept[:, None], shifted, self.recent)
+        better = -self.log_loss > self.best + _PROGRESS
+        self.best = np.where(better, -self.log_loss, self.best)
+        self.best_step = np.where(better, step, self.best_step)
+        return kept
+
+
+class _Log:
+    """Collects what a ``Descent`` holds; parameters as matrices ``(members, numbers)``."""
+
+    def __init__(self, flat: Tensor, targets: Sequence[float]) -> None:
+        self.targets = tuple(float(target) for target in targets)
+        self.start, self.final = flat, torch.full_like(flat, torch.nan)
+        self.saved = [self.final.clone() for _ in targets]
+        self.steps_to = np.full((len(flat), len(targets)), np.nan)
+        self.z, self.steps = np.full(len(flat), np.nan), np.zeros(len(flat), dtype=np.int64)
+        self.status = [""] * len(flat)
+
+    def checkpoint(self, members: _Members, flat: Tensor, step: int) -> None:
+        """Keep the parameters of members that are beyond a target for the first time."""
+        beyond = -members.log_loss[:, None] > np.array(self.targets)
+        for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
+            self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], step
+
+    def reached(self, members: _Members) -> _Flags:
+        """Which members are done with all targets."""
+        return np.isfinite(self.steps_to[members.ids]).all(axis=1)
+
+    def end(self, members: _Members, flat: Tensor, step: int, why: NDArray[np.str_]) -> None:
+        """Keep what members that end now have found; ``why`` is empty for those that go on."""
+        for i in np.flatnonzero(why != ""):
+            member = members.ids[i]
+            self.status[member], self.final[member] = str(why[i]), flat[i]
+            self.z[member], self.steps[member] = -members.log_loss[i], step
+
+    def result(self, network: nn.Module, problem: _Problem) -> Descent:
+        start, final, *saved = (
+            _folded(network, {n: p.detach().cpu().clone() for n, p in problem.named(flat).items()})
+            for flat in (self.start, self.final, *self.saved)
+        )
+        checkpoints = dict(zip(self.targets, saved, strict=True))
+        return Descent(
+            self.targets, start, checkpoints, final, self.z, self.steps, self.steps_to, self.status
+        )
+
+
+def descend(
+    ensemble: Ensemble,
+    x: Tensor,
+    y: Tensor,
+    loss: str,
+    targets: Sequence[float],
+    *,
+    exponent: float = 1.0,
+    k_max: float = math.inf,
+    grow: float = 1.1,
+    shrink: float = 1.1,
+    window: int = 1,
+    batch_size: int | None = None,
+    seeds: Sequence[int] = (),
+    by_length: Sequence[str] = (),
+    max_steps: int = 100_000,
+    patience: float = math.inf,
+    device: str = "cpu",
+) -> Descent:
+    r"""Train S networks at once until their losses have fallen to $e^{-z}$ for given $z$.
+
+    Every member has its own step size, decides for itself whether a step is kept, and leaves the batch when
+    it is done.
+
+    Args:
+        ensemble: of S members; its parameters are not changed. Its dtype is the dtype of the training.
+        x: inputs ``(n, ...)``, or ``(S, n, ...)`` where each member has data of its own.
+        y: labels ``(n,)`` or ``(S, n)``, as the loss wants them.
+        loss: see ``log_loss``.
+        targets: $z$ values, rising; training ends beyond the last.
+        exponent: $c$; 1 for loss-normalized steps.
+        k_max: $k$ grows only while below it (the authors' rule, so it may exceed it by one growth).
+        grow, shrink: factors of $k$ after a kept and after an undone step; the defaults are the authors'. 1.02 and
+            1.2 undo fewer steps.
+        window: a step is kept if the loss does not exceed the largest of the last ``window`` kept ones; 1 is
+            the authors' rule (the loss must not rise), 10 frees networks that are caught at a kink.
+        batch_size: None for full batch; otherwise stochastic gradient descent, where a "step" is an epoch,
+            kept or undone as a whole, and the learning rate is $k$ over the loss at its start (the authors'
+            image rule).
+        seeds: with ``batch_size``, one a member, for the order of the batches.
+        by_length: names of weights whose gradient is multiplied by $\|w_u\|^2$, the learning rate of EWN (E18).
+        max_steps: of attempts.
+        patience: attempts without progress of 0.01 in $z$ after which a member counts as stuck.
+        device: where to train.
+
+    Returns:
+        ``Descent``, on the CPU.
+    """
+    data = (Ensemble(list(ensemble)).to(device), x.to(device), y.to(device), loss, by_length)
+    everyone: _FullBatch | _MiniBatches = (
+        _MiniBatches(*data, batch_size=batch_size, seeds=seeds) if batch_size else _FullBatch(*data)
+    )
+    problem, flat = everyone, everyone.flat()
+    members, log, step = _Members(problem.judge(flat), window), _Log(flat, targets), 0
+    problem.keep(np.ones(len(flat), dtype=bool))
+    while True:
+        log.checkpoint(members, flat, step)
+        ends = {
+            "reached": log.reached(members),
+            # looking for zero gradients costs as much as a step of a small network
+            "flat": problem.zero_gradient() if step % 100 == 0 else np.zeros(len(flat), dtype=bool),
+            "stalled": members.k < _SMALLEST_FACTOR,
+            "stuck": step - members.best_step >= patience,
+            "max_steps": np.full(len(flat), step >= max_steps),
+        }
+        if any(flags.any() for flags in ends.values()):
+            why = np.select(list(ends.values()), list(ends), "")
+            log.end(members, flat, step, why)
+            if (why != "").all():
+                return log.result(ensemble.member(0), everyone)
+            rows = torch.from_numpy(np.flatnonzero(why == "")).to(flat.device)
+            members, problem, flat = members.only(why == ""), problem.only(rows), flat[rows]
+        step += 1
+        rate = members.k * np.exp((1 - exponent) * members.log_loss)
+        trial = problem.propose(flat, rate, members.log_loss)
+        kept = members.decide(problem.judge(trial), step, k_max, grow, shrink)
+        problem.keep(kept)
+        flat = trial if kept.all() else torch.where(_column(kept, flat), trial, flat)

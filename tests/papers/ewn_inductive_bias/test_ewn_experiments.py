@@ -1,0 +1,310 @@
+"""The experiments on few seeds, against the authors' logs and an independent implementation."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from repro.learn.ensembles import Ensemble
+from repro.papers.ewn_inductive_bias import experiments, measures
+from repro.papers.ewn_inductive_bias.flows import euler_steps
+from repro.papers.ewn_inductive_bias.settings import IMAGES, depth_problem, depth_weights
+from repro.papers.ewn_inductive_bias.theory import row_norm, split_weights
+
+
+def test_flow_identity_and_its_controls():
+    table = experiments.flow_identity([0])
+    assert len(table) == 2 * 2
+    assert table["deviation"].max() < 1e-6
+    assert table["norm_drift"].max() < 1e-8
+    assert table["relative_change"].min() > 0.5
+    assert table["plain_distance"].min() > 0.05
+    assert table[table.radius == 2]["short_form_deviation"].min() > 0.05
+    assert table[table.radius == 1]["short_form_deviation"].max() < 1e-6
+
+
+def test_euler_converges_with_order_one_and_directions_never_shrink():
+    table = experiments.euler_convergence([0, 1])
+    ratios = table["ratio"].dropna()
+    assert len(ratios) == 2 * 2 * 2
+    assert ratios.between(1.9, 2.1).all()
+    assert table["recursion_error"].max() < 1e-12
+    assert table["smallest_growth"].min() > -1e-14
+
+
+# --- Lin-Sep ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    # Seed 44 never fits under SWN: it tests that nobody is dropped.
+    return experiments.lin_sep_flows([0, 2, 44])
+
+
+@pytest.fixture(scope="module")
+def relations(nodes):
+    return measures.relations(measures.active_nodes(nodes[nodes["fits"]], 300.0)).set_index(
+        ["seed", "method"]
+    )
+
+
+def test_seeds_that_never_fit_keep_their_rows(nodes, relations):
+    runs = nodes.groupby(["seed", "method"]).agg({"fits": "first", "z": "max"})
+    assert len(runs) == 3 * 3
+    assert runs.index[~runs["fits"]].tolist() == [(44, "swn")]
+    # One point stays at margin 0: the exponential loss cannot fall below 1.
+    assert runs.loc[(44, "swn"), "z"] == pytest.approx(0.0, abs=1e-3)
+    assert len(relations) == 8
+
+
+def test_weights_are_antiparallel_to_their_gradients(nodes, relations):
+    assert (relations["worst_cosine"] < -0.95).all()
+    assert (relations["median_cosine"] < -0.98).all()
+    active = measures.active_nodes(nodes[nodes["fits"]], 300.0)
+    assert (measures.retreat(nodes, active) < 0.005).all()
+    # Nodes that do not grow are no evidence, and not all are aligned.
+    assert active[~active["active"]]["cosine"].max() > -0.9
+
+
+def test_relations_hold_with_the_right_sign_only(relations):
+    table = relations.reset_index()
+    assert (table["across"] < table["across_wrong"])[table["method"] != "ewn"].all()
+    two = table[(table["method"] == "ewn") & (table["n_active_hidden"] == 2)]
+    assert (two["across"] < 0.15).all()
+    assert (two["across_wrong"] > 0.3).all()
+    three = relations.loc[(2, "ewn")]
+    assert three["n_active_hidden"] == 3
+    assert three["predicted_gap"] == pytest.approx(np.log(1.5))
+    assert three["gap"] == pytest.approx(np.log(1.5), abs=0.05)
+    assert three["across"] > 0.4  # the law does not hold across layers here
+    assert three["within"] < 0.15
+
+
+def test_pairs_move_as_predicted(nodes):
+    sums = measures.pairs(nodes[nodes["fits"]]).groupby("method")[["n_correct", "n_pairs"]].sum()
+    assert (sums["n_pairs"] >= 5).all()
+    assert (sums["n_correct"] >= 0.95 * sums["n_pairs"]).all()
+
+
+def test_the_bound_holds_and_its_constant_is_the_number_of_active_nodes(nodes):
+    smallest = measures.smallest_bound(nodes)
+    assert smallest.index.tolist() == [0, 2, 44]
+    assert (smallest > 1).all()
+    # The ratio is n/L² R/z² with n = 9 = L²; products d_l z/n_l make it 3 for two active hidden nodes, 7/3 for three.
+    late = nodes[(nodes["z"] == 1000.0) & (nodes["method"] == "ewn")].groupby("seed")["log_rate"].first()
+    assert np.exp(late[0] - 2 * np.log(1000)) == pytest.approx(3, abs=0.05)
+    assert np.exp(late[2] - 2 * np.log(1000)) == pytest.approx(7 / 3, abs=0.05)
+
+
+def test_gradients_in_the_table_are_those_of_the_weights(nodes):
+    # Euler's identity with degrees 2 and 1 ties lengths, gradients and cosines to z, layer by layer.
+    last = nodes[nodes["z"] == 1000.0]
+    inner = last["length"] * last["gradient_norm"] * last["cosine"].fillna(0.0)
+    by_layer = inner.groupby([last["seed"], last["method"], last["layer"]]).sum().unstack()
+    np.testing.assert_allclose(by_layer[0], 2 * by_layer[1], rtol=1e-9)
+    np.testing.assert_allclose(-by_layer[1], 1000.0, rtol=0.01)
+
+
+def test_lin_sep_descent_passes_through_the_authors_logs():
+    """At z = 200 only, to save time: lengths of the three nodes that the authors plot, and their spread."""
+    runs, nodes = experiments.lin_sep_descent(levels=(200.0,))
+    assert runs["status"].tolist() == ["reached", "reached"]
+    last = nodes[nodes["z"] == 200.0].set_index(["method", "node"])["length"]
+    np.testing.assert_allclose(last["swn"].loc[[5, 6, 8]], [5.192, 5.834, 5.646], rtol=0.01)
+    np.testing.assert_allclose(last["ewn"].loc[[5, 7, 8]], [4.585, 5.208, 7.366], rtol=0.03)
+    found = measures.relations(measures.active_nodes(nodes, 200.0)).set_index("method")
+    assert found["n_active_hidden"].tolist() == [2, 2]
+    assert found.loc["swn", "across"] == pytest.approx(0.047, abs=0.01)
+    assert found.loc["swn", "across_wrong"] == pytest.approx(0.251, abs=0.01)
+    assert found.loc["ewn", "across"] == pytest.approx(0.093, abs=0.03)
+    assert found.loc["ewn", "across_wrong"] == pytest.approx(0.855, abs=0.06)
+
+
+# --- two weights, XOR, depth ------------------------------------------------------------------------------------
+
+
+def test_flows_of_two_weights_follow_the_exact_solution():
+    table = experiments.simple_trajectories(20, seed=1)
+    assert len(table) == 25 * 2
+    assert table["path_error"].max() < 1e-5
+    ewn, plain = (table[table["method"] == method] for method in ("ewn", "plain"))
+    assert ewn["drift"].max() < 1e-6
+    assert (ewn["predicted"] == ewn["winner"]).all()
+    assert set(ewn["winner"]) == {1, 2}
+    # end points from (1, 1) and (1, 5) of an independent implementation
+    ends = ewn[["end_1", "end_2"]].to_numpy()[[0, 4]]
+    np.testing.assert_allclose(ends, [[24.040, 1.920], [1.556, 46.888]], atol=6e-4)
+    slopes = (plain["end_2"] - plain["start_2"]) / (plain["end_1"] - plain["start_1"])
+    np.testing.assert_allclose(slopes, 0.5, rtol=1e-6)
+
+
+def test_descent_of_two_weights_ends_on_the_exact_flow():
+    table = experiments.simple_trajectory_descent()
+    assert len(table) == 10
+    assert (table["relative_error"] < 0.04).all()
+    ewn, plain = (table[table["method"] == method] for method in ("ewn", "plain"))
+    # the authors' logged end points
+    ends = plain[["end_1", "end_2"]].to_numpy()[[0, 4]]
+    np.testing.assert_allclose(ends, [[19.802, 10.401], [18.202, 13.601]], rtol=2e-3)
+    assert plain["steps"].between(2600, 2800).all()
+    assert (ewn["end_1"] > ewn["end_2"]).tolist() == [True, True, False, True, False]
+
+
+def test_xor_with_the_authors_seed():
+    """EWN and plain repeat the logged run; SWN with its large steps is chaotic and does not."""
+    lengths = experiments.xor_sparsity([9156])
+    top = {m: np.sort(own)[::-1][:4] for m, own in lengths.groupby("method")["length"]}
+    np.testing.assert_allclose(top["ewn"], [35.65, 32.91, 32.39, 27.77], rtol=0.01)
+    np.testing.assert_allclose(top["plain"], [9.63, 9.16, 9.08, 9.05], rtol=0.01)
+    found = measures.sparsity(lengths).set_index("method")
+    assert found.loc["ewn", "count"] == 4
+    assert found.loc["ewn", "top_share"] == pytest.approx(0.988, abs=0.002)
+    assert found.loc["ewn", "gini"] == pytest.approx(0.737, abs=0.005)
+    assert found.loc["plain", "top_share"] == pytest.approx(0.310, abs=0.003)
+    assert found.loc["ewn", "gini"] - found.loc["swn", "gini"] > 0.2
+
+
+def test_rate_exponents():
+    table = experiments.rate_exponents([0])
+    assert len(table) == 4 * 2
+    shallow = table[table["depth"] < 4]
+    assert (shallow["exponent"] - shallow["expected"]).abs().max() < 0.1
+    assert table["clock_error"].max() < 1e-5
+    # values of an independent implementation
+    means = table.groupby(["method", "depth"])["exponent"].mean()
+    assert means["ewn", 1] == pytest.approx(1.988, abs=2e-3)
+    assert means["plain", 2] == pytest.approx(0.994, abs=5e-3)
+    assert means["plain", 3] == pytest.approx(1.319, abs=0.02)
+
+
+LOGGED = {
+    "plain": (3.77168, 1.76371, 0.50459, 0.14633),
+    "swn": (3.77168, 1.76463, 0.45944, 0.12467),
+    "ewn": (3.77168, 1.85256, 0.12771, 0.00871),
+}
+
+
+def test_depth_one_is_the_authors_and_seeds_do_not_mix():
+    curves = experiments.depth_curves([0, 3], n_steps=99)
+    alone = experiments.depth_curves([3], n_steps=99)
+    np.testing.assert_allclose(curves[curves["seed"] == 3]["loss"], alone["loss"], rtol=1e-10)
+    last = curves[curves["step"] == 99].set_index(["depth", "method", "seed"])["loss"].unstack("seed")
+    assert ((last[0] - last[3]).abs().groupby("depth").min() > 1e-4).tolist() == [False, True, True, True]
+    for method, losses in LOGGED.items():  # the n-th entry of the logs is the loss before the n-th step
+        np.testing.assert_allclose(last.loc[(1, method)], losses[1], atol=6e-6)
+    ratios = measures.depth_ratios(curves).set_index(["method", "seed"])["ratio"]
+    assert ratios["ewn", 0] == pytest.approx(
+        last[0].xs("ewn", level=1).max() / last[0].xs("ewn", level=1).min()
+    )
+
+
+@pytest.mark.parametrize("method", LOGGED)
+def test_depth_one_to_the_end_of_the_authors_logs(method):
+    problem, first_map = depth_problem("logistic")
+    start = depth_weights(1, 100, 0, first_map)
+    parameters = split_weights(start, method, float(row_norm(start[0])[0]))  # v at its own length
+    steps = list(islice(euler_steps(problem.gradient, method, parameters, 1e-3), 5000))
+    found = [float(np.exp(steps[n][2])) for n in (0, 99, 999, 4999)]
+    np.testing.assert_allclose(found, LOGGED[method], atol=6e-6)
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images():
+    return experiments.image_pruning("digits", (0,), ("plain", "ewn", "control"), (3.0, 10.0))
+
+
+def test_image_tables_hold_every_method_seed_and_depth(images):
+    runs, accuracy = images
+    assert runs["reached"].all()
+    assert len(runs) == 3 * 2
+    scores = {3.0: 4, 10.0: 5}  # the change since an earlier checkpoint is one more
+    assert len(accuracy) == 3 * 11 * sum(scores.values())
+    assert not accuracy.duplicated(["method", "seed", "z", "score", "pruned_percent"]).any()
+    whole = accuracy[accuracy["pruned_percent"] == 0]
+    assert (whole.groupby(["method", "seed", "z"])["accuracy"].nunique() == 1).all()
+    assert whole["accuracy"].min() > 80
+    np.testing.assert_array_equal(runs["accuracy"], whole[whole["score"] == "length"]["accuracy"])
+
+
+def test_ewn_spreads_the_lengths_and_the_control_does_the_same(images):
+    gini = images[0][images[0]["z"] == 10].pivot(index="seed", columns="method", values="gini")
+    assert (gini["ewn"] > 1.3 * gini["plain"]).all()
+    assert ((gini["control"] - gini["ewn"]).abs() < 0.03).all()
+    control = measures.learning_rate_control(*images, 10.0)
+    np.testing.assert_allclose(control["gini_control_minus_ewn"], gini["control"] - gini["ewn"])
+
+
+def test_mini_batches_train_too():
+    runs, accuracy = experiments.image_pruning("digits-sgd", (0,), ("ewn",), (1.0,))
+    assert runs["reached"].all()
+    assert runs["steps"].item() < 200  # epochs
+    assert set(accuracy["score"]) == {"length", "random"}
+    assert IMAGES["digits-sgd"].batch_size == 20
+
+
+def small_cnn():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(4 * 16, 2),
+    )  # fmt: skip
+    sizes = torch.tensor(
+        [9.0, 9.9e-05, 10.0, 0.5]
+    )  # as text their order is another: 10 before 9, 0.5 before 9.9e-05
+    with torch.no_grad():
+        for layer in (network[0], network[2]):
+            layer.weight.mul_((sizes / layer.weight.flatten(1).norm(dim=1)).reshape(4, 1, 1, 1))
+            layer.bias.fill_(0.3)
+    return network
+
+
+def descent_of(network):
+    """What a descent that stays where it starts would have found, with a longer first filter at the start."""
+    parameters = {n: p.detach().unsqueeze(0) for n, p in network.named_parameters()}
+    start = parameters | {
+        "0.weight": parameters["0.weight"] * torch.tensor([2.0, 1, 1, 1]).reshape(1, 4, 1, 1, 1)
+    }
+    checkpoints = {1.0: start, 2.0: parameters}
+    return experiments.Descent((1.0, 2.0), start, checkpoints, parameters, *[np.zeros(1)] * 3, [""])
+
+
+def test_scores_are_what_their_names_say():
+    network = small_cnn()
+    found = experiments._unit_scores(descent_of(network), 2.0, "2", "5", [7], every=True)
+    assert list(found) == ["length", "since start", "since z = 1", "with outgoing", "random"]
+    now = network[2].weight.detach().flatten(1).norm(dim=1)
+    torch.testing.assert_close(found["length"][0], now)
+    outgoing = network[5].weight.detach().reshape(2, 4, 16).norm(dim=(0, 2))  # 16 inputs a filter
+    torch.testing.assert_close(found["with outgoing"][0], now * outgoing)
+    assert not found["since start"].any()
+    first = experiments._unit_scores(descent_of(network), 2.0, "0", "2", [7], every=True)
+    torch.testing.assert_close(first["since start"][0], torch.tensor([-9.0, 0, 0, 0]))
+    assert torch.equal(first["since start"], first["since z = 1"])
+    assert torch.equal(first["random"], found["random"])  # a seed's own, whatever the layer
+
+
+@pytest.mark.parametrize(("percent", "gone"), [(0, []), (25, [1]), (50, [1, 3]), (75, [1, 3, 0])])
+def test_pruned_accuracy_equals_a_slow_loop_over_filters(percent, gone):
+    network = small_cnn()
+    torch.manual_seed(1)
+    x, y = torch.randn(40, 1, 4, 4), torch.randint(0, 2, (40,))
+    descent = descent_of(network)
+    scores = {
+        name: experiments._unit_scores(descent, 2.0, name, following, [0], every=False)
+        for name, following in (("0", "2"), ("2", "5"))
+    }
+    data = Ensemble([network]), descent.checkpoints[2.0], scores
+    found = experiments._pruned_accuracy(*data, x, y, [percent], "cpu").set_index("score")["accuracy"]
+    stays = torch.tensor([u not in gone for u in range(4)]).reshape(1, 4, 1, 1)
+    with torch.no_grad():
+        h = network[0](x).relu() * stays
+        h = network[2](h).relu() * stays
+        right = (network[5](h.flatten(1)).argmax(1) == y).double().mean()
+    assert found["length"] == pytest.approx(100 * float(right))
+    own = experiments._pruned_accuracy(*data, x[None], y[None], [percent], "cpu")  # data of its own
+    np.testing.assert_array_equal(own["accuracy"], found)

@@ -1,0 +1,102 @@
+"""Weight normalizations of a user's own module: round trips, the chain rule, what is refused."""
+
+import copy
+import doctest
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrize
+
+from repro.papers.ewn_inductive_bias import fold, method, normalize_weights, theory
+
+
+def small_cnn() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 5), nn.ReLU(), nn.Linear(5, 2)
+    ).double()
+
+
+def test_the_example_runs():
+    assert doctest.testmod(method) == (0, 8)
+
+
+@pytest.mark.parametrize("kind", method.METHODS)
+def test_round_trip_leaves_weights_and_function_as_they_were(kind):
+    network, x = small_cnn(), torch.randn(7, 1, 6, 6, dtype=torch.float64)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    y = network(x)
+    normalize_weights(network, kind)
+    torch.testing.assert_close(network(x), y, rtol=1e-13, atol=1e-13)
+    fold(network)
+    assert not any(parametrize.is_parametrized(layer) for layer in network)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name], rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["swn", "ewn"])
+def test_fold_keeps_the_weights_bit_by_bit_and_spares_copies_and_strangers(kind):
+    network = normalize_weights(small_cnn(), kind, ["0", "3"])
+    nn.utils.parametrizations.weight_norm(network[5])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1)
+    other = copy.deepcopy(network)
+    weights = {name: network.get_submodule(name).weight.detach().clone() for name in ("0", "3", "5")}
+    fold(network)
+    for name, weight in weights.items():
+        assert torch.equal(network.get_submodule(name).weight, weight)
+        assert torch.equal(other.get_submodule(name).weight, weight)
+        assert parametrize.is_parametrized(network.get_submodule(name)) == (name == "5")
+        assert parametrize.is_parametrized(other.get_submodule(name))
+
+
+@pytest.mark.parametrize("kind", ["swn", "ewn"])
+def test_directions_start_at_unit_length_and_each_neuron_has_one_magnitude(kind):
+    network = normalize_weights(small_cnn(), kind)
+    for layer, shape in ((network[0], (3, 1, 1, 1)), (network[3], (5, 1))):
+        magnitude, v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
+        assert magnitude.shape == shape
+        torch.testing.assert_close(v.flatten(1).norm(dim=1), torch.ones(shape[0], dtype=torch.float64))
+        length = magnitude.exp() if kind == "ewn" else magnitude
+        torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), length.flatten())
+
+
+@given(st.sampled_from(["swn", "ewn"]), st.floats(0.3, 3.0), st.integers(0, 1000))
+def test_autograd_through_a_layer_is_the_chain_rule_of_the_theory(kind, radius, seed):
+    torch.manual_seed(seed)
+    layer = normalize_weights(nn.Linear(4, 3, bias=False).double(), kind)
+    magnitude, v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
+    with torch.no_grad():
+        v.mul_(radius)
+        if kind == "swn":
+            magnitude[1] *= -1  # a length may cross zero in training
+    g = torch.randn(3, 4, dtype=torch.float64)
+    (layer.weight * g).sum().backward()
+    parameters = [magnitude.detach().numpy()[:, 0], v.detach().numpy()]
+    np.testing.assert_allclose(theory.join_weights(parameters, kind)[0], layer.weight.detach(), rtol=1e-12)
+    d_magnitude, d_v = theory.pull_back(parameters, [g.numpy()], kind)
+    np.testing.assert_allclose(d_magnitude, magnitude.grad[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(d_v, v.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_bad_input_is_refused_before_anything_changes():
+    network = small_cnn()
+    with pytest.raises(ValueError, match=r"unknown method 'enw'; did you mean 'ewn'"):
+        normalize_weights(network, "enw")
+    with pytest.raises(ValueError, match=r"unknown Linear or Conv2d layer '33'; did you mean '3'"):
+        normalize_weights(network, "ewn", ["0", "33"])
+    with torch.no_grad():
+        network[3].weight[2] = 0
+    with pytest.raises(ValueError, match=r"neuron 2 of a weight of shape \(5, 48\) has length 0"):
+        normalize_weights(network, "ewn")
+    assert not any(parametrize.is_parametrized(layer) for layer in network)
+    normalize_weights(network, "swn", ["0"])
+    with pytest.raises(ValueError, match="'0' is already parametrized"):
+        normalize_weights(network, "ewn", ["0"])
+    with pytest.raises(ValueError, match="ReLU has no Linear"):
+        normalize_weights(nn.ReLU())

@@ -1,0 +1,235 @@
+"""Losses far below underflow; independent members, the rule of the steps, checkpoints and endings."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from repro.learn.ensembles import Ensemble
+from repro.learn.networks import perceptron
+from repro.papers.ewn_inductive_bias.method import normalize_weights
+from repro.papers.ewn_inductive_bias.training import descend, log_loss
+
+# --- the loss ---------------------------------------------------------------------------------------------------
+
+MARGINS = [-800.0, -5.0, 0.0, 5.0, 29.9, 30.0, 30.1, 100.0, 400.0, 5000.0]
+
+
+def reference(scores, labels, loss):
+    """Log-loss in torch, differentiable and safe at any scale."""
+    if loss == "cross-entropy":
+        right = F.one_hot(labels, scores.shape[-1]).bool()
+        gaps = scores - scores.masked_select(right).reshape(*scores.shape[:-1], 1)
+        a = torch.logsumexp(gaps.masked_fill(right, -math.inf), -1)
+    else:
+        a = -scores.squeeze(-1) * labels
+    if loss != "exponential":
+        near, far = F.softplus(a.clamp(min=-30), threshold=40).log(), a - 0.5 * a.clamp(max=-30).exp()
+        a = torch.where(a < -30, far, near)
+    return torch.logsumexp(a, -1) - (math.log(a.shape[-1]) if loss == "cross-entropy" else 0)
+
+
+@pytest.mark.parametrize("q", MARGINS)
+def test_losses_agree_with_multiple_precision(q):
+    with mpmath.workdps(60 + int(max(q, 0))):
+        exact = float(mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(q)))))
+    score, label = torch.tensor([[q]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    assert float(log_loss(score, label, "logistic")[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
+    assert float(log_loss(score, label, "exponential")[0]) == -q
+    # two classes are the logistic loss of their difference
+    both = log_loss(torch.tensor([[0.0, q]], dtype=torch.float64), torch.tensor([1]), "cross-entropy")
+    assert float(both[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
+
+
+def test_where_nothing_underflows_the_naive_losses_agree():
+    torch.manual_seed(0)
+    scores, labels = torch.randn(2, 50, 10, dtype=torch.float64) * 4, torch.randint(0, 10, (50,))
+    naive = torch.stack([F.cross_entropy(own, labels).log() for own in scores])
+    torch.testing.assert_close(log_loss(scores, labels, "cross-entropy")[0], naive)
+    signs, outputs = torch.sign(torch.randn(50, dtype=torch.float64)), scores[..., :1]
+    naive = torch.stack([F.softplus(-signs * own.squeeze(-1)).sum().log() for own in outputs])
+    torch.testing.assert_close(log_loss(outputs, signs, "logistic")[0], naive)
+    naive = torch.stack([(-signs * own.squeeze(-1)).exp().sum().log() for own in outputs])
+    torch.testing.assert_close(log_loss(outputs, signs, "exponential")[0], naive)
+
+
+@given(
+    st.sampled_from(["logistic", "exponential", "cross-entropy"]),
+    st.floats(0.1, 2000.0),
+    st.integers(0, 10_000),
+)
+def test_written_gradient_equals_autograd_at_any_scale(loss, size, seed):
+    torch.manual_seed(seed)
+    many = loss == "cross-entropy"
+    scores = (size * torch.randn(3, 6, 4 if many else 1, dtype=torch.float64)).requires_grad_()
+    labels = torch.randint(0, 4, (3, 6)) if many else torch.sign(torch.randn(3, 6, dtype=torch.float64))
+    expected = reference(scores, labels, loss)
+    (gradient,) = torch.autograd.grad(expected.sum(), scores)
+    value, slope = log_loss(scores.detach(), labels, loss)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_float32_values_are_summed_in_float64():
+    value, slope = log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
+    assert value.dtype == torch.float64
+    assert slope.dtype == torch.float32
+    assert float(value) == pytest.approx(math.log(4) - 350, rel=1e-15)
+
+
+# --- the descent ------------------------------------------------------------------------------------------------
+
+
+def points(n=12):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    y = torch.where(x[:, 0] + 0.5 * x[:, 1] > 0, 1.0, -1.0).double()
+    return x + 0.3 * y.unsqueeze(1), y
+
+
+def members(method, n=4, width=6):
+    made = []
+    for seed in range(n):
+        torch.manual_seed(seed)
+        made.append(normalize_weights(perceptron((2, width, 1), bias=(True, False)).double(), method))
+    return made
+
+
+def plain_scores(parameters, x):
+    """Scores ``(S, n, 1)`` of plain networks with these parameters."""
+    hidden = (x @ parameters["1.weight"].mT + parameters["1.bias"].unsqueeze(1)).relu()
+    return hidden @ parameters["3.weight"].mT
+
+
+@pytest.mark.parametrize(("method", "batch_size"), [("swn", None), ("ewn", 6)])
+def test_each_member_trains_as_if_it_were_alone_on_its_data(method, batch_size):
+    x, y = points()
+    own_x, own_y = torch.stack([x, 1.5 * x.flip(0)]), torch.stack([y, y.flip(0)])
+    rule = {"targets": (0.0, 1.0), "batch_size": batch_size, "max_steps": 300}
+    together = descend(Ensemble(members(method, 2)), own_x, own_y, "logistic", seeds=[0, 1], **rule)
+    assert together.steps[0] != together.steps[1], "members must end at different times to test their leaving"
+    for i, member in enumerate(members(method, 2)):
+        alone = descend(Ensemble([member]), own_x[i], own_y[i], "logistic", seeds=[i], **rule)
+        assert (alone.status[0], alone.steps[0]) == (together.status[i], together.steps[i])
+        assert alone.z[0] == pytest.approx(together.z[i], rel=1e-9)
+        for name, value in alone.final.items():
+            torch.testing.assert_close(together.final[name][i], value[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_the_step_rule_equals_a_slow_loop(window):
+    """One plain network, exponent 0.9, against autograd and float64 scalars."""
+    x, y = points()
+    (member,) = members("plain", 1)
+    rule = {"exponent": 0.9, "k_max": 3.0, "grow": 1.3, "shrink": 1.1, "window": window}
+    found = descend(Ensemble([member]), x, y, "logistic", (20.0,), **rule)
+    k, undone, parameters = 0.01, 0, list(member.parameters())
+
+    def loss():
+        return float(F.softplus(-y * member(x).squeeze(1)).sum().detach())
+
+    losses, steps = [loss()], 0
+    while losses[-1] > np.exp(-20.0):
+        gradients = torch.autograd.grad(F.softplus(-y * member(x).squeeze(1)).sum(), parameters)
+        before = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for p, g in zip(parameters, gradients, strict=True):
+                p.sub_(k * losses[-1] ** -0.9 * g)
+            if loss() <= max(losses[-window:]):
+                losses.append(loss())
+                k = k * 1.3 if k < 3.0 else k
+            else:
+                for p, b in zip(parameters, before, strict=True):
+                    p.copy_(b)
+                k /= 1.1
+                undone += 1
+        steps += 1
+    assert undone > 0
+    assert (np.diff(losses) > 0).any() == (window > 1)
+    assert found.steps[0] == steps
+    assert found.z[0] == pytest.approx(-np.log(losses[-1]), rel=1e-6)
+    for name, p in member.named_parameters():
+        torch.testing.assert_close(found.final[name][0], p.detach(), rtol=1e-5, atol=1e-8)
+
+
+def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_underflow():
+    x, y = points()
+    found = descend(Ensemble(members("ewn", 2)), x, y, "logistic", (5.0, 100.0, 1000.0))
+    assert found.status == ["reached"] * 2
+    assert (found.z > 1000).all()
+    for j, target in enumerate(found.targets):
+        assert found.reached(target).all()
+        assert (-log_loss(plain_scores(found.checkpoints[target], x), y, "logistic")[0] > target).all()
+        # a step before it had not got there
+        for i, member in enumerate(members("ewn", 2)):
+            steps = int(found.steps_to[i, j]) - 1
+            short = descend(Ensemble([member]), x, y, "logistic", (target,), max_steps=steps)
+            assert short.status == ["max_steps"]
+            assert short.z[0] <= target
+
+
+def test_the_ensemble_is_left_alone_and_what_is_not_trained_does_not_move():
+    networks = members("swn", 2)
+    plain = [{n: p.detach().clone() for n, p in m.named_parameters()} for m in members("plain", 2)]
+    for network in networks:
+        network[1].bias.requires_grad_(False)
+    ensemble = Ensemble(networks)
+    before = ensemble.state_dict()
+    found = descend(ensemble, *points(), "logistic", (3.0,))
+    assert all(torch.equal(ensemble.parameters[name], value) for name, value in before.items())
+    for name in plain[0]:
+        start = torch.stack([own[name] for own in plain])
+        torch.testing.assert_close(found.start[name], start, rtol=1e-13, atol=1e-15)
+        assert torch.equal(found.final[name], found.start[name]) == (name == "1.bias")
+
+
+def test_convolutions_fold_into_plain_weights():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    plain = Ensemble([network])
+    x, y = torch.randn(6, 1, 4, 4), torch.arange(6) % 2
+    found = descend(
+        Ensemble([normalize_weights(network, "ewn")]), x, y, "cross-entropy", (1.0,), max_steps=500
+    )
+    assert found.status == ["reached"]
+    value, _ = log_loss(plain(x, parameters=found.final), y, "cross-entropy")
+    assert float(value) == pytest.approx(-found.z[0], abs=1e-4)
+
+
+def test_every_ending_has_its_name():
+    x, y = points()
+    with torch.no_grad():
+        normal, dead = members("plain", 2)
+        dead[1].weight.zero_()
+        dead[1].bias.fill_(-1.0)
+    found = descend(Ensemble([normal, dead]), x, y, "logistic", (5.0, 8.0))
+    assert found.status == ["reached", "flat"]
+    assert found.steps[1] == 0
+    assert found.reached(8.0).tolist() == [True, False]
+    assert found.checkpoints[8.0]["1.weight"][1].isnan().all()
+    assert not found.checkpoints[8.0]["1.weight"][0].isnan().any()
+    # points that no network can tell apart: the loss cannot fall below log(2) a point
+    stuck = descend(Ensemble(members("ewn", 1)), torch.ones_like(x), y, "logistic", (5.0,), patience=100)
+    assert stuck.status == ["stuck"]
+    assert stuck.z[0] < 0
+    tired = descend(Ensemble(members("ewn", 1)), x, y, "logistic", (5.0,), max_steps=3)
+    assert tired.status == ["max_steps"]
+
+
+def test_a_learning_rate_of_squared_length_makes_a_plain_network_follow_ewn():
+    """Claim E18 in small: over small steps the control follows EWN and plain training does not."""
+    names = ("1.weight", "3.weight")
+    ewn, control, plain = (
+        descend(Ensemble(members(m, 1)), *points(), "logistic", (-1.5,), k_max=0.01, by_length=by).final[
+            "1.weight"
+        ]
+        for m, by in (("ewn", ()), ("plain", names), ("plain", ()))
+    )
+    assert (control - ewn).abs().max() < 0.02 * ewn.abs().max()
+    assert (plain - ewn).abs().max() > 0.05 * ewn.abs().max()
