@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from repro.book import claims, executed, parameters, warm
+from repro.book import claims, executed, parameters
 from repro.book.cache import Cache, key_parts, run_key
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
 from repro.book.files import shown, write_atomically
@@ -192,15 +192,14 @@ def execute(
         }
         started = datetime.now(UTC)
         begun = time.monotonic()
-        environment = _environment(book)
-        worker = warm.start(path.parent, environment) or subprocess.Popen(
+        worker = subprocess.Popen(
             [sys.executable, "-m", "repro.book.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=path.parent,
-            env=environment,
+            env=_environment(book),
         )
         tree = ProcessTree(worker.pid)
         try:
@@ -238,7 +237,7 @@ def _environment(book: Book) -> dict[str, str]:
 
 
 def _watch(
-    worker: subprocess.Popen[str] | warm.Worker,
+    worker: subprocess.Popen[str],
     tree: ProcessTree,
     request: Mapping[str, Any],
     source: Mapping[str, Any],
