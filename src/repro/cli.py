@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 EXIT_CODES = (
-    "Exit codes: 0 all well; 1 a run, a check or the rendering failed; 2 bad input; 3 a verdict turned over "
-    "against the committed one; 4 another build of this book, or sweep of this folder, is at work; "
-    "130 stopped with Ctrl-C."
+    "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
+    "2 bad input; 3 a verdict turned over against the committed one; 4 another build of this book, or sweep of this "
+    "folder, is at work; 130 stopped with Ctrl-C."
 )
 app = typer.Typer(
     name="repro",
@@ -258,21 +258,40 @@ def check() -> None:
 
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
+    said = ""
+    code: str | int | None = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except BookError as error:
         if os.environ.get("REPRO_TRACEBACK"):
             raise
-        with suppress(OSError):  # into one file or pipe, the error comes last
-            sys.stdout.flush()
-        print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        said, code = str(error), error.exit_code
     except KeyboardInterrupt:
-        print(
-            "repro: stopped; finished chapters are in the cache, so the next call goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        said = "stopped; finished chapters are in the cache, so the next call goes on from there"
+        code = 130
+    except OSError as error:
+        if error.filename is not None:  # not the output's
+            raise
+        said, code = _unwritten(error), 1
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # into one file or pipe, the error comes last
+    except OSError as error:
+        if not said:
+            said, code = _unwritten(error), 1
+        # or the interpreter would try once more on its way out, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):
+        if said:
+            print(f"repro: {' '.join(said.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _unwritten(error: OSError) -> str:
+    """What to say of output that could not be written: nothing where the reader has just left, as ``head`` does."""
+    return "" if isinstance(error, BrokenPipeError) else f"could not write the output: {error.strerror}"
 
 
 if __name__ == "__main__":

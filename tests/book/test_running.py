@@ -189,6 +189,32 @@ def test_the_command_line_says_one_line_and_an_exit_code(book: Book, good: runne
     assert done.stdout.rstrip().endswith("toy.quick.ipynb")
 
 
+def test_output_that_nobody_takes_ends_without_a_traceback(book: Book) -> None:
+    taken, given = os.pipe()
+    os.close(taken)  # as in `repro params toy | true`
+    for arguments in (["params", "toy"], ["--help"]):
+        command = [sys.executable, "-m", "repro.cli", *arguments]
+        with open("/dev/full", "w") as full:
+            for output, said in (
+                (full, "repro: could not write the output: No space left on device\n"),
+                (given, ""),
+            ):
+                done = subprocess.run(
+                    command, cwd=book.root, stdout=output, stderr=subprocess.PIPE, text=True
+                )
+                assert (done.returncode, done.stderr) == (1, said)
+    os.close(given)
+
+
+def test_no_command_leaves_a_file_open(
+    book: Book, good: runner.RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    for arguments in (["run", "toy", "--no-cache"], ["sweep", "toy", "--dry-run"]):
+        done = repro(book, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_needs_no_torch() -> None:
     code = "import sys; from repro.cli import app; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

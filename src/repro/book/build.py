@@ -22,6 +22,7 @@ from typing import Any
 import filelock
 
 from repro.book import claims, page_runs, pages, results, runner
+from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
@@ -253,7 +254,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
         cwd=stage,
         capture_output=True,
         text=True,
-        env={**os.environ, "REPRO_BOOK": str(book.root), "NO_COLOR": "1"},
+        env=sealed(book, output) | {"NO_COLOR": "1"},
     )
     log = book.build_dir / "rendering.log"
     write_atomically(log, done.stdout + done.stderr)

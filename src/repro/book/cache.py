@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import fingerprint
+from repro.book.environment import settings
 from repro.book.files import sha256, system_errors
 from repro.book.notebooks import source_of
 
@@ -33,6 +34,7 @@ def key_parts(notebook: Mapping[str, Any], values: Mapping[str, object], claims:
         "claims": sha256(claims),
         "library": fingerprint.library(sources),
         "versions": fingerprint.versions(),
+        "settings": settings(),
         "files": fingerprint.data_files(),
     }
 

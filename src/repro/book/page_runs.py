@@ -12,6 +12,7 @@ from typing import Any
 from repro.book import executed, fingerprint, parameters, runner
 from repro.book.cache import Cache, run_key
 from repro.book.declarations import Value, read_cell
+from repro.book.environment import settings
 from repro.book.errors import ParameterError
 from repro.book.files import sha256, write_atomically
 from repro.book.layout import Book
@@ -113,5 +114,6 @@ def _key_parts(book: Book, source: Mapping[str, Any], values: Mapping[str, Value
         "parameters": dict(values),
         "library": fingerprint.library(code),
         "versions": fingerprint.versions(),
+        "settings": settings(),
         "files": {file.name: sha256(file.read_bytes()) for file in sorted(files) if file.is_file()},
     }

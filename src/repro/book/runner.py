@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any, NoReturn
 
 from repro.book import claims, executed, parameters
 from repro.book.cache import Cache, key_parts, run_key
+from repro.book.environment import sealed
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
 from repro.book.files import shown, write_atomically
 from repro.book.fingerprint import library_files
@@ -192,20 +194,20 @@ def execute(
         }
         started = datetime.now(UTC)
         begun = time.monotonic()
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "repro.book.worker"],
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=path.parent,
-            env=_environment(book),
-        )
-        tree = ProcessTree(worker.pid)
-        try:
-            failure = _watch(worker, tree, request, source, seconds, memory_mb, progress)
-        finally:
-            tree.kill()
+            env=sealed(book, folder),
+        ) as worker:
+            tree = ProcessTree(worker.pid)
+            try:
+                failure = _watch(worker, tree, request, source, seconds, memory_mb, progress)
+            finally:
+                tree.kill()
         cost = {
             "seconds": round(time.monotonic() - begun, 1),
             "peak_memory_mb": round(tree.peak_mb),
@@ -221,19 +223,6 @@ def execute(
         return notebook, cost, failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _environment(book: Book) -> dict[str, str]:
-    """One thread a process, a fixed hash seed, this book; no window on a screen."""
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {
-        **os.environ,
-        **dict.fromkeys(threads, "1"),
-        "PYTHONHASHSEED": "0",
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "REPRO_BOOK": str(book.root),
-    }
 
 
 def _watch(
@@ -257,8 +246,8 @@ def _watch(
         events.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    worker.stdin.write(json.dumps(request) + "\n")
-    worker.stdin.flush()
+    with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
+        os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
     total = sum(cell.get("cell_type") == "code" for cell in source["cells"])
     index, n_begun, first_cell = None, 0, None
     launched = time.monotonic()
