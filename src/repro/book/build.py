@@ -162,12 +162,12 @@ def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: Say) -> 
     return [result for result in done if isinstance(result, runner.RunResult)]
 
 
-def _run_pages(book: Book, use_cache: bool, say: Say) -> list[page_runs.PageRun]:
+def _run_pages(book: Book, use_cache: bool, say: Say) -> list[runner.RunResult]:
     """Every other notebook of the table of contents, in the size it has."""
     runs = [page_runs.run(book, page, use_cache=use_cache) for page in book.pages()]
     for run in runs:
         took = f"ran in {run.run['seconds']:.0f} s"
-        say(f"{run.page}: {'unchanged, taken from the cache' if run.cached else took}")
+        say(f"{run.chapter}: {'unchanged, taken from the cache' if run.cached else took}")
     return runs
 
 
@@ -189,7 +189,7 @@ def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
 def _stage(
     book: Book,
     runs: list[runner.RunResult],
-    other: list[page_runs.PageRun],
+    other: list[runner.RunResult],
     found: Mapping[str, Results],
     profile: str,
 ) -> Path:
@@ -206,7 +206,7 @@ def _stage(
         for run in runs:
             shutil.copy2(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
         for page in other:
-            shutil.copy2(page.notebook, stage / f"{page.page}.ipynb")
+            shutil.copy2(page.notebook, stage / f"{page.chapter}.ipynb")
     # pages show this build's results, and the committed ones of the other profiles
     shown_results = {
         key: found[key[0]] if key == (key[0], profile) else kept

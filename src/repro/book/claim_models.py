@@ -164,6 +164,17 @@ class ChapterClaims(_Strict):
         _unique([claim.id for claim in self.claims], "claim id")
         return self
 
+    def deciding(self) -> dict[str, Any]:
+        """All that decides a verdict or its reason, and so can change a run: no words, no budgets, no sizes.
+
+        The sizes of a profile are parameters of the run. Words are shown by the ledger alone, which is shown
+        anew with the words of today.
+        """
+        words = {"statement": True, "where": True, "paper_value": True, "paper_value_is": True}
+        words_of_tests = {"tests": {"__all__": {"metric": True, "reason": True}}}
+        around = {"paper": True, "budget": True, "profiles": True, "quoted": True}
+        return self.model_dump(mode="json", exclude={**around, "claims": {"__all__": words | words_of_tests}})
+
     def claim(self, claim_id: str) -> Claim:
         """The claim of this id; an unknown one is an error with the nearest."""
         for claim in self.claims:
