@@ -56,8 +56,8 @@ def make(folder: Path) -> Book:
     contents = "".join(f"- file: book/{page}\n" for page in pages)
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
     (folder / "_config.yml").write_text(
-        "title: Toy\nonly_build_toc_files: true\nsphinx:\n  config:\n"
-        "    suppress_warnings: [mystnb.unknown_mime_type]\n"
+        "title: Toy\nonly_build_toc_files: true\nsphinx:\n  extra_extensions: [repro.book.sphinx_ext]\n"
+        "  config: {suppress_warnings: [mystnb.unknown_mime_type], mathjax_path: mathjax/tex-mml-chtml.js}\n"
     )
     (folder / "book/index.md").write_text("# Toy\n")
     (folder / "book/reading-guide.md").write_text("# Guide\n")

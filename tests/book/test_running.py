@@ -359,6 +359,16 @@ def test_build_renders_judges_compares_and_locks(book: Book, good: runner.RunRes
     second = repro(book, "build")
     assert "pages: unchanged" in second.stdout
 
+    # a heading is rendered from what Sphinx has read, and shows on every page
+    (book.root / "book/reading-guide.md").write_text("# Signposts\n")
+    read = (book.build_dir / "rendering/_build/.doctrees/book/chapters/toy.doctree").stat().st_mtime_ns
+    third = repro(book, "build")
+    assert "toy: unchanged, taken from the cache" in third.stdout
+    assert "Signposts" in (book.build_dir / "html/book/chapters/toy.html").read_text()
+    assert (
+        book.build_dir / "rendering/_build/.doctrees/book/chapters/toy.doctree"
+    ).stat().st_mtime_ns == read
+
     with filelock.FileLock(book.cache_dir / "build.lock"):
         locked = repro(book, "build")
     assert (locked.returncode, locked.stderr.count("\n")) == (4, 1)
@@ -383,4 +393,6 @@ def test_build_renders_judges_compares_and_locks(book: Book, good: runner.RunRes
     broken = repro(book, "build")
     assert (broken.returncode, broken.stderr.count("\n")) == (1, 1)
     assert "did not render" in broken.stderr
+    again = repro(book, "build")  # what has been read is not forgiven
+    assert again.stderr == broken.stderr
     assert (book.build_dir / "html/book/chapters/toy.html").read_bytes() == html
