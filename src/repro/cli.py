@@ -100,7 +100,7 @@ def run(
     Parameters are checked before anything runs. The executed notebook stays where the last line says.
     """
     from repro.book import pages, parameters, results, runner
-    from repro.book.build import judge_run
+    from repro.book.build import judge_run, try_accepting
     from repro.book.files import shown
 
     book = _book()
@@ -112,6 +112,8 @@ def run(
             if given.get("profile", profile) != profile:
                 raise BadInput(f"--profile {profile} contradicts -p profile={given['profile']}")
             given |= parameters.validate(declared, {"profile": profile})
+        if accept:
+            try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
         plans.append((book.chapter(chapter), given))
     for chapter, given in plans:
         result = _with_progress(

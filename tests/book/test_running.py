@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ import pytest
 import running_book
 import yaml
 
-from repro.book import cache, claims, executed, results, runner
-from repro.book.errors import BadInput, BudgetExceeded, DiskFull, ParameterError, RunFailed
+from repro.book import build, cache, claims, executed, results, runner
+from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, ParameterError, RunFailed
 from repro.book.layout import Book
 
 GOOD = {"profile": "quick"}
@@ -84,6 +85,31 @@ def test_an_unchanged_run_comes_from_the_cache_and_a_changed_one_does_not(
     assert again.cached
     assert again.run == good.run
     assert not runner.run(book, "toy", GOOD | {"level": 0.2}).cached
+
+
+def test_without_a_cache_a_run_is_only_not_kept(tmp_path: Path) -> None:
+    book = running_book.make(tmp_path / "book")
+    book.cache_dir.write_text("a file in the place of the folder")
+    done = repro(book, "run", "toy", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert re.fullmatch(r"note: the run is not kept for another time: could not write .*\n", done.stderr)
+    assert (tmp_path / "out/toy.quick.ipynb").is_file()
+
+
+def test_what_cannot_be_written_is_said_before_the_run(
+    book: Book, good: runner.RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    (tmp_path / "out").write_text("no folder")
+    (tmp_path / "toy.quick.ipynb").mkdir()
+    for output in (tmp_path / "out", tmp_path):
+        with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.ipynb: "):
+            runner.run(book, "toy", GOOD, output=output, use_cache=False)
+    other = running_book.make(tmp_path / "other")
+    (other.root / "book/results").rmdir()
+    (other.root / "book/results").write_text("no folder either")
+    with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.json: "):
+        build.try_accepting(other, "toy", "quick")
 
 
 def test_a_damaged_cache_entry_is_run_again(book: Book, good: runner.RunResult) -> None:

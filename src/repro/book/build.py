@@ -24,11 +24,11 @@ import filelock
 from repro.book import claims, page_runs, pages, results, runner
 from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
-from repro.book.files import sha256, shown, system_errors, write_atomically
+from repro.book.files import sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
 from repro.book.results import Results
 
-__all__ = ["Built", "build", "judge_run"]
+__all__ = ["Built", "build", "judge_run", "try_accepting"]
 
 Say = Callable[[str], None]
 
@@ -92,6 +92,8 @@ def build(
     """
     _refuse_jupyter_book_2()
     with _alone(book):
+        for chapter in book.chapters() if accept else ():
+            try_accepting(book, chapter, profile)
         runs = _run_all(book, profile, use_cache, jobs, say)
         other = _run_pages(book, use_cache, say)
         found = {run.chapter: judge_run(book, run) for run in runs}
@@ -106,6 +108,12 @@ def build(
         stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
     return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+
+
+def try_accepting(book: Book, chapter: str, profile: str) -> None:
+    """Raise now what would keep a result from being committed, before it is computed."""
+    for path in (book.results_file(chapter, profile), book.root / "README.md"):
+        try_writing(path)
 
 
 def _refuse_jupyter_book_2() -> None:
