@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -260,6 +261,8 @@ def check() -> None:
 
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks is no error
     said = ""
     code: str | int | None = 0
     try:

@@ -185,7 +185,7 @@ def _plan(
     return {
         "axes": list(axes),
         "zip": zipped,
-        "file": points.name if points else None,
+        "file": points.name.encode(errors="replace").decode() if points else None,
         "profile": profile,
         **commit_of(book.root, [path, book.claims_file(chapter), *library_files(sources)]),
     }

@@ -28,11 +28,13 @@ claims:
 PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
 n: int = None  # [1, 9] how many seeds
 level: float = 0.1  # [0, 1] the value that every seed measures
-mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat} how the second cell ends"""
+mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat} how the second cell ends"""
 WORK = """import os, signal, sys, time
 print("working", file=sys.stderr)
 if mode == "raise":
     raise ValueError("the flux capacitor is empty")
+if mode == "magic":
+    get_ipython().run_line_magic("nonsense", "")
 if mode == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if mode == "exit":

@@ -125,6 +125,11 @@ def test_a_cell_that_raises(book: Book, good: runner.RunResult) -> None:
     assert "'Experiments'" in line
 
 
+def test_a_magic_that_is_used_wrongly(book: Book, good: runner.RunResult) -> None:
+    line = fails(book, good, RunFailed, mode="magic")
+    assert "toy: UsageError: Line magic function `%nonsense` not found." in line
+
+
 def test_a_killed_kernel(book: Book, good: runner.RunResult) -> None:
     assert "kernel died (killed by signal SIGKILL)" in fails(book, good, RunFailed, mode="kill")
 

@@ -201,15 +201,15 @@ def _complete(found: Mapping[Profile, object], what: str) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys; here that is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key!r} stands twice in one mapping")
-            seen.add(key) if isinstance(key, str | int | float) else None
-        return super().construct_mapping(node, deep=deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key.value!r} stands twice in one mapping")
+            seen.add(key.value)
+        return node
 
 
 def load(path: Path | str) -> ChapterClaims:
@@ -224,7 +224,10 @@ def load(path: Path | str) -> ChapterClaims:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        raise BadInput(f"{path.name} is not readable YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise BadInput(f"{path.name} must be a mapping with chapter, paper and claims, got {short(content)}")

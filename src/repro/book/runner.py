@@ -354,8 +354,8 @@ def _explained(
     where = _at(source, index)
     kind = event.get("kind")
     if kind == "cell":
-        first = str(event["evalue"]).strip().splitlines()
-        return Failure(f"{event['ename']}: {first[0] if first else ''}{where}", index)
+        first = str(event["evalue"]).strip().splitlines()[:1]
+        return Failure(": ".join([event["ename"], *first]) + where, index)
     if kind == "dead":
         code = event.get("exit")
         how = (
