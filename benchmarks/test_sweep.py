@@ -59,11 +59,10 @@ WAYS = {
     "papermill in a loop": [sys.executable, "-c", PAPERMILL],
     "nbclient in a loop": [sys.executable, "-c", NBCLIENT],
     **{
-        f"repro sweep{warm}, {n} worker{'s' * (n > 1)}": [
+        f"repro sweep, {n} worker{'s' * (n > 1)}": [
             *(sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", "out"),
-            *("--workers", str(n), *warm.split()),
+            *("--workers", str(n)),
         ]
-        for warm in ("", " --warm")
         for n in (1, 2)
     },
 }

@@ -58,10 +58,11 @@ def test_an_executed_chapter_says_where_it_comes_from(run: runner.RunResult) -> 
     assert set(about["provenance"]) == {
         "commit",
         "dirty",
+        "code",
         "data",
         "library",
-        "notebook",
         "parameters",
+        "settings",
         "versions",
     }
     assert about["provenance"]["data"]

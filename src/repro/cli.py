@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 EXIT_CODES = (
-    "Exit codes: 0 all well; 1 a run, a check or the rendering failed; 2 bad input; 3 a verdict turned over "
-    "against the committed one; 4 another build of this book, or sweep of this folder, is at work; "
-    "130 stopped with Ctrl-C."
+    "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
+    "2 bad input; 3 a verdict turned over against the committed one; 4 another build of this book, or sweep of this "
+    "folder, is at work; 130 stopped with Ctrl-C."
 )
 app = typer.Typer(
     name="repro",
@@ -100,7 +101,7 @@ def run(
     Parameters are checked before anything runs. The executed notebook stays where the last line says.
     """
     from repro.book import pages, parameters, results, runner
-    from repro.book.build import judge_run
+    from repro.book.build import judge_run, try_accepting
     from repro.book.files import shown
 
     book = _book()
@@ -112,6 +113,8 @@ def run(
             if given.get("profile", profile) != profile:
                 raise BadInput(f"--profile {profile} contradicts -p profile={given['profile']}")
             given |= parameters.validate(declared, {"profile": profile})
+        if accept:
+            try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
         plans.append((book.chapter(chapter), given))
     for chapter, given in plans:
         result = _with_progress(
@@ -258,21 +261,42 @@ def check() -> None:
 
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks is no error
+    said = ""
+    code: str | int | None = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except BookError as error:
         if os.environ.get("REPRO_TRACEBACK"):
             raise
-        with suppress(OSError):  # into one file or pipe, the error comes last
-            sys.stdout.flush()
-        print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        said, code = str(error), error.exit_code
     except KeyboardInterrupt:
-        print(
-            "repro: stopped; finished chapters are in the cache, so the next call goes on from there",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        said = "stopped; finished chapters are in the cache, so the next call goes on from there"
+        code = 130
+    except OSError as error:
+        if error.filename is not None:  # not the output's
+            raise
+        said, code = _unwritten(error), 1
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # into one file or pipe, the error comes last
+    except OSError as error:
+        if not said:
+            said, code = _unwritten(error), 1
+        # or the interpreter would try once more on its way out, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):
+        if said:
+            print(f"repro: {' '.join(said.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _unwritten(error: OSError) -> str:
+    """What to say of output that could not be written: nothing where the reader has just left, as ``head`` does."""
+    return "" if isinstance(error, BrokenPipeError) else f"could not write the output: {error.strerror}"
 
 
 if __name__ == "__main__":

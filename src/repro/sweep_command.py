@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from repro.book.errors import BadInput, BookError
+from repro.book.errors import BookError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -86,14 +86,6 @@ def sweep(
         int,
         typer.Option("--retries", min=0, help="How often a run that was lost, by a kill, is tried again."),
     ] = 2,
-    warm: Annotated[
-        bool,
-        typer.Option(
-            "--warm",
-            help="Fork each run from a process that has imported PyTorch and the like: short runs on this machine "
-            "then take a fraction of the time.",
-        ),
-    ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write a page of pictures and tables, report.html, at the end.")
     ] = False,
@@ -129,7 +121,7 @@ def sweep(
         console.print(_table(found))
         print(forecast.expected(found, forecast.past_seconds(book, chapter), at_once))
         return
-    with _executor(cluster, workers, warm) as executor, progress.shown_on(console, chapter) as tell:
+    with _executor(cluster, workers) as executor, progress.shown_on(console, chapter) as tell:
         result = engine.sweep(
             book,
             chapter,
@@ -163,13 +155,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _executor(cluster: str | None, workers: int | None, warm: bool) -> AbstractContextManager[Executor]:
+def _executor(cluster: str | None, workers: int | None) -> AbstractContextManager[Executor]:
     from repro.book.sweep import executors
 
     if cluster is None:
-        return executors.local(workers or _cores(), warm=warm)
-    if warm:
-        raise BadInput("--warm is for runs on this machine, --cluster for runs elsewhere: give one of them")
+        return executors.local(workers or _cores())
     return executors.dask(cluster, workers)
 
 
@@ -195,7 +185,7 @@ def _plan(
     return {
         "axes": list(axes),
         "zip": zipped,
-        "file": points.name if points else None,
+        "file": points.name.encode(errors="replace").decode() if points else None,
         "profile": profile,
         **commit_of(book.root, [path, book.claims_file(chapter), *library_files(sources)]),
     }

@@ -28,11 +28,13 @@ claims:
 PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
 n: int = None  # [1, 9] how many seeds
 level: float = 0.1  # [0, 1] the value that every seed measures
-mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat} how the second cell ends"""
+mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat} how the second cell ends"""
 WORK = """import os, signal, sys, time
 print("working", file=sys.stderr)
 if mode == "raise":
     raise ValueError("the flux capacitor is empty")
+if mode == "magic":
+    get_ipython().run_line_magic("nonsense", "")
 if mode == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if mode == "exit":
@@ -57,8 +59,8 @@ def make(folder: Path) -> Book:
     contents = "".join(f"- file: book/{page}\n" for page in pages)
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
     (folder / "_config.yml").write_text(
-        "title: Toy\nonly_build_toc_files: true\nsphinx:\n  config:\n"
-        "    suppress_warnings: [mystnb.unknown_mime_type]\n"
+        "title: Toy\nonly_build_toc_files: true\nsphinx:\n  extra_extensions: [repro.book.sphinx_ext]\n"
+        "  config: {suppress_warnings: [mystnb.unknown_mime_type], mathjax_path: mathjax/tex-mml-chtml.js}\n"
     )
     (folder / "book/index.md").write_text("# Toy\n")
     (folder / "book/reading-guide.md").write_text("# Guide\n")

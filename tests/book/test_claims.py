@@ -114,6 +114,12 @@ def test_the_books_own_files_of_claims_are_sound():
         ("chapter: toy", "chapter: toi", "chapter is 'toi'; accepted: the file's name, 'toy'"),
         ("quoted: [98.34]", "quoted: [many]", "quoted[0] is 'many'; accepted: a number"),
         ("kind: theory", "kind: [", "toy.yml is not readable YAML"),
+        (
+            "kind: theory",
+            "kind: !mine theory",
+            "line 17: could not determine a constructor for the tag '!mine'",
+        ),
+        ("seconds: 120", "<<: 120", "line 6: expected a mapping or list of mappings for merging"),
         ("where: table 1", "where: table 1\n    where: table 2", "the key 'where' stands twice"),
         ('arxiv: "2001.00001"', "arxiv: 2001.00001", "paper.arxiv is 2001.00001; accepted: text"),
     ],
@@ -129,7 +135,16 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, old, new, expected):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "- 1", "text", "\x00"])
+def test_mappings_may_be_merged(tmp_path):
+    text = CLAIMS.replace("smoke: {seconds", "smoke: &a {seconds").replace(
+        "quick: {seconds: 120, memory_mb: 500}", "quick: {<<: *a, seconds: 7}"
+    )
+    (tmp_path / "toy.yml").write_text(text)
+    budget = claims.load(tmp_path / "toy.yml").budget["quick"]
+    assert (budget.seconds, budget.memory_mb) == (7, 500)
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "text", "\x00", "a: !!bool x", "a: " + "[" * 3000])
 def test_a_file_that_is_no_mapping(tmp_path, content):
     path = tmp_path / "toy.yml"
     path.write_text(content)
@@ -280,9 +295,10 @@ def test_the_table(ledger):
 
 def test_a_few_rows_have_no_ids(ledger, monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     measured(ledger).show("T2")
-    assert shown[0].data.count('scope="row"') == 1
-    assert "id=" not in shown[0].data
+    assert shown[0]["text/html"].count('scope="row"') == 1
+    assert "id=" not in shown[0]["text/html"]
+    assert shown[0] == claims.shown(ledger.claims, shown[0][claims.LEDGER])  # as it is shown again later
     with pytest.raises(BadInput, match="did you mean"):
         ledger.show("T22")

@@ -100,6 +100,9 @@ def test_a_build_runs_a_page_once_and_again_when_its_table_changes(
     assert any(line.startswith("book/adding: ran in") for line in told)
     assert "the sum is 6.0" in built()
     assert "book/adding: unchanged, taken from the cache" in told
+    write(book, text="# Summing")
+    assert "Summing" in built()
+    assert "book/adding: unchanged, taken from the cache" in told
     (book.root / "book/results/numbers.csv").write_text("1 2 4")
     assert "the sum is 7.0" in built()
     assert "toy: unchanged, taken from the cache" in told

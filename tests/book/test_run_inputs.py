@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 from pathlib import Path
 
 import pytest
+import running_book
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +48,24 @@ def test_texts_become_typed_values(text: str, value: object) -> None:
     (found,) = parameters.from_texts(DECLARED, [text]).values()
     assert found == value
     assert type(found) is type(value)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    label = read_cell('label: str = "none"')
+    with pytest.raises(ParameterError, match=r"label takes Unicode text, got 'a\\udcff'"):
+        parameters.from_texts(label, [f"label={os.fsdecode(b'a' + bytes([255]))}"])
+
+
+def test_there_is_one_zero() -> None:
+    (found,) = parameters.from_texts(DECLARED, ["rate=-0.0"]).values()
+    assert str(found) == "0.0"
+
+
+def test_a_notebook_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = running_book.make(tmp_path).notebook("toy")
+    plain = parameters.declared(path)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert parameters.declared(path) == plain
 
 
 @given(st.sampled_from(sorted(TYPES)), st.text(max_size=20))

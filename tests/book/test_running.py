@@ -5,21 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 import nbformat
 import psutil
 import pytest
 import running_book
+import yaml
 
-from repro.book import cache, results, runner
-from repro.book.errors import BadInput, BudgetExceeded, DiskFull, ParameterError, RunFailed
+from repro.book import build, cache, claims, executed, results, runner
+from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, ParameterError, RunFailed
 from repro.book.layout import Book
 
 GOOD = {"profile": "quick"}
@@ -84,6 +87,31 @@ def test_an_unchanged_run_comes_from_the_cache_and_a_changed_one_does_not(
     assert not runner.run(book, "toy", GOOD | {"level": 0.2}).cached
 
 
+def test_without_a_cache_a_run_is_only_not_kept(tmp_path: Path) -> None:
+    book = running_book.make(tmp_path / "book")
+    book.cache_dir.write_text("a file in the place of the folder")
+    done = repro(book, "run", "toy", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert re.fullmatch(r"note: the run is not kept for another time: could not write .*\n", done.stderr)
+    assert (tmp_path / "out/toy.quick.ipynb").is_file()
+
+
+def test_what_cannot_be_written_is_said_before_the_run(
+    book: Book, good: runner.RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    (tmp_path / "out").write_text("no folder")
+    (tmp_path / "toy.quick.ipynb").mkdir()
+    for output in (tmp_path / "out", tmp_path):
+        with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.ipynb: "):
+            runner.run(book, "toy", GOOD, output=output, use_cache=False)
+    other = running_book.make(tmp_path / "other")
+    (other.root / "book/results").rmdir()
+    (other.root / "book/results").write_text("no folder either")
+    with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.json: "):
+        build.try_accepting(other, "toy", "quick")
+
+
 def test_a_damaged_cache_entry_is_run_again(book: Book, good: runner.RunResult) -> None:
     for entry in (book.cache_dir / "cache").glob("*/notebook.ipynb"):
         entry.write_bytes(entry.read_bytes()[:-40])
@@ -95,6 +123,11 @@ def test_a_cell_that_raises(book: Book, good: runner.RunResult) -> None:
     line = fails(book, good, RunFailed, mode="raise")
     assert "ValueError: the flux capacitor is empty" in line
     assert "'Experiments'" in line
+
+
+def test_a_magic_that_is_used_wrongly(book: Book, good: runner.RunResult) -> None:
+    line = fails(book, good, RunFailed, mode="magic")
+    assert "toy: UsageError: Line magic function `%nonsense` not found." in line
 
 
 def test_a_killed_kernel(book: Book, good: runner.RunResult) -> None:
@@ -161,16 +194,120 @@ def test_a_full_disk_loses_nothing(
     assert not list(good.notebook.parent.glob(".*part"))
 
 
-def test_a_key_covers_what_a_run_depends_on(book: Book) -> None:
+def edited(notebook: dict[str, Any], index: int, **change: Any) -> dict[str, Any]:
+    """The notebook with one cell changed."""
+    cells = [cell | (change if place == index else {}) for place, cell in enumerate(notebook["cells"])]
+    return notebook | {"cells": cells}
+
+
+def test_a_key_covers_what_a_run_depends_on_and_no_words(book: Book) -> None:
     source = json.loads(book.notebook("toy").read_text())
-    parts = cache.key_parts(source, {"n": 1}, b"claims")
-    key = cache.run_key(parts)
-    assert key == cache.run_key(cache.key_parts(source, {"n": 1}, b"claims"))
-    changed = json.loads(json.dumps(source))
-    changed["cells"][0]["source"] = "# Another title"
-    others = [(changed, {"n": 1}, b"claims"), (source, {"n": 2}, b"claims"), (source, {"n": 1}, b"other")]
-    assert key not in {cache.run_key(cache.key_parts(*other)) for other in others}
-    assert key != cache.run_key(parts | {"library": "another"})
+
+    def key(notebook: dict[str, Any] = source, n: int = 1, replaced: tuple[str, str] = ("", "")) -> str:
+        text = running_book.CLAIMS.replace(*replaced) if replaced[0] else running_book.CLAIMS
+        found = claims.ChapterClaims.model_validate(yaml.safe_load(text))
+        return cache.run_key(cache.key_parts(notebook, {"n": n}, found, {}))
+
+    words = (
+        ("below one half", "small"),
+        ("section 2", "section 3"),
+        ("the value", "x"),
+        ("fixed", "why"),
+        ("600", "700"),
+    )
+    deciding = (
+        ("0.5", "0.4"),
+        ("direction: below", "direction: above"),
+        ("seeds: 3", "seeds: 4"),
+        ("theory", "control"),
+    )
+    same = [key(replaced=pair) for pair in words]
+    same.append(key(edited(source, 0, source="# Another title")))
+    same.append(key(edited(source, 2, metadata={"tags": ["hide-input"]}, id="other")))
+    same.append(key(source | {"cells": source["cells"][1:]}))
+    assert set(same) == {key()}
+    others = [key(replaced=pair) for pair in deciding]
+    others.append(key(edited(source, 2, source="print()")))
+    others.append(key(edited(source, 2, metadata={"tags": ["raises-exception"]})))
+    others.append(key(n=2))
+    assert len({key(), *others}) == 1 + len(others)
+
+
+def test_prose_tags_and_words_show_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = running_book.make(tmp_path)
+    path, source = book.notebook("toy"), json.loads(book.notebook("toy").read_text())
+    source = edited(
+        source, 3, source=running_book.LEDGER.removesuffix("ledger") + 'ledger.show("T1")\nledger'
+    )
+    path.write_text(json.dumps(source))
+    first = runner.run(book, "toy")
+    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    words = edited(source, 0, source="# Another title")
+    words = edited(words, 2, metadata={"tags": ["hide-input"]})
+    words["cells"].append(nbformat.v4.new_markdown_cell("The end."))
+    path.write_text(json.dumps(words))
+    before = nbformat.read(first.notebook, as_version=4)
+    book.claims_file("toy").write_text(running_book.CLAIMS.replace("one half", "a dozen"))
+    again = runner.run(book, "toy")
+    assert again.cached
+    assert (again.run, again.ledger, again.provenance) == (first.run, first.ledger, first.provenance)
+    now = nbformat.read(again.notebook, as_version=4)
+    nbformat.validate(now)
+    kinds = ["parameters" in cell.metadata.get("tags", []) for cell in now.cells]
+    assert kinds == [False, True, False, False, False, False]
+    assert now.cells[2].metadata.tags == ["injected-parameters", "remove-cell"]
+    assert (now.cells[0].source, now.cells[5].source) == ("# Another title", "The end.")
+    assert now.cells[3].metadata.tags == ["hide-input"]
+    assert [cell.get("execution_count") for cell in now.cells] == [None, 1, 2, 3, 4, None]
+    # both tables of the ledger, the one of a single claim and the whole, in the words of today
+    was, tables = ([o.data["text/html"] for o in n.cells[4].outputs] for n in (before, now))
+    assert len(was) == 2
+    assert tables == [html.replace("one half", "a dozen") for html in was]
+    assert tables != was
+
+
+def test_a_ledger_that_the_claims_do_not_know_is_a_failure(book: Book) -> None:
+    about = {"chapter": "toy", "profile": "quick"}
+    found = claims.load(book.claims_file("toy"))
+
+    def said(**changed: Any) -> str | None:
+        shown = {**about, "measurements": [], "not_tested": {}} | changed
+        output = {"output_type": "display_data", "metadata": {}, "data": {claims.LEDGER: shown}}
+        cell = {"cell_type": "code", "source": "ledger", "outputs": [output], "execution_count": 1}
+        failure = runner._unsound({"cells": [cell]}, about, found)
+        return failure and failure.message
+
+    assert said() is None
+    assert said(profile="smoke") == "its ledger is that of 'toy', profile 'smoke'"
+    assert "no claim 'T2'; did you mean 'T1'" in str(said(not_tested={"T2": "no time"}))
+
+
+def test_outputs_are_laid_over_any_source() -> None:
+    def code(source: str, **more: Any) -> dict[str, Any]:
+        return {
+            "cell_type": "code",
+            "source": source,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        } | more
+
+    injected = code("n = 2", id="b", metadata={"tags": ["injected-parameters"]}, execution_count=1)
+    outputs = [{"output_type": "stream", "name": "stdout", "text": "2"}]
+    run = {
+        "metadata": {"repro": {}},
+        "cells": [injected, code("print(n)", outputs=outputs, execution_count=2)],
+    }
+    # without a cell of parameters; of a format in which cells have no names; run and saved before
+    saved = code("n = 1", metadata={"tags": ["injected-parameters"]})
+    source = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [saved, code("print(n)")]}
+    shown = executed.laid_over(source, run)
+    nbformat.validate(shown)
+    assert [(cell["source"], cell["execution_count"]) for cell in shown["cells"]] == [
+        ("n = 2", 1),
+        ("print(n)", 2),
+    ]
+    assert shown["cells"][1]["outputs"] == outputs
 
 
 def test_the_command_line_says_one_line_and_an_exit_code(book: Book, good: runner.RunResult) -> None:
@@ -189,6 +326,32 @@ def test_the_command_line_says_one_line_and_an_exit_code(book: Book, good: runne
     assert done.returncode == 0
     assert "reproduced" in done.stdout
     assert done.stdout.rstrip().endswith("toy.quick.ipynb")
+
+
+def test_output_that_nobody_takes_ends_without_a_traceback(book: Book) -> None:
+    taken, given = os.pipe()
+    os.close(taken)  # as in `repro params toy | true`
+    for arguments in (["params", "toy"], ["--help"]):
+        command = [sys.executable, "-m", "repro.cli", *arguments]
+        with open("/dev/full", "w") as full:
+            for output, said in (
+                (full, "repro: could not write the output: No space left on device\n"),
+                (given, ""),
+            ):
+                done = subprocess.run(
+                    command, cwd=book.root, stdout=output, stderr=subprocess.PIPE, text=True
+                )
+                assert (done.returncode, done.stderr) == (1, said)
+    os.close(given)
+
+
+def test_no_command_leaves_a_file_open(
+    book: Book, good: runner.RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    for arguments in (["run", "toy", "--no-cache"], ["sweep", "toy", "--dry-run"]):
+        done = repro(book, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_needs_no_torch() -> None:
@@ -229,6 +392,16 @@ def test_build_renders_judges_compares_and_locks(book: Book, good: runner.RunRes
     second = repro(book, "build")
     assert "pages: unchanged" in second.stdout
 
+    # a heading is rendered from what Sphinx has read, and shows on every page
+    (book.root / "book/reading-guide.md").write_text("# Signposts\n")
+    read = (book.build_dir / "rendering/_build/.doctrees/book/chapters/toy.doctree").stat().st_mtime_ns
+    third = repro(book, "build")
+    assert "toy: unchanged, taken from the cache" in third.stdout
+    assert "Signposts" in (book.build_dir / "html/book/chapters/toy.html").read_text()
+    assert (
+        book.build_dir / "rendering/_build/.doctrees/book/chapters/toy.doctree"
+    ).stat().st_mtime_ns == read
+
     with filelock.FileLock(book.cache_dir / "build.lock"):
         locked = repro(book, "build")
     assert (locked.returncode, locked.stderr.count("\n")) == (4, 1)
@@ -253,4 +426,6 @@ def test_build_renders_judges_compares_and_locks(book: Book, good: runner.RunRes
     broken = repro(book, "build")
     assert (broken.returncode, broken.stderr.count("\n")) == (1, 1)
     assert "did not render" in broken.stderr
+    again = repro(book, "build")  # what has been read is not forgiven
+    assert again.stderr == broken.stderr
     assert (book.build_dir / "html/book/chapters/toy.html").read_bytes() == html

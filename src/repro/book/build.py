@@ -22,12 +22,13 @@ from typing import Any
 import filelock
 
 from repro.book import claims, page_runs, pages, results, runner
+from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
-from repro.book.files import sha256, shown, system_errors, write_atomically
+from repro.book.files import sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
 from repro.book.results import Results
 
-__all__ = ["Built", "build", "judge_run"]
+__all__ = ["Built", "build", "judge_run", "try_accepting"]
 
 Say = Callable[[str], None]
 
@@ -91,6 +92,8 @@ def build(
     """
     _refuse_jupyter_book_2()
     with _alone(book):
+        for chapter in book.chapters() if accept else ():
+            try_accepting(book, chapter, profile)
         runs = _run_all(book, profile, use_cache, jobs, say)
         other = _run_pages(book, use_cache, say)
         found = {run.chapter: judge_run(book, run) for run in runs}
@@ -105,6 +108,12 @@ def build(
         stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
     return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+
+
+def try_accepting(book: Book, chapter: str, profile: str) -> None:
+    """Raise now what would keep a result from being committed, before it is computed."""
+    for path in (book.results_file(chapter, profile), book.root / "README.md"):
+        try_writing(path)
 
 
 def _refuse_jupyter_book_2() -> None:
@@ -161,12 +170,12 @@ def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: Say) -> 
     return [result for result in done if isinstance(result, runner.RunResult)]
 
 
-def _run_pages(book: Book, use_cache: bool, say: Say) -> list[page_runs.PageRun]:
+def _run_pages(book: Book, use_cache: bool, say: Say) -> list[runner.RunResult]:
     """Every other notebook of the table of contents, in the size it has."""
     runs = [page_runs.run(book, page, use_cache=use_cache) for page in book.pages()]
     for run in runs:
         took = f"ran in {run.run['seconds']:.0f} s"
-        say(f"{run.page}: {'unchanged, taken from the cache' if run.cached else took}")
+        say(f"{run.chapter}: {'unchanged, taken from the cache' if run.cached else took}")
     return runs
 
 
@@ -188,24 +197,26 @@ def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
 def _stage(
     book: Book,
     runs: list[runner.RunResult],
-    other: list[page_runs.PageRun],
+    other: list[runner.RunResult],
     found: Mapping[str, Results],
     profile: str,
 ) -> Path:
     """A copy of the book with executed notebooks and generated pages, ready to be rendered without execution."""
-    stage = book.build_dir / "stage"
+    stage, before = book.build_dir / "stage", book.build_dir / "stage.old"
     with system_errors(stage):
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+        if stage.exists():
+            os.replace(stage, before)
         stage.mkdir(parents=True)
-        for name in ("_config.yml", "_toc.yml"):
-            shutil.copy2(book.root / name, stage / name)
-        shutil.copytree(
-            book.root / "book", stage / "book", ignore=shutil.ignore_patterns("results", ".ipynb_checkpoints")
-        )
+        config = _without_execution((book.root / "_config.yml").read_text(encoding="utf-8"))
+        (stage / "_config.yml").write_text(config, encoding="utf-8")
+        shutil.copy(book.root / "_toc.yml", stage)
+        left_out = shutil.ignore_patterns("results", "claims", ".ipynb_checkpoints")
+        shutil.copytree(book.root / "book", stage / "book", ignore=left_out, copy_function=shutil.copy)
         for run in runs:
-            shutil.copy2(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
+            shutil.copy(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
         for page in other:
-            shutil.copy2(page.notebook, stage / f"{page.page}.ipynb")
+            shutil.copy(page.notebook, stage / f"{page.chapter}.ipynb")
     # pages show this build's results, and the committed ones of the other profiles
     shown_results = {
         key: found[key[0]] if key == (key[0], profile) else kept
@@ -214,48 +225,72 @@ def _stage(
     }
     pages.write_scoreboard(book, stage / "book" / "scoreboard.md", shown_results)
     pages.write_status(book, stage / "book" / "status.md", shown_results)
+    for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
+        twin = before / path.relative_to(stage)
+        if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():
+            os.utime(path, ns=(twin.stat().st_atime_ns, twin.stat().st_mtime_ns))
     return stage
 
 
-def _tree_hash(folder: Path) -> str:
-    """One hash of all files of a folder, with their names."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def _tree_hash(folder: Path, *without: str) -> str:
+    """One hash of all files of a folder, with their names; ``without`` those with these endings."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in without)
     return sha256(
         *(part for p in files for part in (p.relative_to(folder).as_posix().encode(), p.read_bytes()))
     )
 
 
 def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
-    """Render the staging copy; the new pages replace the old ones only when there was no warning."""
-    html, record = book.build_dir / "html", book.cache_dir / "rendered"
+    """Render the staging copy; the new pages replace the old ones only when there was no warning.
+
+    As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts
+    only after a rendering without a warning: what it has read already it would not complain of again.
+    """
+    html, output = book.build_dir / "html", book.build_dir / "rendering"
+    record, log = book.cache_dir / "rendered", book.build_dir / "rendering.log"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
-    now = sha256(_tree_hash(stage).encode(), _tree_hash(Path(__file__).parents[1]).encode())
-    if use_cache and (html / "index.html").is_file() and record.is_file() and record.read_text() == now:
+    frame = sha256(
+        _tree_hash(stage, ".md", ".ipynb").encode(),
+        _tree_hash(Path(__file__).parents[1], ".pyc").encode(),
+        " ".join(sorted(f"{d.name} {d.version}" for d in metadata.distributions())).encode(),
+    )
+    now = f"{frame} {_tree_hash(stage)}"
+    last = record.read_text() if use_cache and record.is_file() else ""
+    if last == now and (html / "index.html").is_file():
         say("pages: unchanged")
         return html / "index.html"
     say("rendering the pages ...")
-    config = _without_execution((stage / "_config.yml").read_text(encoding="utf-8"))
-    write_atomically(stage / "_config.yml", config)
-    output = book.build_dir / "rendering"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        "-n",
-        "-W",
-        "--keep-going",
-        "-q",
-    ]
+    with system_errors(output):
+        record.unlink(missing_ok=True)
+        program = "from jupyter_book.cli.main import main; main()"
+        if last.partition(" ")[0] == frame:
+            # the pages of source code are there already; to see whether they are of today, it imports everything
+            program = (
+                f"from sphinx.ext import viewcode; viewcode.collect_pages = lambda app: iter(()); {program}"
+            )
+        else:
+            shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(exist_ok=True)
     done = subprocess.run(
-        [*command, "--path-output", str(output), str(stage)],
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            program,
+            "build",
+            "-n",
+            "-W",
+            "--keep-going",
+            "-q",
+            "--path-output",
+            str(output),
+            str(stage),
+        ],
         cwd=stage,
         capture_output=True,
         text=True,
-        env={**os.environ, "REPRO_BOOK": str(book.root), "NO_COLOR": "1"},
+        env=sealed(book, output) | {"NO_COLOR": "1"},
     )
-    log = book.build_dir / "rendering.log"
     write_atomically(log, done.stdout + done.stderr)
     made = output / "_build" / "html"
     if done.returncode or not (made / "index.html").is_file():
@@ -266,13 +301,14 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
             f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
         )
     with system_errors(html):
-        old = book.build_dir / "html.old"
-        shutil.rmtree(old, ignore_errors=True)
+        new, old = book.build_dir / "html.new", book.build_dir / "html.old"
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(made, new)
         if html.exists():
             os.replace(html, old)
-        os.replace(made, html)
+        os.replace(new, html)
         shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(output, ignore_errors=True)
     write_atomically(record, now)
     return html / "index.html"
 

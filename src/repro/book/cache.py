@@ -1,7 +1,8 @@
 """Executed notebooks kept by content: a run is repeated only when something it depends on has changed.
 
-The key covers the notebook's cells, the resolved parameters, the file of claims, the part of the library that the
-notebook imports, the versions of the packages that matter, and the files in the folder that ``REPRO_DATA`` names.
+The key covers the notebook's code, the resolved parameters, what of the claims decides a verdict, the part of the
+library that the notebook imports, the versions of the packages that matter, the settings of the machine that reach a
+run, and the files that it may read. Prose, words of claims, and how a page shows a cell are none of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import fingerprint
+from repro.book.claim_models import ChapterClaims
+from repro.book.environment import settings
 from repro.book.files import sha256, system_errors
 from repro.book.notebooks import source_of
 
@@ -24,16 +27,25 @@ __all__ = ["Cache", "key_parts", "run_key"]
 _NOTEBOOK, _CHECKSUM = "notebook.ipynb", "sha256"
 
 
-def key_parts(notebook: Mapping[str, Any], values: Mapping[str, object], claims: bytes) -> dict[str, Any]:
-    """Everything that a run depends on, as hashes and plain values; what the result's provenance quotes."""
+def key_parts(
+    notebook: Mapping[str, Any],
+    values: Mapping[str, object],
+    claims: ChapterClaims | None,
+    files: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that a run depends on, as hashes and plain values; what the result's provenance quotes.
+
+    ``files`` are the checksums of what it may read, by name.
+    """
     sources = [source_of(cell) for cell in notebook["cells"] if cell.get("cell_type") == "code"]
     return {
-        "notebook": fingerprint.notebook_hash(notebook),
+        "code": fingerprint.code_hash(notebook),
         "parameters": dict(values),
-        "claims": sha256(claims),
+        "claims": None if claims is None else run_key(claims.deciding()),
         "library": fingerprint.library(sources),
         "versions": fingerprint.versions(),
-        "files": fingerprint.data_files(),
+        "settings": settings(),
+        "files": dict(files),
     }
 
 

@@ -164,6 +164,17 @@ class ChapterClaims(_Strict):
         _unique([claim.id for claim in self.claims], "claim id")
         return self
 
+    def deciding(self) -> dict[str, Any]:
+        """All that decides a verdict or its reason, and so can change a run: no words, no budgets, no sizes.
+
+        The sizes of a profile are parameters of the run. Words are shown by the ledger alone, which is shown
+        anew with the words of today.
+        """
+        words = {"statement": True, "where": True, "paper_value": True, "paper_value_is": True}
+        words_of_tests = {"tests": {"__all__": {"metric": True, "reason": True}}}
+        around = {"paper": True, "budget": True, "profiles": True, "quoted": True}
+        return self.model_dump(mode="json", exclude={**around, "claims": {"__all__": words | words_of_tests}})
+
     def claim(self, claim_id: str) -> Claim:
         """The claim of this id; an unknown one is an error with the nearest."""
         for claim in self.claims:
@@ -190,15 +201,15 @@ def _complete(found: Mapping[Profile, object], what: str) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys; here that is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key!r} stands twice in one mapping")
-            seen.add(key) if isinstance(key, str | int | float) else None
-        return super().construct_mapping(node, deep=deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key.value!r} stands twice in one mapping")
+            seen.add(key.value)
+        return node
 
 
 def load(path: Path | str) -> ChapterClaims:
@@ -213,7 +224,10 @@ def load(path: Path | str) -> ChapterClaims:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        raise BadInput(f"{path.name} is not readable YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise BadInput(f"{path.name} must be a mapping with chapter, paper and claims, got {short(content)}")

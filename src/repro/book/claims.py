@@ -12,7 +12,7 @@ The library judges: here for the page, and once more, from the same values, when
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from repro.book.verdicts import (
     significant_digits,
 )
 
-__all__ = ["ChapterClaims", "Claim", "ClaimTest", "Ledger", "counts", "judge", "load"]
+__all__ = ["ChapterClaims", "Claim", "ClaimTest", "Ledger", "counts", "judge", "load", "shown"]
 
 LEDGER = "application/vnd.repro.ledger+json"
 
@@ -91,6 +91,24 @@ def judge(
     return {
         claim.id: judge_claim({test.name: result(claim, test) for test in claim.tests})
         for claim in chapter.claims
+    }
+
+
+def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """A ledger as an output: the table for a person, by media type, and the values, which are judged again later.
+
+    ``ledger`` holds {"chapter", "profile", "measurements", "not_tested"} and, for a part of the table, the claims
+    that it shows as "only".
+    """
+    judged = judge(chapter, ledger["measurements"], ledger["not_tested"], ledger["profile"])
+    only = ledger.get("only")
+    lines = [
+        f"{c}: {found.verdict} ({found.reason})" for c, found in judged.items() if only is None or c in only
+    ]
+    return {
+        "text/plain": "\n".join([f"{chapter.chapter}, profile {ledger['profile']}", *lines]),
+        "text/html": table(chapter, judged, ledger["profile"], only),
+        LEDGER: dict(ledger),
     }
 
 
@@ -179,8 +197,8 @@ class Ledger:
 
     def judged(self) -> dict[str, JudgedClaim]:
         """The verdicts on what was measured so far, by claim id."""
-        shown = self._as_json()
-        return judge(self.claims, shown["measurements"], shown["not_tested"], self.profile)
+        held = self._as_json()
+        return judge(self.claims, held["measurements"], held["not_tested"], self.profile)
 
     def __getitem__(self, claim: str) -> JudgedClaim:
         """One claim's verdict, reason and tests, for the prose."""
@@ -192,10 +210,10 @@ class Ledger:
 
     def show(self, *claims: str) -> None:
         """Display the rows of a few claims where they are discussed; the whole table is ``ledger`` itself."""
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         chosen = [self.claims.claim(claim).id for claim in claims]
-        display(HTML(table(self.claims, self.judged(), self.profile, chosen)))
+        display(shown(self.claims, self._as_json() | {"only": chosen}), raw=True)
 
     def _as_json(self) -> dict[str, Any]:
         return {
@@ -209,11 +227,7 @@ class Ledger:
         }
 
     def __repr__(self) -> str:
-        judged = self.judged()
-        lines = [f"{claim}: {found.verdict} ({found.reason})" for claim, found in judged.items()]
-        return "\n".join([f"{self.chapter}, profile {self.profile}", *lines])
+        return str(shown(self.claims, self._as_json())["text/plain"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """The table for a person, the values for the build (which judges them again)."""
-        html = table(self.claims, self.judged(), self.profile)
-        return cast(dict[str, Any], {"text/plain": repr(self), "text/html": html, LEDGER: self._as_json()})
+        return shown(self.claims, self._as_json())

@@ -108,6 +108,10 @@ class Parameter:
             raise wrong
         if self.type == "str":
             if isinstance(value, str):
+                try:
+                    value.encode()
+                except UnicodeEncodeError:  # bytes of a command line that are no text
+                    raise ParameterError(f"{self.name} takes Unicode text, got {_short(value)}") from None
                 return value
             raise wrong
         if isinstance(value, bool):
@@ -126,7 +130,7 @@ class Parameter:
             raise ParameterError(f"{self.name} takes a number, got nan")
         if math.isinf(number) and self.range is None:
             raise ParameterError(f"{self.name} takes a finite number, got {number}")
-        return number
+        return number + 0.0  # -0.0 is 0.0
 
     def parse(self, text: str) -> Value:
         """The value that a person typed, in the parameter's type.

@@ -4,7 +4,7 @@
 code   meaning
 =====  ==========================================================
 0      all well
-1      a run, a check or the rendering failed
+1      a run, a check or the rendering failed, or the output could not be written
 2      bad input: unknown name, wrong type, broken file
 3      a verdict turned over against the committed one
 4      another build of this book, or sweep of this folder, is at work

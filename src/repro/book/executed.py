@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from repro.book.errors import BadInput
 from repro.book.notebooks import source_of
 
-__all__ = ["clean", "data_shown", "heading_of", "ledger_shown", "mark_failure", "stopped_early"]
+__all__ = ["clean", "data_shown", "heading_of", "laid_over", "ledger_shown", "mark_failure", "stopped_early"]
 
 LEDGER = "application/vnd.repro.ledger+json"
 DATA = "application/vnd.repro.data+json"
@@ -63,6 +64,49 @@ def clean(notebook: dict[str, Any]) -> None:
     }
 
 
+def laid_over(
+    source: Mapping[str, Any],
+    run: Mapping[str, Any],
+    show: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
+
+    Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
+    values, as ``claims.shown`` does.
+    """
+    left = deepcopy(list(_code(run)))
+
+    def injected() -> Iterator[dict[str, Any]]:
+        while left and _is_injected(left[0]):
+            cell = left.pop(0)
+            if (
+                source.get("nbformat_minor", 0) < 5
+            ):  # the tools write a newer format, in which cells have names
+                cell.pop("id", None)
+            yield cell
+
+    cells = [*injected()]
+    for cell in deepcopy(source["cells"]):
+        if _is_injected(cell):
+            continue
+        if cell.get("cell_type") == "code":
+            cell |= {name: left[0][name] for name in ("outputs", "execution_count")}
+            for output in left.pop(0)["outputs"]:
+                if show is not None and LEDGER in output.get("data", {}):
+                    output["data"] = show(output["data"][LEDGER])
+        cells += [cell, *injected()]
+    about = {
+        name: run["metadata"][name]
+        for name in ("language_info", "papermill", "repro")
+        if name in run["metadata"]
+    }
+    return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
+
+
+def _is_injected(cell: Mapping[str, Any]) -> bool:
+    return "injected-parameters" in cell.get("metadata", {}).get("tags", [])
+
+
 def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
     """Every output of one media type, in order."""
     for cell in _code(notebook):
@@ -74,8 +118,9 @@ def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
 def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
     """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
     last = None
-    for last in _shown(notebook, LEDGER):  # noqa: B007 (the last one holds all measurements)
-        pass
+    for found in _shown(notebook, LEDGER):
+        if not (isinstance(found, dict) and "only" in found):  # a part of the table on the way
+            last = found
     if last is not None and not isinstance(last, dict):
         raise BadInput(f"the ledger in the executed notebook is not a mapping but {type(last).__name__}")
     return last

@@ -11,7 +11,7 @@ from pathlib import Path
 from repro import base
 from repro.book.errors import BookError, DiskFull
 
-__all__ = ["sha256", "shown", "system_errors", "write_atomically"]
+__all__ = ["sha256", "shown", "system_errors", "try_writing", "write_atomically"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
@@ -34,6 +34,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """As ``base.write_atomically``; what the operating system refuses is one clear line."""
     with system_errors(path):
         base.write_atomically(path, content)
+
+
+def try_writing(path: Path) -> None:
+    """Raise now what writing this file would raise, before minutes of work are spent on what it is to hold."""
+    with system_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def sha256(*parts: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a run depends on, as hashes: the notebook, the part of the library that it imports, the data it may read.
+"""What a run depends on, as hashes: the notebook's code, the part of the library that it imports, the data it may read.
 
 The part of the library is found by reading, not by running: the notebook's imports, the imports of those modules,
 and so on, inside ``repro``. A change to a module that a chapter does not reach leaves its fingerprint alone.
@@ -22,11 +22,11 @@ from repro.book.notebooks import source_of
 
 __all__ = [
     "PACKAGES",
+    "code_hash",
     "data_files",
     "library",
     "library_files",
     "modules",
-    "notebook_hash",
     "versions",
 ]
 
@@ -36,13 +36,16 @@ PACKAGES = (
     *("matplotlib", "seaborn", "ipykernel", "papermill"),
 )
 _BIG = 1 << 30
+# what papermill and nbclient look at; all others say how a page shows a cell
+_RUN_TAGS = frozenset({"parameters", "injected-parameters", "raises-exception", "skip-execution"})
 
 
-def notebook_hash(notebook: Mapping[str, Any]) -> str:
-    """A hash of the cells' kinds, sources and tags: outputs and counts do not matter."""
+def code_hash(notebook: Mapping[str, Any]) -> str:
+    """A hash of the code cells' sources, and of those tags that change how they run; prose does not matter."""
     cells = [
-        [cell.get("cell_type"), source_of(cell), cell.get("metadata", {}).get("tags", [])]
+        [source_of(cell), sorted(_RUN_TAGS.intersection(cell.get("metadata", {}).get("tags", [])))]
         for cell in notebook["cells"]
+        if cell.get("cell_type") == "code"
     ]
     return sha256(json.dumps(cells, ensure_ascii=True).encode())
 

@@ -15,7 +15,7 @@ __all__ = ["read_notebook", "source_of"]
 def read_notebook(path: Path) -> dict[str, Any]:
     """A notebook file as plain JSON; raises ``BadInput`` when it is not one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path.name} is not a notebook: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):

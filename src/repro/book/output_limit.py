@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
@@ -23,6 +25,15 @@ class _LimitedClient(PapermillNotebookClient):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._kept: Counter[tuple[int, str]] = Counter()
+
+    def execute_cell(self, cell: Any, *args: Any, **kwargs: Any) -> Any:
+        """As papermill's, but a magic that is used wrongly, which shows no traceback, shows its reason too."""
+        try:
+            return super().execute_cell(cell, *args, **kwargs)
+        except CellExecutionError as error:
+            if not any(output.output_type == "error" for output in cell.outputs):
+                cell.outputs.append(new_output("error", ename=error.ename, evalue=error.evalue))
+            raise
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: Any, cell_index: int) -> Any:
         content, kind = msg["content"], "displays"

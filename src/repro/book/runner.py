@@ -17,23 +17,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from repro.book import claims, executed, parameters, warm
+from repro.book import claims, executed, parameters
 from repro.book.cache import Cache, key_parts, run_key
+from repro.book.environment import sealed
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
-from repro.book.files import shown, write_atomically
-from repro.book.fingerprint import library_files
+from repro.book.files import shown, try_writing, write_atomically
+from repro.book.fingerprint import data_files, library_files
 from repro.book.kernel import private_folder
 from repro.book.layout import Book
 from repro.book.monitor import ProcessTree
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.provenance import commit_of, machine
 
-__all__ = ["Failure", "RunResult", "as_text", "execute", "keep_failed", "run"]
+__all__ = ["Failure", "RunResult", "as_text", "execute", "keep_failed", "kept_or_run", "run"]
 
 Progress = Callable[[int, int], None]
 _TICK = 0.1
@@ -43,7 +46,10 @@ _GRACE = 60.0
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: where the executed notebook lies, what its ledger holds, where it comes from, what it cost."""
+    """What a run left: where the executed notebook lies, what its ledger holds, where it comes from, what it cost.
+
+    A page has its place in the table of contents for a chapter's name, no profile and no ledger.
+    """
 
     chapter: str
     profile: str
@@ -81,7 +87,7 @@ def run(
         chapter: its name.
         given: parameters by name, ``profile`` among them; checked before a kernel starts.
         output: folder for the executed notebook, ``CHAPTER.PROFILE.ipynb`` (default: ``_build/notebooks``).
-        use_cache: take a kept run if there is one; a finished run is kept in any case.
+        use_cache: take a kept run if there is one; a finished run is kept in any case, if it can be.
         timeout: seconds after which the run is stopped, instead of the profile's budget.
         memory_mb: megabytes of memory at which it is stopped, instead of the profile's budget.
         progress: called with the number of code cells begun and their total.
@@ -95,47 +101,100 @@ def run(
     """
     chapter = book.chapter(chapter)
     path, claims_file = book.notebook(chapter), book.claims_file(chapter)
-    chapter_claims = claims.load(claims_file)
-    values = parameters.fill(
-        parameters.declared(path), given or {}, chapter_claims.profiles, claims_file.name
-    )
+    found = claims.load(claims_file)
+    values = parameters.fill(parameters.declared(path), given or {}, found.profiles, claims_file.name)
     profile = str(values["profile"])
+    budget = found.budget[profile]  # type: ignore[index]
     source = read_notebook(path)
-    parts = key_parts(source, values, claims_file.read_bytes())
-    key = run_key(parts)
-    target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
-    cache = Cache(book.cache_dir / "cache")
-    kept = cache.get(key) if use_cache else None
-    if kept is not None:
-        write_atomically(target, kept)
-        return _result(json.loads(kept), chapter, profile, target, cached=True)
-
-    budget = chapter_claims.budget[profile]  # type: ignore[index]
-    notebook, cost, failure = execute(
-        book, path, values, timeout or budget.seconds, memory_mb or budget.memory_mb, source, progress
+    return kept_or_run(
+        book,
+        path,
+        source,
+        (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb",
+        key_parts(source, values, found, data_files()),
+        about={"chapter": chapter, "profile": profile},
+        claims_of=found,
+        seconds=timeout or budget.seconds,
+        memory_mb=memory_mb or budget.memory_mb,
+        use_cache=use_cache,
+        progress=progress,
     )
-    executed.clean(notebook)
-    ledger = None if failure else _own_ledger(notebook, chapter, profile)
-    if isinstance(ledger, str):
-        failure = Failure(ledger, None)
-    sources = [source_of(cell) for cell in source["cells"] if cell.get("cell_type") == "code"]
-    notebook["metadata"]["repro"] = {
-        "chapter": chapter,
-        "profile": profile,
-        "parameters": values,
-        "provenance": {
-            **commit_of(book.root, [path, claims_file, *library_files(sources)]),
-            **{name: parts[name] for name in ("library", "notebook", "parameters", "versions")},
-            "data": executed.data_shown(notebook) | parts["files"],
-        },
-        "run": cost,
-    }
-    if failure is not None:
-        keep_failed(chapter, notebook, failure, target.with_name(f"{chapter}.{profile}.failed.ipynb"))
-    content = as_text(notebook).encode()
-    write_atomically(target, content)
-    cache.put(key, content)
-    return _result(notebook, chapter, profile, target, cached=False)
+
+
+def kept_or_run(
+    book: Book,
+    path: Path,
+    source: dict[str, Any],
+    target: Path,
+    parts: Mapping[str, Any],
+    *,
+    about: Mapping[str, str],
+    claims_of: claims.ChapterClaims | None = None,
+    seconds: float,
+    memory_mb: float,
+    use_cache: bool,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Take the run of a notebook from the cache, or run it and keep it; write it to ``target`` in either case.
+
+    What is written is the notebook as it is now, with the outputs of the run laid over it.
+
+    Args:
+        book: the book.
+        path: the notebook, and ``source`` its content.
+        target: where the executed notebook goes; a failed one is kept beside it.
+        parts: what the run depends on, from ``cache.key_parts``, its parameters among them.
+        about: the chapter and the profile, or the page, for the notebook's metadata.
+        claims_of: the chapter's claims; None for a page, which shows no ledger.
+        seconds: the budget, and ``memory_mb`` the other half of it.
+        use_cache: take a kept run if there is one.
+        progress: called with the number of code cells begun and their total.
+    """
+    cache, key = Cache(book.cache_dir / "cache"), run_key(parts)
+    kept = cache.get(key) if use_cache else None
+    if kept is None:
+        try_writing(target)
+        notebook, cost, failure = execute(
+            book, path, parts["parameters"], seconds, memory_mb, source, progress
+        )
+        executed.clean(notebook)
+        failure = failure or _unsound(notebook, about, claims_of)
+        sources = [source_of(cell) for cell in source["cells"] if cell.get("cell_type") == "code"]
+        files = [path, *library_files(sources)] + ([book.claims_file(about["chapter"])] if claims_of else [])
+        quoted = {name: parts[name] for name in ("library", "code", "parameters", "versions")}
+        notebook["metadata"]["repro"] = {
+            **about,
+            "parameters": parts["parameters"],
+            "provenance": {
+                **commit_of(book.root, files),
+                **quoted,
+                # no paths of this machine
+                "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
+                "data": executed.data_shown(notebook) | parts["files"],
+            },
+            "run": cost,
+        }
+        if failure is not None:
+            keep_failed(path.stem, notebook, failure, target.with_suffix(".failed.ipynb"))
+    else:
+        notebook = json.loads(kept)
+    show = None if claims_of is None else partial(claims.shown, claims_of)
+    write_atomically(target, as_text(executed.laid_over(source, notebook, show)))
+    if kept is None:
+        try:
+            cache.put(key, as_text(notebook).encode())
+        except BookError as error:
+            print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
+    done = notebook["metadata"]["repro"]
+    return RunResult(
+        about.get("chapter") or about["page"],
+        about.get("profile", ""),
+        target,
+        executed.ledger_shown(notebook),
+        done["provenance"],
+        done["run"],
+        kept is not None,
+    )
 
 
 def keep_failed(name: str, notebook: dict[str, Any], failure: Failure, wreck: Path) -> NoReturn:
@@ -150,21 +209,28 @@ def as_text(notebook: Mapping[str, Any]) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def _result(notebook: dict[str, Any], chapter: str, profile: str, path: Path, cached: bool) -> RunResult:
-    about = notebook["metadata"]["repro"]
-    ledger = executed.ledger_shown(notebook)
-    return RunResult(chapter, profile, path, ledger, about["provenance"], about["run"], cached)
-
-
-def _own_ledger(notebook: Mapping[str, Any], chapter: str, profile: str) -> dict[str, Any] | str | None:
-    """The ledger, or what is wrong: a cell that never ran, or a ledger of another chapter or profile."""
+def _unsound(
+    notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
+) -> Failure | None:
+    """What is wrong with a run that raised nothing: a cell that never ran, a ledger that is not this run's."""
     if (index := executed.stopped_early(notebook)) is not None:
         where = executed.heading_of(notebook, index)
-        return f"stopped without an error before cell {index + 1} ({where}): does a cell call exit()?"
+        at = f" ({where})" if where else ""
+        return Failure(
+            f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?", None
+        )
     ledger = executed.ledger_shown(notebook)
-    if ledger is not None and (ledger.get("chapter"), ledger.get("profile")) != (chapter, profile):
-        return f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}"
-    return ledger
+    if ledger is None or claims_of is None:
+        return None
+    if any(ledger.get(name) != value for name, value in about.items()):
+        return Failure(
+            f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}", None
+        )
+    try:
+        claims.shown(claims_of, ledger)
+    except (BookError, KeyError) as error:
+        return Failure(f"its ledger cannot be judged: {error}", None)
+    return None
 
 
 def execute(
@@ -184,7 +250,7 @@ def execute(
     try:
         out = folder / "out.ipynb"
         request = {
-            "source": str(path),
+            "notebook": source,
             "output": str(out),
             "folder": str(folder),
             "parameters": values,
@@ -192,21 +258,20 @@ def execute(
         }
         started = datetime.now(UTC)
         begun = time.monotonic()
-        environment = _environment(book)
-        worker = warm.start(path.parent, environment) or subprocess.Popen(
-            [sys.executable, "-m", "repro.book.worker"],
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=path.parent,
-            env=environment,
-        )
-        tree = ProcessTree(worker.pid)
-        try:
-            failure = _watch(worker, tree, request, source, seconds, memory_mb, progress)
-        finally:
-            tree.kill()
+            env=sealed(book, folder),
+        ) as worker:
+            tree = ProcessTree(worker.pid)
+            try:
+                failure = _watch(worker, tree, request, source, seconds, memory_mb, progress)
+            finally:
+                tree.kill()
         cost = {
             "seconds": round(time.monotonic() - begun, 1),
             "peak_memory_mb": round(tree.peak_mb),
@@ -224,21 +289,8 @@ def execute(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(book: Book) -> dict[str, str]:
-    """One thread a process, a fixed hash seed, this book; no window on a screen."""
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {
-        **os.environ,
-        **dict.fromkeys(threads, "1"),
-        "PYTHONHASHSEED": "0",
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "REPRO_BOOK": str(book.root),
-    }
-
-
 def _watch(
-    worker: subprocess.Popen[str] | warm.Worker,
+    worker: subprocess.Popen[str],
     tree: ProcessTree,
     request: Mapping[str, Any],
     source: Mapping[str, Any],
@@ -258,8 +310,8 @@ def _watch(
         events.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    worker.stdin.write(json.dumps(request) + "\n")
-    worker.stdin.flush()
+    with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
+        os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
     total = sum(cell.get("cell_type") == "code" for cell in source["cells"])
     index, n_begun, first_cell = None, 0, None
     launched = time.monotonic()
@@ -302,8 +354,8 @@ def _explained(
     where = _at(source, index)
     kind = event.get("kind")
     if kind == "cell":
-        first = str(event["evalue"]).strip().splitlines()
-        return Failure(f"{event['ename']}: {first[0] if first else ''}{where}", index)
+        first = str(event["evalue"]).strip().splitlines()[:1]
+        return Failure(": ".join([event["ename"], *first]) + where, index)
     if kind == "dead":
         code = event.get("exit")
         how = (

@@ -7,6 +7,7 @@ the same files; this extension copies the few that a page needs beside the page.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from importlib.resources import as_file, files
@@ -14,11 +15,14 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 __all__ = [
+    "code_without_contents",
     "copy_mathjax",
     "docstring_mathematics",
+    "every_page",
     "one_search_field",
     "plain_reference_list",
     "setup",
@@ -100,6 +104,23 @@ def plain_reference_list(
         )
 
 
+def code_without_contents(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Leave the list of chapters out of the pages of source code, which are written only when the library changes."""
+    if page.startswith("_modules/"):
+        context["sidebars"] = [part for part in context["sidebars"] if "nav" not in part]
+
+
+def every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Write all pages, however few have changed: each shows the titles of the others, and may refer to them.
+
+    All cores write; reading is not safe in parallel for all extensions.
+    """
+    app.parallel = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted(env.all_docs)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
     app.setup_extension("sphinx.ext.autodoc")
@@ -107,5 +128,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
     app.connect("html-page-context", without_thebe)
     app.connect("html-page-context", plain_reference_list)
+    app.connect("html-page-context", code_without_contents, priority=400)
     app.connect("build-finished", copy_mathjax)
+    app.connect("env-updated", every_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

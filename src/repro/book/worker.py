@@ -53,7 +53,7 @@ def _execute(request: dict[str, Any], send: Any) -> None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     # a node, not a path: papermill runs str.format over paths, and a folder may well have a brace in its name
-    notebook = nbformat.read(request["source"], as_version=4)
+    notebook = nbformat.reads(json.dumps(request["notebook"]), as_version=4)
     papermill.execute_notebook(
         notebook,
         request["output"],

@@ -110,6 +110,23 @@ def test_resume_runs_only_what_is_missing(book: Book, tmp_path: Path, pool: Exec
         sweep(book, points, tmp_path, pool)
 
 
+def test_resume_after_a_change_of_words_runs_nothing(tmp_path: Path, pool: Executor, script: Script) -> None:
+    book = running_book.make(tmp_path / "book")
+    points, folder = points_of(book, 3), tmp_path / "sweep"
+    sweep(book, points, folder, pool)
+    before = rows(folder)
+    script.forget()
+    notebook, claims_file = book.notebook("toy"), book.claims_file("toy")
+    notebook.write_text(notebook.read_text().replace("# A toy chapter", "# Another title"))
+    claims_file.write_text(claims_file.read_text().replace("below one half", "small"))
+    assert sweep(book, points, folder, pool, resume=True).tally == Tally(3, kept=3, done=3)
+    assert not script.calls
+    pd.testing.assert_frame_equal(rows(folder), before)
+    notebook.write_text(notebook.read_text().replace("working", "at work"))
+    sweep(book, points, folder, pool, resume=True)
+    assert sum(script.calls.values()) == 3
+
+
 def test_failed_runs_are_run_again_when_asked_and_stand_until_then(
     book: Book, tmp_path: Path, pool: Executor, script: Script
 ) -> None:

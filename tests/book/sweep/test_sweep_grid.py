@@ -189,6 +189,7 @@ def test_repeated_points_are_merged_and_said() -> None:
     assert [point.times for point in found] == [2, 6, 2]
     assert grid.repeated(found) == "7 of 10 points repeat another and are run once"
     assert grid.repeated(points("seed=0..2")) is None
+    assert len(points("rate=-0.0,0.0")) == 1
 
 
 TABLE = 'seed, rate ,label\n0,0.5,plain\n\n1,1e-3,"with, comma"\n'
@@ -230,7 +231,7 @@ def test_a_csv_written_by_the_library_comes_back(
     with file.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("seed", "rate", "label"), *rows, (1000, 0.0, "z")])
     found = grid.points(DECLARED, PROFILES, [], file=file, where="toy.yml")
-    expected = {(seed, repr(rate), label.strip()) for seed, rate, label in [*rows, (1000, 0.0, "z")]}
+    expected = {(seed, repr(rate + 0.0), label.strip()) for seed, rate, label in [*rows, (1000, 0.0, "z")]}
     assert {(p.values["seed"], repr(p.values["rate"]), p.values["label"]) for p in found} == expected
     assert sum(point.times for point in found) == len(rows) + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -151,7 +152,7 @@ def test_a_run_whose_notebook_is_damaged_is_missing(
     assert len(kept(tmp_path, kit, points)) == 3
 
 
-@pytest.mark.parametrize("what", ["notebook", "claims", "library", "versions", "files"])
+@pytest.mark.parametrize("what", ["code", "claims", "library", "versions", "settings", "files"])
 def test_a_run_made_with_something_else_is_stale(book: Book, kit: Kit, tmp_path: Path, what: str) -> None:
     points = points_of(book)
     fill(tmp_path, kit, points, "done", "done")
@@ -165,13 +166,13 @@ def test_everything_a_run_depends_on_is_in_the_kit(tmp_path: Path, monkeypatch: 
     book = running_book.make(tmp_path)
     before = Kit.of(book, "toy").made_with
     assert before == Kit.of(book, "toy").made_with
-    book.notebook("toy").write_text(book.notebook("toy").read_text().replace("A toy chapter", "A toy"))
+    book.notebook("toy").write_text(book.notebook("toy").read_text().replace("working", "at work"))
     book.claims_file("toy").write_text(running_book.CLAIMS.replace("0.5", "0.4"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/mnist.npz").write_bytes(b"digits")
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "data"))
     after = Kit.of(book, "toy").made_with
-    assert {name for name in before if before[name] != after[name]} == {"notebook", "claims", "files"}
+    assert {name for name in before if before[name] != after[name]} == {"code", "claims", "files"}
 
 
 def test_a_run_over_its_budget_is_tried_again_when_the_limits_change(
@@ -184,6 +185,9 @@ def test_a_run_over_its_budget_is_tried_again_when_the_limits_change(
         store.put(outcome_of(points[2]))
         assert len(store.finished()) == 3
     longer = Kit.of(book, "toy", timeout=99)
+    assert set(kept(tmp_path, longer, points)) == {points[1].id, points[2].id}
+    budget = {name: given.model_copy(update={"seconds": 99.0}) for name, given in kit.claims.budget.items()}
+    longer = replace(kit, claims=kit.claims.model_copy(update={"budget": budget}))
     assert set(kept(tmp_path, longer, points)) == {points[1].id, points[2].id}
 
 

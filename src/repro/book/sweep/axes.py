@@ -12,7 +12,7 @@ import numpy as np
 from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError
 
-__all__ = ["MAX_POINTS", "axis_values", "quoted", "split", "typed"]
+__all__ = ["MAX_POINTS", "axis_values", "quoted", "split"]
 
 MAX_POINTS = 100_000
 """A grid with more points than this is taken for a slip of the keyboard."""
@@ -44,17 +44,8 @@ def axis_values(parameter: Parameter, text: str) -> tuple[Value, ...]:
         if parameter.type in ("int", "float") and ".." in word:
             values += [parameter.check(number) for number in _range(parameter.name, word)]
         else:
-            values.append(typed(parameter, word))
+            values.append(parameter.parse(word))
     return tuple(values)
-
-
-def typed(parameter: Parameter, text: str) -> Value:
-    """One value that a person typed, in the parameter's type; text that UTF-8 cannot hold is refused."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ParameterError(f"{parameter.name} takes Unicode text, got {quoted(text)}") from None
-    return parameter.parse(text)
 
 
 def split(text: str, where: str) -> list[str]:

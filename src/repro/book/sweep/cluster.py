@@ -28,7 +28,6 @@ from repro.book.fingerprint import versions
 __all__ = ["ClusterExecutor", "ClusterGone", "WorkerLost", "end_runs", "refuse_other_versions", "set_faults"]
 
 T = TypeVar("T")
-_RUNS = {"repro.book.worker", "repro.book.warm"}
 _ABANDON = 15.0
 """Seconds that the workers get to end what is abandoned."""
 
@@ -159,7 +158,7 @@ def end_runs() -> None:
     """End every notebook that this process is running, with whatever it has started."""
     for process in psutil.Process().children():
         with suppress(psutil.Error):
-            if not _RUNS.isdisjoint(process.cmdline()):
+            if "repro.book.worker" in process.cmdline():
                 for one in [process, *process.children(recursive=True)]:
                     one.kill()
 

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from repro.book.errors import BadInput, BookError
@@ -24,7 +24,6 @@ from repro.book.sweep.cluster import (
     refuse_other_versions,
     set_faults,
 )
-from repro.book.warm import parent
 
 __all__ = ["ClusterExecutor", "ClusterGone", "WorkerLost", "dask", "is_cluster_gone", "local"]
 
@@ -46,26 +45,24 @@ def _at_least_one(workers: int) -> int:
 
 
 @contextmanager
-def local(workers: int, *, warm: bool = False) -> Iterator[Executor]:
+def local(workers: int) -> Iterator[Executor]:
     """Threads of this process: enough, as each run is a process of its own that its thread only watches.
 
-    With ``warm`` they are forked from a process that has imported what chapters import, see ``repro.book.warm``.
     Left by an error or by Ctrl-C, what waits is dropped and the notebooks at work are ended.
     """
     pool = ThreadPoolExecutor(_at_least_one(workers), thread_name_prefix="sweep")
-    with parent() if warm else nullcontext():
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            # a thread may be about to start its run, so look again until the last one is done
-            last = threading.Thread(target=pool.shutdown)
-            last.start()
-            while last.is_alive():
-                end_runs()
-                last.join(0.1)
-            raise
-        pool.shutdown()
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # a thread may be about to start its run, so look again until the last one is done
+        last = threading.Thread(target=pool.shutdown)
+        last.start()
+        while last.is_alive():
+            end_runs()
+            last.join(0.1)
+        raise
+    pool.shutdown()
 
 
 @contextmanager

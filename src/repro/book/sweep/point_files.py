@@ -12,7 +12,7 @@ import yaml
 from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
-from repro.book.sweep.axes import MAX_POINTS, quoted, typed
+from repro.book.sweep.axes import MAX_POINTS, quoted
 
 __all__ = ["read_rows"]
 
@@ -56,7 +56,7 @@ def _typed_row(known: dict[str, Parameter], where: str, cells: list[tuple[str, s
         if name in values:
             raise ParameterError(f"{where}: {name} is given twice")
         try:
-            values[name] = typed(known[name], text)
+            values[name] = known[name].parse(text)
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from None
     return values

@@ -89,15 +89,17 @@ class Kit:
         contents = f"format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/{chapter}\n"
         own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
         files = {path.relative_to(book.root).as_posix(): path.read_bytes() for path in own}
-        made_with = key_parts(read_notebook(notebook), {}, claims_file.read_bytes())
+        found = claims.load(claims_file)
+        made_with = key_parts(read_notebook(notebook), {}, found, fingerprint.data_files())
         del made_with["parameters"]
         files["_toc.yml"] = contents.encode()
-        return cls(chapter, files, claims.load(claims_file), made_with, timeout, memory_mb)
+        return cls(chapter, files, found, made_with, timeout, memory_mb)
 
     @property
-    def limits(self) -> dict[str, float | None]:
-        """The limits given for this sweep; None where the profile's budget holds."""
-        return {"timeout": self.timeout, "memory_mb": self.memory_mb}
+    def limits(self) -> dict[str, Any]:
+        """The limits given for this sweep, None where the profile's budget holds; and the budgets."""
+        budgets = self.claims.model_dump(include={"budget"})
+        return {"timeout": self.timeout, "memory_mb": self.memory_mb, **budgets}
 
     def task(self, point: Point) -> Task:
         """The task of one point."""

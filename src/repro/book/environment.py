@@ -1,0 +1,131 @@
+"""The environment of a run: nothing of the user's acts on a number, unless the key of the run names it."""
+
+from __future__ import annotations
+
+import os
+import site
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import repro
+from repro.book.fingerprint import PACKAGES
+from repro.book.layout import Book
+
+__all__ = ["sealed", "settings"]
+
+_SET = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "PYTHONHASHSEED": "0",
+    "LC_ALL": "C.UTF-8",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "JUPYTER_NO_CONFIG": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "REPRO_PROGRESS": "0",
+}
+_DROPPED = (
+    *("PYTHON", "IPY", "JUPYTER", "MPL", "MATPLOTLIB", "TORCH", "PYTORCH", "SCIPY_", "SKLEARN_"),
+    *("LC_", "LANG", "COLUMNS", "LINES"),
+)
+_HARMLESS = (
+    *("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED"),
+    "PYTHONFAULTHANDLER",
+)
+"""Where and how Python starts, which no number depends on."""
+_NAMED = (
+    *(
+        "OPENBLAS_",
+        "GOTO_",
+        "BLIS_",
+        "MKL_",
+        "NVPL_",
+        "VECLIB_",
+        "ATEN_",
+        "ONEDNN_",
+        "DNNL_",
+        "NPY_",
+        "NUMBA_",
+    ),
+    *("OMP_", "GOMP_", "KMP_", "CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "LD_", "DYLD_", "GLIBC_TUNABLES"),
+)
+"""What fits the machine, such as the kernels of a BLAS: it stays as it is, and belongs to the key."""
+
+
+def settings() -> dict[str, str]:
+    """The variables of this environment that reach a run and can change its bits."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_NAMED) and name not in _SET
+    }
+
+
+def sealed(book: Book, folder: Path) -> dict[str, str]:
+    """The environment of a process that runs or renders notebooks of this book.
+
+    One thread, a fixed hash seed, C's locale, this very library; configuration of Python, IPython, Jupyter,
+    Matplotlib and PyTorch in ``folder``, which is the process's own, in place of the user's.
+    """
+    own = {
+        name: str(folder / name.lower())
+        for name in (
+            "IPYTHONDIR",
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_DATA_DIR",
+            "JUPYTER_RUNTIME_DIR",
+            "JUPYTER_PATH",
+        )
+    }
+    own |= {"MPLCONFIGDIR": str(_matplotlib_folder(folder)), "PYTHONPATH": _python_path(folder)}
+    own["REPRO_BOOK"] = str(book.root)
+    if "REPRO_DATA" in os.environ:
+        own["REPRO_DATA"] = os.path.abspath(os.environ["REPRO_DATA"])
+    return _without_the_user() | _SET | own
+
+
+def _without_the_user() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _HARMLESS or not name.startswith(_DROPPED)
+    }
+
+
+def _matplotlib_folder(folder: Path) -> Path:
+    """Matplotlib's list of the fonts here takes seconds to make where there are many: it outlives the run if it can."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "repro", "matplotlib")
+        place.mkdir(parents=True, exist_ok=True)
+        if os.access(place, os.W_OK):
+            return place
+    return folder / "matplotlib"
+
+
+def _python_path(folder: Path) -> str:
+    """Where this process has its library and the packages of the key, as far as Python does not look there anyway."""
+    places = [str(Path(repro.__file__).parents[1])]
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            places.append(str(metadata.distribution(name).locate_file("")))
+    places = [place for place in dict.fromkeys(places) if place not in _looked_through()]
+    for hook in ("usercustomize.py", "sitecustomize.py"):  # found before those of the user
+        if Path(site.getusersitepackages(), hook).is_file():
+            empty = folder / "python" / hook
+            empty.parent.mkdir(exist_ok=True)
+            empty.touch()
+            places = list(dict.fromkeys([str(empty.parent), *places]))
+    return os.pathsep.join(places)
+
+
+@cache
+def _looked_through() -> list[str]:
+    """Where Python looks for modules when nobody tells it where."""
+    program = [sys.executable, "-c", "import sys; print(*sys.path, sep='\\n')"]
+    return subprocess.run(
+        program, env=_without_the_user(), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
