@@ -37,31 +37,16 @@ def _quiet(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not _NOISE.search(line))
 
 
-def clean(notebook: dict[str, Any]) -> None:
-    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place.
-
-    The cell that papermill injects gets the tag ``remove-cell``: the rendered page shows the settings instead.
-    """
-    for cell in notebook["cells"]:
-        details = cell.setdefault("metadata", {})
-        details.pop("papermill", None)
-        details.pop("execution", None)
-        tags = details.get("tags", [])
-        if "injected-parameters" in tags and "remove-cell" not in tags:
-            details["tags"] = [*tags, "remove-cell"]
-        kept = []
-        for output in cell.get("outputs", []):
-            if output.get("output_type") == "stream" and output.get("name") == "stderr":
+def clean(notebook: Mapping[str, Any]) -> None:
+    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place."""
+    for part in (notebook, *notebook["cells"]):
+        part.get("metadata", {}).pop("papermill", None)
+    for cell in _code(notebook):
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            if output.get("name") == "stderr":
                 output["text"] = _quiet("".join(output["text"]))
-                if not output["text"].strip():
-                    continue
-            kept.append(output)
-        if "outputs" in cell:
-            cell["outputs"] = kept
-    papermill = notebook.setdefault("metadata", {}).pop("papermill", {})
-    notebook["metadata"]["papermill"] = {
-        key: papermill[key] for key in ("parameters", "version") if key in papermill
-    }
+        cell["outputs"] = [out for out in outputs if out.get("name") != "stderr" or out["text"].strip()]
 
 
 def laid_over(
@@ -72,13 +57,14 @@ def laid_over(
     """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
 
     Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
-    values, as ``claims.shown`` does.
+    values, as ``claims.shown`` does. The cell that papermill injected gets the tag ``remove-cell``: the rendered
+    page shows the settings instead.
     """
     left = deepcopy(list(_code(run)))
 
     def injected() -> Iterator[dict[str, Any]]:
         while left and _is_injected(left[0]):
-            cell = left.pop(0)
+            cell = left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
             if (
                 source.get("nbformat_minor", 0) < 5
             ):  # the tools write a newer format, in which cells have names
@@ -95,11 +81,7 @@ def laid_over(
                 if show is not None and LEDGER in output.get("data", {}):
                     output["data"] = show(output["data"][LEDGER])
         cells += [cell, *injected()]
-    about = {
-        name: run["metadata"][name]
-        for name in ("language_info", "papermill", "repro")
-        if name in run["metadata"]
-    }
+    about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
     return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
 
 

@@ -36,7 +36,7 @@ from repro.book.monitor import ProcessTree
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.provenance import commit_of, machine
 
-__all__ = ["Failure", "RunResult", "as_text", "execute", "keep_failed", "kept_or_run", "run"]
+__all__ = ["RunResult", "kept_or_run", "run"]
 
 Progress = Callable[[int, int], None]
 _TICK = 0.1
@@ -61,7 +61,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Failure:
+class _Failure:
     """Why a run ended early; ``index`` is the cell at work."""
 
     message: str
@@ -154,7 +154,7 @@ def kept_or_run(
     kept = cache.get(key) if use_cache else None
     if kept is None:
         try_writing(target)
-        notebook, cost, failure = execute(
+        notebook, cost, failure = _execute(
             book, path, parts["parameters"], seconds, memory_mb, source, progress
         )
         executed.clean(notebook)
@@ -175,14 +175,14 @@ def kept_or_run(
             "run": cost,
         }
         if failure is not None:
-            keep_failed(path.stem, notebook, failure, target.with_suffix(".failed.ipynb"))
+            _keep_failed(path.stem, notebook, failure, target.with_suffix(".failed.ipynb"))
     else:
         notebook = json.loads(kept)
     show = None if claims_of is None else partial(claims.shown, claims_of)
-    write_atomically(target, as_text(executed.laid_over(source, notebook, show)))
+    write_atomically(target, _as_text(executed.laid_over(source, notebook, show)))
     if kept is None:
         try:
-            cache.put(key, as_text(notebook).encode())
+            cache.put(key, _as_text(notebook).encode())
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
     done = notebook["metadata"]["repro"]
@@ -197,43 +197,43 @@ def kept_or_run(
     )
 
 
-def keep_failed(name: str, notebook: dict[str, Any], failure: Failure, wreck: Path) -> NoReturn:
+def _keep_failed(name: str, notebook: dict[str, Any], failure: _Failure, wreck: Path) -> NoReturn:
     """Keep a notebook that failed at ``wreck``, with the reason in its cell, and raise the failure's error."""
     executed.mark_failure(notebook, failure.index, failure.message)
-    write_atomically(wreck, as_text(notebook))
+    write_atomically(wreck, _as_text(notebook))
     raise failure.error(f"{name}: {failure.message}; see {shown(wreck)}", wreck)
 
 
-def as_text(notebook: Mapping[str, Any]) -> str:
+def _as_text(notebook: Mapping[str, Any]) -> str:
     """A notebook as its file holds it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _unsound(
     notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
-) -> Failure | None:
+) -> _Failure | None:
     """What is wrong with a run that raised nothing: a cell that never ran, a ledger that is not this run's."""
     if (index := executed.stopped_early(notebook)) is not None:
         where = executed.heading_of(notebook, index)
         at = f" ({where})" if where else ""
-        return Failure(
+        return _Failure(
             f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?", None
         )
     ledger = executed.ledger_shown(notebook)
     if ledger is None or claims_of is None:
         return None
     if any(ledger.get(name) != value for name, value in about.items()):
-        return Failure(
+        return _Failure(
             f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}", None
         )
     try:
         claims.shown(claims_of, ledger)
     except (BookError, KeyError) as error:
-        return Failure(f"its ledger cannot be judged: {error}", None)
+        return _Failure(f"its ledger cannot be judged: {error}", None)
     return None
 
 
-def execute(
+def _execute(
     book: Book,
     path: Path,
     values: Mapping[str, object],
@@ -241,7 +241,7 @@ def execute(
     memory_mb: float,
     source: dict[str, Any],
     progress: Progress | None,
-) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
+) -> tuple[dict[str, Any], dict[str, Any], _Failure | None]:
     """Run a notebook in a process of its own: as far as it ran, what it cost, and why it failed, if it did.
 
     ``values`` are its parameters, checked; ``source`` is its content; ``seconds`` and ``memory_mb`` are its budget.
@@ -283,7 +283,7 @@ def execute(
             notebook = read_notebook(out)
         except (OSError, BookError):
             notebook = json.loads(json.dumps(source))
-            failure = failure or Failure("the run left no notebook", None)
+            failure = failure or _Failure("the run left no notebook", None)
         return notebook, cost, failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -297,7 +297,7 @@ def _watch(
     seconds: float,
     memory_mb: float,
     progress: Progress | None,
-) -> Failure | None:
+) -> _Failure | None:
     """Follow the worker's events until it is done, fails, or goes over its budget."""
     assert worker.stdin is not None
     assert worker.stdout is not None
@@ -321,7 +321,7 @@ def _watch(
         except queue.Empty:
             line = ""
         if line is None:
-            return Failure("the process that ran the notebook died", index, RunLost)
+            return _Failure("the process that ran the notebook died", index, RunLost)
         if line:
             event = json.loads(line)
             if event["event"] == "done":
@@ -335,11 +335,11 @@ def _watch(
                 progress(min(n_begun, total), total)
         if tree.sample() > memory_mb:
             message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
-            return Failure(message + _at(source, index), index, BudgetExceeded)
+            return _Failure(message + _at(source, index), index, BudgetExceeded)
         spent = time.monotonic() - (first_cell or launched + _GRACE)
         if spent > seconds:
             message = f"took more than the {seconds:.0f} seconds of its budget"
-            return Failure(message + _at(source, index), index, BudgetExceeded)
+            return _Failure(message + _at(source, index), index, BudgetExceeded)
 
 
 def _at(source: Mapping[str, Any], index: int | None) -> str:
@@ -349,13 +349,13 @@ def _at(source: Mapping[str, Any], index: int | None) -> str:
 
 def _explained(
     event: Mapping[str, Any], index: int | None, source: Mapping[str, Any], seconds: float
-) -> Failure:
+) -> _Failure:
     """One clear line about how the worker says it failed."""
     where = _at(source, index)
     kind = event.get("kind")
     if kind == "cell":
         first = str(event["evalue"]).strip().splitlines()[:1]
-        return Failure(": ".join([event["ename"], *first]) + where, index)
+        return _Failure(": ".join([event["ename"], *first]) + where, index)
     if kind == "dead":
         code = event.get("exit")
         how = (
@@ -364,9 +364,9 @@ def _explained(
             else f"exit {code}"
         )
         killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
+        return _Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
     if kind == "timeout":
-        return Failure(
+        return _Failure(
             f"took more than the {seconds:.0f} seconds of its budget{where}", index, BudgetExceeded
         )
     if kind == "system":
@@ -374,8 +374,8 @@ def _explained(
             raise DiskFull(
                 "the disk is full: the run could not be written; what was there before is unchanged"
             )
-        return Failure(f"{os.strerror(event['errno'])}{where}", index)
+        return _Failure(f"{os.strerror(event['errno'])}{where}", index)
     # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
     outside = index is None or event.get("ename") == "KeyboardInterrupt"
     message = f"{event.get('ename')}: {event.get('evalue')}{where}"
-    return Failure(message, index, RunLost if outside else RunFailed)
+    return _Failure(message, index, RunLost if outside else RunFailed)
