@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".repro" / "kernels"
-NUMBERS = ("series", "geometry", "learn", "prune", "papers", "test_base.py")
+NUMBERS = ("series", "learn", "prune", "papers", "test_base.py")
 CORES = os.cpu_count() or 1
 PYTEST = ["-m", "pytest", "-q", "--dist", "loadfile"]
 CHAPTERS = ["-m", "repro.cli", "run", *sorted(path.stem for path in ROOT.glob("book/chapters/*.ipynb"))]

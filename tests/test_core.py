@@ -65,11 +65,11 @@ from importlib import import_module
 from pkgutil import walk_packages
 import numpy as np, torch
 from functools import partial
-for part in ("base", "learn", "prune", "series", "geometry"):
+for part in ("base", "learn", "prune", "series"):
     module = import_module(f"repro.{part}")
     for found in walk_packages(getattr(module, "__path__", []), f"repro.{part}."):
         import_module(found.name)
-from repro import geometry, learn, prune
+from repro import learn, prune
 from repro.base import wilson_interval
 from repro.series import granger_test, lyapunov_rosenstein
 x = np.random.default_rng(0).standard_normal((2, 300))
@@ -81,7 +81,6 @@ model = learn.perceptron((8, 4, 2))
 mask = prune.select(prune.magnitude(model), sparsity=0.5)
 learn.train(model, data, optimizer=partial(torch.optim.SGD, lr=0.1), n_epochs=1, batch_size=32, after_step=[mask])
 assert prune.costs(model, (8,), mask).multiply_adds_kept == mask.n_kept == 20
-assert geometry.noise_sensitivity(model, images, labels, [0.1], seed=0) is not None
 assert wilson_interval([1, 0]).estimate == 0.5
 """)
     assert done.returncode == 0, done.stderr[-2000:]

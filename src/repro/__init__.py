@@ -4,7 +4,6 @@
 ``repro.learn``         train networks, reproducibly
 ``repro.prune``         take weights out, say what it cost
 ``repro.series``        does one time series help to predict another? how fast do its states drift apart?
-``repro.geometry``      how flat the loss is where training ends
 ``repro.papers``        one package a paper, named like its chapter
 ``repro.book``          from a notebook to the rendered book
 ``repro.base``          checks, intervals over seeds, files, finished runs: what all of the above use

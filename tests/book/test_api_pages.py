@@ -12,7 +12,7 @@ import repro
 from repro.book.sphinx_ext import docstring_mathematics
 
 PAGES = Path(__file__).resolve().parents[2] / "book"
-SCIENCE = ("learn", "prune", "geometry", "papers", "series", "intervals")
+SCIENCE = ("learn", "prune", "papers", "series", "base")
 
 
 def documented() -> set[str]:

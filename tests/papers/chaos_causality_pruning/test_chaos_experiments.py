@@ -1,82 +1,204 @@
-"""All runs of a table, curves of sparsity, rankings and spectra; the pictures draw what they are given."""
+"""Tables of experiments: controls against known answers, comparisons against slow versions; the pictures draw them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from repro.papers.chaos_causality_pruning import plots, pruning_plots, rankings
-from repro.papers.chaos_causality_pruning.comparisons import (
-    compare_decisions,
-    delete_without_retraining,
-    overlaps,
-    retrain_arms,
-)
-from repro.papers.chaos_causality_pruning.experiments import runs_of
+from repro.papers._pictures import where
+from repro.papers.chaos_causality_pruning import experiments, plots
 from repro.papers.chaos_causality_pruning.measures import faster_shares
-from repro.papers.chaos_causality_pruning.sparsity import accuracy_against_sparsity
+from repro.papers.chaos_causality_pruning.method import decide, paper_exponents
+from repro.papers.chaos_causality_pruning.perceptrons import loss, retrain
+from repro.papers.chaos_causality_pruning.settings import setting
+from repro.papers.chaos_causality_pruning.theory import shapley_values
+from repro.papers.chaos_causality_pruning.training import ARMS, masks
+
+SHORT = replace(setting("iris"), epochs=10, window=60)
 
 
 @pytest.fixture(scope="module")
-def arms(observed_wine):
-    return retrain_arms(observed_wine, 2)
+def retrained(observed_wine):
+    return experiments.retrain_arms(observed_wine, 2)
+
+
+def test_the_papers_exponent_ranks_noise_above_chaos():
+    table = experiments.known_processes(50, seed=0)
+    means = table[table["length"] == 200].groupby("process")["paper"].mean()
+    assert means["white noise"] == pytest.approx(1.89, abs=0.05)
+    assert means["random walk"] == pytest.approx(1.26, abs=0.05)
+    assert means["chaos: logistic map"] == pytest.approx(np.log(2), abs=0.02)
+    assert abs(means["sine"]) < 0.02
+    assert means["exponential decay"] < 0
+    assert isinstance(plots.known_processes(table), Figure)
+
+
+def test_a_weight_is_kept_at_every_update_with_its_windows():
+    path = experiments.one_weight(SHORT, 0, 4)
+    assert len(path) == 10 * 90 + 1
+    ends = path.dropna()
+    assert ends.index.tolist() == list(range(59, 901, 54))
+    window = path["weight"].to_numpy()[None, 54:114]
+    assert ends.loc[113, "exponent"] == paper_exponents(window)[0]
+    assert ends["error"].between(0, 1).all()
+    assert isinstance(plots.one_weight(path), Figure)
+
+
+def test_surrogates_of_weights_have_exponents_of_their_own():
+    found = experiments.weights_and_surrogates(SHORT, [0, 1])
+    assert {values.shape for values in found.values()} == {(2, 42, 16)}
+    own = experiments.one_weight(SHORT, 1, 4).dropna()["exponent"]
+    assert np.abs(found["weights"][1, 4] - own).mean() < 1e-3
+    assert not np.allclose(found["weights"], found["linear"])
+    assert not np.allclose(found["weights"], found["walks"])
+    assert isinstance(plots.exponents_of_weights(found, np.ones(2)), Figure)
+
+
+def test_twin_runs_of_a_setting():
+    table = experiments.twin_runs(replace(SHORT, epochs=3), [0, 1])
+    assert len(table) == 2 * 2 * 4
+    last = table[table["epoch"] == 3]
+    assert last["updates"].unique().tolist() == [270]
+    assert np.allclose(np.exp(last["rate"] * last["updates"]), last["ratio"])
+    assert isinstance(plots.twins(table), Figure)
+
+
+def test_the_null_shares_of_the_rules(monkeypatch):
+    """Shares that an independent implementation gave for the same shapes: .06 at (53, 14), .54 at (166, 20)."""
+    monkeypatch.setattr(experiments, "_SHAPES", ((53, 14), (166, 20)))
+    table = experiments.null_shares(150, seed=0)
+    noise = table[table["process"] == "white noise"].groupby(["windows", "rule"])["non_causal"].mean()
+    assert noise.loc[53, "paper"] == pytest.approx(0.06, abs=0.04)
+    assert noise.loc[166, "paper"] == pytest.approx(0.54, abs=0.06)
+    assert noise.loc[53, "f_test"] == pytest.approx(0.77, abs=0.06)
+    assert noise.loc[53, "single_lag"] == pytest.approx(0.95, abs=0.02)
+    assert noise.loc[53, "honest"] > 0.99
+    assert isinstance(plots.null_shares(table), Figure)
+
+
+def test_shared_trends_look_causal_until_they_are_differenced():
+    causal = experiments.shared_trends(300, seed=0).groupby("difference")["causal"].mean()
+    assert causal[0] > 0.1
+    assert causal[1] == pytest.approx(0.05, abs=0.03)
+
+
+def test_our_statistics_agree_with_the_references_on_a_run(observed_wine):
+    table = experiments.agreement(observed_wine)
+    assert len(table) == 3
+    assert table["granger"].max() < 1e-7
+    assert table["lyapunov"].max() < 1e-8
+
+
+def test_a_fault_would_show_and_pairs_that_cannot_be_tested_are_not_compared(monkeypatch):
+    y, x = np.random.default_rng(1).standard_normal((2, 40))
+    assert experiments._granger_difference(y, x, (1, 2)) < 1e-8
+    assert np.isnan(experiments._granger_difference(np.ones(40), x, (1,)))
+    right = experiments.granger_test
+    monkeypatch.setattr(experiments, "granger_test", lambda y, x, lags: right(y, x + 1e-6 * y**2, lags))
+    assert experiments._granger_difference(y, x, (1, 2)) > 1e-8
+
+
+def test_every_counterpart_is_tested_against_the_networks_own_errors(observed_wine):
+    table = experiments.compare_decisions(observed_wine)
+    for variant, rule in product(("ft", "pt"), ("paper", "f_test")):
+        chosen = where(table, variant=variant, rule=rule, part="validation")
+        assert chosen["series"].value_counts().to_dict() == dict.fromkeys(plots.COUNTERPARTS, 3)
+    assert ((table["causal"] + table["non_causal"] + table["untestable"]).round(9) == 1).all()
+    assert set(where(table, rule="honest")["series"]) == {"own", "stranger"}
+    chosen = where(table, variant="ft", rule="paper", part="validation", seed=2).set_index("series")["causal"]
+    y, stranger = observed_wine.errors("ft")[2], observed_wine.series("ft", "stranger")[2]
+    assert chosen["stranger"] == decide(y, stranger, max_lag=5).causal.mean()
+    reverse = [decide(own, y[None], max_lag=5).causal.item() for own in observed_wine.series("ft")[2]]
+    assert chosen["reverse"] == np.mean(reverse)
+    assert isinstance(plots.causal_shares(table), Figure)
+
+
+def test_overlaps_compare_with_chance(observed_wine):
+    table = experiments.overlaps(observed_wine)
+    assert table["pair"].value_counts().to_dict() == {"late and early": 3, "nudged": 3, "stranger": 3}
+    for pair, other in (("nudged", ("ft", "nudged")), ("late and early", ("pt", "own"))):
+        a, b = observed_wine.pruned("ft")[2], observed_wine.pruned(*other)[2]
+        (row,) = where(table, pair=pair, seed=2).to_dict("records")
+        assert row["jaccard"] == ((a & b).sum() / (a | b).sum() if (a | b).any() else 1)
+        chance = [np.random.default_rng(k).permutation(b) for k in range(2000)]
+        mean = np.mean([(a & c).sum() / (a | c).sum() if (a | c).any() else 1 for c in chance])
+        assert row["expected"] == pytest.approx(mean, abs=0.02)
+    assert isinstance(plots.overlaps(table), Figure)
+
+
+def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retrained):
+    runs, networks = retrained
+    assert set(where(runs, variant="ft")["arm"]) == set(ARMS)
+    s, parts = observed_wine.setting, observed_wine.parts
+    keep = masks(observed_wine, "ft", 2)["causal"][:, 0]
+    how = s.how | {"benchmark": s.benchmark, "cap": s.epochs + 50}
+    alone, _ = retrain(observed_wine.networks("own"), keep, parts.train, parts.test, **how)
+    chosen = where(runs, variant="ft", arm="causal")
+    for column in ("epochs", "kept", "test_accuracy"):
+        assert chosen[column].to_numpy() == pytest.approx(alone[column].to_numpy())
+    dense = where(runs, variant="dense")
+    assert (dense["kept"] == dense["n_weights"]).all()
+    assert dense["arm"].tolist() == ["dense", "stranger"] * 3
+    picked = networks.pick(dense.index).flat()
+    assert not np.allclose(picked[0], picked[1])
+
+
+def test_deleting_large_weights_hurts_more_than_deleting_small_ones(observed_wine):
+    table = experiments.delete_without_retraining(observed_wine)
+    ranks = where(table, variant="ft").groupby("arm")["share_below"].mean()
+    assert ranks["largest"] > 0.7
+    assert ranks["magnitude after"] < 0.3
+    found = masks(observed_wine, "ft", 200)
+    trained, train = observed_wine.networks("own", trained=True), observed_wine.parts.train
+    by_chance = [loss(trained.masked(found["random"][:, k]), train)[1] for k in range(200)]
+    after = loss(trained.masked(found["causal"][:, 0]), train)[1]
+    share = np.mean([(value < after) + 0.5 * (value == after) for value in by_chance])
+    (row,) = where(table, variant="ft", arm="causal", seed=1).to_dict("records")
+    assert row["share_below"] == pytest.approx(share, abs=0.011)
+    assert isinstance(plots.deletions(table), Figure)
 
 
 def test_accuracy_falls_with_sparsity_and_least_by_magnitude(observed_wine):
-    table = accuracy_against_sparsity(observed_wine, [0.0, 0.9], epochs=15)
+    table = experiments.accuracy_against_sparsity(observed_wine, [0.0, 0.9], epochs=15)
+    assert table["seed"].unique().tolist() == [0, 1, 2]
     means = table.groupby(["score", "sparsity"])["test_accuracy"].mean()
-    assert means["random", 0.0] == means["noncausal", 0.0] == means["magnitude after", 0.0]
+    assert means["random", 0.0] == pytest.approx(means["noncausal", 0.0])
     assert means["random", 0.9] < means["random", 0.0]
     assert means["magnitude after", 0.9] >= means["random", 0.9]
+    assert isinstance(plots.sparsity_curves(table, "wine"), Figure)
 
 
-def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, arms):
-    table = rankings.feature_rankings(observed_wine, arms, n_random=2, n_examples=5)
-    assert table[["spearman", "kendall"]].abs().max().max() <= 1 + 1e-12
-    nothing = arms.runs.query("arm == 'noncausal' and kept == n_weights")
-    for _, run in nothing.iterrows():
-        same = table[
-            (table["seed"] == run["seed"])
-            & (table["variant"] == run["variant"])
-            & (table["arm"] == "noncausal")
-        ]
+def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, retrained, monkeypatch):
+    runs, networks = retrained
+    # thirteen features have 8,192 coalitions: five examples will do
+    few = lambda predict, background, x: shapley_values(predict, background, x[:5])  # noqa: E731
+    monkeypatch.setattr(experiments.theory, "shapley_values", few)
+    table = experiments.feature_rankings(observed_wine, runs, networks)
+    assert table["spearman"].abs().max() <= 1 + 1e-12
+    assert set(table["arm"]) == {"stranger", "noncausal", "random"}
+    for run in runs.query("arm == 'noncausal' and kept == n_weights").itertuples():
+        same = where(table, seed=run.seed, variant=run.variant, arm="noncausal")
         assert same["spearman"].item() == pytest.approx(1)
-    excess = rankings.ranking_excess(table, "ft")
-    assert excess.index.names == ["table", "seed"]
+    assert isinstance(plots.agreement_of_rankings(table), Figure)
+    assert isinstance(plots.ranks_among_random({"wine": faster_shares(runs, "ft").to_numpy()}), Figure)
 
 
-def test_spectra_of_all_layers(arms):
-    table = rankings.layer_exponents(arms, ("ft", "noncausal"))
-    assert table["layer"].unique().tolist() == [1, 2]
-    assert (table.groupby("layer")["seed"].nunique() == 4).all()
-    assert (table["alpha"] > 1).all()
-
-
-def test_the_pictures_draw(observed_wine, arms):
-    decisions = observed_wine.decisions("ft")
-    figures = [
-        plots.causal_map(observed_wine.initial.sizes, {"own": decisions[0], "other": decisions[1]}),
-        plots.causal_shares(compare_decisions(observed_wine)),
-        pruning_plots.deletions(delete_without_retraining(observed_wine, 20)),
-        pruning_plots.overlaps(overlaps(observed_wine)),
-        pruning_plots.ranks_among_random({"wine": faster_shares(arms.runs, "ft").to_numpy()}),
-        pruning_plots.sparsity_curves(accuracy_against_sparsity(observed_wine, [0.0, 0.5], epochs=1), "wine"),
-    ]
-    assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
-
-
-def test_runs_of_a_table_have_all_parts():
-    runs = runs_of(["breast_cancer_10"], [0, 1], n_random=2, epoch_share=0.3, n_ranked=1)
-    for frame in (runs.retrained, runs.decisions, runs.deletions, runs.overlaps, runs.rankings):
+@pytest.mark.parametrize(("name", "early", "window"), [("iris", 10, 60), ("digits", None, 0)])
+def test_runs_have_all_their_parts(name, early, window):
+    short = replace(setting(name), epochs=15, early_epochs=early, window=window, benchmark=0.4)
+    runs = experiments.runs_of([short], [0, 1], 2)
+    either = [runs.spectra] if name == "digits" else [runs.deletions, runs.rankings, runs.overlaps]
+    for frame in (runs.retrained, runs.decisions, *either):
         assert isinstance(frame, pd.DataFrame)
-        assert frame["table"].unique().tolist() == ["breast_cancer_10"]
         assert frame["seed"].nunique() == 2
     assert np.isfinite(runs.retrained["test_accuracy"]).all()
-
-
-@pytest.mark.parametrize("share", [0, 1.5])
-def test_epoch_share_is_checked_before_any_work(share):
-    with pytest.raises(ValueError, match=f"epoch_share must lie in .0, 1.; got {share}"):
-        runs_of(["wine"], [0], n_random=1, epoch_share=share)
+    if name == "digits":
+        assert runs.spectra["layer"].unique().tolist() == [1, 2]
+        assert (runs.spectra["alpha"] > 1).all()
+    one = runs.observed[name]
+    assert isinstance(plots.causal_map(one.initial.sizes, {"own": one.decisions("pt")[0]}), Figure)

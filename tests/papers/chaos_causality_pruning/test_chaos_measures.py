@@ -24,14 +24,13 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows).assign(macro_f1=0.5)
 
 
-FT, DENSE, RANDOM = ("ft", "noncausal"), ("dense", "dense"), ("ft", "random")
+FT, DENSE = ("ft", "noncausal"), ("dense", "dense")
 
 
-def test_difference_in_percentage_points():
+def test_differences_and_epochs_are_means_over_tables():
     assert measures.difference(runs(), "test_accuracy", FT, DENSE) == pytest.approx([0, 1])
-
-
-def test_log2_epochs_counts_from_one_and_averages_over_tables():
+    assert measures.removed_share(runs(), "ft") == pytest.approx([20, 20])
+    # epochs count from one
     assert measures.log2_epochs(runs(), FT, DENSE) == pytest.approx([-0.5, -0.5])
 
 
@@ -42,14 +41,8 @@ def test_faster_random_share_counts_ties_half():
 
 def test_always_reached_needs_every_table():
     table = runs()
-    table.loc[(table["arm"] == "noncausal") & (table["table"] == "b") & (table["seed"] == 1), "reached"] = (
-        False
-    )
+    table.loc[table.eval("arm == 'noncausal' and table == 'b' and seed == 1"), "reached"] = False
     assert measures.always_reached(table, FT) == [True, False]
-
-
-def test_removed_share_is_in_per_cent():
-    assert measures.removed_share(runs(), "ft") == pytest.approx([20, 20])
 
 
 def test_winning_tickets():
@@ -63,43 +56,36 @@ def test_a_seed_that_is_missing_from_a_table_is_an_error():
         measures.difference(table[~((table["table"] == "b") & (table["seed"] == 1))], "macro_f1", FT, DENSE)
 
 
-def test_an_unknown_arm_is_named():
-    with pytest.raises(ValueError, match=r"no arm .*pt.*known"):
-        measures.log2_epochs(runs(), ("pt", "noncausal"), DENSE)
-
-
 def decisions() -> pd.DataFrame:
     rows = []
     for seed, own in ((0, 0.8), (1, 0.6)):
         for series, share in (("own", own), ("stranger", 0.5)):
             base = {"table": "a", "seed": seed, "variant": "ft", "series": series, "part": "validation"}
-            rows += [
-                base | {"rule": "paper", "causal": share},
-                base | {"rule": "honest", "causal": share / 10},
-            ]
+            rows.append(base | {"rule": "paper", "causal": share})
+            rows.append(base | {"rule": "honest", "causal": share / 10})
         rows.append(base | {"rule": "paper", "part": "test", "series": "own", "causal": 0.0})
     return pd.DataFrame(rows)
 
 
-def test_causal_excess_looks_at_the_papers_rule_on_validation_errors():
+def test_causal_shares_are_the_papers_rule_on_validation_errors_or_the_honest_rule():
     assert measures.causal_excess(decisions(), "ft", "stranger") == pytest.approx([0.3, 0.1])
-
-
-def test_honest_share():
     assert measures.honest_share(decisions()) == pytest.approx([0.08, 0.06])
-    assert measures.honest_share(decisions(), "stranger") == pytest.approx([0.05, 0.05])
 
 
 def test_deletion_rank_and_overlap():
-    deletions = pd.DataFrame(
-        {"table": "a", "seed": [1, 0], "variant": "ft", "arm": "noncausal", "share_below": [0.2, 0.7]}
-    )
+    deletions = pd.DataFrame({"seed": [1, 0], "share_below": [0.2, 0.7]})
+    deletions = deletions.assign(table="a", variant="ft", arm="noncausal")
     assert measures.deletion_rank(deletions, "ft", "noncausal") == [0.7, 0.2]
-    overlaps = pd.DataFrame(
-        {"table": "a", "seed": [0, 1], "pair": "nudged", "jaccard": [0.5, 1], "expected": 0.25}
-    )
+    overlaps = pd.DataFrame({"seed": [0, 1], "jaccard": [0.5, 1]})
+    overlaps = overlaps.assign(table="a", pair="nudged", expected=0.25)
     assert measures.overlap_of(overlaps, "nudged", over_chance=True) == [0.25, 0.75]
     assert measures.overlap_of(overlaps, "nudged", over_chance=False) == [0.5, 1]
+
+
+def test_ranking_excess_is_over_the_mean_of_the_random_masks():
+    draws = {"arm": ["noncausal", "random", "random"], "spearman": [0.9, 0.5, 0.7]}
+    table = pd.DataFrame(draws).assign(variant="ft", table="a", seed=0)
+    assert measures.ranking_excess(table, "ft") == pytest.approx([0.3])
 
 
 def test_overview_has_one_row_an_arm():

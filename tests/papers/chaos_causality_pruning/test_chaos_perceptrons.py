@@ -1,16 +1,45 @@
-"""Stacked perceptrons: outputs and steps against autograd, the flat order, masks."""
+"""Stacked perceptrons: outputs, steps, training and retraining against ordinary modules, autograd and plain loops."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_iris
+from sklearn.metrics import f1_score
 
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, gaussian, uniform
+from repro.papers.chaos_causality_pruning.perceptrons import (
+    Examples,
+    Perceptrons,
+    accuracy,
+    descend,
+    examples,
+    gaussian,
+    loss,
+    macro_f1,
+    retrain,
+    uniform,
+)
+
+IRIS_X, IRIS_Y = load_iris(return_X_y=True)
+IRIS_X = (IRIS_X - IRIS_X.mean(0)) / IRIS_X.std(0)
+
+
+def iris(seed: int = 0, n: int = 30) -> Examples:
+    chosen = np.random.default_rng(seed).permutation(150)[:n]
+    return examples(IRIS_X[chosen], IRIS_Y[chosen], 3)
+
+
+def drawn(sizes, n: int, head: str = "sigmoid") -> Perceptrons:
+    """Networks with weights so large that a few steps change them."""
+    networks = gaussian(sizes, range(n))
+    for tensor in networks.tensors:
+        tensor.mul_(7)
+    return Perceptrons(networks.weights, networks.biases, head)
 
 
 def as_module(networks: Perceptrons, run: int) -> torch.nn.Sequential:
@@ -26,136 +55,185 @@ def as_module(networks: Perceptrons, run: int) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers)
 
 
-def batch(n_splits: int, m: int, sizes: tuple[int, ...], rng: np.random.Generator):
-    x = torch.tensor(rng.standard_normal((n_splits, m, sizes[0])))
-    targets = torch.tensor(rng.integers(0, 2, (n_splits, sizes[-1], m)).astype(float))
-    return x, targets
-
-
-CASES = [
-    (head, sizes, m, n_splits)
-    for head, sizes in (("sigmoid", (4, 6, 3)), ("sigmoid", (3, 5, 1)), ("softmax", (5, 7, 4, 3)))
-    for m in (1, 16)
-    for n_splits in (1, 3)
-] + [("sigmoid", (4, 2), 1, 1)]
-
-
-@pytest.mark.parametrize(("head", "sizes", "m", "n_splits"), CASES)
-def test_fifty_steps_are_those_of_autograd(head, sizes, m, n_splits):
-    rng = np.random.default_rng(1)
-    networks = gaussian(sizes, range(6), scale=0.7, head=head)
-    modules = [as_module(networks, run) for run in range(6)]
-    optimizers = [torch.optim.SGD(module.parameters(), lr=0.3) for module in modules]
-    start = networks.flat()
-    for _ in range(50):
-        x, targets = batch(n_splits, m, sizes, rng)
-        outputs = networks(x)
-        for run, (module, optimizer) in enumerate(zip(modules, optimizers, strict=True)):
-            split = run // (6 // n_splits)
-            output = module(x[split])
-            torch.testing.assert_close(outputs[run], output.detach(), rtol=0, atol=1e-10)
-            optimizer.zero_grad()
-            (output - targets[split].T).square().mean().backward()
-            optimizer.step()
-        networks.step(x, targets, 0.3)
-    assert (networks.flat() - start).abs().max() > 0.05
-    for run, module in enumerate(modules):
-        for layer, linear in enumerate(module[::2]):
-            torch.testing.assert_close(networks.weights[layer][run], linear.weight.data, rtol=0, atol=1e-10)
-            torch.testing.assert_close(
-                networks.biases[layer][run, :, 0], linear.bias.data, rtol=0, atol=1e-10
-            )
-
-
-def test_one_set_of_examples_serves_all_networks():
-    networks = gaussian((4, 6, 3), range(3))
-    x = torch.tensor(np.random.default_rng(0).standard_normal((5, 4)))
-    assert networks(x).shape == (3, 5, 3)
-    torch.testing.assert_close(networks(x), networks(x[None]), rtol=0, atol=0)
-
-
-@given(
-    st.lists(st.integers(1, 5), min_size=2, max_size=4),
-    st.integers(1, 3),
-    st.integers(0, 10**6),
-)
-def test_flat_and_unflat_undo_each_other(sizes, n_runs, seed):
-    networks = gaussian(sizes, range(seed, seed + n_runs))
+def test_the_flat_order_is_layer_by_layer_row_by_row_and_unflat_undoes_it():
+    networks = gaussian((4, 6, 3), [5, 6])
     flat = networks.flat()
-    assert flat.shape == (n_runs, sum(a * b for a, b in pairwise(sizes)))
-    assert all(torch.equal(a, b) for a, b in zip(networks.unflat(flat), networks.weights, strict=True))
-    assert len(networks.layer_of) == flat.shape[1]
-    assert networks.sizes == tuple(sizes)
-
-
-def test_the_flat_order_is_hidden_unit_by_hidden_unit_then_output_by_output():
-    networks = gaussian((4, 6, 3), [0])
-    flat = networks.flat()[0]
     for unit in range(6):
-        for feature in range(4):
-            assert flat[unit * 4 + feature] == networks.weights[0][0, unit, feature]
+        assert torch.equal(flat[:, 4 * unit : 4 * unit + 4], networks.weights[0][:, unit])
     for output in range(3):
-        for unit in range(6):
-            assert flat[24 + output * 6 + unit] == networks.weights[1][0, output, unit]
+        assert torch.equal(flat[:, 24 + 6 * output : 30 + 6 * output], networks.weights[1][:, output])
     assert networks.layer_of.tolist() == [0] * 24 + [1] * 18
+    assert all(torch.equal(a, b) for a, b in zip(networks.unflat(flat), networks.weights, strict=True))
+    assert networks.sizes == (4, 6, 3)
 
 
-def test_flat_is_a_copy():
-    networks = gaussian((4, 6, 3), [0])
+def test_copies_are_copies_and_masks_leave_biases():
+    networks = gaussian((4, 6, 3), [5, 6])
     before = networks.flat()
-    x, targets = batch(1, 1, (4, 6, 3), np.random.default_rng(0))
-    kept = before.clone()
-    networks.step(x, targets, 1.0)
-    assert torch.equal(before, kept)
-    assert not torch.equal(networks.flat(), kept)
-
-
-def test_masked_weights_are_zero_and_biases_and_the_original_stay():
-    networks = gaussian((4, 6, 3), [0, 1])
-    before = networks.flat()
-    keep = torch.tensor(np.random.default_rng(0).random((2, 42)) < 0.5)
+    keep = np.random.default_rng(0).random((2, 42)) < 0.5
     masked = networks.masked(keep)
-    assert torch.equal(masked.flat(), before * keep)
-    assert torch.equal(networks.flat(), before)
+    assert torch.equal(masked.flat(), before * torch.tensor(keep))
     assert all(torch.equal(a, b) for a, b in zip(masked.biases, networks.biases, strict=True))
-
-
-def test_pick_repeats_networks_and_copies_them():
-    networks = gaussian((3, 2, 1), [5, 6])
     picked = networks.pick([1, 1, 0])
-    assert torch.equal(picked.flat(), networks.flat()[[1, 1, 0]])
-    picked.weights[0].zero_()
-    assert networks.weights[0].abs().min() > 0
+    assert torch.equal(picked.flat(), before[[1, 1, 0]])
+    descend(picked, iris(), learning_rate=1.0, n_epochs=1)
+    assert torch.equal(networks.flat(), before)
 
 
-def test_a_seed_gives_the_same_network_whatever_the_others():
-    alone, among = gaussian((4, 6, 3), [7]), gaussian((4, 6, 3), [3, 7, 9])
-    assert torch.equal(alone.flat()[0], among.flat()[1])
-    assert torch.equal(alone.biases[1][0], among.biases[1][1])
-
-
-def test_laws_of_the_initial_weights():
-    normal = gaussian((50, 40, 10), range(4), scale=0.1)
+def test_laws_of_the_initial_weights_and_seeds_that_do_not_depend_on_others():
+    normal = gaussian((50, 40, 10), range(4))
     assert normal.flat().std() == pytest.approx(0.1, rel=0.03)
     assert normal.biases[0].std() == pytest.approx(0.1, rel=0.2)
     flat = uniform((100, 25, 10), range(4))
     for w, b, bound in zip(flat.weights, flat.biases, (0.1, 0.2), strict=True):
-        assert w.abs().max() <= bound
-        assert b.abs().max() <= bound
+        assert max(w.abs().max(), b.abs().max()) <= bound
         assert w.std() == pytest.approx(bound / 3**0.5, rel=0.05)
+    alone = gaussian((50, 40, 10), [2])
+    assert all(torch.equal(a[0], b[2]) for a, b in zip(alone.tensors, normal.tensors, strict=True))
+
+
+def telling(outputs, head: str) -> tuple[Perceptrons, np.ndarray]:
+    """A network and inputs for which its last layer is fed ``outputs``, one row an example."""
+    weights = torch.tensor(np.asarray(outputs, dtype=float).T[None])
+    biases = torch.zeros(1, weights.shape[1], 1, dtype=torch.float64)
+    return Perceptrons([weights], [biases], head), np.eye(len(outputs))
+
+
+@given(st.data(), st.integers(1, 4))
+def test_macro_f1_is_scikit_learns_whatever_classes_are_missing(data, k):
+    classes = st.integers(0, max(1, k - 1))
+    true, said = np.array(data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=12))).T
+    networks, x = telling(4 * np.eye(k)[said] - 2 if k > 1 else 4 * said[:, None] - 2, "sigmoid")
+    expected = f1_score(true, said, average="macro")
+    assert macro_f1(networks, examples(x, true, k))[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
+    # right; right and a second output lights up; nothing lights up; wrong
+    fed, classes = [[2, -1, -1], [2, 1, -1], [-1, -2, -3], [-1, 2, -1]], [0, 0, 0, 2]
+    for head, expected in (("sigmoid", 0.25), ("softmax", 0.75)):
+        networks, x = telling(fed, head)
+        assert accuracy(networks, examples(x, classes, 3))[0] == expected
+    networks, x = telling([[0.1], [-0.1], [-3]], "sigmoid")
+    assert accuracy(networks, examples(x, [1, 1, 0], 1))[0] == pytest.approx(2 / 3)
+
+
+def test_loss_is_the_mean_square_over_examples_and_outputs():
+    data, networks = iris(), gaussian((4, 6, 3), [1, 2])
+    expected = (networks(data.x[0]) - torch.eye(3)[data.y[0]]).square().mean((1, 2))
+    np.testing.assert_allclose(loss(networks, data), expected.numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: gaussian((4, 3), [0], head="relu"), "sigmoid, softmax; got 'relu'"),
-        (lambda: gaussian((4,), [0]), "at least two"),
-        (lambda: gaussian((4, 0, 3), [0]), "each 1 or more"),
-        (lambda: gaussian((4, 3), []), "at least one seed"),
-        (lambda: gaussian((4, 3), [0], scale=0), "above 0; got 0"),
-        (lambda: Perceptrons([torch.zeros(1, 2, 2)], []), "one bias tensor a layer; got 1 weights, 0 biases"),
-    ],
+    ("head", "sizes", "batch_size"),
+    [("sigmoid", (4, 6, 3), 1), ("sigmoid", (4, 6, 5, 3), 7), ("softmax", (4, 6, 3), 16)],
 )
-def test_bad_networks_are_refused(make, words):
-    with pytest.raises(ValueError, match=words):
-        make()
+def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, sizes, batch_size):
+    one, other = iris(0), iris(1)
+    both = examples(torch.cat([one.x, other.x]), torch.cat([one.y, other.y]), 3)
+    networks = drawn(sizes, 4, head)
+    modules = [as_module(networks, run) for run in range(4)]
+    keep = np.random.default_rng(0).random(networks.flat().shape) < 0.8
+    zeros: list[bool] = []
+    descend(
+        networks,
+        both,
+        learning_rate=0.5,
+        n_epochs=2,
+        batch_size=batch_size,
+        keep=keep,
+        after_update=lambda: zeros.append(not networks.flat()[torch.tensor(~keep)].any()),
+    )
+    assert zeros == [True] * (1 + 2 * -(-30 // batch_size))
+    masks = networks.unflat(torch.tensor(keep))
+    for run, (module, data) in enumerate(zip(modules, (one, one, other, other), strict=True)):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+        for index in [None, *torch.arange(30).split(batch_size), *torch.arange(30).split(batch_size)]:
+            if index is not None:
+                optimizer.zero_grad()
+                (module(data.x[0, index]) - torch.eye(3)[data.y[0, index]]).square().mean().backward()
+                optimizer.step()
+            for mask, linear in zip(masks, module[::2], strict=True):
+                linear.weight.data.mul_(mask[run])
+        for w, b, linear in zip(networks.weights, networks.biases, module[::2], strict=True):
+            torch.testing.assert_close(w[run], linear.weight.data, rtol=0, atol=1e-10)
+            torch.testing.assert_close(b[run, :, 0], linear.bias.data, rtol=0, atol=1e-10)
+        for measure in (accuracy, loss, macro_f1):
+            assert measure(networks, both)[run] == pytest.approx(measure(networks.pick([run]), data)[0])
+
+
+def test_training_stops_when_told_and_takes_the_last_short_batch():
+    epochs, updates = [], []
+
+    def stop(epoch: int) -> bool:
+        epochs.append(epoch)
+        return epoch == 2
+
+    how = {"learning_rate": 0.5, "n_epochs": 9, "batch_size": 8}
+    look = partial(updates.append, None)
+    descend(gaussian((4, 6, 3), [0]), iris(), after_update=look, after_epoch=stop, **how)
+    assert epochs == [0, 1, 2]
+    assert len(updates) == 1 + 3 * 4
+
+
+def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch):
+    data, seen = iris(n=10), []
+    monkeypatch.setattr(Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
+    for _ in range(2):
+        descend(gaussian((4, 3), [0]), data, learning_rate=1, n_epochs=2, batch_size=4, reshuffle=True)
+    first, second, *again = (torch.cat(seen[i : i + 3]) for i in range(0, 12, 3))
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.cat(again), torch.cat([first, second]))
+    for epoch in (first, second):
+        assert sorted(epoch.tolist()) == sorted(data.x[0].tolist())
+
+
+TRAIN, TEST = iris(0, 90), iris(1, 60)
+HOW = {"benchmark": 0.8, "cap": 25, "learning_rate": 1.0}
+
+
+def random_keep(n: int) -> np.ndarray:
+    return np.random.default_rng(1).random((n, 42)) < 0.8
+
+
+def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
+    start, keep = gaussian((4, 6, 3), range(5)), random_keep(5)
+    before = start.flat()
+    keep[4] = False  # nothing but biases is left: it will not learn
+    table, networks = retrain(start, keep, TRAIN, TEST, **HOW)
+    for run in range(5):
+        alone = start.pick([run])
+        curve: list[float] = []
+
+        def stop(_: int, alone: Perceptrons = alone, curve: list[float] = curve) -> bool:
+            curve.append(accuracy(alone, TRAIN)[0])
+            return curve[-1] >= 0.8
+
+        descend(alone, TRAIN, learning_rate=1.0, n_epochs=25, keep=keep[[run]], after_epoch=stop)
+        found = table.loc[run]
+        # the first epoch that ends at the benchmark, counted from 0; the cap if none does
+        assert found["epochs"] == (len(curve) - 1 if curve[-1] >= 0.8 else 25)
+        assert found["reached"] == (curve[-1] >= 0.8)
+        assert found["test_accuracy"] == pytest.approx(accuracy(alone, TEST)[0])
+        assert found["macro_f1"] == pytest.approx(macro_f1(alone, TEST)[0])
+        torch.testing.assert_close(networks.flat()[run], alone.flat()[0], rtol=0, atol=1e-12)
+    assert table["epochs"].nunique() > 2
+    assert table["reached"].tolist() == [True] * 4 + [False]
+    assert table["kept"].tolist() == keep.sum(1).tolist()
+    assert torch.equal(start.flat(), before)
+
+
+def test_a_mask_that_keeps_all_changes_no_bit_and_pruned_weights_stay_zero():
+    start, keep = gaussian((4, 6, 3), [0]), np.concatenate([np.ones((1, 42), bool), random_keep(1)])
+    table, networks = retrain(start.pick([0, 0]), keep, TRAIN, TEST, **HOW)
+    dense = start.pick([0, 0])
+    descend(dense, TRAIN, learning_rate=1.0, n_epochs=int(table.loc[0, "epochs"]) + 1)
+    assert torch.equal(networks.flat()[0], dense.flat()[0])
+    assert bool((networks.flat()[torch.tensor(~keep)] == 0).all())
+
+
+def test_a_benchmark_met_at_once_is_met_in_epoch_zero():
+    table, _ = retrain(
+        gaussian((4, 6, 3), [0]), np.ones((1, 42), bool), TRAIN, TEST, **HOW | {"benchmark": 0.0}
+    )
+    assert table["epochs"].tolist() == [0]

@@ -1,26 +1,386 @@
-"""All runs of one or several data sets, with their comparisons and controls: what the chapter calls."""
+"""The chapter's experiments: seeds in, a tidy table out."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import product
 
+import numpy as np
 import pandas as pd
+import torch
 
 from repro.learn._progress import bar
-from repro.papers.chaos_causality_pruning.arms import ARMS
-from repro.papers.chaos_causality_pruning.comparisons import (
-    RetrainedArms,
-    compare_decisions,
-    delete_without_retraining,
-    overlaps,
-    retrain_arms,
-)
-from repro.papers.chaos_causality_pruning.observation import Observed, observe
-from repro.papers.chaos_causality_pruning.rankings import feature_rankings
-from repro.papers.chaos_causality_pruning.settings import setting
+from repro.papers.chaos_causality_pruning import method, perceptrons, theory, training
+from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, granger_tests, judge
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, accuracy, descend
+from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Setting
+from repro.papers.chaos_causality_pruning.training import ARMS, ROLES, Observed
+from repro.prune.overlap import expected_jaccard, jaccard
+from repro.prune.selection import keep_highest, n_to_prune
+from repro.series import surrogates
+from repro.series.granger import GrangerResult, granger_test
+from repro.series.lyapunov import lyapunov_rosenstein
 
-__all__ = ["Runs", "runs_of"]
+# --- the estimator and its controls (C5, C13, K4) -------------------------------------------------------------
+
+
+def known_processes(n_series: int, seed: int) -> pd.DataFrame:
+    """Estimate exponents of ``n_series`` series of each process, of 50 and of 200 points.
+
+    Returns:
+        One row a (process, length, series): the paper's exponent, and Rosenstein's with an embedding and a range
+        that are usual for it (dimension 5, neighbours at least 5 steps apart, a line through 8 steps).
+    """
+    rng = np.random.default_rng(seed)
+    frames = []
+    for length, (name, process) in product((50, 200), theory.PROCESSES.items()):
+        series = process(n_series, length, rng)
+        usual = lyapunov_rosenstein(series, emb_dim=5, lag=1, min_tsep=5, trajectory_len=8)
+        frame = {"paper": method.paper_exponents(series), "usual": usual.exponent, "series": range(n_series)}
+        frames.append(pd.DataFrame(frame).assign(process=name, length=length))
+    return pd.concat(frames, ignore_index=True)
+
+
+def one_weight(setting: Setting, seed: int, weight: int) -> pd.DataFrame:
+    """Train one network and keep one weight at every update, with its FT windows.
+
+    Args:
+        setting: network and training, with FT windows.
+        seed: of split and initial weights.
+        weight: index in the flat order.
+
+    Returns:
+        One row an update: ``weight``, its value; where a window ends, its ``exponent`` in nats an update, and
+        ``error``, the share of wrong answers on the validation part; else NaN.
+    """
+    parts, network = setting.start([seed])
+    recorder = WindowRecorder(setting.window)
+    values: list[float] = []
+
+    def look() -> None:
+        values.append(float(network.flat()[0, weight]))
+        recorder(values[-1:], lambda: 1 - accuracy(network, parts.validation)[0])
+
+    descend(network, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+    ends = recorder.length - 1 + recorder.stride * np.arange(len(recorder.errors))
+    seen = pd.DataFrame({"exponent": recorder.exponents[0], "error": recorder.errors}, index=ends)
+    return pd.DataFrame({"weight": values}).join(seen)
+
+
+def weights_and_surrogates(setting: Setting, seeds: Sequence[int]) -> dict[str, Array]:
+    """Estimate FT exponents of a network's weights, and of surrogates made from every window of them.
+
+    Returns:
+        Exponents ``(S, P, T)`` by name: ``"weights"``; ``"walks"``, random walks with increments of the same
+        size; ``"linear"``, the same series with the phases of their increments randomized.
+    """
+    rng = np.random.default_rng([*seeds, 5])
+    made = {
+        "weights": method.paper_exponents,
+        "walks": lambda w: method.paper_exponents(surrogates.same_increments_walk(w, rng)),
+        "linear": lambda w: method.paper_exponents(surrogates.phase_randomized_increments(w, rng)),
+    }
+    recorders = {name: WindowRecorder(setting.window, exponent=exponent) for name, exponent in made.items()}
+    _follow(setting, seeds, list(recorders.values()))
+    return {name: recorder.exponents for name, recorder in recorders.items()}
+
+
+def _follow(setting: Setting, seeds: Sequence[int], recorders: Sequence[WindowRecorder]) -> None:
+    """Train dense networks, and show all their weights to the recorders."""
+    parts, networks = setting.start(seeds)
+
+    def look() -> None:
+        for recorder in recorders:
+            recorder(networks.flat())
+
+    descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+
+
+def twin_runs(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
+    """Train twins on new splits from new initial weights, for nudges of 1e-3 and 1e-8 (claims C5 and C13).
+
+    Returns:
+        One row a (seed, delta, epoch): updates so far, the ratio of distances, and the rate
+        $\\ln(\\text{ratio})/\\text{updates}$ in nats an update.
+    """
+    parts, initial = setting.start(seeds)
+    frames = []
+    for delta in (1e-3, 1e-8):
+        ratios = theory.separation(initial, parts.train, delta, n_epochs=setting.dense_epochs, **setting.how)
+        index = pd.MultiIndex.from_product([seeds, range(ratios.shape[1])], names=["seed", "epoch"])
+        frame = pd.DataFrame({"ratio": ratios.ravel()}, index=index).reset_index()
+        updates = frame["epoch"] * len(parts.train)
+        rate = np.log(frame["ratio"]) / updates.where(updates > 0)
+        frames.append(frame.assign(table=setting.name, delta=delta, updates=updates, rate=rate))
+    return pd.concat(frames, ignore_index=True)
+
+
+# --- what the rules say when there is nothing to find (K2) ----------------------------------------------------
+
+_SHAPES = ((25, 7), (48, 14), (53, 14), (82, 14), (166, 20))
+"""Numbers of windows and largest lags that occur in the paper's runs."""
+_N_EFFECTS = 10
+"""Effects, each tested against causes of its own."""
+
+
+def null_shares(n_series: int, seed: int) -> pd.DataFrame:
+    r"""Test independent series against independent effects under several rules.
+
+    Either both are white noise, or the causes are autoregressions with coefficient 0.5 and the effects with 0.9.
+
+    Args:
+        n_series: causes an effect.
+        seed: of the draws.
+
+    Returns:
+        One row a (windows, max_lag, process, rule, effect): the share of series called non-causal. A valid test at
+        the level 0.05 has 0.95.
+    """
+    rng = np.random.default_rng(seed)
+    processes = (("white noise", 0.0, 0.0), ("autoregressions", 0.5, 0.9))
+    rows = []
+    for (windows, max_lag), (process, of_cause, of_effect) in product(_SHAPES, processes):
+        for effect in range(_N_EFFECTS):
+            y = theory.autoregression(1, windows, rng, of_effect)[0]
+            tests = granger_tests(y, theory.autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
+            for rule in method.RULES:
+                rows.append(
+                    {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
+                    | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()}
+                )
+    return pd.DataFrame(rows)
+
+
+def shared_trends(n_series: int, seed: int) -> pd.DataFrame:
+    r"""Test pairs that share a falling trend and nothing else, with the F-test at lag 1, over 100 windows.
+
+    Effect and cause are $e^{-3t/T}$ plus white noise of standard deviation 0.2 of its own each: a weight that calms
+    down while the error falls. The trend is removed by differencing both.
+
+    Returns:
+        One row a (difference, effect): the share of pairs with p below 0.05.
+    """
+    rng = np.random.default_rng(seed)
+    trend = np.exp(-3 * np.arange(100) / 100)
+    rows = []
+    for effect in range(_N_EFFECTS):
+        y = trend + 0.2 * rng.standard_normal(100)
+        x = trend + 0.2 * rng.standard_normal((n_series, 100))
+        for difference in (0, 1):
+            decision = method.decide(y, x, rule="single_lag", max_lag=1, difference=difference)
+            rows.append({"difference": difference, "effect": effect, "causal": decision.causal.mean()})
+    return pd.DataFrame(rows)
+
+
+# --- decisions and their counterparts (C6, C15) ---------------------------------------------------------------
+
+
+def compare_decisions(observed: Observed) -> pd.DataFrame:
+    """Apply the paper's rule to a network's own exponents and to counterparts that cannot cause its errors.
+
+    Also with the F statistic in place of the chi-squared form, with the test part's errors in place of the
+    validation part's, and the honest rule. ``"reverse"`` asks whether the errors cause the exponents.
+
+    Returns:
+        One row a (variant, series, rule, part, seed): causal, non_causal and untestable shares of the tested
+        weights.
+    """
+    rng = np.random.default_rng([*observed.seeds, 4])
+    cases: list[tuple[str, str, tuple[str, ...], str, list[GrangerResult]]] = []
+    for variant in observed.variants:
+        own = observed.series(variant)
+        flat = own.reshape(-1, own.shape[-1])
+        series = {
+            "own": own,
+            "stranger": observed.series(variant, "stranger"),
+            "shifted": surrogates.circularly_shifted(flat, rng).reshape(own.shape),
+            "shuffled": surrogates.shuffled(flat, rng).reshape(own.shape),
+            "noise": rng.standard_normal(own.shape),
+        }
+        tests = {name: observed.tests(variant, exponents) for name, exponents in series.items()}
+        errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)
+        tests["reverse"] = observed.tests(variant, errors, own)
+        cases += [(variant, name, ("paper", "f_test"), "validation", of) for name, of in tests.items()]
+        by_test_errors = observed.tests(variant, effect=observed.errors(variant, "test"))
+        cases.append((variant, "own", ("paper",), "test", by_test_errors))
+    for role in ("own", "stranger") if "honest" in observed.recorders else ():
+        tested = observed.tests("honest", observed.series("honest", role))
+        cases.append(("honest", role, ("honest",), "validation", tested))
+    rows = []
+    for variant, name, rules, part, of_seeds in cases:
+        for rule, (seed, one) in product(rules, zip(observed.seeds, of_seeds, strict=True)):
+            d = judge(one, rule)
+            rows.append(
+                {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
+                | {"part": part, "seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal.mean()}
+                | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
+            )
+    return pd.DataFrame(rows)
+
+
+def overlaps(observed: Observed) -> pd.DataFrame:
+    """Compare sets of non-causal weights: FT with PT, and FT with FT of a nudged and of a stranger network.
+
+    Returns:
+        One row a (pair, seed): the Jaccard index (1 for two empty sets), and its expectation for independent
+        random sets of these sizes.
+    """
+    others = {
+        "late and early": observed.pruned("pt"),
+        "nudged": observed.pruned("ft", "nudged"),
+        "stranger": observed.pruned("ft", "stranger"),
+    }
+    rows = []
+    for pair, other in others.items():
+        for seed, a, b in zip(observed.seeds, observed.pruned("ft"), other, strict=True):
+            chance = expected_jaccard(int(a.sum()), int(b.sum()), len(a))
+            rows.append({"pair": pair, "seed": seed, "jaccard": jaccard(a, b), "expected": chance})
+    return pd.DataFrame(rows).assign(table=observed.setting.name)
+
+
+# --- what pruning does (C1 to C4, C7, C8, C11, C14, K3) -------------------------------------------------------
+
+
+def retrain_arms(
+    observed: Observed, n_random: int, chosen: Sequence[str] = ARMS
+) -> tuple[pd.DataFrame, Perceptrons]:
+    """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
+
+    Args:
+        observed: dense training.
+        n_random: random masks a seed and variant.
+        chosen: which of ``ARMS``.
+
+    Returns:
+        One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, n_weights and the
+        columns of ``retrain``; and the networks, in the order of the rows.
+    """
+    setting, (n_seeds, n_weights) = observed.setting, (len(observed.seeds), len(observed.tested))
+    whole = np.ones((n_seeds, 1, n_weights), bool)
+    keeps = {("dense", "dense"): whole, ("dense", "stranger"): whole}
+    for variant in observed.variants:
+        found = training.masks(observed, variant, n_random)
+        keeps |= {(variant, arm): found[arm] for arm in chosen}
+    rows, keep = training.laid_out(keeps, observed.seeds)
+    start = len(ROLES) * rows.pop("network") + (rows["arm"] == "stranger") * ROLES.index("stranger")
+    measured, networks = perceptrons.retrain(
+        observed.initial.pick(start),
+        keep,
+        observed.parts.train,
+        observed.parts.test,
+        benchmark=setting.benchmark,
+        cap=setting.epochs + EXTRA_EPOCHS,
+        **setting.how,
+    )
+    return rows.assign(table=setting.name, n_weights=n_weights).join(measured), networks
+
+
+def delete_without_retraining(observed: Observed) -> pd.DataFrame:
+    """Delete weights from the trained networks and look at the training loss, without retraining (claim C7).
+
+    Returns:
+        One row a (variant, arm, seed): the share of 200 random deletions of the same size, layer by layer, that
+        raise the loss less (ties count half).
+    """
+    chosen = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
+    trained = observed.networks("own", trained=True)
+    rows = []
+    for variant in observed.variants:
+        found = training.masks(observed, variant, 200)
+        row, keep = training.laid_out({(variant, arm): found[arm] for arm in chosen}, observed.seeds)
+        row["loss"] = perceptrons.loss(trained.pick(row["network"]).masked(keep), observed.parts.train)
+        for seed, of_seed in row.groupby("seed"):
+            by_chance = of_seed.query("arm == 'random'")["loss"]
+            for arm, after in of_seed.query("arm != 'random'").set_index("arm")["loss"].items():
+                below = (by_chance < after) + 0.5 * (by_chance == after)
+                rows.append({"variant": variant, "arm": arm, "seed": seed, "share_below": below.mean()})
+    return pd.DataFrame(rows).assign(table=observed.setting.name)
+
+
+def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], epochs: int) -> pd.DataFrame:
+    """Remove the least causal, the smallest, or random weights, retrain from the start, and test.
+
+    The paper's rule has no dial: it removes what it removes. Ranking weights by their p-value, largest first,
+    gives it one. Only tested weights are ranked; all methods remove the same number over all layers.
+
+    Args:
+        observed: dense training.
+        sparsities: shares of the tested weights to remove, in [0, 1).
+        epochs: passes of the retraining.
+
+    Returns:
+        One row a (score, sparsity, seed): test accuracy after the last epoch, three random draws averaged.
+    """
+    tested, n_seeds = observed.tested, len(observed.seeds)
+    after = observed.networks("own", trained=True).flat().abs().numpy()[:, tested]
+    drawn = [np.random.default_rng([seed, 6]).random((3, after.shape[1])) for seed in observed.seeds]
+    # a weight that could not be tested is kept as long as any other is left
+    least_causal = [-np.nan_to_num(d.p, nan=-1.0) for d in observed.decisions(observed.variants[0])]
+    keeps = {}
+    for score, values in (("noncausal", least_causal), ("magnitude after", after), ("random", drawn)):
+        scores = torch.as_tensor(np.reshape(values, (n_seeds, -1, after.shape[1])))  # (S, draws, P)
+        for sparsity in sparsities:
+            n_pruned = n_to_prune(after.shape[1], sparsity=sparsity)
+            keep = np.ones((*scores.shape[:2], len(tested)), bool)
+            keep[..., tested] = [[keep_highest(row, n_pruned) for row in rows] for rows in scores]
+            keeps[score, sparsity] = keep
+    rows, keep = training.laid_out(keeps, observed.seeds)
+    networks = observed.networks("own").pick(rows["network"])
+    descend(networks, observed.parts.train, n_epochs=epochs, keep=keep, **observed.setting.how)
+    rows = rows.rename(columns={"variant": "score", "arm": "sparsity"})
+    rows["test_accuracy"] = accuracy(networks, observed.parts.test)
+    return rows.groupby(["score", "sparsity", "seed"], sort=False)["test_accuracy"].mean().reset_index()
+
+
+# --- what survives pruning (C9, C10) --------------------------------------------------------------------------
+
+
+def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+    """Compare each retrained network's ranking of the input features with the dense network's.
+
+    Features are ranked by the mean absolute Shapley value of the outputs over 30 test examples and classes, against
+    the mean training example. Of random masks, ten a seed and variant are looked at.
+
+    Args:
+        observed: dense training, for the data.
+        runs, networks: of ``retrain_arms``.
+
+    Returns:
+        One row a (variant, arm, draw, seed) but the dense one: the rank correlation ``spearman``.
+    """
+    wanted = runs["arm"].isin(["dense", "stranger", "noncausal", "random"]) & (runs["draw"] < 10)
+    rows = []
+    for i, seed in enumerate(observed.seeds):
+        chosen = runs[wanted & (runs["seed"] == seed)]
+        background = observed.parts.train.x[i].mean(0)
+        of_seed = networks.pick(chosen.index)
+        values = theory.mean_absolute_shapley(of_seed, background, observed.parts.test.x[i][:30])
+        agreement = [theory.spearman(values[0], of_network) for of_network in values]
+        rows.append(chosen[["table", "seed", "draw", "variant", "arm"]].assign(spearman=agreement)[1:])
+    return pd.concat(rows, ignore_index=True)
+
+
+def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+    """Fit a power law to the spectrum of every layer of PT's networks.
+
+    Args:
+        runs, networks: of ``retrain_arms``.
+
+    Returns:
+        One row a (seed, layer), layers from 1: ``alpha``, and ``n_tail``, the number of eigenvalues it rests on.
+    """
+    chosen = runs[(runs["variant"] == "pt") & (runs["arm"] == "noncausal")]
+    rows = []
+    for layer, weights in enumerate(networks.pick(chosen.index).weights, start=1):
+        for seed, weight in zip(chosen["seed"], weights.numpy(), strict=True):
+            found = theory.power_law_alpha(theory.layer_spectrum(weight))
+            rows.append({"seed": seed, "layer": layer, "alpha": found.alpha, "n_tail": found.n_tail})
+    return pd.DataFrame(rows)
+
+
+# --- all of it ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -29,64 +389,99 @@ class Runs:
 
     Attributes:
         observed: dense training, by data set.
-        arms: retrained networks, by data set.
         retrained: one row a retrained network, see ``retrain_arms``.
         decisions: see ``compare_decisions``.
+        overlaps: see ``overlaps``; empty for images.
         deletions: see ``delete_without_retraining``; empty for images.
-        overlaps: see ``overlaps``.
         rankings: see ``feature_rankings``; empty for images.
+        spectra: see ``layer_exponents``; empty for tables.
     """
 
     observed: dict[str, Observed]
-    arms: dict[str, RetrainedArms]
     retrained: pd.DataFrame
     decisions: pd.DataFrame
-    deletions: pd.DataFrame
     overlaps: pd.DataFrame
+    deletions: pd.DataFrame
     rankings: pd.DataFrame
+    spectra: pd.DataFrame
 
 
-def runs_of(
-    names: Sequence[str], seeds: Sequence[int], *, n_random: int, epoch_share: float = 1.0, n_ranked: int = 10
-) -> Runs:
+def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> Runs:
     """Train, test, prune, retrain and compare on each data set.
 
     Networks for images are large: only LEGCNet's and random masks are retrained.
 
     Args:
-        names: data sets, see ``SETTINGS``.
+        settings: data sets with their networks.
         seeds: one split with its initial weights each.
         n_random: random masks a seed and variant.
-        epoch_share: share of each setting's epochs of dense training, in (0, 1].
-        n_ranked: random masks whose ranking of features is looked at.
-
-    Raises:
-        ValueError: an unknown data set, no seeds, or a share outside its range.
     """
-    if not 0 < epoch_share <= 1:
-        raise ValueError(f"epoch_share must lie in (0, 1]; got {epoch_share}")
-    settings = [setting(name) for name in names]
     observed: dict[str, Observed] = {}
-    arms: dict[str, RetrainedArms] = {}
-    frames: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("retrained", "decisions", "deletions", "overlaps", "rankings")
-    }
+    frames: dict[str, list[pd.DataFrame]] = {table.name: [] for table in fields(Runs)[1:]}
     with bar(len(settings), None) as shown:
-        for one in settings:
-            seen = observe(one, seeds, epochs=max(1, round(one.epochs * epoch_share)))
-            observed[one.name] = seen
-            arms[one.name] = retrain_arms(
-                seen, n_random, ("noncausal", "random") if one.images else tuple(ARMS)
-            )
-            frames["retrained"].append(arms[one.name].runs)
+        for setting in settings:
+            seen = observed[setting.name] = training.observe(setting, seeds)
+            runs, networks = retrain_arms(seen, n_random, ("noncausal", "random") if setting.images else ARMS)
+            frames["retrained"].append(runs)
             frames["decisions"].append(compare_decisions(seen))
-            frames["overlaps"].append(overlaps(seen))
-            if not one.images:
+            if setting.images:
+                frames["spectra"].append(layer_exponents(runs, networks))
+            else:
+                frames["overlaps"].append(overlaps(seen))
                 frames["deletions"].append(delete_without_retraining(seen))
-                frames["rankings"].append(feature_rankings(seen, arms[one.name], n_random=n_ranked))
+                frames["rankings"].append(feature_rankings(seen, runs, networks))
             shown.update()
-    tables = {
-        name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        for name, parts in frames.items()
-    }
-    return Runs(observed, arms, **tables)
+    tables = [pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for parts in frames.values()]
+    return Runs(observed, *tables)
+
+
+# --- our statistics beside the reference implementations (K5) -------------------------------------------------
+
+
+def agreement(observed: Observed) -> pd.DataFrame:
+    """Compare our batched statistics with statsmodels and nolds on a chapter's own series of three seeds.
+
+    Granger tests: the FT errors and exponents of ten weights at lags 1, 5 and 14, those that the number of windows
+    allows. Exponents: the first 200 updates of 40 weights. What either refuses is not compared.
+
+    Returns:
+        One row a seed: ``granger``, the largest relative difference from statsmodels over its four statistics, and
+        ``lyapunov``, the largest difference from ``nolds.lyap_r`` with the paper's embedding, nats an update.
+    """
+    errors, series = observed.errors("ft"), observed.series("ft")
+    lags = [lag for lag in (1, 5, 14) if method.largest_lag(errors.shape[1], lag) == lag]
+    rows = []
+    for seed, y, x in list(zip(observed.seeds, errors, series, strict=True))[:3]:
+        granger = [_granger_difference(y, cause, lags) for cause in x[:10]]
+        recorder = WindowRecorder(200, exponent=_lyapunov_differences)
+        _follow(replace(observed.setting, epochs=3, share=1), [seed], [recorder])
+        lyapunov = recorder.exponents[0, :40, 0]
+        rows.append({"granger": np.nanmax(granger), "lyapunov": np.nanmax(lyapunov)})
+    return pd.DataFrame(rows)
+
+
+def _granger_difference(effect: Array, cause: Array, lags: Sequence[int]) -> float:
+    """The largest relative difference of ``(T,)`` twice from statsmodels; NaN if it refuses the pair."""
+    from statsmodels.tsa.stattools import grangercausalitytests
+
+    ours = granger_test(effect[None], cause[None], lags)
+    if not ours.ok.all():
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = grangercausalitytests(np.column_stack([effect, cause]), list(lags))
+    statistics = {"ssr_ftest": ours.f, "params_ftest": ours.f, "ssr_chi2test": ours.chi2, "lrtest": ours.lr}
+    pairs = [(a[0, j], reference[lag][0][b][0]) for b, a in statistics.items() for j, lag in enumerate(lags)]
+    return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+def _lyapunov_differences(windows: Array) -> Array:
+    """The differences from nolds, one a window ``(n, N)``; NaN where either gives no finite exponent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nolds warns of its own imports and of windows at rest
+        import nolds
+
+        how = {"emb_dim": 2, "lag": 1, "min_tsep": 0, "trajectory_len": 2}
+        theirs = np.array([nolds.lyap_r(w, tau=1, fit="poly", **how) for w in windows])
+        difference = np.abs(lyapunov_rosenstein(windows, **how).exponent - theirs)
+    return np.where(np.isfinite(difference), difference, np.nan)

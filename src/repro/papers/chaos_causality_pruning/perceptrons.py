@@ -1,22 +1,63 @@
-"""Many small perceptrons as one: forward pass, gradient and update written out, one example at a time."""
+"""Many small perceptrons as one stack, trained one example at a time: the chapter's only loop.
+
+The paper's networks take one example a step, tens of thousands of steps. The cost is then the number of operations a
+step, not their size: a hundred networks in one stack take 1.4 times as long as one, and 250 times less than one after
+the other by automatic differentiation (``benchmarks/README.md``). That is why gradient and update are written out here
+instead of left to ``repro.learn.train``; a test compares them with autograd's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["HEADS", "Perceptrons", "gaussian", "uniform"]
+__all__ = ["Examples", "Perceptrons", "accuracy", "descend", "examples", "loss", "macro_f1", "retrain"]
 
-HEADS = ("sigmoid", "softmax")
 
-Draw = Callable[[np.random.Generator, tuple[int, int], int], NDArray[np.float64]]
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their classes and what the network should put out, for S splits of the data at once.
+
+    Of R networks the first R / S learn from the first split, and so on.
+
+    Attributes:
+        x: ``(S, n, features)``, float64.
+        y: classes ``(S, n)``, 0 and up.
+        targets: one-hot ``(S, classes, n)``; ``(S, 1, n)`` with zeros and ones for a single output.
+    """
+
+    x: Tensor
+    y: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[1]
+
+
+def examples(x: ArrayLike, y: ArrayLike, n_outputs: int) -> Examples:
+    """Put inputs and classes in the form that ``Perceptrons`` learn from.
+
+    Args:
+        x: ``(n, features)``, or ``(S, n, features)`` for S splits.
+        y: classes ``(n,)`` or ``(S, n)``, 0 to ``n_outputs - 1``, or 0 and 1 for a single output.
+        n_outputs: width of the network's last layer.
+    """
+    inputs = torch.as_tensor(np.asarray(x, dtype=np.float64))
+    classes = torch.as_tensor(np.asarray(y, dtype=np.int64))
+    if inputs.ndim == 2:
+        inputs, classes = inputs[None], classes[None]
+    if n_outputs == 1:
+        return Examples(inputs, classes, classes.double()[:, None])
+    one_hot = torch.nn.functional.one_hot(classes, n_outputs)
+    return Examples(inputs, classes, one_hot.double().transpose(1, 2).contiguous())
 
 
 @dataclass
@@ -28,10 +69,6 @@ class Perceptrons:
 
     Networks that learn from different data can stand in one stack: see ``activations``.
 
-    The paper's networks take one example a step, tens of thousands of steps: the cost is the number of
-    operations a step, not their size, so hundreds of networks cost little more than one. That is why the
-    gradient is written out here instead of left to ``repro.learn.train``, which a test compares it with.
-
     Attributes:
         weights: one tensor ``(R, outputs, inputs)`` a layer.
         biases: one tensor ``(R, outputs, 1)`` a layer.
@@ -41,14 +78,6 @@ class Perceptrons:
     weights: list[Tensor]
     biases: list[Tensor]
     head: str = "sigmoid"
-
-    def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise ValueError(f"head must be one of {', '.join(HEADS)}; got {self.head!r}")
-        if not self.weights or len(self.weights) != len(self.biases):
-            raise ValueError(
-                f"give one bias tensor a layer; got {len(self.weights)} weights, {len(self.biases)} biases"
-            )
 
     def __len__(self) -> int:
         return self.weights[0].shape[0]
@@ -77,15 +106,15 @@ class Perceptrons:
         pieces = values.split([w[0].numel() for w in self.weights], dim=1)
         return [piece.reshape(w.shape) for piece, w in zip(pieces, self.weights, strict=True)]
 
-    def pick(self, runs: Sequence[int] | NDArray[np.int64]) -> Self:
+    def pick(self, runs: ArrayLike) -> Self:
         """Copy the networks at these indices; an index may stand more than once."""
         index = torch.tensor(np.array(runs, dtype=np.int64))
         return type(self)([w[index] for w in self.weights], [b[index] for b in self.biases], self.head)
 
-    def masked(self, keep: Tensor) -> Self:
+    def masked(self, keep: NDArray[np.bool_]) -> Self:
         """Copy the networks with the weights set to zero where ``keep`` (R, P) is False."""
         copy = self.pick(range(len(self)))
-        for w, m in zip(copy.weights, self.unflat(keep), strict=True):
+        for w, m in zip(copy.weights, self.unflat(torch.as_tensor(keep)), strict=True):
             w.mul_(m)
         return copy
 
@@ -143,50 +172,159 @@ class Perceptrons:
         self.biases[0].sub_(delta.sum(-1, keepdim=True), alpha=learning_rate)
 
 
-def gaussian(
-    sizes: Sequence[int], seeds: Sequence[int], *, scale: float = 0.1, head: str = "sigmoid"
-) -> Perceptrons:
-    r"""Draw one network a seed with weights and biases from $N(0, \text{scale}^2)$, as for the paper's tables.
-
-    Args:
-        sizes: widths from input to output.
-        seeds: one a network.
-        scale: standard deviation, above 0.
-        head: ``"sigmoid"`` or ``"softmax"``.
-    """
-    if not scale > 0:
-        raise ValueError(f"scale is a standard deviation and must be above 0; got {scale}")
-    return _drawn(sizes, seeds, lambda rng, shape, _: scale * rng.standard_normal(shape), head)
+def gaussian(sizes: Sequence[int], seeds: Sequence[int]) -> Perceptrons:
+    """Draw one network a seed with weights and biases from $N(0, 0.1^2)$, as for the paper's tables."""
+    return _drawn(sizes, seeds, lambda rng, shape, _: 0.1 * rng.standard_normal(shape), "sigmoid")
 
 
-def uniform(sizes: Sequence[int], seeds: Sequence[int], *, head: str = "softmax") -> Perceptrons:
-    r"""Draw one network a seed from $U(-1/\sqrt n, 1/\sqrt n)$ with n the inputs of the layer.
+def uniform(sizes: Sequence[int], seeds: Sequence[int]) -> Perceptrons:
+    r"""Draw one network a seed from $U(-1/\sqrt n, 1/\sqrt n)$ with n the inputs of the layer; its head is a softmax.
 
     The same law as PyTorch's default for linear layers, which the paper's MNIST network uses.
-
-    Args:
-        sizes: widths from input to output.
-        seeds: one a network.
-        head: ``"sigmoid"`` or ``"softmax"``.
     """
-
-    def draw(rng: np.random.Generator, shape: tuple[int, int], n_inputs: int) -> NDArray[np.float64]:
-        return rng.uniform(-1, 1, shape) / np.sqrt(n_inputs)
-
-    return _drawn(sizes, seeds, draw, head)
+    return _drawn(sizes, seeds, lambda rng, shape, n: rng.uniform(-1, 1, shape) / np.sqrt(n), "softmax")
 
 
-def _drawn(sizes: Sequence[int], seeds: Sequence[int], draw: Draw, head: str) -> Perceptrons:
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes are widths from input to output, at least two, each 1 or more; got {sizes}")
-    if not len(seeds):
-        raise ValueError("give at least one seed")
-    shapes = [shape for i, o in pairwise(sizes) for shape in ((o, i), (o, 1))]
+def _drawn(sizes: Sequence[int], seeds: Sequence[int], draw: Callable[..., Any], head: str) -> Perceptrons:
     networks = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        # a bias has the range of its layer, so each shape goes with its layer's inputs
-        inputs = [i for i in sizes[:-1] for _ in range(2)]
-        networks.append([draw(rng, shape, n) for shape, n in zip(shapes, inputs, strict=True)])
-    stacked = [torch.tensor(np.stack(tensors)) for tensors in zip(*networks, strict=True)]
-    return Perceptrons(stacked[::2], stacked[1::2], head)
+        networks.append([draw(rng, (o, columns), i) for i, o in pairwise(sizes) for columns in (i, 1)])
+    tensors = [torch.tensor(np.stack(same)) for same in zip(*networks, strict=True)]
+    return Perceptrons(tensors[::2], tensors[1::2], head)
+
+
+def _outputs(networks: Perceptrons, data: Examples) -> Tensor:
+    """``(S, R / S, classes, n)``."""
+    outputs = networks.activations(data.x)[-1]
+    return outputs.view(len(data.x), -1, *outputs.shape[1:])
+
+
+def accuracy(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
+    """Return the share of examples that each network gets right, ``(R,)``.
+
+    With sigmoid outputs an example is right when *all* outputs, rounded, equal the target: the paper's code
+    counts so, and it is stricter than the largest output. With softmax outputs the largest output decides.
+    """
+    outputs = _outputs(networks, data)
+    if networks.head == "sigmoid":
+        right = ((outputs > 0.5) == (data.targets[:, None] > 0.5)).all(2)
+    else:
+        right = outputs.argmax(2) == data.y[:, None]
+    return right.double().mean(2).flatten().numpy()
+
+
+def loss(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
+    """Return each network's mean squared error over examples and outputs, ``(R,)``."""
+    return (_outputs(networks, data) - data.targets[:, None]).square().mean((2, 3)).flatten().numpy()
+
+
+def macro_f1(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
+    r"""Return the mean over classes of $F_1=2TP/(2TP+FP+FN)$ for the largest output, ``(R,)``.
+
+    With a single output its rounding decides. Classes that are neither present nor predicted do not count, as in
+    scikit-learn.
+    """
+    outputs = _outputs(networks, data)
+    predicted = (outputs[:, :, 0] > 0.5).long() if outputs.shape[2] == 1 else outputs.argmax(2)
+    scores = []
+    for c in range(max(2, outputs.shape[2])):
+        said, true = predicted == c, (data.y == c)[:, None]
+        # 0 / 0, so not a number, for a class that there is not
+        scores.append(2 * (said & true).sum(2) / (said.sum(2) + true.sum(2)))
+    return torch.nanmean(torch.stack(scores).double(), 0).flatten().numpy()
+
+
+@torch.inference_mode()
+def descend(
+    networks: Perceptrons,
+    data: Examples,
+    *,
+    learning_rate: float,
+    n_epochs: int,
+    batch_size: int = 1,
+    reshuffle: bool = False,
+    keep: NDArray[np.bool_] | None = None,
+    after_update: Callable[[], object] = lambda: None,
+    after_epoch: Callable[[int], object] = lambda _: None,
+) -> None:
+    r"""Train in place by $\theta\leftarrow m\odot(\theta-\eta\nabla\theta)$; biases are never masked.
+
+    All networks see the same places of their split in the same order.
+
+    Args:
+        networks: changed in place.
+        data: training examples.
+        learning_rate: $\eta$, constant.
+        n_epochs: most passes over the data.
+        batch_size: examples an update; a last shorter batch is used too.
+        reshuffle: a new random order in every epoch; else 0, 1, 2, ... in each, as for the paper's tables.
+        keep: mask ``(R, P)`` over the weights in the flat order; False weights are zero before the first
+            update and after every one. None: all are kept.
+        after_update: called before training and after each update.
+        after_epoch: called with the epoch, from 0 as the paper counts; an answer that is true ends the training.
+    """
+    masks = [] if keep is None else [m.double() for m in networks.unflat(torch.as_tensor(keep))]
+    rng = np.random.default_rng(0)
+
+    def mask() -> None:
+        for w, m in zip(networks.weights, masks, strict=False):
+            w.mul_(m)
+
+    mask()
+    after_update()
+    for epoch in range(n_epochs):
+        order = torch.as_tensor(rng.permutation(len(data))) if reshuffle else torch.arange(len(data))
+        for index in order.split(batch_size):
+            networks.step(data.x[:, index], data.targets[:, :, index], learning_rate)
+            mask()
+            after_update()
+        if after_epoch(epoch):
+            return
+
+
+def retrain(
+    initial: Perceptrons,
+    keep: NDArray[np.bool_],
+    train: Examples,
+    test: Examples,
+    *,
+    benchmark: float,
+    cap: int,
+    **how: Any,
+) -> tuple[pd.DataFrame, Perceptrons]:
+    """Train masked networks from ``initial``, which is left alone, until each reaches the benchmark.
+
+    Args:
+        initial: R networks.
+        keep: mask ``(R, P)`` in the flat order; weights that are False are zero after every update.
+        train, test: examples.
+        benchmark: training accuracy to reach.
+        cap: most epochs.
+        how: ``learning_rate``, ``batch_size``, ``reshuffle``, as for ``descend``.
+
+    Returns:
+        One row a network, and the networks as they were at their stops. ``epochs``: the first, counted from 0 as the
+        paper does, after which the training accuracy is at least the benchmark; the cap for networks that never
+        reach it. ``reached``: whether it was. ``test_accuracy`` and ``macro_f1`` after that epoch. ``kept``:
+        weights left by the mask, the paper's "FLOPs", and the multiply-adds of one example.
+    """
+    everyone = range(len(initial))
+    networks, stopped = initial.pick(everyone), initial.pick(everyone)
+    table = pd.DataFrame({"epochs": float(cap), "reached": False}, index=everyone)
+    table[["test_accuracy", "macro_f1"]] = np.nan
+
+    def note(epoch: int) -> bool:
+        going = ~table["reached"].to_numpy()
+        now = going & (accuracy(networks, train) >= benchmark)
+        stops = going if epoch == cap - 1 else now
+        if stops.any():
+            scores = np.stack([accuracy(networks, test), macro_f1(networks, test)], axis=1)
+            table.loc[stops, ["test_accuracy", "macro_f1"]] = scores[stops]
+            table.loc[now, "epochs"], table.loc[now, "reached"] = epoch, True
+            for kept, current in zip(stopped.tensors, networks.tensors, strict=True):
+                kept[stops] = current[stops]
+        return bool(table["reached"].all())
+
+    descend(networks, train, n_epochs=cap, keep=keep, after_epoch=note, **how)
+    return table.assign(kept=keep.sum(axis=1)), stopped

@@ -1,61 +1,79 @@
-"""Pictures of trajectories, exponents and decisions. Each takes the table of an experiment; no computing here."""
+"""The chapter's pictures, each from the table of an experiment, and the names that tables and pictures show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from repro.papers._pictures import GREY, MARKERS, OTHER, OURS, PALETTE, THIRD, interval_bar, panels, where
-from repro.papers.chaos_causality_pruning.comparisons import COUNTERPARTS
-from repro.papers.chaos_causality_pruning.decisions import Decision
-from repro.papers.chaos_causality_pruning.labels import (
-    RULE_NAMES,
-    TABLE_NAMES,
-    VARIANT_NAMES,
-    legend_of_tables,
-)
-from repro.papers.chaos_causality_pruning.trajectories import Path
+from repro.papers._pictures import GREY, MARKERS, OTHER, OURS, PALETTE, band, interval_bar, panels, where
+from repro.papers.chaos_causality_pruning.method import Array, Decision
 
-__all__ = [
-    "causal_map",
-    "causal_shares",
-    "exponents_of_weights",
-    "known_processes",
-    "null_shares",
-    "one_weight",
-    "twins",
-]
+NAMES = {
+    "iris": "iris",
+    "wine": "wine",
+    "breast_cancer_10": "breast cancer",
+    "digits": "digits",
+    "mnist5k": "MNIST, small",
+    "mnist": "MNIST",
+    "cancer": "cancer (paper's)",
+    "banknote": "banknote",
+    "vowel": "vowel",
+    "titanic": "Titanic",
+    "iris_3f": "iris, 3 features",
+    "ft": "FT",
+    "pt": "PT",
+    "noncausal": "LEGCNet",
+    "causal": "most causal",
+    "noise": "noise for exponents",
+    "magnitude before": "smallest at start",
+    "magnitude after": "smallest after training",
+    "largest": "largest after training",
+    "random": "random",
+    "stranger": "other initial weights",
+    "paper": "the paper's rule",
+    "f_test": "F instead of chi-squared",
+    "single_lag": "F at one lag",
+    "honest": "F, corrected",
+}
+"""Data sets, variants, arms and rules."""
+
+COUNTERPARTS = {
+    "own": "the weight's own exponents",
+    "stranger": "another network's",
+    "shifted": "shifted in time",
+    "shuffled": "shuffled",
+    "noise": "white noise",
+    "reverse": "errors causing exponents",
+}
+"""What stands in the place of the cause."""
 
 
-def one_weight(path: Path) -> Figure:
+def one_weight(path: pd.DataFrame) -> Figure:
     """A weight at every update, its exponents, and the network's error at the end of each window."""
     fig, axes = plt.subplots(3, 1, figsize=(6.6, 5.4), sharex=True, layout="constrained")
-    axes[0].plot(path.weight, color=OURS, linewidth=0.7)
-    start = path.window_ends[len(path.window_ends) // 2] - path.window
-    axes[0].axvspan(start, start + path.window, color=OTHER, alpha=0.35, linewidth=0)
-    axes[0].annotate(
-        "one window",
-        (start + path.window, 0.06),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-    )
+    ends = path.dropna()
+    length = ends.index[0] + 1
+    axes[0].plot(path["weight"], color=OURS, linewidth=0.7)
+    start = ends.index[len(ends) // 2] - length
+    axes[0].axvspan(start, start + length, color=OTHER, alpha=0.35, linewidth=0)
+    beside = (start + length, 0.06)
+    axes[0].annotate("one window", beside, (4, 0), ("data", "axes fraction"), "offset points")
     axes[0].set(ylabel="weight")
-    axes[1].plot(path.window_ends, path.exponents, ".-", color=OTHER, linewidth=0.8, markersize=4)
+    axes[1].plot(ends["exponent"], ".-", color=OTHER, linewidth=0.8, markersize=4)
     axes[1].axhline(0, color=GREY, linewidth=0.8)
     axes[1].set(ylabel="exponent,\nnats an update")
-    axes[2].plot(path.window_ends, 100 * path.errors, ".-", color=THIRD, linewidth=0.8, markersize=4)
+    axes[2].plot(100 * ends["error"], ".-", color=PALETTE[2], linewidth=0.8, markersize=4)
     axes[2].set(ylabel="wrong answers, %", xlabel="updates")
-    inside = path.weight[start : start + path.window]
     inset = axes[0].inset_axes((0.72, 0.12, 0.26, 0.5))
-    inset.plot(inside, color=OURS, linewidth=0.8)
+    inset.plot(path["weight"].to_numpy()[start : start + length], color=OURS, linewidth=0.8)
     inset.set(xticks=[], yticks=[])
     inset.set_title("the window", fontsize=8, pad=2)
     return fig
@@ -65,25 +83,19 @@ def causal_map(sizes: Sequence[int], decisions: dict[str, Decision]) -> Figure:
     """Which weights a rule calls causal, one row of matrices a source of exponents."""
     edges = np.cumsum([0] + [i * o for i, o in pairwise(sizes)])
     n_layers = len(sizes) - 1
+    size = 2.1 * len(decisions), 0.24 * sum(sizes[1:]) + 1.0
     fig, axes = plt.subplots(
-        n_layers,
-        len(decisions),
-        figsize=(2.1 * len(decisions), 0.24 * sum(sizes[1:]) + 1.0),
-        layout="constrained",
-        squeeze=False,
-        height_ratios=sizes[1:],
+        n_layers, len(decisions), figsize=size, layout="constrained", squeeze=False, height_ratios=sizes[1:]
     )
     colours = ListedColormap([OTHER, OURS, (0.85, 0.85, 0.85)])
     for column, (name, decision) in enumerate(decisions.items()):
         state = np.where(decision.testable, decision.causal.astype(int), 2)
-        for layer in range(n_layers):
+        for layer, axis in enumerate(axes[:, column]):
             matrix = state[edges[layer] : edges[layer + 1]].reshape(sizes[layer + 1], sizes[layer])
-            axis = axes[layer, column]
             axis.pcolormesh(matrix, cmap=colours, vmin=0, vmax=2, edgecolors="white", linewidth=1.5)
             axis.set(xticks=[], yticks=[], aspect="equal")
             axis.invert_yaxis()
-            if column == 0:
-                axis.set_ylabel(f"layer {layer + 1}")
+            axes[layer, 0].set_ylabel(f"layer {layer + 1}")
         axes[0, column].set_title(name, fontsize=9)
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in (OURS, OTHER)]
     fig.legend(handles, ["causal: kept", "not causal: pruned"], loc="outside lower center", ncols=2)
@@ -93,23 +105,16 @@ def causal_map(sizes: Sequence[int], decisions: dict[str, Decision]) -> Figure:
 def known_processes(table: pd.DataFrame) -> Figure:
     """The paper's exponent and a usual one, for processes whose exponent is known."""
     fig, axes = panels(2, 3.9, 3.3, sharey=True)
+    titles = {"paper": "the paper's, S(1) − S(0)", "usual": "Rosenstein, 5 dimensions, 8 steps"}
     names = list(dict.fromkeys(table["process"]))
-    for axis, column, title in zip(
-        axes,
-        ("paper", "usual"),
-        ("the paper's, S(1) − S(0)", "Rosenstein, 5 dimensions, 8 steps"),
-        strict=True,
-    ):
-        for j, length in enumerate(sorted(table["length"].unique())):
-            chosen = table[table["length"] == length]
+    for axis, (column, title) in zip(axes, titles.items(), strict=True):
+        for j, (length, of_length) in enumerate(table.groupby("length")):
             for y, name in enumerate(names):
-                values = chosen[chosen["process"] == name][column].dropna()
-                low, middle, high = values.quantile([0.05, 0.5, 0.95])
+                low, middle, high = where(of_length, process=name)[column].quantile([0.05, 0.5, 0.95])
                 at = y + 0.16 * (2 * j - 1)
-                colour = PALETTE[j]
-                axis.plot([low, high], [at, at], color=colour, linewidth=2, solid_capstyle="butt")
+                axis.plot([low, high], [at, at], color=PALETTE[j], linewidth=2, solid_capstyle="butt")
                 label = f"{length} points" if y == 0 else None
-                axis.plot([middle], [at], MARKERS[j], color=colour, markersize=5, label=label)
+                axis.plot([middle], [at], MARKERS[j], color=PALETTE[j], markersize=5, label=label)
         axis.axvline(0, color=GREY, linewidth=0.8)
         axis.axvline(np.log(2), color=GREY, linestyle=":", linewidth=1.2)
         axis.set(title=title, xlabel="exponent, nats a step", yticks=range(len(names)), yticklabels=names)
@@ -118,7 +123,7 @@ def known_processes(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDArray[np.float64]) -> Figure:
+def exponents_of_weights(found: dict[str, Array], twin_rates: Array) -> Figure:
     """Exponents of weights and of surrogates, with the rate at which twin runs part."""
     names = {"weights": "weights", "walks": "random walks", "linear": "random phases"}
     fig, axes = panels(2, 3.6, 3.2)
@@ -130,10 +135,9 @@ def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDAr
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="exponent, nats an update", ylabel="windows, %")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    means = {name: np.nanmean(found[key], axis=(1, 2)) for key, name in names.items()}
-    rows = means | {"twin runs": np.abs(twin_rates)}
-    for y, values in enumerate(rows.values()):
-        colour = PALETTE[y] if y < 3 else PALETTE[4]
+    rows = {name: np.nanmean(found[key], axis=(1, 2)) for key, name in names.items()}
+    rows["twin runs"] = np.abs(twin_rates)
+    for y, (values, colour) in enumerate(zip(rows.values(), [*PALETTE[:3], PALETTE[4]], strict=True)):
         axes[1].plot(values, np.full(len(values), y), "o", color=colour, alpha=0.5, markersize=5)
     axes[1].set(xscale="log", xlabel="rate, nats an update (one dot a seed)")
     axes[1].set(yticks=range(len(rows)), yticklabels=list(rows))
@@ -143,50 +147,60 @@ def exponents_of_weights(found: dict[str, NDArray[np.float64]], twin_rates: NDAr
 
 def twins(table: pd.DataFrame) -> Figure:
     """Distance of twin runs over the initial distance, for two sizes of the nudge."""
-    tables = list(dict.fromkeys(table["table"]))
-    fig, axes = panels(len(tables), 3.4, 3.0, sharey=True)
-    for axis, name in zip(axes, tables, strict=True):
-        chosen = table[table["table"] == name]
+    fig, axes = panels(table["table"].nunique(), 3.4, 3.0, sharey=True)
+    for axis, (name, chosen) in zip(axes, table.groupby("table", sort=False), strict=True):
         for j, (delta, of_delta) in enumerate(chosen.groupby("delta", sort=False)):
             for k, (_, one) in enumerate(of_delta.groupby("seed")):
-                label = f"nudge {delta:.0e}" if k == 0 else None
-                axis.plot(
-                    one["updates"],
-                    one["ratio"],
-                    "-" if j == 0 else ":",
-                    color=PALETTE[j],
-                    alpha=0.6,
-                    label=label,
-                )
+                look = {"color": PALETTE[j], "alpha": 0.6, "label": f"nudge {delta:.0e}" if k == 0 else None}
+                axis.plot(one["updates"], one["ratio"], "-" if j == 0 else ":", **look)
         axis.axhline(np.exp(3), color=GREY, linestyle="--", linewidth=1)
-        axis.set(yscale="log", title=TABLE_NAMES[name], xlabel="updates")
+        axis.set(yscale="log", title=NAMES[str(name)], xlabel="updates")
     axes[0].set_ylabel("distance over first distance")
     axes[0].legend(fontsize=8)
     return fig
 
 
+def _intervals(
+    axis: Axes, table: pd.DataFrame, rows: Mapping[str, Any], value: str, spread: float = 0.6, tick: str = ""
+) -> None:
+    """Mean and interval over seeds, one line of the picture a row (name and conditions), one color a data set.
+
+    Another column's mean is a ``tick``.
+    """
+    tables = list(dict.fromkeys(table["table"]))
+    for y, conditions in enumerate(rows.values()):
+        for j, name in enumerate(tables):
+            at = y + spread * ((j + 0.5) / len(tables) - 0.5)
+            means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True)
+            if len(means):
+                interval_bar(axis, means[value].to_numpy(), at, color=PALETTE[j])
+            if tick:
+                axis.plot([means[tick].mean()], [at], "|", color="0.2", markersize=9)
+    axis.set(yticks=range(len(rows)), yticklabels=list(rows))
+
+
+def _finished(fig: Figure, axis: Axes, table: pd.DataFrame) -> Figure:
+    """With the first row on top, and below the picture which color is which data set."""
+    axis.invert_yaxis()
+    tables = list(dict.fromkeys(table["table"]))
+    handles = [plt.Line2D([], [], color=PALETTE[j], marker="o") for j in range(len(tables))]
+    fig.legend(handles, [NAMES[t] for t in tables], loc="outside lower center", ncols=len(tables))
+    return fig
+
+
 def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
     """Share of weights called causal, with the own exponents and with counterparts that cannot cause anything."""
-    chosen = decisions[(decisions["rule"] == rule) & (decisions["part"] == "validation")]
-    variants = [v for v in VARIANT_NAMES if v in set(chosen["variant"])]
+    chosen = where(decisions, rule=rule, part="validation")
+    variants = [v for v in ("ft", "pt") if v in set(chosen["variant"])]
     fig, axes = panels(len(variants), 3.9, 3.6, sharey=True)
-    tables = list(dict.fromkeys(chosen["table"]))
     for axis, variant in zip(axes, variants, strict=True):
-        for y, series in enumerate(COUNTERPARTS):
-            for j, table in enumerate(tables):
-                here = where(chosen, variant=variant, series=series, table=table)
-                if here.empty:
-                    continue
-                at = y + 0.7 * ((j + 0.5) / len(tables) - 0.5)
-                interval_bar(axis, 100 * here["causal"].to_numpy(), at, color=PALETTE[j])
+        rows = {name: {"variant": variant, "series": series} for series, name in COUNTERPARTS.items()}
+        _intervals(axis, chosen.assign(causal=100 * chosen["causal"]), rows, "causal", spread=0.7)
         axis.axvline(5, color=GREY, linestyle=":", linewidth=1.2)
-        windows = sorted({int(w) for w in where(chosen, variant=variant)["windows"]})
-        axis.set(title=f"{VARIANT_NAMES[variant]}: {windows[0]} to {windows[-1]} windows", xlim=(0, 100))
+        windows = where(chosen, variant=variant)["windows"]
+        axis.set(title=f"{NAMES[variant]}: {windows.min()} to {windows.max()} windows", xlim=(0, 100))
         axis.set(xlabel="weights called causal, %")
-        axis.set(yticks=range(len(COUNTERPARTS)), yticklabels=list(COUNTERPARTS.values()))
-    axes[0].invert_yaxis()
-    legend_of_tables(fig, tables)
-    return fig
+    return _finished(fig, axes[0], chosen)
 
 
 def null_shares(table: pd.DataFrame) -> Figure:
@@ -196,10 +210,105 @@ def null_shares(table: pd.DataFrame) -> Figure:
     for axis, (process, chosen) in zip(axes, table.groupby("process", sort=False), strict=True):
         for j, (rule, of_rule) in enumerate(chosen.groupby("rule", sort=False)):
             means = [where(of_rule, windows=w, max_lag=lag)["non_causal"].mean() for w, lag in shapes]
-            axis.plot(means, f"{MARKERS[j]}-", color=PALETTE[j], label=RULE_NAMES[str(rule)])
+            axis.plot(means, f"{MARKERS[j]}-", color=PALETTE[j], label=NAMES[str(rule)])
         axis.axhline(0.95, color=GREY, linestyle=":", linewidth=1.2)
         axis.set(title=process, xlabel="windows, lags", ylim=(0, 1.03))
         axis.set(xticks=range(len(shapes)), xticklabels=[f"{w}, {lag}" for w, lag in shapes])
     axes[0].set_ylabel("share called non-causal")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return fig
+
+
+def ranks_among_random(shares: dict[str, Array]) -> Figure:
+    """Distribution of LEGCNet's place among random masks of its size, beside that of a random mask."""
+    fig, (axis,) = panels(1, 4.6, 3.2)
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="a random mask")
+    for j, (name, values) in enumerate(shares.items()):
+        x = [0, *np.sort(values), 1]
+        y = [0, *(np.arange(1, len(values) + 1) / len(values)), 1]
+        axis.step(x, y, where="post", color=PALETTE[j], linestyle=("-", "--", "-.", ":")[j % 4], label=name)
+    axis.set(xlabel="share of random masks that are faster", ylabel="share of runs at or below")
+    axis.legend(fontsize=8)
+    return fig
+
+
+def deletions(table: pd.DataFrame) -> Figure:
+    """Place of FT's deletions among random ones of the same size, by what was deleted."""
+    chosen = where(table, variant="ft")
+    fig, (axis,) = panels(1, 5.2, 2.9)
+    arms = list(dict.fromkeys(chosen["arm"]))
+    _intervals(axis, chosen, {NAMES[arm]: {"arm": arm} for arm in arms}, "share_below")
+    axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    axis.set(xlabel="share of random deletions that hurt less", xlim=(0, 1))
+    return _finished(fig, axis, chosen)
+
+
+def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
+    """Test accuracy against the share of weights removed, by what was removed."""
+    fig, (axis,) = panels(1, 4.6, 3.2)
+    for j, (score, chosen) in enumerate(table.groupby("score", sort=False)):
+        label = "least causal" if score == "noncausal" else NAMES[str(score)]
+        look = {"marker": MARKERS[j], "color": PALETTE[j], "label": label}
+        band(axis, 100 * chosen[["sparsity", "test_accuracy"]], "sparsity", "test_accuracy", **look)
+    n_seeds = table["seed"].nunique()
+    axis.set(xlabel="weights removed, %", ylabel="test accuracy, %", title=NAMES[name])
+    axis.legend(title=f"band: t 95 % interval, {n_seeds} seeds", fontsize=8)
+    return fig
+
+
+def overlaps(table: pd.DataFrame) -> Figure:
+    """Jaccard index of pairs of non-causal sets, beside its expectation for random sets of these sizes."""
+    pairs = {
+        "FT and PT": {"pair": "late and early"},
+        "weights nudged\nby 1 in 10,000": {"pair": "nudged"},
+        "other weights": {"pair": "stranger"},
+    }
+    fig, (axis,) = panels(1, 5.0, 2.9)
+    _intervals(axis, table, pairs, "jaccard", tick="expected")
+    axis.set(xlabel="Jaccard index of the two sets (tick: by chance)", xlim=(-0.05, 1))
+    return _finished(fig, axis, table)
+
+
+def agreement_of_rankings(table: pd.DataFrame) -> Figure:
+    """Rank correlation of feature attributions with the dense network's, by what was pruned."""
+    names = {
+        "FT": {"variant": "ft", "arm": "noncausal"},
+        "random, as many as FT": {"variant": "ft", "arm": "random"},
+        "PT": {"variant": "pt", "arm": "noncausal"},
+        "random, as many as PT": {"variant": "pt", "arm": "random"},
+        "dense, other initial weights": {"variant": "dense", "arm": "stranger"},
+    }
+    fig, (axis,) = panels(1, 5.2, 3.1)
+    _intervals(axis, table, names, "spearman")
+    axis.set(xlabel="rank correlation with the dense network")
+    return _finished(fig, axis, table)
+
+
+def authors_epochs(table: pd.DataFrame, printed: Mapping[str, int]) -> Figure:
+    """Epochs to the benchmark for the authors' five initialisations, with random masks of FT's size beside them.
+
+    Args:
+        table: one row a (data, trial, variant, arm, draw) with epochs, counted from 0.
+        printed: by data set, the trial that the paper prints.
+    """
+    fig, axes = panels(table["data"].nunique(), 3.6, 3.2)
+    for axis, (name, runs) in zip(axes, table.groupby("data", sort=False), strict=True):
+        random = where(runs, variant="ft", arm="random")
+        label = "random, as many as FT"
+        axis.plot(random["trial"], random["epochs"], "_", color=GREY, markersize=9, label=label)
+        for variant, arm, colour, marker, shift in (
+            ("dense", "dense", "0.1", "o", -0.2),
+            ("ft", "published", OURS, "s", 0.0),
+            ("pt", "published", OTHER, "D", 0.2),
+        ):
+            chosen = where(runs, variant=variant, arm=arm)
+            label = NAMES.get(variant, variant)
+            axis.plot(
+                chosen["trial"] + shift, chosen["epochs"], marker, color=colour, markersize=5, label=label
+            )
+        at = printed[str(name)]
+        axis.axvspan(at - 0.4, at + 0.4, color=PALETTE[2], alpha=0.18, linewidth=0, zorder=0)
+        axis.set(title=NAMES[str(name)], xlabel="initialisation", xticks=sorted(runs["trial"].unique()))
+    axes[0].set_ylabel("epochs to the benchmark")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return fig

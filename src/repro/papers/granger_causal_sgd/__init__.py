@@ -1,32 +1,33 @@
-"""A Granger-causal perspective on gradient descent with application to pruning (Shah et al., arXiv:2412.03035).
+r"""A Granger-causal perspective on gradient descent with application to pruning (Shah et al., arXiv:2412.03035).
 
-The chapter ``granger-causal-sgd`` calls the functions of ``identity``, ``granger_step``, ``anatomy``, ``alpha_sweep``,
-``comparisons``, ``phase_shift``, ``flatness`` and ``association``, one an experiment; the other modules hold what these
-are made of. The text of the paper beyond its abstract was not at hand; equations and settings follow its authors' code
-of September 2024.
+Log how every weight moves in plain SGD and what the loss does; keep the weights that a penalised regression of the one
+on the other calls causal:
 
-=================  ==================================================================================
-``settings``       networks, data and training; the networks that all runs start from
-``trace``          every step of a stretch of gradient descent, with the loss changes
-``moments``        what is left of a trace when only means are kept, for networks of any size
-``identity``       the loss change as a sum of squared steps (G1, G11)
-``granger_step``   whether the step Granger-causes the loss change; the placebo (G2, K1, K2)
-``tg_lasso``       the regression of the authors' code
-``screening``      covariance and energy, one number a weight
-``ridge``          ridge regression through its dual
-``lasso``          a Lasso that has converged
-``anatomy``        held-out fits, stability and overlap of masks (G3, G4)
-``phases``         stretches of training and seeds derived for them
-``pruning_loop``   log, regress, delete, rewind
-``fine_tuning``    training after pruning with the authors' rule for when to stop
-``alpha_sweep``    the penalty as a dial (G6, G10, G12)
-``arms``           masks of equal sparsity for different reasons
-``comparisons``    accuracy against sparsity, all arms (G5, K3)
-``phase_shift``    a step or a slope? (G6, G7)
-``stopping``       training to equal epochs and to equal loss
-``flatness``       curvature and noise in four protocols (G8)
-``association``    rank correlation of flatness with accuracy (G9)
-``full_scale``     runs at the authors' settings, resumable
-``plots``          the chapter's pictures
-=================  ==================================================================================
+>>> from repro.learn import Ensemble, load, perceptron
+>>> networks, data = Ensemble([perceptron((4, 16, 3))]), [load("iris", seed=0)]
+>>> trace = log(networks, data, learning_rate=0.1, n_epochs=10, batch_size=10, seeds=[0])
+>>> coefficients = tg_lasso(trace.squares(0), trace.loss_changes["same_batch"][0], alpha=1e-6)
+>>> masks = causal_pruning(networks, data, 1e-6, seeds=[0], n_iterations=2, learning_rate=0.1, batch_size=10)
+>>> masks[-1].n_weights
+112
+
+The text of the paper beyond its abstract was not at hand; equations and settings follow its authors' code of September
+2024.
+
+===============  ====================================================================================================
+``method``       Granger's test of a step, the regression of the authors' code, the loop of causal pruning
+``theory``       the loss change of a step to first order; the regression solved to its end
+``training``     SGD with every step logged; Adam after pruning, to three stops
+``curvature``    how flat minima are: largest eigenvalues of the Hessian, noise on the weights
+``experiments``  one function a claim group: starting networks in, a table out
+``measures``     a table in, one number a seed out
+``plots``        the chapter's pictures
+``authors``      the authors' settings, and runs at their scale
+``settings``     the chapter's data, network and training
+===============  ====================================================================================================
 """
+
+from repro.papers.granger_causal_sgd.method import causal_pruning, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.training import Trace, log
+
+__all__ = ["Trace", "causal_pruning", "log", "step_test", "tg_lasso"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
@@ -16,12 +17,12 @@ __all__ = [
     "accuracy_against_alpha",
     "accuracy_against_sparsity",
     "associations",
-    "dots",
     "flatness",
     "mask_overlaps",
     "partial_r2",
     "predicted_and_observed",
     "sparsity_by_iteration",
+    "widths",
 ]
 
 ARM_NAMES = {
@@ -48,12 +49,12 @@ _LOOKS = {
 }
 
 
-def predicted_and_observed(steps: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss changes against what the squared step predicts, a panel for each table of (predicted, observed)."""
-    fig, axes = panels(len(steps), 2.9, 3.1)
-    for axis, (title, table) in zip(axes, steps.items(), strict=True):
-        axis.plot(table["predicted"], table["observed"], ".", color=PALETTE[0], alpha=0.6)
-        ends = np.array([table["predicted"].min(), 0.0])
+def predicted_and_observed(table: pd.DataFrame) -> Figure:
+    """Loss changes against what the squared step predicts, a panel a condition."""
+    fig, axes = panels(table["condition"].nunique(), 2.9, 3.1)
+    for axis, (title, rows) in zip(axes, table.groupby("condition", sort=False), strict=True):
+        axis.plot(rows["predicted"], rows["observed"], ".", color=PALETTE[0], alpha=0.6)
+        ends = np.array([rows["predicted"].min(), 0.0])
         axis.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2)
         axis.set(title=title, xlabel="−Σ(Δθ)²/η")
         axis.locator_params(axis="x", nbins=3)
@@ -76,21 +77,20 @@ def partial_r2(table: pd.DataFrame) -> Figure:
             axes[0].plot([], [], f"{MARKERS[0]}-", color=PALETTE[j], label=label)
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="partial R² of the squared step", xlim=(-0.05, 1.02))
-    axes[0].set(yticks=range(len(targets)), yticklabels=[TARGET_NAMES[t] for t in targets])
-    axes[0].set_ylim(len(targets) - 0.5, -0.5)
+    _rows(axes[0], [TARGET_NAMES[target] for target in targets])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
-def dots(table: pd.DataFrame, rows: Mapping[str, str], row: str, value: str, label: str, at: float) -> Figure:
-    """A dot with its interval for each value of the column ``row``; a dotted line at ``at``."""
-    shown = [key for key in rows if key in set(table[row])]
-    fig, axes = panels(1, 5.6, 0.9 + 0.36 * len(shown))
-    for y, key in enumerate(shown):
-        interval_bar(axes[0], where(table, **{row: key})[value].to_numpy(), y, color=PALETTE[0])
-    axes[0].axvline(at, color=GREY, linestyle=":", linewidth=1.2)
-    axes[0].set(xlabel=label, yticks=range(len(shown)), yticklabels=[rows[key] for key in shown])
-    axes[0].set_ylim(len(shown) - 0.5, -0.5)
+def widths(table: pd.DataFrame) -> Figure:
+    """Decades that the fall of accuracy takes, a dot with its interval an arm; a dotted line at one decade."""
+    arms = [arm for arm in ARM_NAMES if arm in set(table["arm"])]
+    fig, axes = panels(1, 5.6, 0.9 + 0.36 * len(arms))
+    for y, arm in enumerate(arms):
+        interval_bar(axes[0], where(table, arm=arm)["width"].to_numpy(), y, color=PALETTE[0])
+    axes[0].axvline(1.0, color=GREY, linestyle=":", linewidth=1.2)
+    axes[0].set(xlabel="decades of 1 − s between 90 and 10 % of the fall")
+    _rows(axes[0], [ARM_NAMES[arm] for arm in arms])
     return fig
 
 
@@ -107,12 +107,9 @@ def mask_overlaps(table: pd.DataFrame, targets: Sequence[str] = ("same_batch", "
         for j, (other, name) in enumerate(names.items()):
             of_other = where(table, target=target, other=other)
             middle = of_other.groupby("alpha")[["sparsity", "jaccard"]].mean().sort_values("sparsity")
-            axis.plot(
-                100 * of_other["sparsity"], of_other["jaccard"], MARKERS[j], color=PALETTE[j], alpha=0.25
-            )
-            axis.plot(
-                100 * middle["sparsity"], middle["jaccard"], f"{MARKERS[j]}-", color=PALETTE[j], label=name
-            )
+            look = {"marker": MARKERS[j], "color": PALETTE[j]}
+            axis.plot(100 * of_other["sparsity"], of_other["jaccard"], linestyle="", alpha=0.25, **look)
+            axis.plot(100 * middle["sparsity"], middle["jaccard"], label=name, **look)
         axis.set(title=TARGET_NAMES[target], xlabel="sparsity, %", ylim=(-0.03, 1.03))
     axes[0].set_ylabel("overlap of kept weights")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -127,9 +124,7 @@ def accuracy_against_sparsity(table: pd.DataFrame, groups: Sequence[Sequence[str
         axis.axhline(dense, color="0.1", linewidth=1, label=ARM_NAMES["dense"])
         for arm in arms:
             chosen = where(table, arm=arm)
-            curve = pd.DataFrame(
-                {"left": 100 * (1 - chosen["sparsity"]), "accuracy": 100 * chosen["test_accuracy"]}
-            )
+            curve = chosen.assign(left=100 * (1 - chosen["sparsity"]), accuracy=100 * chosen["test_accuracy"])
             band(axis, curve, "left", "accuracy", label=ARM_NAMES[arm], **_LOOKS[arm])
         axis.set(xscale="log", xlabel="weights left, %")
         axis.set_xticks(ticks := [50, 20, 10, 5, 2, 1], [str(tick) for tick in ticks])
@@ -166,17 +161,9 @@ def sparsity_by_iteration(table: pd.DataFrame) -> Figure:
     for axis, kind in zip(axes, kinds, strict=True):
         for j, alpha in enumerate(alphas):
             chosen = where(table, loss_delta=kind, alpha=alpha)
-            color = PALETTE[j % len(PALETTE)]
             percent = chosen.assign(percent=100 * chosen["sparsity"])
-            band(
-                axis,
-                percent,
-                "iteration",
-                "percent",
-                color=color,
-                marker=MARKERS[j % 7],
-                label=f"{alpha:.0e}",
-            )
+            look = {"color": PALETTE[j % len(PALETTE)], "marker": MARKERS[j % 7], "label": f"{alpha:.0e}"}
+            band(axis, percent, "iteration", "percent", **look)
         axis.set(title=TARGET_NAMES[kind], xlabel="iteration", ylim=(-4, 104))
         axis.set_xticks(sorted(table["iteration"].unique()))
     axes[0].set_ylabel("sparsity, %")
@@ -205,8 +192,7 @@ def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
                 interval_bar(axis, values, at, color=_LOOKS[arm]["color"])
         axis.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
         axis.set_title(title, fontsize=11)
-        axis.set(yticks=range(len(levels)), yticklabels=[f"{100 * level:.0f} %" for level in levels])
-        axis.set_ylim(len(levels) - 0.5, -0.5)
+        _rows(axis, [f"{100 * level:.0f} %" for level in levels])
     for row in grid:
         row[0].set_ylabel("sparsity")
     for axis in axes[len(measures) :]:
@@ -228,7 +214,11 @@ def associations(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
         axes[0].plot([one["partial"]], [y + 0.14], "o", color=PALETTE[0], label=label)
     axes[0].axvline(0, color=GREY, linestyle=":", linewidth=1.2)
     axes[0].set(xlabel="rank correlation of sharpness with accuracy", xlim=(-1, 1))
-    axes[0].set(yticks=range(len(names)), yticklabels=list(names.values()))
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    _rows(axes[0], list(names.values()))
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
+
+
+def _rows(axis: Axes, labels: Sequence[str]) -> None:
+    """A label for each row, the first on top."""
+    axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))

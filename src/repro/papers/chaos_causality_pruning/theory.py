@@ -1,0 +1,230 @@
+"""What can be checked exactly: twins, processes with known exponents, Shapley values, power laws of spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import factorial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import stats
+from torch import Tensor
+
+from repro.papers.chaos_causality_pruning.method import Array
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+
+__all__ = ["PowerLaw", "layer_spectrum", "power_law_alpha", "separation", "shapley_values"]
+
+# --- exponents ------------------------------------------------------------------------------------------------
+
+
+def separation(initial: Perceptrons, train: Examples, delta: float, **how: Any) -> Array:
+    r"""Return the distance of twins after each epoch over the initial one, $\|\theta'_k-\theta_k\|/\delta$.
+
+    The twin starts with its first weight larger by $\delta$ and sees the same examples in the same order. In a chaotic
+    system the ratio grows like $e^{\lambda k}$ with k updates, and $\lambda$ is the largest Lyapunov exponent that
+    ``repro.series.lyapunov`` estimates from one series without a twin.
+
+    Args:
+        initial: R networks.
+        train: examples of S splits.
+        delta: the nudge, above 0.
+        how: for ``descend``.
+
+    Returns:
+        ``(R, n_epochs + 1)``, starting with ones. Distances are over all weights and biases.
+    """
+    both = initial.pick(np.repeat(np.arange(len(initial)), 2))  # network, twin, network, twin, ...
+    both.weights[0][1::2, 0, 0] += delta
+    ratios = [np.ones(len(initial))]
+
+    def note(_: int) -> None:
+        squares = [(t[1::2] - t[::2]).square().flatten(1).sum(1) for t in both.tensors]
+        ratios.append((torch.stack(squares).sum(0).sqrt() / delta).numpy())
+
+    descend(both, train, after_epoch=note, **how)
+    return np.stack(ratios, axis=1)
+
+
+def _logistic(n: int, length: int, rng: np.random.Generator) -> Array:
+    """Orbits of x -> 4x(1 - x), whose Lyapunov exponent is ln 2 a step."""
+    x = np.empty((n, length))
+    x[:, 0] = rng.uniform(0.1, 0.9, n)
+    for k in range(1, length):
+        x[:, k] = 4 * x[:, k - 1] * (1 - x[:, k - 1])
+    return x
+
+
+def autoregression(n: int, length: int, rng: np.random.Generator, phi: float = 0.9) -> Array:
+    r"""Draw ``(n, length)`` stationary series $x_k=\phi x_{k-1}+\varepsilon_k$ with standard normal $\varepsilon$."""
+    x = rng.standard_normal((n, length))
+    x[:, 0] /= np.sqrt(1 - phi**2)  # start in the stationary law
+    for k in range(1, length):
+        x[:, k] += phi * x[:, k - 1]
+    return x
+
+
+PROCESSES: Mapping[str, Callable[[int, int, np.random.Generator], Array]] = {
+    "white noise": lambda n, length, rng: rng.standard_normal((n, length)),
+    "autoregression, 0.9": autoregression,
+    "random walk": lambda n, length, rng: rng.standard_normal((n, length)).cumsum(1),
+    "chaos: logistic map": _logistic,
+    "noisy ramp": lambda n, length, rng: np.linspace(0, 1, length) + 1e-3 * rng.standard_normal((n, length)),
+    "sine": lambda n, length, rng: np.sin(2 * np.pi * (np.arange(length) / 37.3 + rng.random((n, 1)))),
+    "exponential decay": lambda n, length, rng: np.exp(-np.arange(length) / rng.uniform(20, 100, (n, 1))),
+}
+"""Series ``(n, length)`` of processes; only the logistic map is chaotic, with the exponent ln 2."""
+
+# --- rankings of features -------------------------------------------------------------------------------------
+
+_Predict = Callable[[Tensor], Tensor]
+
+# 65,536 coalitions; each is one more forward pass of every example
+_MOST_FEATURES = 16
+
+# rows a forward pass: some tens of megabytes for 200 networks with hidden layers of eight
+_ROWS = 8192
+
+
+@torch.inference_mode()
+def shapley_values(predict: _Predict, background: Tensor, x: Tensor) -> Tensor:
+    r"""Compute exact Shapley values of the inputs, against one background example.
+
+    $$\phi_i=\sum_{S\not\ni i}\frac{|S|!\,(n-|S|-1)!}{n!}\bigl(f(x_{S\cup i})-f(x_S)\bigr),$$
+
+    where $x_S$ has the example's values in S and the background's elsewhere. All $2^n$ coalitions are evaluated:
+    no sampling error. Not SHAP values against a *distribution* of backgrounds, nor the linear approximations
+    (kernel, gradient, deep) that libraries offer for many features.
+
+    Args:
+        predict: takes float64 examples ``(m, features)``, returns the outputs of R networks ``(R, m, classes)``.
+        background: the example that stands for absent features, ``(features,)``, such as the training mean.
+        x: examples to explain, ``(m, features)``.
+
+    Returns:
+        ``(R, m, classes, features)``, float64, in the unit of the outputs; over features they add up to
+        $f(x)-f(\text{background})$.
+
+    Raises:
+        ValueError: more than 16 features.
+
+    Source: L. S. Shapley (1953); S. M. Lundberg and S.-I. Lee (2017), eq. 4.
+    """
+    n_examples, n = x.shape
+    if n > _MOST_FEATURES:
+        raise ValueError(
+            f"exact Shapley values take 2^features passes: at most {_MOST_FEATURES} features; got {n}"
+        )
+    x, background = x.double(), background.double()
+    present = (torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1
+    # the factor of each coalition's output in the value of each feature: plus with it, minus without it
+    of_size = [factorial(s) * factorial(n - s - 1) / factorial(n) for s in range(n)]
+    size = present.sum(1, keepdim=True)
+    with_it = torch.tensor([0.0, *of_size], dtype=torch.float64)[size]
+    without_it = torch.tensor([*of_size, 0.0], dtype=torch.float64)[size]
+    weights = torch.where(present, with_it, -without_it)
+    total = torch.zeros((), dtype=torch.float64)
+    at_once = max(1, _ROWS // n_examples)
+    for chosen, factors in zip(present.split(at_once), weights.split(at_once), strict=True):
+        outputs = predict(torch.where(chosen[:, None], x, background).reshape(-1, n)).double()
+        total = total + factors.T @ outputs.reshape(len(outputs), len(chosen), -1)
+    return total.reshape(len(total), n, n_examples, -1).permute(0, 2, 3, 1)
+
+
+def mean_absolute_shapley(predict: _Predict, background: Tensor, x: Tensor) -> Array:
+    r"""Measure each feature's importance, the mean of $|\phi_i|$ over examples and classes.
+
+    Args:
+        predict, background, x: as for ``shapley_values``.
+
+    Returns:
+        ``(R, features)``, 0 and up, in the unit of the outputs; exactly 0 for a feature that no output depends on,
+        so that such features tie.
+    """
+    mean = shapley_values(predict, background, x).abs().mean((1, 2))
+    with torch.inference_mode():
+        scale = predict(x.double()).abs().amax((1, 2))[:, None]
+    # else the features that pruning cut off would be ranked by rounding errors
+    return torch.where(mean > 1e-12 * scale, mean, 0.0).numpy()
+
+
+def spearman(a: Array, b: Array) -> float:
+    r"""Return Spearman's $\rho$ of two lists ``(n,)``; NaN where all values of one are equal, which ranks nothing."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(stats.spearmanr(a, b).statistic)
+
+
+# --- spectra of layers ----------------------------------------------------------------------------------------
+
+
+class PowerLaw(NamedTuple):
+    r"""A density $p(\lambda)\propto\lambda^{-\alpha}$ fitted to the values at and above a threshold.
+
+    Attributes:
+        alpha: exponent, above 1.
+        x_min: threshold, one of the values.
+        n_tail: number of values at and above it.
+        ks: Kolmogorov-Smirnov distance of these values from the law, in (0, 1).
+    """
+
+    alpha: float
+    x_min: float
+    n_tail: int
+    ks: float
+
+
+def layer_spectrum(weight: ArrayLike) -> Array:
+    r"""Compute the eigenvalues of $W^\top W/N$ with N the larger side of the matrix.
+
+    Args:
+        weight: a layer's weights, ``(outputs, inputs)``; which side is which makes no difference.
+
+    Returns:
+        As many eigenvalues as the smaller side is long, ascending; exactly 0 below the numerical rank.
+
+    Source: C. H. Martin and M. W. Mahoney (2021), the empirical spectral density of WeightWatcher.
+    """
+    matrix = np.asarray(weight, dtype=np.float64)
+    singular = np.linalg.svd(matrix, compute_uv=False)[::-1]
+    longer = max(matrix.shape)
+    negligible = singular[-1] * longer * np.finfo(np.float64).eps
+    return np.where(singular > negligible, singular, 0) ** 2 / longer
+
+
+def power_law_alpha(eigenvalues: ArrayLike) -> PowerLaw:
+    r"""Fit a continuous power law to the upper tail of a spectrum by maximum likelihood.
+
+    $$\hat\alpha=1+n\Big/\sum_{\lambda_i\ge x_{\min}}\ln\frac{\lambda_i}{x_{\min}},$$
+
+    with $x_{\min}$ the value, of all but the largest, for which the tail's Kolmogorov-Smirnov distance from the
+    fitted law is least. It always returns an exponent: that is no evidence for a power law. Few values give a
+    broad distribution of exponents.
+
+    Args:
+        eigenvalues: 0 and up; zeros (directions that the layer does not use) are left out.
+
+    Raises:
+        ValueError: fewer than two different values above 0.
+
+    Source: A. Clauset, C. R. Shalizi, M. E. J. Newman (2009), eq. 3.1 and section 3.3.
+    """
+    values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
+    values = values[values > 0]
+    logs = np.log(values)
+    left, right = np.searchsorted(logs, logs), np.searchsorted(logs, logs, side="right")
+    if left.max(initial=0) == 0:
+        raise ValueError(f"a power law needs two different eigenvalues above 0; got {values.tolist()}")
+    fits = []
+    for start in np.unique(left)[:-1]:
+        above = logs[start:] - logs[start]
+        n = len(above)
+        slope = n / above.sum()
+        law = -np.expm1(-slope * above)
+        # the steps of the empirical distribution, just below and at each value
+        below, at = (left[start:] - start) / n, (right[start:] - start) / n
+        ks = max((at - law).max(), (law - below).max())
+        fits.append(PowerLaw(1 + float(slope), float(values[start]), n, float(ks)))
+    return min(fits, key=lambda fit: fit.ks)

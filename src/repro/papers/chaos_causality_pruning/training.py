@@ -1,0 +1,234 @@
+"""Dense training under observation, and the masks that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from repro.papers.chaos_causality_pruning.method import (
+    Array,
+    Decision,
+    Mask,
+    WindowRecorder,
+    granger_tests,
+    judge,
+)
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, accuracy, descend
+from repro.papers.chaos_causality_pruning.settings import EARLY_WINDOW, Parts, Setting
+from repro.prune.selection import keep_highest
+from repro.series.granger import GrangerResult
+
+__all__ = ["ARMS", "ROLES", "Observed", "masks", "observe"]
+
+ROLES = ("own", "stranger", "nudged")
+_NUDGE = 1e-4
+"""Size of the nudge to initial weights, relative to each weight's own."""
+_HONEST_WINDOW = 50
+_PARTS = ("validation", "test")
+
+ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", "largest", "random")
+"""LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """S splits of one data set; on each, three dense networks trained side by side on the same examples.
+
+    The network itself, a *stranger* with other initial weights, and a *nudged* copy whose initial weights differ
+    by one part in ten thousand.
+
+    Attributes:
+        setting: network and training.
+        parts: the data.
+        seeds: one a split.
+        initial: initial weights of all 3 S networks, three a split in the order of ``ROLES``.
+        trained: the same after training.
+        recorders: what was seen, by variant ``"ft"``, ``"pt"`` and ``"honest"`` (short windows without overlap over
+            the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(2, S, roles, T)``.
+        tested: which weights are tested, ``(P,)``.
+    """
+
+    setting: Setting
+    parts: Parts
+    seeds: tuple[int, ...]
+    initial: Perceptrons
+    trained: Perceptrons
+    recorders: dict[str, WindowRecorder]
+    tested: Mask
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Variants of the paper that were observed."""
+        return tuple(v for v in ("ft", "pt") if v in self.recorders)
+
+    def networks(self, role: str, *, trained: bool = False) -> Perceptrons:
+        """Copy the S networks of one role, before or after training."""
+        index = np.arange(len(self.seeds)) * len(ROLES) + ROLES.index(role)
+        return (self.trained if trained else self.initial).pick(index)
+
+    def series(self, variant: str, role: str = "own") -> Array:
+        """Return exponents ``(S, P_tested, T)``."""
+        return self.recorders[variant].exponents[:, ROLES.index(role)]
+
+    def errors(self, variant: str, part: str = "validation", role: str = "own") -> Array:
+        """Return the share of wrong answers at the end of each window, ``(S, T)``."""
+        return self.recorders[variant].errors[_PARTS.index(part), :, ROLES.index(role)]
+
+    def tests(
+        self, variant: str, cause: Array | None = None, effect: Array | None = None
+    ) -> list[GrangerResult]:
+        """Test each of the S networks' weights.
+
+        Args:
+            variant: ``"ft"``, ``"pt"``, or ``"honest"`` for the short windows, where both series are differenced.
+            cause: in place of the network's own exponents, ``(S, P_tested, T)``.
+            effect: in place of its errors on the validation part, ``(S, T)`` or ``(S, P_tested, T)``.
+        """
+        causes = self.series(variant) if cause is None else cause
+        effects = self.errors(variant) if effect is None else effect
+        how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
+        return [granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
+
+    def decisions(
+        self, variant: str, cause: Array | None = None, effect: Array | None = None
+    ) -> list[Decision]:
+        """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
+        return [judge(tests) for tests in self.tests(variant, cause, effect)]
+
+    def pruned(self, variant: str, role: str = "own") -> list[Mask]:
+        """Return which of all P weights the paper's rule removes, ``(P,)`` a network; untested ones stay."""
+        decisions = self.decisions(variant, self.series(variant, role), self.errors(variant, role=role))
+        removed = np.zeros((len(self.seeds), len(self.tested)), bool)
+        removed[:, self.tested] = [d.non_causal for d in decisions]
+        return list(removed)
+
+
+def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
+    """Train dense networks from new initial weights on new splits, and record windows of all variants.
+
+    Args:
+        setting: network, data and training.
+        seeds: one a split.
+
+    Raises:
+        ValueError: too few epochs for one window.
+    """
+    parts, own = setting.start(seeds)
+    # far from any seed in use, so that no stranger is a network of another split
+    strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
+    initial = _interleaved(own, strangers, _nudged(own, seeds))
+    # as in the paper's MNIST runs, which test only weights above the first layer
+    tested = (own.layer_of > 0) | (setting.name not in ("mnist", "mnist5k"))
+    updates_an_epoch = -(-len(parts.train) // setting.batch_size)
+    early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
+    recorders = {"pt": WindowRecorder(EARLY_WINDOW, last_update=early)}
+    if setting.window:
+        recorders["ft"] = WindowRecorder(setting.window)
+        recorders["honest"] = WindowRecorder(_HONEST_WINDOW, overlap=0)
+    n_roles = {"pt": 2, "ft": 3, "honest": 2}
+    trained = initial.pick(range(len(initial)))
+
+    def look() -> None:
+        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), len(ROLES), -1)
+        for variant, recorder in recorders.items():
+            recorder(weights[:, : n_roles[variant]], errors)
+
+    def errors() -> Array:
+        wrong = [1 - accuracy(trained, part) for part in (parts.validation, parts.test)]
+        return np.reshape(wrong, (len(_PARTS), len(seeds), len(ROLES)))
+
+    descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+    return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
+
+
+def _nudged(networks: Perceptrons, seeds: Sequence[int]) -> Perceptrons:
+    copy = networks.pick(range(len(networks)))
+    rng = np.random.default_rng([*seeds, 1])
+    for tensor in copy.tensors:
+        tensor.mul_(1 + _NUDGE * torch.as_tensor(rng.standard_normal(tensor.shape)))
+    return copy
+
+
+def _interleaved(*groups: Perceptrons) -> Perceptrons:
+    """Networks 0 of each group, then networks 1 of each, ..."""
+    tensors = [torch.stack(ts, 1).flatten(0, 1) for ts in zip(*(g.tensors for g in groups), strict=True)]
+    half = len(tensors) // 2
+    return Perceptrons(tensors[:half], tensors[half:], groups[0].head)
+
+
+def matched(scores: Array, pruned: Mask, layer_of: NDArray[np.int64]) -> Mask:
+    """Keep the highest scores, removing in each layer as many weights as ``pruned`` does.
+
+    Args:
+        scores: ``(P,)``; NaN is never removed.
+        pruned: the set to match, ``(P,)``.
+        layer_of: layer of each weight, ``(P,)``.
+
+    Returns:
+        Mask ``(P,)``, True for weights that stay.
+    """
+    keep = np.ones(len(scores), bool)
+    ranked = np.where(np.isnan(scores), np.inf, scores)
+    for layer in np.unique(layer_of[pruned]):
+        here = layer_of == layer
+        keep[here] = keep_highest(torch.as_tensor(ranked[here]), int(pruned[here].sum())).numpy()
+    return keep
+
+
+def random_masks(
+    pruned: Mask, layer_of: NDArray[np.int64], tested: Mask, n_masks: int, rng: np.random.Generator
+) -> Mask:
+    """Draw masks ``(n_masks, P)`` that remove tested weights at random, as many of each layer as ``pruned``."""
+    scores = np.where(tested, rng.random((n_masks, len(pruned))), np.nan)
+    return np.stack([matched(s, pruned, layer_of) for s in scores])
+
+
+def masks(observed: Observed, variant: str, n_random: int) -> dict[str, Mask]:
+    """Return the masks of all arms for one variant, each ``(S, n, P)`` with n = 1, or ``n_random`` random ones.
+
+    Args:
+        observed: dense training.
+        variant: ``"ft"`` or ``"pt"``.
+        n_random: random masks a seed, at least 1.
+    """
+    tested, layer_of = observed.tested, observed.initial.layer_of
+    before = observed.networks("own").flat().abs().numpy()
+    after = observed.networks("own", trained=True).flat().abs().numpy()
+    noise = np.random.default_rng([*observed.seeds, 2]).standard_normal(observed.series(variant).shape)
+    by_weight: dict[str, Array | list[Array]] = {
+        "causal": [d.p for d in observed.decisions(variant)],
+        "noise": [-d.p for d in observed.decisions(variant, noise)],
+        "magnitude before": before[:, tested],
+        "magnitude after": after[:, tested],
+        "largest": -after[:, tested],
+    }
+    found: dict[str, list[Mask]] = {arm: [] for arm in ARMS}
+    for i, (seed, pruned) in enumerate(zip(observed.seeds, observed.pruned(variant), strict=True)):
+        rng = np.random.default_rng([seed, variant == "ft", 3])
+        found["noncausal"].append(~pruned[None])
+        found["random"].append(random_masks(pruned, layer_of, tested, n_random, rng))
+        for arm, values in by_weight.items():
+            scores = np.full(len(tested), np.nan)
+            scores[tested] = values[i]
+            found[arm].append(matched(scores, pruned, layer_of)[None])
+    return {arm: np.stack(rows) for arm, rows in found.items()}
+
+
+def laid_out(keeps: Mapping[tuple[Any, Any], Mask], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mask]:
+    """Lay masks ``(S, n, P)``, by variant and arm, network after network.
+
+    Returns:
+        One row a mask: ``network`` (its place among the S), ``seed``, ``variant``, ``arm`` and ``draw``; and the
+        masks ``(rows, P)``.
+    """
+    keep = np.concatenate(list(keeps.values()), axis=1)
+    columns = [(*names, draw) for names, drawn in keeps.items() for draw in range(drawn.shape[1])]
+    rows = [(i, seed, *column) for i, seed in enumerate(seeds) for column in columns]
+    names = ["network", "seed", "variant", "arm", "draw"]
+    return pd.DataFrame(rows, columns=names), keep.reshape(len(rows), -1)

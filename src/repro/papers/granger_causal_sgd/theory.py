@@ -1,0 +1,122 @@
+r"""What can be worked out: the loss change of a step to first order, and the regression solved to its end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from celer import celer_path
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from repro.papers.granger_causal_sgd.training import Trace
+
+__all__ = ["first_order", "lasso", "line_through_zero", "ridge"]
+
+
+def first_order(trace: Trace, *, products: bool = True) -> Tensor:
+    r"""Return the loss change of each step to first order, ``(S, T)``: a sum of squared parameter changes.
+
+    $\Delta L_t = g_t^\top\Delta\theta_t + \dots \approx
+    \frac1\eta\sum_k\left[\mu\,\Delta\theta_{t-1,k}\Delta\theta_{t,k}-(\Delta\theta_{t,k})^2\right]$ on the step's own
+    batch, with $g_t = (\mu\Delta\theta_{t-1}-\Delta\theta_t)/\eta$. Without momentum all coefficients are $-1/\eta$.
+    The sum runs over all trained parameters, biases included.
+
+    Args:
+        trace: of SGD; of a placebo, too.
+        products: False leaves the first term out.
+
+    Source: arXiv 2412.03035, abstract (the relation that gradient descent implies), worked out by expansion.
+    """
+    return (trace.momentum * products * trace.cross - trace.energy) / trace.learning_rate
+
+
+def line_through_zero(prediction: Tensor, change: Tensor) -> dict[str, Any]:
+    r"""Fit $\Delta L_t \approx b\,\hat y_t$ to predictions and loss changes ``(S, T)``.
+
+    Returns:
+        ``slope`` b by least squares; ``r2`` =
+        $1-\sum_t(\Delta L_t-b\,\hat y_t)^2/\sum_t(\Delta L_t-\overline{\Delta L})^2$, about the mean and so below 0
+        where a constant would predict better; ``r2_identity``, the same with b = 1. Arrays ``(S,)``, the last two NaN
+        where the loss change is constant.
+    """
+    slope = (prediction * change).sum(dim=1) / prediction.square().sum(dim=1)
+    about_mean = (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1)
+
+    def r2(factor: Tensor) -> Tensor:
+        left = (change - factor[:, None] * prediction).square().sum(dim=1)
+        return torch.where(about_mean > 0, 1 - left / about_mean, torch.nan)
+
+    found = {"slope": slope, "r2": r2(slope), "r2_identity": r2(torch.ones_like(slope))}
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+    r"""Return $\hat\gamma = X^\top (XX^\top + \lambda I)^{-1} y$, with $\lambda$ relative to $XX^\top$.
+
+    The minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
+    $\lambda = \text{penalty}\cdot\operatorname{tr}(XX^\top)/T$. Penalty 0 gives the limit: of all least-squares
+    solutions the one of least norm.
+
+    Args:
+        x: squared weight changes ``(T, p)``, float64.
+        y: loss changes ``(T,)``.
+        penalties: A of them, relative to the mean squared length of a row, so that they have no unit; at least 0.
+
+    Returns:
+        ``(A, p)``.
+    """
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    # directions without any length beyond rounding carry no information about y
+    seen = values > len(y) * torch.finfo(torch.float64).eps * values[-1]
+    shares = torch.tensor(penalties, dtype=torch.float64)[:, None]
+    dual = (vectors.T @ y) / torch.where(seen, values + shares * values.clamp(min=0).mean(), torch.inf)
+    return dual @ vectors.T @ x
+
+
+def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+    r"""Return the coefficients of a Lasso that has converged on standardized columns, in the unit of x.
+
+    The minimum of $\frac{1}{2T}\lVert \tilde y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, where Z holds the columns
+    of x with mean 0 and standard deviation 1, $\tilde y = y - \bar y$, and
+    $\alpha = \text{penalty}\cdot\lVert Z^\top\tilde y\rVert_\infty / T$: at penalty 1 all coefficients are 0. Returned
+    is $\gamma_k = \beta_k / s_k$, with $s_k$ the column's standard deviation, which predicts
+    $\bar y + (x - \bar x)^\top\gamma$. Where no columns are alike, at most T coefficients differ from 0.
+
+    The solver is celer's (working sets, dual extrapolation), to a duality gap of $10^{-5}\lVert\tilde y\rVert^2/T$; see
+    ``benchmarks/README.md``.
+
+    Args:
+        x: squared weight changes ``(T, p)``.
+        y: loss changes ``(T,)``.
+        penalties: A shares of the least penalty that leaves nothing, in (0, 1].
+
+    Returns:
+        ``(A, p)``, float64. Constant columns have 0; all have where y is constant.
+
+    Raises:
+        ConvergenceWarning: the solver did not reach the gap; allow a larger penalty, or float64.
+    """
+    centered = x - x.mean(dim=0)
+    scale = centered.square().mean(dim=0).sqrt()
+    # what is left of a constant column is rounding, not variation
+    constant = scale <= 1e-13 * x.abs().amax(dim=0)
+    scale[constant] = torch.inf
+    z = (centered / scale).T.contiguous().numpy().T  # column by column, as the solver wants it
+    target = (y - y.mean()).to(x.dtype).numpy()
+    largest = float(np.abs(z.T @ target).max()) / len(target)
+    if largest <= torch.finfo(x.dtype).eps * float(y.abs().max()):
+        return torch.zeros(len(penalties), x.shape[1], dtype=torch.float64)
+    shares = np.array(penalties)
+    falling = np.argsort(-shares)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        _, path, _ = celer_path(
+            z, target, "lasso", alphas=largest * shares[falling], tol=1e-5, max_iter=200, prune=1
+        )
+    beta = torch.empty(len(shares), x.shape[1], dtype=torch.float64)
+    beta[torch.from_numpy(falling)] = torch.from_numpy(path.T.copy())
+    return beta / scale

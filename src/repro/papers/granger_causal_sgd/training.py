@@ -1,0 +1,508 @@
+"""Training with an eye on it: SGD whose every step is logged, and Adam after pruning, to one of three stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from repro.learn import Dataset, Ensemble, EpochReport, History, TrainingDivergedError, evaluate, train
+from repro.papers.granger_causal_sgd.settings import Start
+from repro.prune import Mask, prunable
+
+__all__ = ["Trace", "fine_tune", "log", "train_to_stops"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+EpochHook = Callable[[Ensemble, EpochReport], object]
+_cross_entropy: Loss = partial(functional.cross_entropy, reduction="none")
+
+TARGETS = ("cross_batch", "same_batch", "full_loss")
+_MOST_BYTES = 2**32  # of the steps of a trace
+_TOLERANCE, _PATIENCE = 1e-4, 5  # of the authors' rule for when to stop
+_LEG = 20  # epochs of fine-tuning between looks at whether all networks have stopped
+
+
+def derived_seed(seed: int, *key: int) -> int:
+    """Return a seed for a part of a network's run, told by whole numbers; none has to do with another.
+
+    Networks of one seed share it, whatever their penalty or mask, so that their runs differ in nothing else.
+    """
+    return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
+
+
+# --- SGD, logged ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trace:
+    r"""T steps of S networks with p prunable weights each; row t belongs to $\theta_t \to \theta_{t+1}$.
+
+    The columns are the prunable weights, flattened in the order of ``shapes``, and $x_{t,k} = (\Delta\theta_{t,k})^2$.
+
+    Attributes:
+        steps: $v_t$ ``(S, T, p)`` in the networks' dtype, with $\Delta\theta_t = -\eta v_t$; ``(S, 0, p)`` where rows
+            were not kept. Plain SGD has $v_t = g_t$, the gradient; momentum $v_t = \mu v_{t-1} + g_t$.
+        loss_changes: $\Delta L_t$ ``(S, T)``, float64, by target: ``"cross_batch"``
+            $L_{B_{t+1}}(\theta_{t+1}) - L_{B_t}(\theta_t)$, ``"same_batch"``
+            $L_{B_t}(\theta_{t+1}) - L_{B_t}(\theta_t)$ and, where asked for, ``"full_loss"``
+            $L(\theta_{t+1}) - L(\theta_t)$ on the whole training part.
+        energy: $\sum_k(\Delta\theta_{t,k})^2$ ``(S, T)``, float64, over all trained parameters, biases too.
+        cross: $\sum_k\Delta\theta_{t-1,k}\Delta\theta_{t,k}$ ``(S, T)``, float64, over the same; the first is 0, and
+            all are without momentum.
+        mean_squares: $\frac1T\sum_t x_{t,k}$ ``(S, p)``, float64: how much each weight moved, whatever the loss did.
+        covariance: by target $\frac1T\sum_t\Delta L_t\,x_{t,k}$ ``(S, p)``, float64. Means are not taken off first, as
+            in the regression without intercept that it stands for.
+        shapes: parameter name to the shape of one network's weight.
+        learning_rate: $\eta$; of a placebo, the rate its steps would have had.
+        momentum: $\mu$.
+    """
+
+    steps: Tensor
+    loss_changes: dict[str, Tensor]
+    energy: Tensor
+    cross: Tensor
+    mean_squares: Tensor
+    covariance: dict[str, Tensor]
+    shapes: dict[str, torch.Size]
+    learning_rate: float
+    momentum: float
+
+    @property
+    def layers(self) -> dict[str, slice]:
+        """Columns of each parameter."""
+        ends = accumulate((shape.numel() for shape in self.shapes.values()), initial=0)
+        return {name: slice(*ends_) for name, ends_ in zip(self.shapes, pairwise(ends), strict=True)}
+
+    def squares(self, i: int) -> Tensor:
+        r"""Return $x_{t,k}$ of network i, ``(T, p)``, float64."""
+        return (-self.learning_rate * self.steps[i].double()).square_()
+
+    def by_name(self, flat: Tensor) -> dict[str, Tensor]:
+        """Split one value a weight, ``(S, p)``, into the parameters: name to ``(S, *shape)``."""
+        return {
+            name: flat[:, columns].reshape(-1, *self.shapes[name]) for name, columns in self.layers.items()
+        }
+
+
+def log(
+    ensemble: Ensemble,
+    datasets: Sequence[Dataset],
+    *,
+    learning_rate: float,
+    n_epochs: int,
+    batch_size: int | None,
+    seeds: Sequence[int],
+    momentum: float = 0.0,
+    mask: Mask | None = None,
+    rows: bool = True,
+    full_loss: bool = False,
+    placebo: bool = False,
+    drop_last: bool = True,
+    loss: Loss = _cross_entropy,
+) -> Trace:
+    r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
+
+    The networks are copied first and stay as they are: who logs has rewound. $\Delta\theta_t = -\eta v_t$ in float64 is
+    the change that SGD means to make; the float32 weights make it to within their rounding.
+
+    Args:
+        ensemble: the networks, at the weights to start from.
+        datasets: one a network; the training parts are used.
+        learning_rate: $\eta$, above 0.
+        n_epochs: passes over the training part. A trace has one row less than there are steps: the last loss change
+            would need another batch.
+        batch_size: examples a step; None for the whole training part.
+        seeds: of the order of batches, one a network; the order is that of ``learn.train``.
+        momentum: $\mu$, in [0, 1).
+        mask: held while logging; the changes of pruned weights are 0.
+        rows: whether to keep the steps themselves. Without them a trace takes 24 bytes a weight, or 32, and no more.
+        full_loss: whether to log the loss of the whole training part around each step, too.
+        placebo: compute steps and never take them; ``steps`` are then gradients at the start.
+        drop_last: leave out the last batch of an epoch where it is shorter; the authors' code keeps it.
+        loss: from outputs ``(m, k)`` and classes ``(m,)`` to losses ``(m,)``.
+
+    Raises:
+        ValueError: bad arguments, nothing to prune, fewer than two steps or buffers (batch normalization), before any
+            work.
+        MemoryError: the steps would take more than 4 GiB, before any work.
+        TrainingDivergedError: a loss is not finite; names network, epoch and step.
+    """
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(
+            f"learning_rate must be above 0 and finite, got {learning_rate}; for steps that are computed and never "
+            "taken, give the rate of the real run and placebo=True"
+        )
+    if not 0 <= momentum < 1 or (placebo and momentum):
+        raise ValueError(f"momentum must lie in [0, 1), and be 0 in a placebo; got {momentum}")
+    if len(datasets) != len(ensemble):
+        raise ValueError(f"datasets must be {len(ensemble)}, one a network; got {len(datasets)}")
+    n = len(datasets[0].y_train)
+    batch = min(batch_size or n, n)
+    n_rows = n_epochs * (n // batch if drop_last else -(-n // batch)) - 1
+    if n_rows < 1:
+        raise ValueError(
+            f"a trace needs at least 2 steps; {n_epochs} epochs of {n} examples have {n_rows + 1}"
+        )
+    shapes = _prunable_shapes(ensemble)
+    copies = Ensemble(list(ensemble))
+    if mask is not None:
+        mask.apply(copies)
+    logged = _Logging(
+        datasets,
+        loss,
+        momentum,
+        pruned={} if mask is None else {name: ~mask[name] for name in mask},
+        full_loss=full_loss,
+        placebo=placebo,
+        n_losses=len(ensemble) * batch if drop_last else 0,
+        steps=_room(ensemble, shapes, n_rows if rows else 0),
+        names=tuple(shapes),
+    )
+    history = train(
+        copies,
+        datasets,
+        optimizer=partial(torch.optim.SGD, lr=learning_rate, momentum=momentum),
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        loss=logged.losses,
+        augment=logged.inputs,
+        before_step=[logged.before],
+        after_step=[logged.after],
+        evaluate_every=n_epochs,
+        seed=list(seeds),
+    )
+    raise_if_diverged(history, [f"network {i}" for i in range(len(ensemble))])
+    series = {name: torch.stack([row[name] for row in logged.rows], dim=1).cpu() for name in logged.rows[0]}
+    mean = {name: learning_rate**2 / n_rows * total.cpu() for name, total in logged.sums.items()}
+    return Trace(
+        logged.steps,
+        {name: series[name] for name in TARGETS if name in series},
+        learning_rate**2 * series["energy"],
+        learning_rate**2 * series["cross"],
+        mean.pop("energy"),
+        mean,
+        shapes,
+        learning_rate,
+        momentum,
+    )
+
+
+@dataclass
+class _Logging:
+    """Hooks of ``learn.train`` that note what each step did once the loss of the next batch is known.
+
+    The loop shows a batch to two of its arguments alone: the inputs to ``augment``, the classes to ``loss``.
+    """
+
+    datasets: Sequence[Dataset]
+    loss: Loss
+    momentum: float
+    pruned: dict[str, Tensor]
+    full_loss: bool
+    placebo: bool
+    n_losses: int  # of a batch; one with fewer is left out
+    steps: Tensor
+    names: Sequence[str]  # of the parameters in a row of steps
+    rows: list[dict[str, Tensor]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    now: dict[str, Tensor] = field(default_factory=dict)
+    velocity: dict[str, Tensor] = field(default_factory=dict)
+
+    def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """See the inputs of a batch."""
+        self.x = x
+        return x
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """See the classes of a batch, and its losses."""
+        each = self.loss(outputs, y)
+        self.y, self.each = y, each.detach()
+        return each
+
+    def before(self, ensemble: Ensemble, step: int) -> None:
+        r"""At $\theta_t$, its gradient at hand: what the step before this one did, and what this one will be."""
+        trained = {name: p for name, p in ensemble.parameters.items() if p.requires_grad}
+        self.counts = len(self.each) >= self.n_losses
+        if self.counts:
+            last, self.now = self.now, {"loss": _batch_mean(ensemble, self.each)}
+            if self.full_loss:
+                self.now["whole"] = evaluate(ensemble, *self._whole, loss=self.loss, per_member=True)[0]
+            if last:
+                self._finish(last)
+            self._begin(trained)
+        if self.placebo or not self.counts:
+            for p in trained.values():  # without a gradient there is no step, and momentum waits
+                p.grad = None
+
+    def after(self, ensemble: Ensemble, step: int) -> None:
+        r"""At $\theta_{t+1}$: the same batch again."""
+        if self.counts:
+            outputs = ensemble(self.x, per_member=self.x.ndim > self.datasets[0].x_train.ndim)
+            self.now["after"] = _batch_mean(ensemble, self.loss(outputs.flatten(0, 1), self.y))
+
+    def _finish(self, row: dict[str, Tensor]) -> None:
+        changes = {"cross_batch": self.now["loss"] - row["loss"], "same_batch": row["after"] - row["loss"]}
+        if self.full_loss:
+            changes["full_loss"] = self.now["whole"] - row["whole"]
+        if self.steps.numel():
+            self.steps[:, len(self.rows)] = row["step"]
+        self.rows.append(changes | {"energy": row["energy"], "cross": row["cross"]})
+        squares = row["step"].double().square_()
+        for name, factor in ({"energy": torch.ones_like(row["loss"])} | changes).items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(squares)
+            self.sums[name].addcmul_(factor[:, None], squares)
+
+    def _begin(self, trained: dict[str, Tensor]) -> None:
+        """Note the step to come, as ``torch.optim.SGD`` makes it."""
+        last, self.velocity = self.velocity, {}
+        energy, cross = torch.zeros_like(self.now["loss"]), torch.zeros_like(self.now["loss"])
+        for name, p in trained.items():
+            assert p.grad is not None
+            if name in self.pruned:
+                p.grad.masked_fill_(self.pruned[name].to(p.device), 0)
+            v = last[name].mul(self.momentum).add_(p.grad) if self.momentum and last else p.grad
+            self.velocity[name], exact = v, v.flatten(1).double()
+            energy += exact.square().sum(dim=1)
+            if self.momentum and last:
+                cross += (last[name].flatten(1) * exact).sum(dim=1)
+        flat = torch.cat([self.velocity[name].flatten(1) for name in self.names], dim=1)
+        self.now |= {"step": flat, "energy": energy, "cross": cross}
+
+    @cached_property
+    def _whole(self) -> tuple[Tensor, Tensor]:
+        x, y = stacked(self.datasets, "train")
+        return x.to(self.x), y.to(self.y.device)
+
+
+def _batch_mean(ensemble: Ensemble, losses: Tensor) -> Tensor:
+    """Mean losses ``(S,)`` of a batch in float64: the change between two of them is small."""
+    return losses.view(len(ensemble), -1).double().mean(dim=1)
+
+
+def _prunable_shapes(ensemble: Ensemble) -> dict[str, torch.Size]:
+    """Shapes of one network's weights by name; refuse networks that cannot be logged."""
+    if ensemble.buffers:
+        raise ValueError(
+            "the loss of a network with buffers, such as batch normalization's, depends on more than its parameters; "
+            f"it has {', '.join(ensemble.buffers)}"
+        )
+    names = list(prunable(ensemble.member(0)))
+    for name in names:
+        if name not in ensemble.parameters or not ensemble.parameters[name].requires_grad:
+            raise ValueError(
+                f"the weight {name!r} is frozen or parametrised; a trace needs it trained and plain"
+            )
+    return {name: ensemble.parameters[name].shape[1:] for name in names}
+
+
+def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Tensor:
+    """Set memory aside for the steps."""
+    n, p = len(ensemble), sum(each.numel() for each in shapes.values())
+    steps = torch.empty(n, n_rows, p, dtype=ensemble.parameters[next(iter(shapes))].dtype, device="meta")
+    if steps.nbytes > _MOST_BYTES:
+        raise MemoryError(
+            f"{n} networks x {n_rows} steps x {p:,} weights take {steps.nbytes:,} bytes, more than {_MOST_BYTES:,}; "
+            "log fewer networks at a time, or with rows=False"
+        )
+    return torch.empty_like(steps, device="cpu")
+
+
+# --- Adam, after pruning ----------------------------------------------------------------------------------------------
+
+
+def tune(
+    start: Start, masks: Sequence[Mask], n_epochs: int, after_epoch: Sequence[EpochHook] = ()
+) -> tuple[Ensemble, Mask, History]:
+    r"""Train the S networks under each of R masks, from $\theta_0\odot m$ with the mask held, all as one.
+
+    Adam with the setting's rate and batch size; a network's batches are those of its seed, whatever its mask.
+
+    Args:
+        start: networks at $\theta_0$, which stay as they are.
+        masks: each with entries ``(S, *shape)``.
+        n_epochs: of training; networks are measured after the last.
+        after_epoch: hooks, as ``learn.train`` takes them.
+
+    Returns:
+        ``R * S`` networks, the masks as one, and the history.
+
+    Raises:
+        TrainingDivergedError: a loss is not finite; names mask and seed.
+    """
+    mask = Mask({name: torch.cat([each[name] for each in masks]) for name in masks[0]})
+    ensemble = start.copy(len(masks))
+    mask.apply(ensemble)
+    history = train(
+        ensemble,
+        start.datasets * len(masks),
+        optimizer=start.setting.adam(),
+        n_epochs=n_epochs,
+        batch_size=start.setting.batch_size,
+        after_step=[mask],
+        after_epoch=after_epoch,
+        evaluate_every=n_epochs,
+        seed=list(start.seeds) * len(masks),
+    )
+    raise_if_diverged(history, [f"seed {seed}, mask {i}" for i in range(len(masks)) for seed in start.seeds])
+    return ensemble, mask, history
+
+
+def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
+    r"""Train networks from $\theta_0\odot m$ with the mask held; measure each at the epoch where the rule stops it.
+
+    Adam with the setting's rate and batch size. For the first 20 epochs the batches are those of a network's seed, as
+    in ``tune``; after every 20 comes a new order, of ``derived_seed(s, 0, e)`` after e epochs. A difference to the
+    authors' code: there one Adam object serves pretraining and fine-tuning, and its moments survive the pruning; here
+    it starts anew.
+
+    Args:
+        start: S networks at $\theta_0$, which stay as they are.
+        mask: entries ``(R * S, *shape)``: all S networks, then all again.
+        n_epochs: at most.
+
+    Returns:
+        One row a network: ``seed``, ``tune_epochs`` (where it stopped), ``stopped`` (False where the epochs ran out),
+        ``train_loss`` (whole training part), ``validation_accuracy``, ``test_accuracy``; all measured at the stop.
+
+    Raises:
+        TrainingDivergedError: a loss is not finite; names seed and epoch.
+    """
+    repeats = len(next(iter(mask.values()))) // len(start.seeds)
+    seeds = start.seeds * repeats
+    ensemble = start.copy(repeats)
+    mask.apply(ensemble)
+    made: list[torch.optim.Optimizer] = []
+
+    def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """One optimizer for all legs: its moments go on."""
+        if not made:
+            made.append(start.setting.adam()(parameters))
+        return made[0]
+
+    legs: list[pd.DataFrame] = []
+    for first in range(0, n_epochs, _LEG):
+        history = train(
+            ensemble,
+            start.datasets * repeats,
+            optimizer=adam,
+            n_epochs=min(_LEG, n_epochs - first),
+            batch_size=start.setting.batch_size,
+            after_step=[mask],
+            evaluate_every=1,
+            seed=[seed if first == 0 else derived_seed(seed, 0, first) for seed in seeds],
+        )
+        raise_if_diverged(history, [f"seed {seed} after {first} epochs" for seed in seeds])
+        leg = history.metrics[history.metrics["epoch"] > 0]
+        legs.append(leg.assign(tune_epochs=leg["epoch"] + first))
+        course = pd.concat(legs)
+        losses = course.pivot(index="member", columns="tune_epochs", values="batch_loss").to_numpy()
+        stops = [stop_epoch(each) for each in losses]
+        if None not in stops:
+            break
+    places = [(i, stop or losses.shape[1]) for i, stop in enumerate(stops)]
+    at = course.set_index(["member", "tune_epochs"]).loc[places].reset_index()
+    at = at.assign(seed=seeds, stopped=[stop is not None for stop in stops])
+    return at[["seed", "tune_epochs", "stopped", "train_loss", "validation_accuracy", "test_accuracy"]]
+
+
+def stop_epoch(losses: NDArray[np.float64]) -> int | None:
+    """Return the epoch, counted from 1, after which the authors' rule stops a training, or None.
+
+    The rule: five epochs one after the other, none of them with a mean loss more than 1e-4 below the best before.
+
+    Args:
+        losses: mean loss over the batches of each epoch, ``(epochs,)``.
+    """
+    best, stale = np.inf, 0
+    for epoch, loss in enumerate(losses, start=1):
+        best, stale = (loss, 0) if loss < best - _TOLERANCE else (best, stale + 1)
+        if stale == _PATIENCE:
+            return epoch
+    return None
+
+
+@dataclass(frozen=True)
+class Stopped:
+    r"""``R * S`` networks, each trained from $\theta_0\odot m$ and looked at twice on its way.
+
+    Attributes:
+        networks: by stopping: after as many ``"epochs"``, and at the end of the first epoch with the training
+            ``"loss"`` at or below the target.
+        epochs: by stopping, the epoch that each network is taken from, ``(R * S,)``.
+        reached: whether each network came down to the target loss; if not, ``networks["loss"]`` has its last state.
+        mask: of all networks, ``(R * S, *shape)``.
+    """
+
+    networks: dict[str, Ensemble]
+    epochs: dict[str, Tensor]
+    reached: Tensor
+    mask: Mask
+
+
+def train_to_stops(
+    start: Start, masks: Sequence[Mask], *, n_epochs: int, target_loss: float, max_epochs: int
+) -> Stopped:
+    r"""Train the S networks under each of R masks, as ``tune`` does, and keep each at its two stops.
+
+    Curvature falls as the training loss does, so networks are compared both after equal epochs and at equal loss.
+
+    Args:
+        start: networks at $\theta_0$.
+        masks: each with entries ``(S, *shape)``.
+        n_epochs: of the stop by epochs.
+        target_loss: mean cross-entropy on the whole training part for the stop by loss, looked at after each epoch.
+        max_epochs: where a network that does not reach it stops.
+    """
+    x, y = stacked(start.datasets * len(masks), "train")
+    reached = torch.zeros(len(y), dtype=torch.bool)
+    epochs = {"epochs": torch.full((len(y),), n_epochs), "loss": torch.full((len(y),), max_epochs)}
+    states: dict[str, dict[str, Tensor]] = {}
+
+    def look(ensemble: Ensemble, report: EpochReport) -> None:
+        now = ensemble.state_dict()
+        if report.epoch == n_epochs:
+            states["epochs"] = now
+        if report.epoch > max_epochs or reached.all():
+            return
+        some, kept = next(iter(now.values())), states.get("loss", now)
+        losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
+        states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
+        low = losses <= target_loss
+        epochs["loss"][low & ~reached] = report.epoch
+        reached.logical_or_(low)
+
+    ensemble, mask, _ = tune(start, masks, max(n_epochs, max_epochs), [look])
+    networks = {}
+    for name in epochs:
+        networks[name] = Ensemble(list(ensemble))
+        networks[name].load_state_dict(states[name])
+    return Stopped(networks, epochs, reached, mask)
+
+
+def _per_network(first: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Pick ``a`` for the networks where ``first``, else ``b``."""
+    return torch.where(first.to(a.device).view(-1, *[1] * (a.ndim - 1)), a, b)
+
+
+def stacked(datasets: Sequence[Dataset], part: str) -> tuple[Tensor, Tensor]:
+    """Return inputs and classes of ``"train"``, ``"validation"`` or ``"test"``, ``(S, n, ...)`` and ``(S, n)``."""
+    x, y = (torch.stack([getattr(each, f"{v}_{part}") for each in datasets]) for v in "xy")
+    return x, y
+
+
+def raise_if_diverged(history: History, names: Sequence[str]) -> None:
+    """Raise ``TrainingDivergedError`` for the first network whose loss was not finite, by its name."""
+    for i, (epoch, step) in history.diverged.items():
+        raise TrainingDivergedError(
+            f"the loss of {names[i]} is not finite in epoch {epoch}, step {step}; a smaller learning rate may help"
+        )

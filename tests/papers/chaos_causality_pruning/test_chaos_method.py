@@ -1,0 +1,187 @@
+"""From weights to exponents and decisions: against the full log, loops over statsmodels, and noise."""
+
+from __future__ import annotations
+
+import doctest
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+from statsmodels.tsa.stattools import grangercausalitytests
+
+from repro.papers.chaos_causality_pruning import method
+from repro.papers.chaos_causality_pruning.method import (
+    RULES,
+    Decision,
+    WindowRecorder,
+    decide,
+    largest_lag,
+    paper_exponents,
+)
+
+
+def test_the_lines_for_a_network_of_your_own_run():
+    found = doctest.testmod(method)
+    assert found.attempted > 5
+    assert found.failed == 0
+
+
+LOG = np.random.default_rng(0).normal(size=(241, 3, 14)).cumsum(0)
+
+
+def recorded(recorder: WindowRecorder) -> WindowRecorder:
+    """Show the log of three networks with 14 weights, and an error that is the row's number."""
+    for k, row in enumerate(LOG):
+        recorder(row, lambda k=k: [k, -k])
+    return recorder
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.5])
+def test_a_recorder_sees_the_windows_of_the_full_log(overlap):
+    seen = recorded(WindowRecorder(30, overlap=overlap))
+    stride = round(30 * (1 - overlap))
+    starts = range(0, 241 - 30 + 1, stride)
+    assert seen.exponents.shape == (3, 14, len(starts))
+    for t, start in enumerate(starts):
+        cut = LOG[start : start + 30].transpose(1, 2, 0).reshape(-1, 30)
+        np.testing.assert_array_equal(seen.exponents[:, :, t].ravel(), paper_exponents(cut))
+        assert seen.errors[:, t].tolist() == [start + 29, -start - 29]
+
+
+@pytest.mark.parametrize(("last", "n_windows"), [(29, 1), (55, 1), (56, 2), (57, 2)])
+def test_a_recorder_stops_after_its_last_update(last, n_windows):
+    early = recorded(WindowRecorder(30, last_update=last))
+    everything = recorded(WindowRecorder(30))
+    np.testing.assert_array_equal(early.exponents, everything.exponents[:, :, :n_windows])
+
+
+def test_a_recorder_holds_one_window_of_rows_and_copies_them():
+    shapes, row = [], np.zeros(5)
+    recorder = WindowRecorder(30, exponent=lambda windows: shapes.append(windows.shape) or np.ptp(windows, 1))
+    for k in range(57):
+        row[:] = k  # one array for all updates, as a network's own weights are
+        recorder(row)
+    assert shapes == [(5, 30)] * 2
+    assert (recorder.exponents == 29).all()
+    assert len(recorder._rows) == 30 - 27
+
+
+def test_bad_windows_and_short_runs_are_refused():
+    with pytest.raises(ValueError, match="at least 10, got 9"):
+        WindowRecorder(9)
+    with pytest.raises(ValueError, match=r"\[0, 1\); got 1.0"):
+        WindowRecorder(50, overlap=1.0)
+    with pytest.raises(ValueError, match="one window of 300"):
+        _ = recorded(WindowRecorder(300)).exponents
+
+
+N, LAGS = 20, 8
+
+
+def series(n_windows: int = 53) -> tuple[np.ndarray, np.ndarray]:
+    """An effect that follows the first three of twenty causes."""
+    rng = np.random.default_rng(3)
+    causes = rng.standard_normal((N, n_windows))
+    effect = rng.standard_normal(n_windows)
+    effect[1:] += 1.2 * causes[:3, :-1].sum(0)
+    return effect, causes
+
+
+@cache
+def references() -> dict[str, np.ndarray]:
+    """P-values (n, L) by statistic, one call of statsmodels a weight."""
+    effect, causes = series()
+    values = {statistic: np.empty((N, LAGS)) for statistic in ("ssr_chi2test", "ssr_ftest")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, cause in enumerate(causes):
+            tests = grangercausalitytests(np.column_stack([effect, cause]), LAGS)
+            for statistic, p in values.items():
+                p[i] = [tests[lag][0][statistic][1] for lag in range(1, LAGS + 1)]
+    return values
+
+
+def test_the_papers_rule_is_the_authors_loop():
+    found = decide(*series(), rule="paper", max_lag=LAGS)
+    p = [min(round(p, 4) for p in row) for row in references()["ssr_chi2test"]]
+    np.testing.assert_allclose(found.p.round(4), p, atol=1e-12)
+    assert found.causal.tolist() == [value < 0.05 for value in p]
+    assert found.testable.all()
+    assert 3 <= found.causal.sum() < N
+
+
+def test_the_papers_rule_rounds_before_it_compares(monkeypatch):
+    least = references()["ssr_chi2test"].min(1)
+    i = np.flatnonzero((least.round(4) > least + 1e-6) & (least > 0.01))[0]
+    monkeypatch.setattr(method, "LEVEL", (least[i] + least[i].round(4)) / 2)
+    assert not decide(*series(), rule="paper", max_lag=LAGS).causal[i]
+    assert least[i] < method.LEVEL
+
+
+def test_the_f_rule_and_the_single_lag_are_statsmodels():
+    f = references()["ssr_ftest"]
+    found = decide(*series(), rule="f_test", max_lag=LAGS)
+    np.testing.assert_allclose(found.p, f.min(1), rtol=1e-8)
+    assert found.causal.tolist() == (f.min(1) < 0.05).tolist()
+    np.testing.assert_allclose(decide(*series(), rule="single_lag", max_lag=LAGS).p, f[:, -1], rtol=1e-8)
+
+
+def test_the_honest_rule_is_holm_over_lags_then_benjamini_and_hochberg():
+    adjusted = np.minimum(1, LAGS * references()["ssr_ftest"].min(1))  # the least of Holm's over lags
+    rejected = multipletests(adjusted, alpha=0.05, method="fdr_bh")[0]
+    found = decide(*series(), rule="honest", max_lag=LAGS)
+    np.testing.assert_allclose(found.p, adjusted, rtol=1e-8)
+    assert found.causal.tolist() == rejected.tolist()
+    assert 0 < found.causal.sum() < N
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_constant_effect_makes_all_weights_untestable_and_prunes_nothing(rule):
+    _, causes = series()
+    found = decide(np.full(53, 0.1), causes, rule=rule)
+    assert not found.testable.any()
+    assert not found.causal.any()
+    assert found.keep.all()
+
+
+def test_a_weight_whose_test_fails_at_one_lag_is_kept_and_the_others_do_not_notice():
+    effect, causes = series()
+    before = decide(effect, causes)
+    causes = causes.copy()
+    causes[7] = 0.4
+    causes[8, :-1], causes[8, -1] = 0.4, 1.0  # no lag of it ever moves
+    after = decide(effect, causes)
+    assert np.flatnonzero(~after.testable).tolist() == [7, 8]
+    assert after.keep[[7, 8]].all()
+    others = np.setdiff1d(range(N), [7, 8])
+    np.testing.assert_allclose(after.p[others], before.p[others], rtol=1e-9)
+
+
+def test_untestable_and_causal_weights_stay():
+    one = Decision(np.array([0.01, 0.5, np.nan, 0.6]), np.array([True, False, False, False]))
+    assert one.testable.tolist() == [True, True, False, True]
+    assert one.non_causal.tolist() == [False, True, False, True]
+    assert one.keep.tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("n_windows", "lag"), [(4, 0), (25, 7), (43, 13), (90, 14)])
+def test_lags_are_lowered_to_what_the_windows_allow(n_windows, lag):
+    assert largest_lag(n_windows, 14) == lag
+    effect, causes = series(n_windows)
+    found = decide(effect, causes)
+    assert found.testable.all() == (lag > 0)
+    np.testing.assert_array_equal(found.p, decide(effect, causes, max_lag=max(lag, 1)).p)
+
+
+def test_differencing_is_that_of_the_series():
+    effect, causes = series()
+    found = decide(effect, causes, difference=1, max_lag=5)
+    by_hand = decide(np.diff(effect), np.diff(causes), max_lag=5)
+    np.testing.assert_allclose(found.p, by_hand.p, rtol=1e-8)
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="'bonferroni'; known: paper, f_test, single_lag, honest"):
+        decide(*series(), rule="bonferroni")

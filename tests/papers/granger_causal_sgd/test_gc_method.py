@@ -1,0 +1,310 @@
+"""Granger's test of a step, TG_LASSO and the loop, each against a slow one; what the regression selects."""
+
+from __future__ import annotations
+
+import doctest
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+import torch
+from gc_by_hand import SEEDS, WEIGHTS, descend, in_float64, iris
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Lasso, SGDRegressor
+from torch import Tensor
+
+from repro.learn import TrainingDivergedError
+from repro.papers import granger_causal_sgd
+from repro.papers.granger_causal_sgd import method
+from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.training import derived_seed, log
+from repro.prune import Mask
+
+
+def test_the_example_of_the_package_runs():
+    assert doctest.testmod(granger_causal_sgd).failed == 0
+
+
+# --- Granger's question ---------------------------------------------------------------------------------------
+
+
+def series(n_pairs: int, n_rows: int) -> tuple[Tensor, Tensor]:
+    x, y = torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return x, y
+
+
+@pytest.mark.parametrize("n_lags", [1, 2, 4])
+def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row(n_lags):
+    x, y = series(2, 40)
+    y = y + 0.4 * x
+    found = step_test(x, y, n_lags)
+    for i in range(2):
+        a, b = x[i].numpy(), y[i].numpy()
+        rows = range(n_lags, 40)
+        past = np.array([[1, *(b[t - j] for j in range(1, n_lags + 1))] for t in rows])
+        steps = np.array([[a[t - j] for j in range(n_lags)] for t in rows])
+        restricted, full = sm.OLS(b[n_lags:], past).fit(), sm.OLS(b[n_lags:], np.hstack([past, steps])).fit()
+        f, p_value, _ = full.compare_f_test(restricted)
+        assert (found["f"][i], found["p_value"][i]) == (pytest.approx(f), pytest.approx(p_value))
+        assert found["partial_r2"][i] == pytest.approx(1 - full.ssr / restricted.ssr)
+        assert found["status"][i] == "OK"
+
+
+def test_the_newest_step_counts_and_later_ones_do_not():
+    x, y = series(1, 60)
+    later = x.roll(-1, dims=1) + 0.01 * y  # the loss change foretells the step
+    assert step_test(x, x + 0.01 * y)["partial_r2"][0] > 0.99
+    assert step_test(x, later)["partial_r2"][0] < 0.3
+
+
+def test_unrelated_series_are_rejected_as_often_as_the_level_says():
+    x, y = series(4000, 80)
+    found = step_test(x**2, y)
+    assert np.mean(found["p_value"] < 0.05) == pytest.approx(0.05, abs=0.015)
+    # partial R2 of noise is Beta(q/2, (n - 2q - 1)/2), with mean q/(n - q - 1)
+    assert found["partial_r2"].mean() == pytest.approx(2 / (78 - 2 - 1), rel=0.05)
+
+
+def test_constant_loss_changes_leave_nothing_to_explain_and_say_so():
+    x, y = series(3, 50)
+    y[1], x[2] = 0.0, 1.0
+    found = step_test(x, y)
+    assert found["status"] == ["OK", "CONSTANT_EFFECT", "CONSTANT_CAUSE"]
+    assert found["partial_r2"][1] == 0
+    assert np.isnan(found["partial_r2"][2])
+    assert np.isnan(found["f"][1:]).all()
+    with pytest.raises(ValueError, match="2 lags need at least 8 rows, got 7"):
+        step_test(x[:, :7], y[:, :7])
+
+
+# --- the regression -------------------------------------------------------------------------------------------
+
+
+def problem(n_rows: int = 40, p: int = 6, *, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]:
+    """Normal regressors, of which the first two matter."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n_rows, p, generator=generator, dtype=torch.float64)
+    error = torch.randn(n_rows, generator=generator, dtype=torch.float64)
+    return x, 2 * x[:, 0] - x[:, 1] + noise * error
+
+
+def tiny(n_rows: int = 100, p: int = 3000, mean: float = -0.1) -> tuple[Tensor, Tensor]:
+    """Squared changes of size 1e-10, whose scale differs between weights, and loss changes of spread 0.1."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.exp(2 * torch.randn(p, generator=generator, dtype=torch.float64))
+    steps = torch.randn(n_rows, p, generator=generator, dtype=torch.float64)
+    return 1e-10 * scale * steps**2, mean + 0.1 * torch.randn(
+        n_rows, generator=generator, dtype=torch.float64
+    )
+
+
+def products(x: Tensor, y: Tensor) -> Tensor:
+    return (y @ x / len(y)).abs()
+
+
+def orders(n_rows: int, n_passes: int) -> list[int]:
+    generator = torch.Generator().manual_seed(0)
+    return [i for _ in range(n_passes) for i in torch.randperm(n_rows, generator=generator).tolist()]
+
+
+def by_the_rule(x: Tensor, y: Tensor, alpha: float, n_passes: int = 3) -> tuple[list[float], list[float]]:
+    """The update of the authors' code, one number after the other; coefficients, and each pass's squared error."""
+    rows, targets, p = x.tolist(), y.tolist(), x.shape[1]
+    gamma, q, u, errors = [0.0] * p, [0.0] * p, 0.0, [0.0] * n_passes
+    for t, i in enumerate(orders(len(rows), n_passes), start=1):
+        eta = 1e-2 * t**-0.25
+        error = math.fsum(a * b for a, b in zip(rows[i], gamma, strict=True)) - targets[i]
+        errors[(t - 1) // len(rows)] += error**2
+        u += eta * alpha
+        for k in range(p):
+            z = gamma[k] - eta * min(1e12, max(-1e12, error * rows[i][k]))
+            new = max(0.0, z - (u + q[k])) if z > 0 else min(0.0, z + (u - q[k])) if z < 0 else z
+            q[k] += new - z
+            gamma[k] = new
+    return gamma, errors
+
+
+@pytest.mark.parametrize("alpha", [1e-9, 0.05, 0.5, 1.5])
+def test_it_is_the_authors_rule(alpha):
+    found, (wanted, _) = tg_lasso(*problem(), alpha), by_the_rule(*problem(), alpha)
+    assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
+    assert (found != 0).tolist() == [w != 0 for w in wanted]
+
+
+def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_meant_stops_there_too():
+    x, y = tiny(30, 40)
+    alpha = float(products(x, y).median())
+    found, (wanted, errors) = tg_lasso(x, y, alpha), by_the_rule(x, y, alpha)
+    assert found.tolist() == pytest.approx(wanted, rel=1e-6, abs=1e-9 * alpha)
+    assert 5 < (found != 0).sum() < 35
+    assert min(errors[1:]) > errors[0] - 1e-4, "two passes running without an improvement of 1e-4"
+
+
+def test_gradients_are_clamped(monkeypatch):
+    monkeypatch.setattr(method, "PASSES", 1)
+    x, y = torch.tensor([[1e9, 1.0]], dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)
+    assert tg_lasso(x, y, 1e-3).tolist() == pytest.approx(by_the_rule(x, y, 1e-3, 1)[0])
+    assert tg_lasso(x, y, 1e-3)[0] == pytest.approx(1e-2 * 1e12)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.1])
+def test_it_is_scikit_learns_sgd_with_the_authors_settings(alpha):
+    x, y = problem(60, 8, seed=3)
+    sequence = orders(60, 3)
+    theirs = SGDRegressor(
+        loss="squared_error", penalty="l1", alpha=alpha, fit_intercept=False, shuffle=False, max_iter=1, tol=None,
+        learning_rate="invscaling", eta0=1e-2, power_t=0.25,
+    ).fit(x[sequence].numpy(), y[sequence].numpy())  # fmt: skip
+    np.testing.assert_allclose(tg_lasso(x, y, alpha), theirs.coef_, rtol=1e-8, atol=1e-12)
+
+
+def test_many_passes_end_at_least_squares_or_at_the_lasso(monkeypatch):
+    monkeypatch.setattr(method, "PASSES", 300)
+    x, y = problem(20, 3, noise=0.0)
+    least_squares = torch.linalg.lstsq(x, y.unsqueeze(-1)).solution.squeeze(-1)
+    torch.testing.assert_close(tg_lasso(x, y, 1e-12), least_squares, rtol=0, atol=1e-3)
+    x, y = problem(60, 20, seed=1)
+    converged = Lasso(alpha=0.1, fit_intercept=False, tol=1e-10).fit(x.numpy(), y.numpy()).coef_
+    found = tg_lasso(x, y, 0.1)
+    np.testing.assert_allclose(found, converged, atol=0.05)
+    assert set(found.abs().topk(2).indices.tolist()) == set(np.abs(converged).argsort()[-2:]) == {0, 1}
+
+
+@given(st.floats(-5, 5), st.floats(1e-3, 3))
+@settings(max_examples=30)
+def test_one_row_moves_a_coefficient_and_the_penalty_pulls_it_back(y, alpha):
+    x = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method, "PASSES", 1)
+        found = tg_lasso(x, torch.tensor([y], dtype=torch.float64), alpha)
+    step = 1e-2 * y * x[0]
+    torch.testing.assert_close(
+        found, step.sign() * (step.abs() - 1e-2 * alpha).clamp(min=0), rtol=1e-12, atol=1e-16
+    )
+
+
+@pytest.mark.parametrize("mean", [-0.1, 0.0])
+@pytest.mark.parametrize("removed", [0.2, 0.5, 0.9])
+def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
+    """Exactly with the steps' sizes as weights; nearly so for the plain mean, where products don't cancel."""
+    x, y = tiny(mean=mean)
+    alpha = float(products(x, y).quantile(removed))
+    kept, plain = tg_lasso(x, y, alpha) != 0, products(x, y) > alpha
+    eta = 1e-2 * torch.arange(1, 301, dtype=torch.float64) ** -0.25
+    weighted = (eta * y[orders(100, 3)]) @ x[orders(100, 3)]
+    assert torch.equal(kept, weighted.abs() > alpha * eta.sum())
+    if mean:
+        assert (kept & plain).sum() / (kept | plain).sum() > 0.95
+
+
+def test_where_features_predict_it_is_no_such_threshold(monkeypatch):
+    monkeypatch.setattr(method, "PASSES", 30)
+    x, y = problem(100, 50, seed=2)
+    kept, plain = tg_lasso(x, y, 0.1) != 0, products(x, y) > 0.1
+    assert (kept & plain).sum() / (kept | plain).sum() < 0.95
+
+
+def test_several_penalties_are_single_ones_and_a_huge_one_leaves_nothing():
+    x, y = problem()
+    found = tg_lasso(x, y, [0.01, 0.1, 1e3])
+    assert found.shape == (3, 6)
+    for a, alpha in enumerate((0.01, 0.1)):
+        torch.testing.assert_close(found[a], tg_lasso(x, y, alpha), rtol=1e-10, atol=1e-13)
+    assert not found[2].any()
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan, math.inf, [0.1, 0.0], []])
+def test_penalties_must_be_positive(alpha):
+    with pytest.raises(ValueError, match="alpha must be above 0 and finite"):
+        tg_lasso(*problem(), alpha)
+
+
+def test_bad_data_are_refused():
+    x, y = problem()
+    for pair in ((x, y[1:]), (x[:0], y[:0]), (x[None], y)):
+        with pytest.raises(ValueError, match=r"x must be \(T, p\) and y \(T,\)"):
+            tg_lasso(*pair, 0.1)
+    x[3, 2] = math.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        tg_lasso(x, y, 0.1)
+
+
+# --- the loop -------------------------------------------------------------------------------------------------
+
+ALPHA = {"cross_batch": 1e-9, "same_batch": 4e-11}
+
+
+def pruned(alpha: float | list[float], start=None, **changed) -> list[Mask]:
+    start = start or iris()
+    how = {"seeds": start.seeds, "n_iterations": 3, "n_epochs": 4, "learning_rate": 0.01, "batch_size": 20}
+    return causal_pruning(start.ensemble, start.datasets, alpha, **(how | changed))
+
+
+def loop_by_hand(i: int, target: str, regress: bool) -> list[dict[str, Tensor]]:
+    mask, masks = {name: torch.ones_like(kept[i]) for name, kept in iris().dense().items()}, []
+    for iteration in (1, 2, 3):
+        seed = derived_seed(SEEDS[i], iteration)
+        rows = descend(iris().ensemble.member(i), iris().datasets[i], seed, drop_last=False, mask=mask)
+        y, layers = rows[target], rows["squares"].split([32, 24], dim=1)
+        for name, x in zip(WEIGHTS, layers, strict=True):
+            chosen = tg_lasso(x, y, ALPHA[target]) != 0 if regress else products(x, y) > ALPHA[target]
+            mask = mask | {name: mask[name] & chosen.view_as(mask[name])}
+        masks.append(mask)
+    return masks
+
+
+@pytest.mark.parametrize("regress", [True, False])
+@pytest.mark.parametrize("target", ["cross_batch", "same_batch"])
+def test_causal_pruning_is_the_loop_by_hand(target, regress):
+    before = iris().ensemble.state_dict()
+    found = pruned(ALPHA[target], in_float64(iris()), target=target, regress=regress)
+    for i in range(len(SEEDS)):
+        for mask, wanted in zip(found, loop_by_hand(i, target, regress), strict=True):
+            assert all(torch.equal(mask[name][i], wanted[name]) for name in WEIGHTS)
+        assert 0.1 < torch.cat([kept.flatten() for kept in wanted.values()]).double().mean() < 0.9
+    assert all(earlier & later == later for earlier, later in pairwise(found))
+    assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
+
+
+def test_the_mask_is_one_regression_a_layer_and_several_penalties_are_single_ones():
+    trace = log(iris().ensemble, iris().datasets, learning_rate=0.01, n_epochs=4, batch_size=20, seeds=SEEDS)
+    y = trace.loss_changes["same_batch"]
+    several = causal_weights(trace, y, torch.tensor([[1e-11, 4e-11]] * 2, dtype=torch.float64))
+    for i, (a, alpha) in ((0, (0, 1e-11)), (1, (1, 4e-11))):
+        layers = trace.squares(i).split([32, 24], dim=1)
+        assert torch.equal(several[i, a], torch.cat([tg_lasso(x, y[i], alpha) != 0 for x in layers]))
+    one = causal_weights(trace, y, torch.tensor([1e-11, 4e-11], dtype=torch.float64))
+    assert torch.equal(one[0], several[0, 0])
+    assert torch.equal(one[1], several[1, 1])
+
+
+def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_nobody():
+    both, alone = pruned([1e3, ALPHA["cross_batch"]]), pruned(ALPHA["cross_batch"])
+    for mask, other in zip(both, alone, strict=True):
+        for name in WEIGHTS:
+            assert not mask[name][0].any()
+            assert torch.equal(mask[name][1], other[name][1])
+
+
+def test_weights_that_no_signal_reaches_go_at_any_penalty():
+    blind = tuple(replace(d, x_train=d.x_train * torch.tensor([0.0, 1.0, 1.0, 1.0])) for d in iris().datasets)
+    for regress in (True, False):
+        (mask,) = pruned(1e-300, replace(iris(), datasets=blind), n_iterations=1, regress=regress)
+        assert not mask["1.weight"][:, :, 0].any()
+        assert mask["1.weight"][:, :, 1:].double().mean() > 0.7  # the rest belongs to units that never fire
+
+
+def test_bad_input_of_the_loop_is_named():
+    for alpha in (0.0, -1e-9, float("nan")):
+        with pytest.raises(ValueError, match="alpha must be above 0"):
+            pruned(alpha)
+    with pytest.raises(ValueError, match="unknown target 'full_loss'"):
+        pruned(1e-9, target="full_loss")
+    with pytest.raises(ValueError, match="n_iterations must be a whole number of at least 1, got 0"):
+        pruned(1e-9, n_iterations=0)
+    with pytest.raises(TrainingDivergedError):
+        pruned(1e-9, learning_rate=1e30)
