@@ -103,7 +103,7 @@ def test_a_worker_with_other_versions_is_refused(
 ) -> None:
     if kind == "library":
         shutil.copytree(SRC, tmp_path / "repro", ignore=shutil.ignore_patterns("__pycache__"))
-        (tmp_path / "repro/intervals.py").write_text((SRC / "intervals.py").read_text() + "\n# changed\n")
+        (tmp_path / "repro/base.py").write_text((SRC / "base.py").read_text() + "\n# changed\n")
         said = "has the library repro "
     elif kind == "package":
         (tmp_path / "mlxtend-0.0.1.dist-info").mkdir()
