@@ -224,7 +224,8 @@ def test_rows_of_the_sets_from_files_come_back(name, monkeypatch):
     for (of, *arm), expected in ((key.split(), epochs) for key, epochs in FILES.items()):
         if of == name:
             rows = of_arm(run, *arm)
-            assert rows["epochs"].where(rows["reached"], None).tolist() == expected
+            ends = zip(rows["epochs"], rows["reached"], strict=True)
+            assert [int(epoch) if reached else None for epoch, reached in ends] == expected
     if name != "banknote":
         assert run.query("variant == 'ft' and arm == 'noncausal'")["jaccard"].mean() >= 0.9
     assert authors.beside_printed(run)["matches"].all()
