@@ -3,14 +3,6 @@ r"""Surrogate series: what a test finds in them, it finds without a cause.
 Each function keeps some properties of a series and destroys the others. All take ``(N, T)`` or ``(T,)``, N series
 of T points, treat every series by itself with draws of its own, and return a new float64 array. A series that
 holds NaN, infinity or a masked value gives a row of NaN, which no test takes for data; N = 0 gives an empty array.
-
-=================================  ===================================================================
-``shuffled``                       keeps the values
-``circularly_shifted``             keeps the values and their order, up to one seam
-``phase_randomized``               keeps mean, variance and the circular autocorrelation
-``same_increments_walk``           keeps the start and the variance of the increments
-``phase_randomized_increments``    keeps both ends and the autocorrelation of the increments
-=================================  ===================================================================
 """
 
 from __future__ import annotations
@@ -47,7 +39,8 @@ def shuffled(series: ArrayLike, rng: _Random) -> Array:
         rng: a generator, which advances, or a seed.
 
     Returns:
-        The shape of ``series``.
+        A new float64 array in the shape of ``series``. A series that holds NaN, infinity or a masked value gives a
+        row of NaN, which no test takes for data.
 
     Raises:
         ValueError: too short a series, another number of dimensions, or a seed that is none.
