@@ -27,13 +27,6 @@ class Residual(nn.Module):
         return self.fc(y.mean((2, 3)))
 
 
-def test_a_perceptron_by_hand():
-    model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
-    count = costs(model, (784,))
-    assert count.n_parameters == count.n_parameters_kept == 784 * 300 + 300 + 300 * 10 + 10
-    assert count.multiply_adds == count.multiply_adds_kept == 784 * 300 + 300 * 10
-
-
 def test_a_strided_and_padded_convolution_by_hand():
     # (8 + 2 - 3) // 2 + 1 = 4 rows, (5 + 2 - 3) // 2 + 1 = 3 columns
     model = nn.Conv2d(3, 7, 3, stride=2, padding=1)
@@ -63,19 +56,6 @@ def test_a_residual_network_by_hand():
     assert count.n_parameters_kept == count.n_parameters - 70
 
 
-def test_a_layer_used_twice_and_vectors_in_a_sequence_count_each_time():
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.fc(self.fc(x))
-
-    count = costs(Twice(), (5, 4))
-    assert count.by_weight["multiply_adds"].to_dict() == {"fc.weight": 160}
-
-
 class Chain(nn.Module):
     """Layers one after the other: attention to itself, and of recurrent layers the outputs."""
 
@@ -94,6 +74,7 @@ SCORES = 2 * 5 * 5 * 8  # of attention, and what they weigh: no parameter stands
 
 
 LAYERS = [  # the model, an example's shape, multiply-adds with a weight, and without
+    (nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10)), (784,), 784 * 300 + 3000, 0),
     (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (5, 8), 5 * (4 * 64 + 2 * 128), SCORES),
     (Chain(nn.MultiheadAttention(8, 2, batch_first=True)), (5, 8), 5 * 4 * 64, SCORES),
     (Chain(nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 2)), (5, 8), 5 * 4 * 16 * (8 + 16) + 5 * 32, 0),

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from repro.learn.ensembles import Ensemble
 from repro.prune import Mask, magnitude, n_to_prune, select, select_units, unit_mask, unit_norms
 
 # few different values, so that ties are the rule
@@ -96,13 +95,6 @@ def test_the_number_removed_is_that_of_decimal_arithmetic(thousandths, n):
     assert n_to_prune(n, sparsity=1 - (1000 - thousandths) / 1000) == expected  # fuzz from arithmetic
 
 
-def test_a_product_just_below_a_whole_number_loses_none():
-    assert int(0.29 * 100) == 28  # the trap
-    assert n_to_prune(100, sparsity=0.29) == 29
-    assert n_to_prune(10, sparsity=1 - 0.9) == 1
-    assert n_to_prune(7, sparsity=0.5) == 3
-
-
 SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
 
 
@@ -158,18 +150,6 @@ def test_a_pruned_network_is_the_smaller_network():
     unit_mask(model, "0", keep).apply(model)
     x = torch.randn(7, 4)
     torch.testing.assert_close(model(x), small(x))
-
-
-def test_units_of_each_member_of_an_ensemble():
-    torch.manual_seed(0)
-    members = [nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in range(3)]
-    scores = torch.stack([unit_norms(member)["0"] for member in members])
-    ensemble = Ensemble(members)
-    unit_mask(members[0], "0", select_units(scores, 0.5)).apply(ensemble)
-    for i, member in enumerate(members):
-        unit_mask(member, "0", select_units(scores[i], 0.5)).apply(member)
-        assert torch.equal(ensemble.member(i)[0].weight, member[0].weight)
-        assert torch.equal(ensemble.member(i)[0].bias, member[0].bias)
 
 
 def test_units_that_are_none():

@@ -19,21 +19,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nolds warns of its own imports
     import nolds
 
-PARAMETERS = [
-    {"emb_dim": 2, "lag": 1, "min_tsep": 0, "trajectory_len": 2},
-    {"emb_dim": 5, "lag": 1, "min_tsep": 5, "trajectory_len": 8},
-    {"emb_dim": 3, "lag": 4, "min_tsep": 2, "trajectory_len": 5},
-    {"emb_dim": 1, "lag": 1, "min_tsep": 0, "trajectory_len": 3},
-    {"emb_dim": 10, "lag": 2, "min_tsep": 3, "trajectory_len": 6},
-    {"emb_dim": 3, "trajectory_len": 8, "fit_offset": 2},
-]
 
-
-def by_nolds(series: np.ndarray, **parameters) -> np.ndarray:
+def by_nolds(x, **parameters):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        how = {"lag": 1, "min_tsep": 0, "tau": 1, "fit": "poly"} | parameters
-        return np.array([nolds.lyap_r(x, **how) for x in series])
+        return nolds.lyap_r(x, tau=1, fit="poly", **parameters)
 
 
 def lcg(n: int) -> np.ndarray:
@@ -137,36 +127,28 @@ def test_two_values_have_no_neighbors_within_one():
 # --- nolds --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parameters", PARAMETERS)
-def test_equals_nolds(parameters):
-    rng = np.random.default_rng(1)
-    series = rng.standard_normal((24, 120))
-    series[6:12] = series[6:12].cumsum(axis=1)
-    series[12:18] = series[12:18].round(1)  # ties, and distances of zero
-    series[18:] = rng.integers(0, 30, (6, 120))
-    found = lyapunov_rosenstein(series, **parameters)
-    expected = by_nolds(series, **parameters)
-    assert (found.status == 0).all()
-    assert found.exponent == pytest.approx(expected, abs=1e-8)
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 6),
-    st.integers(1, 4),
-    st.integers(0, 4),
-    st.integers(2, 7),
-    st.integers(20, 70),
-    st.sampled_from(["noise", "coarse", "walk"]),
+    seed=st.integers(0, 2**32 - 1),
+    parameters=st.fixed_dictionaries(
+        {
+            "emb_dim": st.integers(1, 10),
+            "lag": st.integers(1, 4),
+            "min_tsep": st.integers(0, 4),
+            "trajectory_len": st.integers(2, 7),
+            "fit_offset": st.integers(0, 2),
+        }
+    ),
+    n=st.integers(20, 90),
+    kind=st.sampled_from(["noise", "coarse", "tenths", "walk"]),  # ties, distances of zero
 )
-def test_equals_nolds_wherever_nolds_answers(seed, emb_dim, lag, min_tsep, trajectory_len, n, kind):
+def test_equals_nolds_wherever_nolds_answers(seed, parameters, n, kind):
     x = np.random.default_rng(seed).standard_normal(n)
-    x = {"noise": x, "coarse": x.round(), "walk": x.cumsum()}[kind]
-    parameters = {"emb_dim": emb_dim, "lag": lag, "min_tsep": min_tsep, "trajectory_len": trajectory_len}
+    x = {"noise": x, "coarse": x.round(), "tenths": x.round(1), "walk": x.cumsum()}[kind]
+    parameters["fit_offset"] = min(parameters["fit_offset"], parameters["trajectory_len"] - 2)
     found = lyapunov_rosenstein(x, **parameters)
     try:
-        expected = by_nolds(x[None], **parameters)[0]
+        expected = by_nolds(x, **parameters)
     except (ValueError, AssertionError):
         assert found.status[0] == LyapunovStatus.TOO_SHORT
         return
@@ -174,7 +156,7 @@ def test_equals_nolds_wherever_nolds_answers(seed, emb_dim, lag, min_tsep, traje
         assert found.exponent[0] == pytest.approx(expected, abs=1e-8)
     else:  # too few finite distances for a line: nolds returns minus infinity or fits one point
         assert found.status[0] in (LyapunovStatus.NO_LINE, LyapunovStatus.CONSTANT)
-        assert not np.isfinite(found.divergence[0]).sum() >= 2
+        assert np.isfinite(found.divergence[0]).sum() < 2 + parameters["fit_offset"]
 
 
 # --- systems with known answers: means over twelve orbits ---------------------------------------------------

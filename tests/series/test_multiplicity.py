@@ -22,7 +22,7 @@ def test_closed_form_values():
 
 @pytest.mark.parametrize(("ours", "method"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
 def test_equals_statsmodels_family_by_family(ours, method):
-    p = np.random.default_rng(0).beta(0.4, 1, size=(9, 15))
+    p = np.random.default_rng(0).beta(0.4, 1, size=(6, 15))
     p[::3] = p[::3].round(2)  # ties
     p[3, 4:9], p[5, 1:] = np.nan, np.nan
     found = ours(p)
@@ -67,15 +67,6 @@ def test_false_alarms_under_the_null(correct, expected):
     """Ten independent nulls: the chance of any rejection, in 20,000 families, to four standard errors."""
     p = np.random.default_rng(3).random((20_000, 10))
     assert (correct(p) <= 0.05).any(axis=1).mean() == pytest.approx(expected, abs=0.0062)
-
-
-def test_false_discovery_rate_with_true_effects():
-    rng = np.random.default_rng(4)
-    p = rng.random((2_000, 100))
-    p[:, :40] = rng.beta(0.05, 1, size=(2_000, 40))
-    rejected = benjamini_hochberg(p) <= 0.1
-    rate = (rejected[:, 40:].sum(1) / np.maximum(rejected.sum(1), 1)).mean()
-    assert rate == pytest.approx(0.6 * 0.1, abs=0.005)
 
 
 def test_a_masked_p_value_is_untestable():

@@ -36,28 +36,21 @@ class TestEverySurrogate:
         np.testing.assert_array_equal(draw(x, 7), first)
         assert (first != second).any()
 
-    def test_equal_series_get_draws_of_their_own(self, draw):
-        found = draw(np.tile(walks(1), (5, 1)), 0)
-        assert len(np.unique(found, axis=0)) == 5
-
-    def test_one_series_without_its_row(self, draw):
-        x = walks(1)
-        np.testing.assert_array_equal(draw(x[0], 3), draw(x, 3)[0])
+    def test_equal_series_get_draws_of_their_own_and_one_needs_no_row(self, draw):
+        assert len(np.unique(draw(np.tile(walks(1), (5, 1)), 0), axis=0)) == 5
+        np.testing.assert_array_equal(draw(walks(1)[0], 3), draw(walks(1), 3)[0])
+        assert draw(np.empty((0, 20)), 0).shape == (0, 20)
 
     def test_constant_series_stay_as_they_are(self, draw):
         np.testing.assert_allclose(draw(np.full((2, 12), 3.0), 0), 3.0, atol=1e-13)
 
-    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-    def test_a_series_that_is_not_finite_spoils_its_own_row_only(self, draw, bad):
+    def test_a_series_that_is_not_finite_spoils_its_own_row_only(self, draw):
         x = walks()
         expected = draw(x, 2)
-        x[1, 4] = bad
+        x[1, 4] = -np.inf
         found = draw(x, 2)
         assert np.isnan(found[1]).all()
         np.testing.assert_array_equal(np.delete(found, 1, axis=0), np.delete(expected, 1, axis=0))
-
-    def test_no_series_give_none(self, draw):
-        assert draw(np.empty((0, 20)), 0).shape == (0, 20)
 
     def test_bad_input_is_refused(self, draw):
         with pytest.raises(ValueError, match="at least 4 points in time, got 3"):
