@@ -92,10 +92,10 @@ def test_lengths_neither_overflow_nor_vanish(dtype, size):
 def test_a_computed_weight_is_refused_with_the_way_back(compute):
     model = nn.Sequential(nn.Linear(4, 3), compute(nn.Linear(3, 2)))
     for refuses in (prunable, magnitude, Mask.dense):
-        with pytest.raises(ValueError, match=r"beside '1\.weight_\w+' is no parameter.*remove_weight_norm"):
+        with pytest.raises(ValueError, match=r"'weight\w*' of layer '1' is no parameter.*remove_weight_norm"):
             refuses(model)
     recurrent = nn.utils.weight_norm(nn.LSTM(3, 4), "weight_hh_l0")
-    with pytest.raises(ValueError, match=r"'weight_hh_l0' beside"):
+    with pytest.raises(ValueError, match=r"'weight_hh_l0' of layer '' is no parameter"):
         prunable(recurrent)
 
 

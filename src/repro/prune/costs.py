@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import ChainMap, Counter, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -23,15 +23,12 @@ from repro.prune.scores import _homes
 __all__ = ["Costs", "costs"]
 
 _aten = torch.ops.aten
-#: Operations for each kind of product, twice the multiply-adds; the first three are missing in PyTorch's table.
-_FORMULAS = ChainMap(
-    {
-        _aten.mv: lambda matrix, _, **__: 2 * matrix.numel(),
-        _aten.dot: lambda vector, _, **__: 2 * vector.numel(),
-        _aten.addmv: lambda _, matrix, *__, **___: 2 * matrix.numel(),
-    },
-    flop_registry,
-)
+#: Operations for each kind of product, twice the multiply-adds; the last three are missing in PyTorch's table.
+_FORMULAS = flop_registry | {
+    _aten.mv: lambda matrix, _, **__: 2 * matrix.numel(),
+    _aten.dot: lambda vector, _, **__: 2 * vector.numel(),
+    _aten.addmv: lambda _, matrix, *__, **___: 2 * matrix.numel(),
+}
 #: What can be done to a weight and an input without multiplying one by the other, or is normalization.
 _NO_PRODUCTS = {
     *("aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack", "aten.where", "aten.copy"),

@@ -42,13 +42,13 @@ def prunable(model: nn.Module) -> dict[str, nn.Module]:
         TypeError: no module.
     """
     homes = _homes(model)
+    _refuse_computed(model)
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     layers: dict[str, nn.Module] = {}
     others = {}
     for name, (module, own) in homes.items():
         name = first.get(id(module._parameters.get(own)), name)
         if isinstance(module, _LAYERS) and "weight" in own:
-            _refuse_computed(module, name)
             layers.setdefault(name, module)
         elif not isinstance(module, _NO_WEIGHTS) and own not in ("bias_k", "bias_v"):
             others[name] = getattr(module, own)
@@ -75,14 +75,15 @@ def _homes(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     }
 
 
-def _refuse_computed(layer: nn.Module, name: str) -> None:
-    """Refuse a layer in which a tensor that is no parameter stands where its weight should be."""
-    for own, value in (vars(layer) | layer._buffers).items():
-        if own.startswith("weight") and isinstance(value, Tensor):
-            raise ValueError(
-                f"{own!r} beside {name!r} is no parameter, it is computed before each use or a buffer; make it plain "
-                "first: prune.remove, remove_weight_norm or remove_spectral_norm of torch.nn.utils"
-            )
+def _refuse_computed(model: nn.Module) -> None:
+    """Refuse layers in which a tensor that is no parameter stands where the weight should be."""
+    for prefix, layer in model.named_modules():
+        for own, value in (vars(layer) | layer._buffers).items() if isinstance(layer, _LAYERS) else ():
+            if own.startswith("weight") and isinstance(value, Tensor):
+                raise ValueError(
+                    f"{own!r} of layer {prefix!r} is no parameter, but a buffer or computed before each use; make "
+                    "it plain first (prune.remove, remove_weight_norm or remove_spectral_norm of torch.nn.utils)"
+                )
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
