@@ -28,23 +28,14 @@ def test_a_shared_weight_is_listed_once_under_its_first_name():
 @pytest.mark.parametrize(
     ("layer", "names"),
     [
-        (nn.Conv1d(2, 3, 3), ["weight"]),
         (nn.ConvTranspose2d(2, 3, 3), ["weight"]),
         (nn.Bilinear(2, 3, 4), ["weight"]),
         (nn.LSTM(2, 4, proj_size=3), ["weight_ih_l0", "weight_hh_l0", "weight_hr_l0"]),
-        (
-            nn.GRU(2, 3, bidirectional=True),
-            [f"weight_{w}_l0{end}" for end in ("", "_reverse") for w in ("ih", "hh")],
-        ),
         (nn.RNNCell(2, 3), ["weight_ih", "weight_hh"]),
         (nn.MultiheadAttention(4, 2, add_bias_kv=True), ["in_proj_weight", "out_proj.weight"]),
         (
             nn.MultiheadAttention(4, 2, kdim=3),
             ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"],
-        ),
-        (
-            nn.TransformerEncoderLayer(4, 2, 8),
-            ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"],
         ),
         (
             nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm((3, 4)), nn.BatchNorm1d(3), nn.Linear(4, 2)),

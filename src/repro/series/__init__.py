@@ -21,7 +21,7 @@ Surrogates keep some properties of a series and destroy the others: what a test 
 =================================  ===================================================================
 """
 
-from repro.series.granger import COLLINEAR_BELOW, GrangerResult, Status, granger_test
+from repro.series.granger import GrangerResult, Status, granger_test
 from repro.series.lyapunov import LyapunovResult, LyapunovStatus, lyapunov_rosenstein, lyapunov_tisean
 from repro.series.multiplicity import benjamini_hochberg, holm
 from repro.series.surrogates import (
@@ -33,7 +33,6 @@ from repro.series.surrogates import (
 )
 
 __all__ = [
-    "COLLINEAR_BELOW",
     "GrangerResult",
     "LyapunovResult",
     "LyapunovStatus",

@@ -28,10 +28,10 @@ from torch import Tensor
 from repro.base import whole
 from repro.series._inputs import Array, over_chunks, series_rows
 
-__all__ = ["COLLINEAR_BELOW", "GrangerResult", "Status", "granger_test"]
+__all__ = ["GrangerResult", "Status", "granger_test"]
 
 #: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
-COLLINEAR_BELOW = 1e-11
+_COLLINEAR_BELOW = 1e-11
 #: Working memory of a thread; more than what the caches hold gains nothing.
 _BYTES_A_CHUNK = 2**24
 
@@ -44,7 +44,7 @@ class Status(IntEnum):
     TOO_SHORT = 2  #: fewer than 3 lag + 2 points in time
     CONSTANT_EFFECT = 3  #: the effect, or one of its lagged columns, is constant
     CONSTANT_CAUSE = 4  #: a lagged column of the cause is constant
-    COLLINEAR = 5  #: a lagged column is a combination of the others, see ``COLLINEAR_BELOW``
+    COLLINEAR = 5  #: a lagged column is a combination of the others: they leave less than 1e-11 of its length
     PERFECT_FIT = 6  #: residuals below the rounding of float64: SSR/TSS < 2.2e-16
 
 
@@ -413,7 +413,7 @@ def _test_lag(effect: _Prepared, cause: _Prepared, sums: _Sums, lag: int) -> tup
     status = np.full(len(ssr), Status.OK, dtype=np.int8)
     for found, label in (
         ((ssr < np.finfo(np.float64).eps * tss) | (ssr == 0), Status.PERFECT_FIT),
-        (independent < COLLINEAR_BELOW**2, Status.COLLINEAR),
+        (independent < _COLLINEAR_BELOW**2, Status.COLLINEAR),
         (cause.constant(n_obs, lag), Status.CONSTANT_CAUSE),
         (effect.constant(n_obs, lag + 1), Status.CONSTANT_EFFECT),
         (~(effect.finite & cause.finite), Status.NOT_FINITE),
