@@ -233,10 +233,10 @@ def _diverge(
 @cache
 def _compiled() -> Callable[..., None]:
     """``_follow`` as compiled code, kept in a file where numba finds a folder that can be written."""
-    from numba import njit  # not before it is needed: it takes as long to import as the rest of the package
+    from numba import njit  # not before it is needed: it takes a while to import
     from numba.extending import register_jitable
 
-    for part in (_add_squares, _least):
+    for part in (_squared_distances, _add_squares, _earliest, _latest_within_one, _least):
         register_jitable(part)
     try:
         return njit(nogil=True, cache=True)(_follow)
@@ -247,44 +247,41 @@ def _compiled() -> Callable[..., None]:
 def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: bool, squares: Array) -> None:
     """Find each delay vector's neighbour in series ``(N, T)``, and write their squared distances, ``(N, K, n)``.
 
-    A vector without a neighbour has NaN. ``_Rules`` says which neighbour. nolds compares roots: squares that differ
-    by up to four units in the last place may have the same.
+    ``_Rules`` says which neighbour; a vector without one has NaN.
     """
     n_series, n_steps, n = squares.shape
-    row, lanes, one = np.empty(n), np.empty((8, n)), np.empty(1)
-    # what is not negative has the order of its bits as whole numbers: a minimum of those is several times faster
-    bits, bits_of_one = row.view(np.int64), one.view(np.int64)
-    first, step, near = (n - 1, -1, 0) if like_tisean else (0, 1, 4)
-    # NumPy adds up eight at a time from eight coordinates on: on its order hangs which of two is the smaller
-    in_lanes = emb_dim - emb_dim % 8
+    row, lanes = np.empty(n), np.empty((8, n))
     for s in range(n_series):
         x = series[s]
         for i in range(n):
-            row[:] = 0.0
-            if in_lanes:
-                lanes[:] = 0.0
-                for c in range(in_lanes):
-                    _add_squares(lanes[c % 8], x[c * lag : c * lag + n], x[c * lag + i])
-                for j in range(0, 8, 2):
-                    lanes[j] += lanes[j + 1]
-                row[:] = (lanes[0] + lanes[2]) + (lanes[4] + lanes[6])
-            for c in range(in_lanes, emb_dim):
-                _add_squares(row, x[c * lag : c * lag + n], x[c * lag + i])
+            _squared_distances(x, i, emb_dim, lag, row, lanes)
             row[max(0, i - min_tsep) : i + min_tsep + 1] = np.inf
-            if like_tisean:
-                for j in range(n):
-                    if row[j] == 0.0:
-                        row[j] = np.inf
-            bits_of_one[0] = _least(bits)
-            root, limit, j = math.sqrt(one[0]), bits_of_one[0] + near, first
-            while bits[j] > limit or math.sqrt(row[j]) != root:
-                j += step
+            j = _latest_within_one(row) if like_tisean else _earliest(row)
             for k in range(n_steps):
-                total = 0.0
+                total = 0.0 if j >= 0 else np.nan
                 for c in range(k, k + emb_dim * lag, lag):
                     difference = x[i + c] - x[j + c]
                     total += difference * difference
-                squares[s, k, i] = np.nan if like_tisean and one[0] >= 1.0 else total
+                squares[s, k, i] = total
+
+
+def _squared_distances(x: Array, i: int, emb_dim: int, lag: int, row: Array, lanes: Array) -> None:
+    """From delay vector i to all others, ``(n,)``, added up as NumPy does: eight at a time from eight coordinates on.
+
+    On the order of additions hangs which of two is the smaller.
+    """
+    n = len(row)
+    row[:] = 0.0
+    in_lanes = emb_dim - emb_dim % 8
+    if in_lanes:
+        lanes[:] = 0.0
+        for c in range(in_lanes):
+            _add_squares(lanes[c % 8], x[c * lag : c * lag + n], x[c * lag + i])
+        for j in range(0, 8, 2):
+            lanes[j] += lanes[j + 1]
+        row[:] = (lanes[0] + lanes[2]) + (lanes[4] + lanes[6])
+    for c in range(in_lanes, emb_dim):
+        _add_squares(row, x[c * lag : c * lag + n], x[c * lag + i])
 
 
 def _add_squares(total: Array, values: Array, value: float) -> None:
@@ -293,10 +290,41 @@ def _add_squares(total: Array, values: Array, value: float) -> None:
         total[j] += difference * difference
 
 
-def _least(values: NDArray[np.int64]) -> Any:
-    least = values[0]
-    for value in values:
-        least = min(least, value)
+def _earliest(squares: Array) -> int:
+    """The place of the least distance, of equal ones the first.
+
+    Squares that differ by up to four units in the last place may have the same root.
+    """
+    bits = squares.view(np.int64)
+    least, j = _least(bits), 0
+    while bits[j] > least + 4:
+        j += 1
+    if bits[j] != least:
+        k = j
+        while bits[k] != least:
+            k += 1
+        while math.sqrt(squares[j]) != math.sqrt(squares[k]):
+            j += 1
+    return j
+
+
+def _latest_within_one(squares: Array) -> int:
+    """The place of the least square above 0 and below 1, of equal ones the last; -1 if there is none."""
+    for j in range(len(squares)):
+        if squares[j] == 0.0:
+            squares[j] = np.inf
+    bits = squares.view(np.int64)
+    least, j = _least(bits), len(squares) - 1
+    while bits[j] != least:
+        j -= 1
+    return j if squares[j] < 1.0 else -1
+
+
+def _least(bits: NDArray[np.int64]) -> Any:
+    """The least of numbers that are not negative, from their bits as whole numbers: several times faster."""
+    least = bits[0]
+    for each in bits:
+        least = min(least, each)
     return least
 
 
