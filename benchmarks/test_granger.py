@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 from statsmodels.tsa.stattools import grangercausalitytests
 
-from repro.series.granger import granger_test
+from repro.series import granger_test
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def test_growth(benchmark: BenchmarkFixture, pairs: tuple[Array, Array], case: s
 
 MEMORY = """
 import resource, numpy as np, psutil
-from repro.series.granger import granger_test
+from repro.series import granger_test
 rng = np.random.default_rng(0)
 effect, cause = rng.standard_normal(({n}, {t})), rng.standard_normal(({n}, {t}))
 granger_test(effect[:1000], cause[:1000], range(1, 15))

@@ -41,6 +41,7 @@ AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "NPY_DISABLE_CPU_FEATURES": " ".join(name for name in SIMD if "AVX512" in name or "V4" in name),
+    "NUMBA_CPU_NAME": "haswell",
 }
 OLDEST = {
     "OPENBLAS_CORETYPE": "Prescott",
@@ -48,6 +49,7 @@ OLDEST = {
     "MKL_CBWR": "COMPATIBLE",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "NPY_DISABLE_CPU_FEATURES": NO_SIMD,
+    "NUMBA_CPU_NAME": "generic",
 }
 SETTINGS: dict[str, dict[str, str]] = {
     "here": {},

@@ -19,18 +19,18 @@ Rng = np.random.Generator
 Shape = tuple[int, int]
 
 EXPONENTS = {"logistic": np.log(2), "tent": np.log(2), "henon": 0.41922, "lorenz": 0.9056}
-"""Logistic map (r = 4) and tent map: exact. Hénon, Lorenz: Sprott, Chaos and Time-Series Analysis (2003)."""
+"""Logistic map and tent map: exact. Hénon, Lorenz: Sprott, Chaos and Time-Series Analysis (2003)."""
 
 TRANSIENT = 200
 
 
-def logistic_map(shape: Shape, rng: Rng, r: float = 4.0) -> Array:
-    r"""$x_{t+1}=r\,x_t(1-x_t)$. At r = 4 the invariant density is $1/(\pi\sqrt{x(1-x)})$, the exponent $\ln2$."""
+def logistic_map(shape: Shape, rng: Rng) -> Array:
+    r"""$x_{t+1}=4\,x_t(1-x_t)$. The invariant density is $1/(\pi\sqrt{x(1-x)})$, the exponent $\ln2$."""
     n, length = shape
     x = np.empty((TRANSIENT + length, n))
     x[0] = rng.uniform(size=n)
     for t in range(1, len(x)):
-        x[t] = r * x[t - 1] * (1 - x[t - 1])
+        x[t] = 4 * x[t - 1] * (1 - x[t - 1])
     return x[TRANSIENT:].T
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from repro.prune import Mask, magnitude, random, select
-from repro.prune.selection import n_to_prune
+from repro.prune import Mask, magnitude, n_to_prune, select, select_units, unit_mask, unit_norms
 
 # few different values, so that ties are the rule
 tied = st.lists(st.integers(-2, 2), min_size=1, max_size=12).map(
@@ -36,27 +35,10 @@ def test_global_selection_equals_a_slow_loop(scores, p):
     assert {name: kept.tolist() for name, kept in mask.items()} == by_sorting(scores, p * n // 100)
 
 
-@given(scores_with_ties, percent)
-def test_layer_selection_is_selection_in_each_layer(scores, p):
-    mask = select(scores, sparsity=p / 100, scope="layer")
-    for name, values in scores.items():
-        assert torch.equal(mask[name], select({name: values}, sparsity=p / 100)[name])
-        assert mask.n_pruned_by_parameter[name] == p * len(values) // 100
-
-
-@given(scores_with_ties, percent, percent, st.sampled_from(["global", "layer"]))
-def test_masks_are_nested_as_sparsity_rises(scores, p, q, scope):
-    low, high = (select(scores, sparsity=s / 100, scope=scope) for s in sorted((p, q)))
+@given(scores_with_ties, percent, percent)
+def test_masks_are_nested_as_sparsity_rises(scores, p, q):
+    low, high = (select(scores, sparsity=s / 100) for s in sorted((p, q)))
     assert low & high == high
-
-
-@given(scores_with_ties, percent)
-def test_a_threshold_separates_the_kept_from_the_pruned(scores, p):
-    mask = select(scores, sparsity=p / 100)
-    flat = torch.cat(list(scores.values()))
-    kept = torch.cat([mask[name] for name in scores])
-    if kept.any() and not kept.all():
-        assert flat[kept].min() >= flat[~kept].max()
 
 
 @given(scores_with_ties, percent, percent, st.integers(0, 1000))
@@ -85,12 +67,6 @@ def test_ties_by_hand():
     )
 
 
-def test_infinite_scores_go_first_or_never():
-    scores = {"w": torch.tensor([torch.inf, 0.0, -torch.inf, 5.0])}
-    assert select(scores, n_pruned=1)["w"].tolist() == [True, True, False, True]
-    assert select(scores, n_pruned=3)["w"].tolist() == [True, False, False, False]
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
 def test_any_real_type_of_score_is_ranked(dtype):
     scores = {"w": torch.tensor([1, 0, 1], dtype=dtype)}
@@ -110,18 +86,6 @@ def test_agrees_with_torch_where_there_are_no_ties(sparsity):
     assert torch.equal(mask["2.weight"], model[2].weight_mask.bool())
 
 
-def test_random_control_at_the_densities_of_another_mask():
-    model = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 5))
-    mask = select(magnitude(model), sparsity=0.7)
-    control = select(
-        random(model, generator=torch.Generator().manual_seed(0)),
-        n_pruned=mask.n_pruned_by_parameter,
-        scope="layer",
-    )
-    assert control.n_pruned_by_parameter == mask.n_pruned_by_parameter
-    assert control != mask
-
-
 @given(st.integers(0, 1000), st.integers(0, 10**7))
 def test_the_number_removed_is_that_of_decimal_arithmetic(thousandths, n):
     expected = Fraction(thousandths, 1000) * n // 1
@@ -131,47 +95,68 @@ def test_the_number_removed_is_that_of_decimal_arithmetic(thousandths, n):
     assert n_to_prune(n, sparsity=1 - (1000 - thousandths) / 1000) == expected  # fuzz from arithmetic
 
 
-def test_a_product_just_below_a_whole_number_loses_none():
-    assert int(0.29 * 100) == 28  # the trap
-    assert n_to_prune(100, sparsity=0.29) == 29
-    assert n_to_prune(10, sparsity=1 - 0.9) == 1
-    assert n_to_prune(7, sparsity=0.5) == 3
-
-
 SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    "request_",
     [
-        ({}, ValueError, "either sparsity or n_pruned"),
-        ({"sparsity": 0.5, "n_pruned": 1}, ValueError, "either sparsity or n_pruned"),
-        ({"sparsity": 1.01}, ValueError, r"\[0, 1\]; got 1.01"),
-        ({"sparsity": -0.1}, ValueError, r"\[0, 1\]; got -0.1"),
-        ({"sparsity": float("nan")}, ValueError, r"\[0, 1\]; got nan"),
-        ({"sparsity": "half"}, TypeError, "must be a number, got 'half'"),
-        ({"sparsity": True}, TypeError, "must be a number, got True"),
-        ({"n_pruned": 7}, ValueError, "between 0 and 6, the number there is; got 7"),
-        ({"n_pruned": -1}, ValueError, "got -1"),
-        ({"n_pruned": 2.0}, TypeError, r"whole number, got 2\.0"),
-        ({"n_pruned": 3, "scope": "layer"}, ValueError, "between 0 and 2"),
-        ({"sparsity": 0.5, "scope": "neuron"}, ValueError, "'global' or 'layer', got 'neuron'"),
-        ({"n_pruned": {"w": 1, "v": 1}}, ValueError, "scope='layer'"),
-        ({"n_pruned": {"w": 1}, "scope": "layer"}, ValueError, r"differ in \['v'\]"),
-        ({"n_pruned": 1, "within": Mask({"v": torch.tensor([True])})}, ValueError, r"shape \(1,\) at 'v'"),
+        {},
+        {"sparsity": 0.5, "n_pruned": 1},
+        {"sparsity": 1.01},
+        {"sparsity": float("nan")},
+        {"n_pruned": 7},
+        {"n_pruned": 2.0},
+        {"n_pruned": 1, "within": Mask({"u": torch.tensor([False])})},
     ],
 )
-def test_bad_requests(arguments, error, message):
-    with pytest.raises(error, match=message):
-        select(SCORES, **arguments)
+def test_bad_requests(request_):
+    with pytest.raises(ValueError, match=r"sparsity|n_pruned|within"):
+        select(SCORES, **request_)
+    with pytest.raises(ValueError, match="comparable numbers; 1 of 6 are NaN"):
+        select(SCORES | {"v": torch.tensor([1.0, torch.nan])}, n_pruned=1)
 
 
-def test_bad_scores():
-    with pytest.raises(ValueError, match="1 of the 2 scores of 'w' are NaN"):
-        select({"w": torch.tensor([1.0, torch.nan])}, sparsity=0.5)
-    with pytest.raises(ValueError, match="no scores"):
-        select({}, sparsity=0.5)
-    with pytest.raises(TypeError, match="'w' are list"):
-        select({"w": [1.0]}, sparsity=0.5)  # type: ignore[dict-item]
-    with pytest.raises(TypeError, match=r"'w' are torch\.complex64"):
-        select({"w": torch.ones(2, dtype=torch.complex64)}, sparsity=0.5)
+# --- whole neurons and filters
+
+
+@given(tied, percent)
+def test_units_go_by_the_rule_that_weights_go_by(scores, p):
+    kept = select({"w": scores}, sparsity=p / 100)["w"]
+    assert torch.equal(select_units(scores, p / 100), kept)
+    assert torch.equal(select_units(torch.stack([scores, scores]), p / 100)[1], kept)
+
+
+def test_units_are_rows_or_filters_with_their_biases():
+    mask = unit_mask(nn.Sequential(nn.Linear(2, 3)), "0", torch.tensor([True, False, True]))
+    assert mask["0.weight"].tolist() == [[True, True], [False, False], [True, True]]
+    assert mask["0.bias"].tolist() == [True, False, True]
+    mask = unit_mask(nn.Conv2d(2, 3, 3, bias=False), "", torch.tensor([False, True, True]))
+    assert list(mask) == ["weight"]
+    assert mask.n_pruned == 18
+    assert not mask["weight"][0].any()
+
+
+def test_a_pruned_network_is_the_smaller_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
+    keep = select_units(unit_norms(model)["0"], 0.6)
+    small = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    with torch.no_grad():
+        small[0].weight.copy_(model[0].weight[keep])
+        small[0].bias.copy_(model[0].bias[keep])
+        small[2].weight.copy_(model[2].weight[:, keep])
+        small[2].bias.copy_(model[2].bias)
+    unit_mask(model, "0", keep).apply(model)
+    x = torch.randn(7, 4)
+    torch.testing.assert_close(model(x), small(x))
+
+
+def test_units_that_are_none():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    with pytest.raises(ValueError, match=r"unknown linear or convolutional layer '1'; known: 0$"):
+        unit_mask(model, "1", torch.ones(3) > 0)
+    with pytest.raises(ValueError, match=r"'0' has 3 units; keep has shape \(2,\)"):
+        unit_mask(model, "0", torch.ones(2) > 0)
+    with pytest.raises(TypeError, match=r"bool tensors .* is torch\.float32"):
+        unit_mask(model, "0", torch.ones(3))

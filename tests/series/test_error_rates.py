@@ -9,14 +9,11 @@ import pytest
 import zoo
 from scipy import stats
 
-from repro.series import surrogates
-from repro.series.granger import granger_test
-from repro.series.multiplicity import benjamini_hochberg, holm, least_p
+from repro.series import benjamini_hochberg, granger_test, holm, surrogates
 
 N = 4000
 LEVEL = 0.05
 FOUR_ERRORS = 4 * np.sqrt(LEVEL * (1 - LEVEL) / N)
-EXACTLY_NOMINAL = pytest.approx(LEVEL, abs=FOUR_ERRORS)
 NEARLY_NOMINAL = pytest.approx(LEVEL + 0.005, abs=FOUR_ERRORS + 0.005)
 """Of an F-test in autoregressions: its distribution is exact only in the limit of long series."""
 
@@ -40,11 +37,6 @@ def test_the_f_test_keeps_its_level_on_independent_pairs(kind, lag):
     assert rate(*independent(kind, 100, np.random.default_rng(lag)), lag) == NEARLY_NOMINAL
 
 
-def test_p_values_are_uniform_on_independent_noise():
-    p = granger_test(*independent("white noise", 120, np.random.default_rng(0)), 2).p_value
-    assert stats.kstest(p, stats.uniform.cdf).statistic < 1.95 / np.sqrt(N)  # exceeded once in 1000
-
-
 @pytest.mark.parametrize(("length", "lag"), [(50, 5), (53, 14)])
 def test_the_chi_squared_form_rejects_too_often_in_short_series(length, lag):
     """Where F is exact, n L F / (n - 2L - 1) exceeds the chi-squared quantile with this chance, not 5 %."""
@@ -56,36 +48,13 @@ def test_the_chi_squared_form_rejects_too_often_in_short_series(length, lag):
     assert (found.chi2_p_value < LEVEL).mean() == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(N))
 
 
-RULE_SHARES = [  # length, largest lag, (chi-squared: noise, AR), (F: noise, AR)
-    (25, 7, (0.10, 0.06), (0.81, 0.76)),
-    (53, 14, (0.06, 0.04), (0.77, 0.74)),
-    (82, 14, (0.40, 0.40), (0.80, 0.78)),
-    (166, 20, (0.54, 0.54), (0.79, 0.77)),
-]
-
-
-@pytest.mark.parametrize(("length", "top", "chi2", "f"), RULE_SHARES)
-def test_the_papers_rule_calls_few_independent_series_non_causal(length, top, chi2, f):
-    """Least p-value over lags, rounded to four decimals, at least 0.05: shares against earlier measurements.
-
-    Those are shares of 1,000 series against each of five effects, written with two decimals; here 3,000
-    series have effects of their own. Tolerance 0.04: four standard errors of ours at one half, and rounding.
-    """
-    for i, kind in enumerate(("white noise", "AR(0.9), AR(0.5)")):
-        y, x = independent(kind, length, np.random.default_rng(10 + i), n=3000)
-        found = granger_test(y, x, range(1, top + 1))
-        for p, expected in ((found.chi2_p_value, chi2[i]), (found.p_value, f[i])):
-            non_causal = (least_p(p).round(4) >= 0.05).mean()
-            assert non_causal == pytest.approx(expected, abs=0.04), kind
-
-
 def test_corrections_over_lags_and_series_restore_the_level():
     """Holm over 14 lags: at most 5 % of series; and Benjamini-Hochberg over them: hardly ever anything."""
     y, x = independent("white noise", 53, np.random.default_rng(2), n=1000)
     found = granger_test(y, x, range(1, 15))
-    least = {name: holm(getattr(found, name)).adjusted.min(axis=1) for name in ("p_value", "chi2_p_value")}
+    least = {name: holm(getattr(found, name)).min(axis=1) for name in ("p_value", "chi2_p_value")}
     assert 0.01 < (least["p_value"] < LEVEL).mean() < LEVEL + 4 * np.sqrt(LEVEL * 0.95 / 1000)
-    assert benjamini_hochberg(least["p_value"]).rejected.sum() <= 2
+    assert (benjamini_hochberg(least["p_value"]) <= LEVEL).sum() <= 2
     assert (least["chi2_p_value"] < LEVEL).mean() > 0.4  # no correction mends a wrong distribution
 
 
@@ -119,20 +88,6 @@ def test_power_and_direction(forward, least, lag):
     assert rate(x, y, lag) == NEARLY_NOMINAL
 
 
-def test_power_grows_with_strength_and_length():
-    rng = np.random.default_rng(4)
-    by_strength = [rate(*zoo.coupled_pairs((N, 60), rng, b), 1) for b in (0, 0.15, 0.3, 0.6)]
-    by_length = [rate(*zoo.coupled_pairs((N, length), rng, 0.2), 1) for length in (30, 60, 120, 240)]
-    assert by_strength[0] == NEARLY_NOMINAL
-    assert np.diff(by_strength).min() > 0.1
-    assert np.diff(by_length).min() > 0.1
-
-
-def test_causation_both_ways_is_found_both_ways():
-    y, x = zoo.coupled_pairs((N, 150), np.random.default_rng(5), 0.3, 0.3, phi=0.4)
-    assert min(rate(y, x, 1), rate(x, y, 1)) > 0.9
-
-
 # What is no causation and looks like it ----------------------------------------------------------------------
 
 
@@ -164,26 +119,12 @@ def test_unit_roots_pass_for_causes_until_differenced():
 
 
 @pytest.mark.parametrize("lag", [1, 5])
-@pytest.mark.parametrize(
-    "draw",
-    [
-        surrogates.shuffled,
-        surrogates.circularly_shifted,
-        lambda x, rng: surrogates.block_bootstrapped(x, rng, 10),
-    ],
-    ids=["shuffled", "shifted", "blocks"],
-)
+@pytest.mark.parametrize("draw", [surrogates.shuffled, surrogates.circularly_shifted])
 def test_surrogates_of_true_causes_are_no_causes(draw, lag):
     rng = np.random.default_rng(8)
     y, x = zoo.coupled_pairs((N, 100), rng, 0.3)
     assert rate(y, x, lag) > 0.6
     assert rate(y, draw(x, rng), lag) == NEARLY_NOMINAL
-
-
-def test_phase_randomized_series_are_no_causes_of_what_is_independent():
-    rng = np.random.default_rng(9)
-    y, x = independent("AR(0.9), AR(0.5)", 100, rng)
-    assert rate(y, surrogates.phase_randomized(x, rng), 1) == NEARLY_NOMINAL
 
 
 def test_phase_randomized_causes_keep_a_trace():
@@ -193,25 +134,8 @@ def test_phase_randomized_causes_keep_a_trace():
     assert LEVEL + FOUR_ERRORS < rate(y, surrogates.phase_randomized(x, rng), 1) < 0.1
 
 
-def test_a_shuffle_breaks_a_trend_and_trend_matched_pairs_show_it():
-    rng = np.random.default_rng(11)
-    y, x = zoo.shared_trend_pairs((N, 60), rng)
-    found = rate(y, x, 1)
-    assert rate(y, surrogates.shuffled(x, rng), 1) == EXACTLY_NOMINAL
-    assert rate(*surrogates.trend_matched_pairs(y, x, rng), 1) == pytest.approx(found, abs=0.04)
-
-
 def test_matched_walks_reject_as_often_as_independent_walks():
     rng = np.random.default_rng(12)
     y, x = zoo.unit_root_pairs((N, 100), rng)
     expected = pytest.approx(rate(y, x, 1), abs=4 * np.sqrt(2 * 0.17 * 0.83 / N))
     assert rate(y, surrogates.same_increments_walk(x, rng), 1) == expected
-
-
-@pytest.mark.parametrize("draw", [surrogates.shuffled, surrogates.circularly_shifted])
-def test_the_papers_rule_finds_as_many_causes_in_surrogates(draw):
-    """With nothing to find, a surrogate changes nothing: the rule still calls over 90 % causal."""
-    rng = np.random.default_rng(13)
-    y, x = independent("white noise", 53, rng, n=1000)
-    p = granger_test(y, draw(x, rng), range(1, 15)).chi2_p_value
-    assert (least_p(p).round(4) >= 0.05).mean() == pytest.approx(0.06, abs=0.04)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
@@ -18,33 +18,23 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import InfeasibleTestError, ModelWarning
 from statsmodels.tsa.stattools import grangercausalitytests
 
-from repro.series import _chunks
+from repro.series import granger
 from repro.series.granger import GrangerResult, Status, granger_test
 
 Array = NDArray[np.float64]
 STATISTICS = ("f", "p_value", "chi2", "chi2_p_value", "lr", "lr_p_value")
 
 
-@pytest.fixture(autouse=True)
-def no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def driven_pairs(n: int, n_times: int, strength: float, seed: int = 0) -> tuple[Array, Array]:
+def driven_pairs(n: int, n_times: int, strength: float) -> tuple[Array, Array]:
     """Autoregressive pairs in which the cause leads by one point."""
-    rng = random(seed)
-    y, x = np.zeros((n, n_times)), np.zeros((n, n_times))
-    noise = rng.standard_normal((2, n, n_times))
-    for t in range(1, n_times):
-        x[:, t] = 0.5 * x[:, t - 1] + noise[0, :, t]
-        y[:, t] = 0.3 * y[:, t - 1] + strength * x[:, t - 1] + noise[1, :, t]
-    return y, x
+    return zoo.coupled_pairs((n, n_times), random(), strength)
 
 
 def peer(effect: Array, cause: Array, lag: int) -> dict[str, tuple[float, ...]]:
@@ -71,8 +61,7 @@ def at(result: GrangerResult, index: Any) -> GrangerResult:
 # --- agreement with independent implementations
 
 
-@pytest.mark.parametrize("n_times", [50, 200])
-@pytest.mark.parametrize("strength", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize(("n_times", "strength"), [(50, 0.0), (50, 1.0), (200, 0.05)])
 def test_the_four_tests_of_statsmodels(n_times: int, strength: float) -> None:
     y, x = driven_pairs(6, n_times, strength)
     result = granger_test(y, x, range(1, 15))
@@ -192,71 +181,6 @@ def test_scale_shift_and_sign_do_not_matter(
     assert_same(moved, granger_test(y, x, (1, 4)), rtol=1e-9)
 
 
-def test_more_strength_more_evidence() -> None:
-    f = [granger_test(*driven_pairs(40, 200, s), 2).f.mean() for s in (0.0, 0.1, 0.3, 1.0)]
-    assert sorted(f) == f
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_order_of_pairs_and_size_of_chunks(shared: bool) -> None:
-    y, x = driven_pairs(700, 40, 0.2)
-    x[5], x[300, 7] = 2.0, np.nan
-    y = y[0] if shared else y
-    result = granger_test(y, x, range(1, 5))
-    assert not result.ok[5].any()
-    order = random(1).permutation(len(x))
-    assert_same(granger_test(y if shared else y[order], x[order], range(1, 5)), at(result, order), rtol=1e-11)
-    assert_same(granger_test(y, x, range(1, 5), max_bytes=1), result, rtol=1e-11)
-
-
-def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = torch.get_num_threads()
-    y, x = driven_pairs(1500, 50, 0.2)
-    results = []
-    try:
-        for n_threads in (1, 2, 3):
-            torch.set_num_threads(n_threads)
-            results.append(granger_test(y, x, (1, 2, 6), max_bytes=2**20))
-            assert torch.get_num_threads() == n_threads
-    finally:
-        torch.set_num_threads(before)
-    assert_same(results[1], results[0])
-    assert_same(results[2], results[0])
-
-
-def test_a_failing_chunk_raises_and_puts_the_threads_back() -> None:
-    before = torch.get_num_threads()
-
-    def work(start: int, stop: int) -> None:
-        raise ArithmeticError(f"{start}:{stop}")
-
-    try:
-        torch.set_num_threads(2)
-        with pytest.raises(ArithmeticError, match="0:10"):
-            _chunks.over_chunks(lambda: work, 30, 10)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_one_lag_is_a_column_of_many(shared: bool) -> None:
-    y, x = driven_pairs(20, 80, 0.2)
-    y = y[0] if shared else y
-    many = granger_test(y, x, range(1, 21))
-    assert many.f.shape == (20, 20)
-    for k, lag in enumerate(many.lags):
-        one = granger_test(y, x, lag)
-        assert one.lags == (lag,)
-        assert one.f.shape == (20,)
-        assert (one.df_num, one.df_den, one.n_obs) == (many.df_num[k], many.df_den[k], many.n_obs[k])
-        for name in STATISTICS:
-            np.testing.assert_allclose(getattr(one, name), getattr(many, name)[:, k], rtol=1e-10)
-    some = granger_test(y, x, (7, 2))
-    assert some.lags == (7, 2)
-    np.testing.assert_allclose(some.f, many.f[:, [6, 1]], rtol=1e-10)
-
-
 def test_a_shared_effect_is_that_effect_for_each() -> None:
     y, x = driven_pairs(20, 80, 0.2)
     for lag in (1, 5, range(1, 8)):
@@ -264,85 +188,47 @@ def test_a_shared_effect_is_that_effect_for_each() -> None:
     assert_same(granger_test(y[0], x[0], 3), granger_test(y[:1], x[:1], 3), rtol=1e-10)
 
 
-@pytest.mark.parametrize("order", [1, 2])
-def test_difference(order: int) -> None:
-    y, x = driven_pairs(5, 80, 0.2)
-    by_hand = granger_test(np.diff(y, order), np.diff(x, order), range(1, 4))
-    result = granger_test(y, x, range(1, 4), difference=order)
-    assert_same(result, by_hand)
-    assert result.n_obs.tolist() == [80 - order - lag for lag in (1, 2, 3)]
-
-
-def layouts(values: Array) -> dict[str, Any]:
-    wide = np.zeros((len(values), 2 * values.shape[1]))
-    wide[:, ::2] = values
-    read_only = values.copy()
-    read_only.flags.writeable = False
-    return {
-        "column-major": np.asfortranarray(values),
-        "strided": wide[:, ::2],
-        "reversed": np.ascontiguousarray(values[::-1, ::-1])[::-1, ::-1],
-        "read-only": read_only,
-        "big-endian": values.astype(">f8"),
-        "list": values.tolist(),
-        "tensor": torch.from_numpy(values),
-        "transposed tensor": torch.from_numpy(np.ascontiguousarray(values.T)).T,
-        "tensor with gradient": torch.from_numpy(values).requires_grad_(),
-    }
-
-
-@pytest.mark.parametrize("layout", layouts(np.zeros((1, 1))))
-def test_memory_layouts_and_containers(layout: str) -> None:
-    y, x = driven_pairs(10, 60, 0.2)
-    expected = granger_test(y, x, (1, 3))
-    for effect in (layouts(y)[layout], y):
-        result = granger_test(effect, layouts(x)[layout], (1, 3))
-        assert isinstance(result.f, np.ndarray)
-        assert_same(result, expected)
-
-
-def test_the_input_stays_as_it_is() -> None:
-    y, x = driven_pairs(4, 60, 0.2)
-    x[1, 3] = np.inf
-    kept = y.copy(), x.copy()
-    granger_test(y, x, 2, difference=1)
-    granger_test(torch.from_numpy(y), torch.from_numpy(x), 2)
-    np.testing.assert_array_equal(y, kept[0])
-    np.testing.assert_array_equal(x, kept[1])
-
-
-def test_single_precision_and_integers_are_computed_in_double() -> None:
-    y, x = (10 * each for each in driven_pairs(10, 60, 0.2))
-    single = granger_test(y.astype(np.float32), torch.from_numpy(x).float(), 2)
-    assert_same(
-        single, granger_test(y.astype(np.float32).astype(float), x.astype(np.float32).astype(float), 2)
-    )
-    whole = granger_test(y.astype(np.int64), torch.from_numpy(x).int(), 2)
-    assert_same(whole, granger_test(np.trunc(y), np.trunc(x), 2))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_device_changes_nothing() -> None:
-    y, x = driven_pairs(300, 60, 0.2)
-    x[3], x[4, 0] = 1.0, np.nan
-    for lag in (1, range(1, 6)):
-        for effect in (y, y[0]):
-            result = granger_test(torch.from_numpy(effect).cuda(), torch.from_numpy(x).cuda(), lag)
-            assert_same(result, granger_test(effect, x, lag), rtol=1e-9)
-
-
-# --- control: no cause, no more findings than announced
-
-
 @pytest.mark.parametrize("shared", [True, False])
-def test_size_under_independence(shared: bool) -> None:
-    rng = random(11)
-    x = rng.standard_normal((8000, 200))
-    y = rng.standard_normal(200 if shared else x.shape)
-    result = granger_test(y, x, (1, 3))
-    for k in range(2):
-        found = int((result.p_value[:, k] < 0.05).sum())
-        assert stats.binomtest(found, len(x), 0.05).pvalue > 1e-3
+def test_pairs_and_lags_are_on_their_own(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    """Whatever the order of pairs, the chunks they are worked on in, and the other lags asked for."""
+    y, x = driven_pairs(60, 80, 0.2)
+    x[5], x[30, 7] = 2.0, np.nan
+    y = y[0] if shared else y
+    result = granger_test(y, x, range(1, 15))
+    assert not result.ok[[5, 30]].any()
+    order = random(1).permutation(len(x))
+    moved = granger_test(y if shared else y[order], x[order], range(1, 15))
+    assert_same(moved, at(result, order), rtol=1e-10)
+    some = granger_test(y, x, np.array([7, 2]))
+    assert some.lags == (7, 2)
+    np.testing.assert_allclose(some.p_value, result.p_value[:, [6, 1]], rtol=1e-9)
+    one = granger_test(y, x, np.int64(5))
+    assert one.f.shape == (60,)
+    assert (one.df_num, one.df_den, one.n_obs) == (5, result.df_den[4], result.n_obs[4]) == (5, 64, 75)
+    np.testing.assert_allclose(one.f, result.f[:, 4], rtol=1e-10)
+    monkeypatch.setattr(granger, "_BYTES_A_CHUNK", 1)
+    assert_same(granger_test(y, x, range(1, 15)), result, rtol=1e-10)
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(granger, "_BYTES_A_CHUNK", 2**20)
+    before = torch.get_num_threads()
+    y, x = driven_pairs(1500, 50, 0.2)
+    results = []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            results.append(granger_test(y, x, (1, 2, 6)))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert_same(*results)
+
+
+def test_difference() -> None:
+    y, x = driven_pairs(5, 80, 0.2)
+    result = granger_test(y, x, range(1, 4), difference=2)
+    assert_same(result, granger_test(np.diff(y, 2), np.diff(x, 2), range(1, 4)))
 
 
 # --- what cannot be tested
@@ -360,7 +246,7 @@ def refused(effect: Array, cause: Array, lag: int) -> bool:
 SMALL = st.integers(-2, 2)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data(), lag=st.integers(1, 3), n_times=st.integers(4, 14), shared=st.booleans())
 def test_what_statsmodels_refuses_has_a_label(
     data: st.DataObject, lag: int, n_times: int, shared: bool
@@ -395,13 +281,11 @@ def test_every_label_and_its_neighbours_untouched() -> None:
     bad_y[2] = 0.1
     bad_x[3] = -7.25
     bad_x[4, :-1], bad_x[4, -1] = 0.3, 1.0  # x_T is in no design
-    bad_x[5, 1:], bad_x[5, 0] = (
-        0.3,
-        1.0,
-    )  # constant from the second point on: a column of lag 3, none of lag 1
+    bad_x[5, 1:], bad_x[5, 0] = 0.3, 1.0  # from the second point on: a column of lag 3, none of lag 1
     bad_x[6] = 3 * bad_y[6] + 1
     bad_y[7, 1:] = bad_x[7, :-1]
     bad_y[8] = np.arange(40)
+    bad_y[9] = 1e308 * np.sign(bad_y[9])  # differences are beyond the largest float
     result = granger_test(bad_y, bad_x, (1, 3))
     labels = [[Status(int(code)).name for code in row] for row in result.status]
     assert labels == [
@@ -414,97 +298,34 @@ def test_every_label_and_its_neighbours_untouched() -> None:
         ["COLLINEAR"] * 2,
         ["PERFECT_FIT", "COLLINEAR"],  # y_{t-1} is x_{t-2}
         ["PERFECT_FIT", "COLLINEAR"],  # so is any point of a line its past plus a constant
-        *[["OK"] * 2] * 3,
+        ["NOT_FINITE"] * 2,
+        *[["OK"] * 2] * 2,
     ]
     for name in STATISTICS:
         values = getattr(result, name)
         np.testing.assert_array_equal(np.isnan(values), ~result.ok)
-        np.testing.assert_allclose(values[9:], getattr(clean, name)[9:], rtol=1e-11)
-
-
-def test_one_bad_shared_effect_labels_all() -> None:
-    _, x = driven_pairs(3, 30, 0.3)
-    assert (granger_test(np.full(30, 0.1), x, 2).status == Status.CONSTANT_EFFECT).all()
-    assert (granger_test(np.r_[np.nan, np.ones(29)], x, 2).status == Status.NOT_FINITE).all()
-
-
-def test_largest_floats_are_no_silent_numbers() -> None:
-    x = random().standard_normal((2, 30))
-    y = x.copy()
-    y[0] = 1e308 * np.sign(y[0])
-    result = granger_test(y, x[::-1], 1)
-    assert result.status.tolist() == [Status.NOT_FINITE, Status.OK]
+        np.testing.assert_allclose(values[10:], getattr(clean, name)[10:], rtol=1e-11)
 
 
 @pytest.mark.parametrize("n_times", range(0, 12))
-def test_too_short_is_a_label_for_each_lag(n_times: int) -> None:
+def test_too_short_is_a_label_for_each_lag_and_no_pairs_are_none(n_times: int) -> None:
     y, x = random().standard_normal((2, 3, n_times))
-    result = granger_test(y, x, (3, 1, 2))
-    expected = [n_times < 3 * lag + 2 for lag in (3, 1, 2)]
-    assert (result.status == np.where(expected, Status.TOO_SHORT, Status.OK)).all()
-    assert result.n_obs.tolist() == [
-        0 if short else n_times - lag for short, lag in zip(expected, (3, 1, 2), strict=True)
-    ]
+    fits = np.array([n_times >= 3 * lag + 2 for lag in (3, 1, 2)])
+    for n in (3, 0):
+        result = granger_test(y[:n], x[:n], (3, 1, 2))
+        assert result.f.shape == (n, 3)
+        assert (result.status == np.where(fits, Status.OK, Status.TOO_SHORT)).all()
+        assert result.n_obs.tolist() == (fits * (n_times - np.array([3, 1, 2]))).tolist()
     assert (granger_test(y, x, 2, difference=4).status[0] == Status.OK) == (n_times >= 12)
 
 
-def test_no_pairs() -> None:
-    result = granger_test(np.zeros(50), np.zeros((0, 50)), range(1, 4))
-    assert result.f.shape == result.status.shape == (0, 3)
-    assert result.df_den.tolist() == [46, 43, 40]
-    assert granger_test(np.zeros((0, 50)), np.zeros((0, 50)), 2).p_value.shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("lag", "message"),
-    [
-        (0, "lag .* at least 1, got 0"),
-        (-2, "lag .* at least 1, got -2"),
-        (1.0, "lag .* at least 1, got 1.0"),
-        (True, "lag .* at least 1, got True"),
-        ("3", "lag .* at least 1, got '3'"),
-        ([], "empty sequence"),
-        ([1, 2, 1], r"got 1 twice in \(1, 2, 1\)"),
-        ([1, 2.5], "each lag .* got 2.5"),
-    ],
-)
-def test_lags_that_are_none(lag: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("lag", [0, 1.0, True, "3", [], [1, 2, 1], [1, 2.5]])
+def test_lags_that_are_none(lag: Any) -> None:
+    with pytest.raises(ValueError, match="lag"):
         granger_test(np.zeros(30), np.zeros((2, 30)), lag)
 
 
-def test_lags_of_other_types() -> None:
-    y, x = driven_pairs(3, 60, 0.3)
-    for lag in (np.int64(2), np.array(2)):
-        assert_same(granger_test(y, x, lag), granger_test(y, x, 2))
-    assert_same(granger_test(y, x, np.arange(1, 4)), granger_test(y, x, [1, 2, 3]))
-
-
-@pytest.mark.parametrize(
-    ("effect", "cause", "message"),
-    [
-        ((30,), (2, 31), r"effect \(30,\) and cause \(2, 31\)"),
-        ((3, 30), (2, 30), r"effect \(3, 30\) and cause \(2, 30\)"),
-        ((1, 30), (2, 30), r"effect \(1, 30\) and cause \(2, 30\)"),
-        ((30,), (2, 3, 30), r"cause must have the shape .* got \(2, 3, 30\)"),
-        ((), (2, 30), r"effect must have the shape .* got \(\)"),
-    ],
-)
-def test_shapes_that_do_not_match(effect: tuple[int, ...], cause: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        granger_test(np.zeros(effect), np.zeros(cause), 1)
-
-
-@pytest.mark.parametrize("make", [np.asarray, torch.tensor])
-@pytest.mark.parametrize("values", [[[True] * 30], [[1j] * 30]])
-def test_values_that_are_no_real_numbers(make: Any, values: list[list[Any]]) -> None:
-    with pytest.raises(TypeError, match=r"cause must hold real numbers .* got .*(bool|complex)"):
-        granger_test(np.zeros(30), make(values), 1)
-    with pytest.raises(TypeError, match="effect must hold real numbers"):
-        granger_test(make(values), np.zeros((1, 30)), 1)
-
-
-@pytest.mark.parametrize(("name", "value"), [("difference", -1), ("difference", 1.5), ("max_bytes", 0)])
-def test_options_out_of_range(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
-        granger_test(np.zeros(30), np.zeros((2, 30)), 1, **{name: value})
+@pytest.mark.parametrize("shapes", [((30,), (2, 31)), ((3, 30), (2, 30)), ((1, 30), (2, 30)), ((), (2, 30))])
+def test_shapes_that_do_not_match(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="effect must have the shape"):
+        granger_test(*map(np.zeros, shapes), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -11,25 +12,18 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repro.series import lyapunov
 from repro.series.lyapunov import LyapunovStatus, lyapunov_rosenstein, lyapunov_tisean
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nolds warns of its own imports
     import nolds
 
-PARAMETERS = [
-    {"emb_dim": 2, "lag": 1, "min_tsep": 0, "trajectory_len": 2},
-    {"emb_dim": 5, "lag": 1, "min_tsep": 5, "trajectory_len": 8},
-    {"emb_dim": 3, "lag": 4, "min_tsep": 2, "trajectory_len": 5},
-    {"emb_dim": 1, "lag": 1, "min_tsep": 0, "trajectory_len": 3},
-    {"emb_dim": 10, "lag": 2, "min_tsep": 3, "trajectory_len": 6},
-]
 
-
-def by_nolds(series: np.ndarray, **parameters) -> np.ndarray:
+def by_nolds(x, **parameters):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.array([nolds.lyap_r(x, tau=1, fit="poly", **parameters) for x in series])
+        return nolds.lyap_r(x, tau=1, fit="poly", **parameters)
 
 
 def lcg(n: int) -> np.ndarray:
@@ -121,66 +115,37 @@ def test_a_window_at_rest_has_exponent_zero_and_says_so():
     assert found.status.tolist()[:2] == [LyapunovStatus.STATIC] * 2
     assert found.exponent[:2].tolist() == [0, 0]
     assert found.status[2] != LyapunovStatus.STATIC
-    anyway = lyapunov_tisean(x[:1], forward_steps=3, static_range=None)
-    assert anyway.status[0] == LyapunovStatus.CONSTANT
-    assert np.isnan(anyway.exponent[0])
-
-
-def test_two_values_have_no_neighbors_within_one():
-    x = np.tile([0.0, 1.0, 1.0], 20)[None]
-    found = lyapunov_tisean(x, forward_steps=3)
-    assert found.status[0] == LyapunovStatus.NO_NEIGHBORS
-    assert np.isnan(found.exponent[0])
-
-
-def test_rounding_is_part_of_the_definition():
-    x = 1e-5 * np.random.default_rng(0).standard_normal((1, 80))
-    exact = lyapunov_tisean(x, forward_steps=3, decimals=None).exponent[0]
-    assert abs(lyapunov_tisean(x, forward_steps=3).exponent[0] - exact) > 1e-3
-    assert exact == pytest.approx(lyapunov_tisean(1e5 * x, forward_steps=3, decimals=None).exponent[0])
+    far = lyapunov_tisean(np.tile([0.0, 1.0, 1.0], 20), forward_steps=3)  # two values, no neighbours within 1
+    assert far.status[0] == LyapunovStatus.NO_NEIGHBORS
+    assert np.isnan(far.exponent[0])
+    assert lyapunov_tisean(x[:0], forward_steps=3).exponent.shape == (0,)
 
 
 # --- nolds --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parameters", PARAMETERS)
-def test_equals_nolds(parameters):
-    rng = np.random.default_rng(1)
-    series = rng.standard_normal((24, 120))
-    series[6:12] = series[6:12].cumsum(axis=1)
-    series[12:18] = series[12:18].round(1)  # ties, and distances of zero
-    series[18:] = rng.integers(0, 30, (6, 120))
-    found = lyapunov_rosenstein(series, **parameters)
-    expected = by_nolds(series, **parameters)
-    assert (found.status == 0).all()
-    assert found.exponent == pytest.approx(expected, abs=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("uniform", 2.230204), ("walk", 1.452609), ("logistic", 0.693300)]
-)
-def test_the_papers_exponent_by_way_of_nolds(name, expected):
-    found = lyapunov_rosenstein(SERIES[name](200), emb_dim=2, trajectory_len=2)
-    assert found.exponent[0] == pytest.approx(expected, abs=1e-6)
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 6),
-    st.integers(1, 4),
-    st.integers(0, 4),
-    st.integers(2, 7),
-    st.integers(20, 70),
-    st.sampled_from(["noise", "coarse", "walk"]),
+    seed=st.integers(0, 2**32 - 1),
+    parameters=st.fixed_dictionaries(
+        {
+            "emb_dim": st.integers(1, 10),
+            "lag": st.integers(1, 4),
+            "min_tsep": st.integers(0, 4),
+            "trajectory_len": st.integers(2, 7),
+            "fit_offset": st.integers(0, 2),
+        }
+    ),
+    n=st.integers(20, 90),
+    kind=st.sampled_from(["noise", "coarse", "tenths", "walk"]),  # ties, distances of zero
 )
-def test_equals_nolds_wherever_nolds_answers(seed, emb_dim, lag, min_tsep, trajectory_len, n, kind):
+def test_equals_nolds_wherever_nolds_answers(seed, parameters, n, kind):
     x = np.random.default_rng(seed).standard_normal(n)
-    x = {"noise": x, "coarse": x.round(), "walk": x.cumsum()}[kind]
-    parameters = {"emb_dim": emb_dim, "lag": lag, "min_tsep": min_tsep, "trajectory_len": trajectory_len}
+    x = {"noise": x, "coarse": x.round(), "tenths": x.round(1), "walk": x.cumsum()}[kind]
+    parameters["fit_offset"] = min(parameters["fit_offset"], parameters["trajectory_len"] - 2)
     found = lyapunov_rosenstein(x, **parameters)
     try:
-        expected = by_nolds(x[None], **parameters)[0]
+        expected = by_nolds(x, **parameters)
     except (ValueError, AssertionError):
         assert found.status[0] == LyapunovStatus.TOO_SHORT
         return
@@ -188,17 +153,7 @@ def test_equals_nolds_wherever_nolds_answers(seed, emb_dim, lag, min_tsep, traje
         assert found.exponent[0] == pytest.approx(expected, abs=1e-8)
     else:  # too few finite distances for a line: nolds returns minus infinity or fits one point
         assert found.status[0] in (LyapunovStatus.NO_LINE, LyapunovStatus.CONSTANT)
-        assert not np.isfinite(found.divergence[0]).sum() >= 2
-
-
-def test_tau_and_offset_are_those_of_nolds():
-    x = np.random.default_rng(2).standard_normal((3, 100))
-    found = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=8, tau=0.5, fit_offset=2)
-    expected = [
-        nolds.lyap_r(v, emb_dim=3, lag=1, min_tsep=0, trajectory_len=8, tau=0.5, fit_offset=2, fit="poly")
-        for v in x
-    ]
-    assert found.exponent == pytest.approx(expected, abs=1e-8)
+        assert np.isfinite(found.divergence[0]).sum() < 2 + parameters["fit_offset"]
 
 
 # --- systems with known answers: means over twelve orbits ---------------------------------------------------
@@ -221,10 +176,10 @@ def test_henon():
 
 
 def test_lorenz():
-    """Missed: 0.035 (0.057 with 1,200 points, 0.145 with 600); standard deviation 0.015."""
+    """Missed: 0.035 (0.057 with 1,200 points, 0.145 with 600); standard deviation 0.015. A step takes 0.05."""
     x, _, _ = zoo.lorenz((12, 2000), np.random.default_rng(0))
-    found = lyapunov_rosenstein(x, emb_dim=5, lag=2, min_tsep=30, trajectory_len=60, tau=0.05, fit_offset=10)
-    assert found.exponent.mean() == pytest.approx(zoo.EXPONENTS["lorenz"], abs=0.11)
+    found = lyapunov_rosenstein(x, emb_dim=5, lag=2, min_tsep=30, trajectory_len=60, fit_offset=10)
+    assert found.exponent.mean() / 0.05 == pytest.approx(zoo.EXPONENTS["lorenz"], abs=0.11)
 
 
 def test_noise_scores_above_chaos_in_one_step():
@@ -241,58 +196,39 @@ def test_noise_scores_above_chaos_in_one_step():
 # --- invariants ---------------------------------------------------------------------------------------------
 
 
-def test_scaling_and_shifting_change_nothing():
-    x = np.random.default_rng(4).standard_normal((5, 90)).cumsum(axis=1)
-    here = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=4, min_tsep=1).exponent
-    assert lyapunov_rosenstein(8 * x, emb_dim=3, trajectory_len=4, min_tsep=1).exponent == pytest.approx(here)
-    assert lyapunov_rosenstein(x - 3, emb_dim=3, trajectory_len=4, min_tsep=1).exponent == pytest.approx(here)
-
-
-def test_each_series_is_on_its_own():
-    x = np.random.default_rng(5).standard_normal((700, 50))
-    found = lyapunov_tisean(x, forward_steps=3).exponent
-    order = np.random.default_rng(6).permutation(700)
-    assert (lyapunov_tisean(x[order], forward_steps=3).exponent == found[order]).all()
-    alone = [lyapunov_tisean(x[i], forward_steps=3).exponent[0] for i in (0, 17, 699)]
-    assert alone == found[[0, 17, 699]].tolist()
-    assert (lyapunov_tisean(x, forward_steps=3, max_bytes=1).exponent == found).all()
-
-
-def test_threads_change_no_bit():
-    x = np.random.default_rng(7).standard_normal((3000, 60))
-    threads = torch.get_num_threads()
+def test_each_series_is_on_its_own_on_any_number_of_threads():
+    x = np.random.default_rng(5).standard_normal((1500, 50))
+    threads, found = torch.get_num_threads(), []
+    order = np.random.default_rng(6).permutation(1500)
     try:
-        torch.set_num_threads(1)
-        one = lyapunov_tisean(x, forward_steps=3).exponent
-        torch.set_num_threads(2)
-        two = lyapunov_tisean(x, forward_steps=3).exponent
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            found += [lyapunov_tisean(x, forward_steps=3).exponent]
+            found += [lyapunov_tisean(x[order], forward_steps=3).exponent[np.argsort(order)]]
     finally:
         torch.set_num_threads(threads)
-    assert (one == two).all()
+    assert all((each == found[0]).all() for each in found)
+    assert lyapunov_tisean(x[17], forward_steps=3).exponent == found[0][17]
 
 
-def test_memory_layout_and_container_do_not_matter():
-    x = np.random.default_rng(8).standard_normal((6, 80))
-    here = lyapunov_tisean(x, forward_steps=3).exponent
-    assert (lyapunov_tisean(np.asfortranarray(x), forward_steps=3).exponent == here).all()
-    assert (lyapunov_tisean(np.repeat(x, 2, axis=1)[:, ::2], forward_steps=3).exponent == here).all()
-    assert (lyapunov_tisean(x[:, ::-1].copy()[:, ::-1], forward_steps=3).exponent == here).all()
-    assert (lyapunov_tisean(torch.from_numpy(x), forward_steps=3).exponent == here).all()
-    single = lyapunov_tisean(x.astype(np.float32), forward_steps=3).exponent
-    assert (single == lyapunov_tisean(x.astype(np.float32).astype(float), forward_steps=3).exponent).all()
+def test_compiled_or_not_and_kept_or_not_the_numbers_are_the_same(monkeypatch):
+    """Where no folder can be written numba refuses to keep what it compiles; and Python's own floats agree."""
+    asked = []
 
+    def njit(nogil, cache=False):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function '_follow': no locator available")
+        return lambda function: function
 
-def test_integers_are_taken_exactly():
-    x = np.random.default_rng(9).integers(0, 50, (3, 60))
-    whole = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3).exponent
-    assert (whole == lyapunov_rosenstein(x.astype(float), emb_dim=2, trajectory_len=3).exponent).all()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_the_same():
-    x = torch.randn(50, 100, dtype=torch.float64)
-    here = lyapunov_tisean(x, forward_steps=3).exponent
-    assert lyapunov_tisean(x.cuda(), forward_steps=3).exponent == pytest.approx(here, abs=1e-10)
+    x = np.random.default_rng(12).standard_normal((3, 40)).round(1)
+    here = lyapunov_rosenstein(x, emb_dim=9, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
+    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(lyapunov, "_compiled", lyapunov._compiled.__wrapped__)
+    there = lyapunov_rosenstein(x, emb_dim=9, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
+    assert asked == [True, False] * 2
+    for a, b in zip(here, there, strict=True):
+        np.testing.assert_array_equal(a.divergence, b.divergence)
 
 
 # --- what has no exponent -----------------------------------------------------------------------------------
@@ -321,35 +257,17 @@ def test_too_short_a_series_is_a_status(n, status):
     assert found.status.tolist() == [status] * 2
 
 
-def test_no_series_at_all():
-    found = lyapunov_rosenstein(np.empty((0, 50)), emb_dim=2, trajectory_len=3)
-    assert found.exponent.shape == (0,)
-    assert found.divergence.shape == (0, 3)
-    assert lyapunov_tisean(np.empty((0, 50)), forward_steps=3).status.shape == (0,)
-
-
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    "bad",
     [
-        ({"emb_dim": 0}, "emb_dim must be a whole number of at least 1, got 0"),
-        ({"lag": 0}, "lag must be a whole number of at least 1, got 0"),
-        ({"lag": -2}, "lag must be a whole number of at least 1, got -2"),
-        ({"min_tsep": -1}, "min_tsep must be a whole number of at least 0, got -1"),
-        ({"trajectory_len": 1}, "trajectory_len must be a whole number of at least 2, got 1"),
-        ({"fit_offset": 2}, r"fit_offset must leave two points .* got 2"),
-        ({"tau": 0}, "tau must be finite and above 0, got 0"),
-        ({"emb_dim": 2.0}, "emb_dim must be a whole number of at least 1, got 2.0"),
+        {"emb_dim": 0},
+        {"emb_dim": 2.0},
+        {"lag": -2},
+        {"min_tsep": -1},
+        {"trajectory_len": 1},
+        {"fit_offset": 2},
     ],
 )
-def test_bad_parameters_are_quoted(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        lyapunov_rosenstein(np.zeros((2, 50)), **({"emb_dim": 2, "trajectory_len": 3} | parameters))
-
-
-def test_bad_containers_are_refused():
-    with pytest.raises(ValueError, match=r"shape \(N, T\) or \(T,\), got \(2, 3, 4\)"):
-        lyapunov_tisean(np.zeros((2, 3, 4)), forward_steps=3)
-    with pytest.raises(TypeError, match=r"real numbers .* got complex128"):
-        lyapunov_tisean(np.zeros((2, 30), dtype=complex), forward_steps=3)
-    with pytest.raises(ValueError, match="forward_steps must be a whole number of at least 1, got 0"):
-        lyapunov_tisean(np.zeros((2, 30)), forward_steps=0)
+def test_bad_parameters_are_named(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must"):
+        lyapunov_rosenstein(np.zeros((2, 50)), **({"emb_dim": 2, "trajectory_len": 3} | bad))

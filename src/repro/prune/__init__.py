@@ -3,22 +3,34 @@
 A pruning experiment is three steps, each a value: *scores* (one number a weight or unit), a *mask* (exactly
 the lowest of them), and the *hold* (the mask, called after every step of training). ``sparsity`` is the
 fraction removed, ``density`` the fraction kept.
+
+>>> from torch import nn
+>>> from repro.prune import costs, magnitude, select
+>>> network = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+>>> mask = select(magnitude(network), sparsity=0.9)
+>>> mask.apply(network)  # train on with after_step=[mask], or call mask(network) after each step of a loop of your own
+>>> mask, costs(network, (784,), mask).multiply_adds_kept
+(Mask(2 parameters, 23,820 of 238,200 weights kept), 23820)
 """
 
-from repro.prune.costs import Costs, costs, parameter_counts
+from repro.prune.costs import Costs, costs
 from repro.prune.masks import Mask
+from repro.prune.overlap import agreement, expected_jaccard, jaccard
 from repro.prune.scores import magnitude, prunable, random, unit_norms
-from repro.prune.selection import select
+from repro.prune.selection import keep_highest, n_to_prune, select, select_units, unit_mask
 from repro.prune.tradeoffs import paired_difference, prune_and_measure, summarize
-from repro.prune.units import select_units, unit_mask
 
 __all__ = [
     "Costs",
     "Mask",
+    "agreement",
     "costs",
+    "expected_jaccard",
+    "jaccard",
+    "keep_highest",
     "magnitude",
+    "n_to_prune",
     "paired_difference",
-    "parameter_counts",
     "prunable",
     "prune_and_measure",
     "random",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from repro.base import unknown
-from repro.prune._checks import described, is_plain, one_network, refuse_computed
-from repro.prune.scores import prunable, weights
+from repro.prune.scores import _weights
 
 __all__ = ["Mask"]
 
@@ -34,38 +32,33 @@ class Mask(Mapping[str, Tensor]):
         """Copy ``kept`` (name to bool tensor, True = kept).
 
         Raises:
-            TypeError: no mapping, or an entry that is not a bool tensor.
+            TypeError: an entry that is not a bool tensor.
         """
-        if not isinstance(kept, Mapping):
-            raise TypeError(f"a mask needs bool tensors by parameter name, got a {type(kept).__name__}")
         for name, tensor in kept.items():
-            if not is_plain(tensor) or tensor.dtype != torch.bool:
-                raise TypeError(f"a mask needs bool tensors (True = kept); {name!r} is {described(tensor)}")
+            if getattr(tensor, "dtype", None) != torch.bool:
+                what = getattr(tensor, "dtype", type(tensor).__name__)
+                raise TypeError(f"a mask needs bool tensors (True = kept); {name!r} is {what}")
         self._kept = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
         self._pruned_on: dict[tuple[str, torch.device], Tensor] = {}  # complements, made once for a device
 
     @classmethod
-    def dense(cls, model: nn.Module, *, include_last: bool = True) -> Mask:
-        """Return the mask that keeps every prunable weight of ``model`` (see ``scores.prunable``)."""
-        dense = weights(model, prunable(model, include_last=include_last))
-        return cls({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in dense.items()})
+    def dense(cls, model: nn.Module) -> Mask:
+        """Return the mask that keeps every prunable weight of ``model`` (see ``prunable``)."""
+        return cls({n: torch.ones(weight.shape, dtype=torch.bool) for n, weight in _weights(model).items()})
 
     @classmethod
     def stack(cls, masks: Sequence[Mask]) -> Mask:
         """Return one mask with a leading dimension, entry i for member i of an ``Ensemble``.
 
         Raises:
-            ValueError: no masks, or masks that differ in names or shapes.
+            ValueError: masks that differ in names.
+            RuntimeError: masks that differ in shapes.
         """
-        if not masks:
-            raise ValueError("stacking needs at least one mask, got none")
-        first = {name: kept.shape for name, kept in masks[0]._kept.items()}
-        for i, mask in enumerate(masks):
-            if (shapes := {name: kept.shape for name, kept in mask._kept.items()}) != first:
-                raise ValueError(
-                    f"masks of one ensemble must be alike; mask 0 has {first}, mask {i} has {shapes}"
-                )
-        return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in first})
+        if any(mask.keys() != masks[0].keys() for mask in masks):
+            raise ValueError(
+                f"masks of one ensemble must name the same weights, got {[list(m) for m in masks]}"
+            )
+        return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in masks[0]})
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._kept:
@@ -78,13 +71,10 @@ class Mask(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._kept
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
-        return self._kept.keys() == other._kept.keys() and all(
+        return self.keys() == other.keys() and all(
             torch.equal(kept, other._kept[name]) for name, kept in self._kept.items()
         )
 
@@ -93,21 +83,8 @@ class Mask(Mapping[str, Tensor]):
 
     def __and__(self, other: Mask) -> Mask:
         """Keep what both keep; a parameter that one of them does not name, it keeps whole."""
-        return self._combine(other, torch.logical_and)
-
-    def __or__(self, other: Mask) -> Mask:
-        """Keep what either keeps; a parameter that one of them does not name, it keeps whole."""
-        return self._combine(other, torch.logical_or)
-
-    def _combine(self, other: Mask, how: Callable[[Tensor, Tensor], Tensor]) -> Mask:
-        if not isinstance(other, Mask):
-            return NotImplemented
-        for name in self._kept.keys() & other._kept.keys():
-            if (here := self._kept[name].shape) != (there := other._kept[name].shape):
-                raise ValueError(f"masks of {name!r} have shapes {tuple(here)} and {tuple(there)}")
-        whole = {name: torch.ones_like(kept) for name, kept in (self._kept | other._kept).items()}
-        mine, theirs = whole | self._kept, whole | other._kept
-        return Mask({name: how(mine[name], theirs[name]) for name in whole})
+        both = {name: kept & other._kept[name] for name, kept in self._kept.items() if name in other}
+        return Mask(self._kept | other._kept | both)
 
     @property
     def n_weights(self) -> int:
@@ -120,6 +97,11 @@ class Mask(Mapping[str, Tensor]):
         return sum(int(kept.sum()) for kept in self._kept.values())
 
     @property
+    def n_pruned(self) -> int:
+        """How many of them go."""
+        return self.n_weights - self.n_kept
+
+    @property
     def density(self) -> float:
         """Fraction kept of the weights that the mask names."""
         return self.n_kept / self.n_weights if self.n_weights else 1.0
@@ -129,24 +111,6 @@ class Mask(Mapping[str, Tensor]):
         """Fraction removed of the weights that the mask names."""
         return 1.0 - self.density
 
-    @property
-    def n_pruned(self) -> int:
-        """How many of them go."""
-        return self.n_weights - self.n_kept
-
-    @property
-    def n_pruned_by_parameter(self) -> dict[str, int]:
-        """How many weights each parameter loses; ``select`` takes this for a control at equal densities."""
-        return {name: kept.numel() - int(kept.sum()) for name, kept in self._kept.items()}
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a parameter: n_weights, n_kept, density, sparsity."""
-        rows = {name: (kept.numel(), int(kept.sum())) for name, kept in self._kept.items()}
-        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["n_weights", "n_kept"], dtype="int64")
-        frame["density"] = frame["n_kept"] / frame["n_weights"]
-        frame["sparsity"] = 1.0 - frame["density"]
-        return frame.rename_axis("parameter")
-
     def apply(self, model: Any) -> None:
         r"""Set the pruned weights to zero in place, $w \leftarrow m \odot w$, infinite and NaN ones too.
 
@@ -155,12 +119,10 @@ class Mask(Mapping[str, Tensor]):
                 ``(*shape)`` serves all members and a mask ``(S, *shape)`` has an entry for each.
 
         Raises:
-            ValueError: a name that the model lacks, a weight that is parametrised or otherwise computed, or a
-                shape that does not fit.
+            ValueError: a name that the model lacks, a weight that is parametrised, or a shape that does not fit.
         """
-        targets = self._targets(model)
         with torch.no_grad():
-            for name, weight in targets.items():
+            for name, weight in self.weights_of(model).items():
                 weight.masked_fill_(self._pruned(name, weight.device), 0)
 
     def __call__(self, model: Any, step: int | None = None) -> None:
@@ -169,34 +131,24 @@ class Mask(Mapping[str, Tensor]):
 
     def holds(self, model: Any) -> bool:
         """Return whether every pruned weight of ``model`` is zero; arguments and errors as in ``apply``."""
-        with torch.no_grad():
-            return not any(
-                bool((weight.ne(0) & self._pruned(name, weight.device)).any())
-                for name, weight in self._targets(model).items()
-            )
+        weights = self.weights_of(model).items()
+        return not any(bool((w.ne(0) & self._pruned(name, w.device)).any()) for name, w in weights)
 
-    def check(self, model: Any) -> None:
-        """Raise the error that ``apply`` would raise, and change nothing."""
-        self._targets(model)
-
-    def _pruned(self, name: str, device: torch.device) -> Tensor:
-        if (name, device) not in self._pruned_on:
-            self._pruned_on[name, device] = ~self._kept[name].to(device)
-        return self._pruned_on[name, device]
-
-    def _targets(self, model: Any) -> dict[str, Tensor]:
-        stacked = isinstance(getattr(model, "parameters", None), Mapping)
-        if not stacked:
-            one_network(model)
+    def weights_of(self, model: Any) -> dict[str, Tensor]:
+        """Return the parameters of ``model`` that the mask names; arguments and errors as in ``apply``."""
+        stacked = isinstance(model.parameters, Mapping)
         known: dict[str, Tensor] = dict(model.parameters if stacked else model.named_parameters())
         for name, kept in self._kept.items():
-            if name not in known and not stacked:
-                refuse_computed(model, name)
             _check_plain(name, known)
             shape = tuple(known[name].shape)
             if tuple(kept.shape) not in ([shape, shape[1:]] if stacked else [shape]):
                 raise ValueError(f"the mask of {name!r} has shape {tuple(kept.shape)}, the parameter {shape}")
         return {name: known[name] for name in self._kept}
+
+    def _pruned(self, name: str, device: torch.device) -> Tensor:
+        if (name, device) not in self._pruned_on:
+            self._pruned_on[name, device] = ~self._kept[name].to(device)
+        return self._pruned_on[name, device]
 
 
 def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["agreement", "expected_jaccard", "jaccard"]
 
-Set = Tensor | NDArray[np.bool_]
+_Set = Tensor | NDArray[np.bool_]
 
 
-def jaccard(a: Set, b: Set) -> float:
-    r"""Return $|A\cap B|/|A\cup B|$ of two sets, given as bool vectors ``(n,)`` of members; 1 for two empty ones."""
-    if (
-        a.dtype not in (bool, torch.bool)
-        or b.dtype not in (bool, torch.bool)
-        or a.ndim != 1
-        or a.shape != b.shape
-    ):
-        raise ValueError(
-            "two sets are bool vectors of one length, got "
-            f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
-        )
+def jaccard(a: _Set, b: _Set) -> float:
+    r"""Return $|A\cap B|/|A\cup B|$ of two sets, given as bool vectors ``(n,)`` of members; 1 for two empty ones.
+
+    Raises:
+        ValueError: vectors of other types or lengths.
+    """
+    if not str(a.dtype).endswith("bool") or not str(b.dtype).endswith("bool") or a.shape != b.shape:
+        both = f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
+        raise ValueError(f"two sets are bool vectors of one length, got {both}")
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
@@ -35,8 +31,6 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
     $\frac{P(h+1)}{P(h)} = \frac{(k-h)(m-h)}{(h+1)(n-k-m+h+1)}$: SciPy's takes 20 microseconds a value, and there are
     tens of thousands of values. 1 for two empty sets.
     """
-    if not (0 <= n_first <= n and 0 <= n_second <= n):
-        raise ValueError(f"sizes of sets lie between 0 and n = {n}, got {n_first} and {n_second}")
     if n_first + n_second == 0:
         return 1.0
     h = np.arange(max(0, n_first + n_second - n), min(n_first, n_second) + 1)
@@ -47,11 +41,10 @@ def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
     return float((probabilities * h / (n_first + n_second - h)).sum() / probabilities.sum())
 
 
-def agreement(a: Set, b: Set) -> dict[str, float]:
+def agreement(a: _Set, b: _Set) -> dict[str, float]:
     """Compare two masks ``(p,)``: jaccard and chance of what they keep, and the same, named removed, of the rest."""
     found = {}
-    for prefix in ("", "removed_"):
-        first, second = (~a, ~b) if prefix else (a, b)
+    for prefix, first, second in (("", a, b), ("removed_", ~a, ~b)):
         found[f"{prefix}jaccard"] = jaccard(first, second)
         found[f"{prefix}chance"] = expected_jaccard(int(first.sum()), int(second.sum()), len(first))
     return found

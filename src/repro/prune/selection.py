@@ -1,20 +1,19 @@
-"""Selection: from scores to a mask, with exact numbers and a stable tie rule."""
+"""Selection: from scores to a mask of weights or units, with exact numbers and a stable tie rule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import floor
-from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from repro.prune._checks import flat_scores
+from repro.base import unknown, whole
 from repro.prune.masks import Mask
+from repro.prune.scores import _WITH_UNITS
 
-__all__ = ["keep_highest", "n_to_prune", "select"]
+__all__ = ["keep_highest", "n_to_prune", "select", "select_units", "unit_mask"]
 
 
 def n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = None) -> int:
@@ -30,29 +29,33 @@ def n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = 
 
     Raises:
         ValueError: neither or both given, or a value outside its range.
-        TypeError: not a number (``n_pruned``: not a whole number).
     """
     if (sparsity is None) == (n_pruned is None):
         raise ValueError(f"give either sparsity or n_pruned; got sparsity={sparsity}, n_pruned={n_pruned}")
     if n_pruned is not None:
-        if isinstance(n_pruned, bool) or not isinstance(n_pruned, Integral):
-            raise TypeError(f"n_pruned must be a whole number, got {n_pruned!r}")
-        if not 0 <= n_pruned <= n:
+        if whole("n_pruned", n_pruned, 0) > n:
             raise ValueError(f"n_pruned must lie between 0 and {n}, the number there is; got {n_pruned}")
         return int(n_pruned)
-    if isinstance(sparsity, bool) or not isinstance(sparsity, Real):
-        raise TypeError(f"sparsity must be a number, got {sparsity!r}")
     # the digits as written: a float32 0.29 means 0.29, not 0.28999999
-    p = float(str(sparsity)) if isinstance(sparsity, np.floating) else float(sparsity)
+    p = float(str(sparsity)) if isinstance(sparsity, np.floating) else float(sparsity)  # type: ignore[arg-type]
     if not 0 <= p <= 1:
         raise ValueError(f"sparsity is the fraction removed and must lie in [0, 1]; got {sparsity}")
     return min(n, floor(p * n + 1e-12 * n))
 
 
 def keep_highest(scores: Tensor, n_pruned: int) -> Tensor:
-    """Return a bool vector, False at the ``n_pruned`` lowest of ``scores`` (n,), of equal ones the first."""
-    if scores.ndim != 1 or scores.isnan().any():
-        raise ValueError(f"scores must be a vector without NaN, got shape {tuple(scores.shape)}")
+    """Return a bool vector, False at the ``n_pruned`` lowest of ``scores`` (n,), of equal ones the first.
+
+    Raises:
+        ValueError: scores that are no vector, or NaN.
+    """
+    if scores.ndim != 1 or (n_nan := int(scores.isnan().sum())):
+        found = (
+            f"{n_nan} of {len(scores)} are NaN"
+            if scores.ndim == 1
+            else f"their shape is {tuple(scores.shape)}"
+        )
+        raise ValueError(f"scores must be a vector of comparable numbers; {found}")
     if n_pruned == 0:
         return torch.ones(scores.shape, dtype=torch.bool)
     threshold = scores.kthvalue(n_pruned).values
@@ -64,9 +67,8 @@ def keep_highest(scores: Tensor, n_pruned: int) -> Tensor:
 def select(
     scores: Mapping[str, Tensor],
     *,
-    sparsity: float | Mapping[str, float] | None = None,
-    n_pruned: int | Mapping[str, int] | None = None,
-    scope: str = "global",
+    sparsity: float | None = None,
+    n_pruned: int | None = None,
     within: Mask | None = None,
 ) -> Mask:
     r"""Return the mask that removes exactly the $\lfloor p\,n \rfloor$ (or ``n_pruned``) lowest scores.
@@ -75,14 +77,13 @@ def select(
     ``scores``, then in the flat (row-major) index. So the number is exact whatever the ties, masks of rising
     sparsity are nested, and no sort's whim decides.
 
+    Scores are compared across parameters. To remove the same share of each, select from one after the other:
+    ``Mask({name: select({name: s}, sparsity=p)[name] for name, s in scores.items()})``.
+
     Args:
         scores: parameter name to scores, one a weight, higher is better; infinities are allowed.
-        sparsity: fraction to remove, in [0, 1]; of all weights (scope global) or of each parameter (scope
-            layer).
-        n_pruned: number to remove instead; in all, or from each parameter. With scope layer, either may be a
-            mapping from name to value: ``select(random_scores, n_pruned=mask.n_pruned_by_parameter,
-            scope="layer")`` is the random control at ``mask``'s densities.
-        scope: ``"global"`` compares weights across parameters, ``"layer"`` only within each.
+        sparsity: fraction of all weights to remove, in [0, 1].
+        n_pruned: number to remove instead.
         within: a mask whose removed weights stay removed. They go first and count as removed. It names no others
             than ``scores`` does.
 
@@ -90,61 +91,76 @@ def select(
         A mask over the names of ``scores``.
 
     Raises:
-        ValueError: values out of range, scores that are NaN or integers from 2**53 on, no scores, another scope,
-            or a ``within`` that removes more already or speaks of other parameters.
-        TypeError: scores that are not real tensors.
+        ValueError: values out of range, scores that are NaN, or a ``within`` that removes more already or speaks of
+            other parameters.
     """
-    if scope not in ("global", "layer"):
-        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
-    if not isinstance(scores, Mapping):
-        raise TypeError(f"scores must be tensors by parameter name, got a {type(scores).__name__}")
-    flat = {name: flat_scores(name, values) for name, values in scores.items()}
-    if other := sorted(set(within or ()) - scores.keys()):
+    before: Mapping[str, Tensor] = within or {}
+    if other := sorted(before.keys() - scores.keys()):
         raise ValueError(
             f"within speaks of {', '.join(other)}, which have no scores; combine it by & afterwards"
         )
-    if not any(values.numel() for values in flat.values()):
-        raise ValueError("there are no scores to select from")
-    open_ = {name: _open(name, values.shape, within) for name, values in scores.items()}
-    if scope == "global":
-        if isinstance(sparsity, Mapping) or isinstance(n_pruned, Mapping):
-            raise ValueError("a value for each parameter needs scope='layer'; scope is 'global'")
-        n = n_to_prune(sum(map(len, flat.values())), sparsity=sparsity, n_pruned=n_pruned)
-        joint = _select(torch.cat(list(flat.values())), torch.cat(list(open_.values())), n, "in all")
-        kept = dict(zip(flat, joint.split([len(values) for values in flat.values()]), strict=True))
-    else:
-        kept = {}
-        for name, values in flat.items():
-            p, k = _one(sparsity, name, scores, "sparsity"), _one(n_pruned, name, scores, "n_pruned")
-            n = n_to_prune(len(values), sparsity=p, n_pruned=k)
-            kept[name] = _select(values, open_[name], n, f"from {name!r}")
-    return Mask({name: kept[name].reshape(scores[name].shape) for name in scores})
+    flat = torch.cat([values.detach().cpu().double().flatten() for values in scores.values()])
+    kept = torch.cat(
+        [before.get(n, torch.ones(s.shape, dtype=torch.bool)).flatten() for n, s in scores.items()]
+    )
+    n, n_before = n_to_prune(len(flat), sparsity=sparsity, n_pruned=n_pruned), int((~kept).sum())
+    if n_before > n:
+        raise ValueError(f"{n} weights are to be removed, but within has removed {n_before} already")
+    kept[kept.clone()] = keep_highest(flat[kept], n - n_before)
+    parts = kept.split([values.numel() for values in scores.values()])
+    return Mask({name: part.view(scores[name].shape) for name, part in zip(scores, parts, strict=True)})
 
 
-def _select(values: Tensor, open_: Tensor, n_pruned: int, where: str) -> Tensor:
-    n_before = int((~open_).sum())
-    if n_before > n_pruned:
-        raise ValueError(
-            f"{n_pruned} weights are to be removed {where}, but within has removed {n_before} already"
-        )
-    kept = open_.clone()
-    kept[open_] = keep_highest(values[open_], n_pruned - n_before)
-    return kept
+# --- whole neurons and filters ------------------------------------------------------------------------------------
 
 
-def _open(name: str, shape: torch.Size, within: Mask | None) -> Tensor:
-    if within is None or name not in within:
-        return torch.ones(shape.numel(), dtype=torch.bool)
-    if within[name].shape != shape:
-        raise ValueError(
-            f"within has shape {tuple(within[name].shape)} at {name!r}, the scores {tuple(shape)}"
-        )
-    return within[name].flatten()
+def select_units(scores: Tensor, sparsity: float) -> Tensor:
+    r"""Return which units stay: the $\lfloor p\,n \rfloor$ lowest go, of equal ones the lowest index first.
+
+    Args:
+        scores: ``(n_units,)``, or ``(S, n_units)`` for S members, each judged by itself.
+        sparsity: fraction of *units* to remove, in [0, 1]. The fraction of weights that goes differs in
+            general.
+
+    Returns:
+        Bool tensor in the shape of ``scores``, True = kept.
+
+    Raises:
+        ValueError: a value out of range, or NaN scores.
+    """
+    n = n_to_prune(scores.shape[-1], sparsity=sparsity)
+    rows = scores.detach().cpu().double().reshape(-1, scores.shape[-1])
+    return torch.stack([keep_highest(row, n) for row in rows]).view(scores.shape)
 
 
-def _one(value: Any, name: str, scores: Mapping[str, Tensor], what: str) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if different := sorted(value.keys() ^ scores.keys()):
-        raise ValueError(f"{what} and scores must name the same parameters; they differ in {different}")
-    return value[name]
+def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
+    """Return the mask that removes units of one layer: rows or filters of its weight, and biases.
+
+    A removed unit puts out 0 before the activation. That removes it from the network only where what follows
+    maps 0 to 0 (ReLU, tanh), not through batch normalization or a sigmoid. Its outgoing weights stay (they
+    multiply zero). Masks of several layers combine with ``&``.
+
+    Args:
+        model: the network. The layer may be parametrised still; then fold it before the mask is applied.
+        layer: name of a linear or convolutional (not transposed) layer, as ``named_modules`` gives it (``""`` for
+            the model itself).
+        keep: bool ``(n_units,)``; ``(S, n_units)`` gives a mask with a leading dimension for an ensemble.
+
+    Returns:
+        A mask over ``LAYER.weight`` and, where there is one, ``LAYER.bias``.
+
+    Raises:
+        ValueError: an unknown layer, one of another kind, or ``keep`` of another length.
+        TypeError: ``keep`` is not bool.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, _WITH_UNITS)}
+    if layer not in layers:
+        raise ValueError(unknown("linear or convolutional layer", layer, layers))
+    weight, bias = layers[layer].weight, layers[layer].bias
+    if keep.shape[-1:] != weight.shape[:1]:
+        raise ValueError(f"layer {layer!r} has {weight.shape[0]} units; keep has shape {tuple(keep.shape)}")
+    per_weight = keep.reshape(*keep.shape, *(1 for _ in weight.shape[1:]))
+    kept = {"weight": per_weight.expand(*keep.shape, *weight.shape[1:])}
+    if bias is not None:
+        kept["bias"] = keep
+    return Mask({f"{layer}.{name}".lstrip("."): tensor for name, tensor in kept.items()})

@@ -2,6 +2,10 @@ r"""Largest Lyapunov exponents of N series at once: how fast do neighbouring sta
 
 Rosenstein's method as in nolds (``lyap_r``, ``fit="poly"``) and as in TISEAN (``lyap_r``, the slope of the first
 step), from the same distances; a series that has no exponent is labelled and the others go on.
+
+The search for neighbours is exhaustive and compiled by numba at the first call, which takes some seconds once, and
+is kept beside this file where that can be written. It is plain arithmetic in a fixed order: threads and processors
+do not change which neighbours are found.
 """
 
 from __future__ import annotations
@@ -10,24 +14,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from numbers import Real
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from repro.series._chunks import over_chunks
-from repro.series._inputs import Rows, checked_whole
-from repro.series._lyapunov_divergence import mean_log_distances
-from repro.series._lyapunov_neighbors import NeighborSearch, Rules
+from repro.base import whole
+from repro.series._inputs import Array, over_chunks, series_rows
 
 __all__ = ["LyapunovResult", "LyapunovStatus", "lyapunov_rosenstein", "lyapunov_tisean"]
 
-Array = NDArray[np.float64]
-
-#: Neighbours are followed for about so many vectors at a time, to stay in the processor's cache.
-VECTORS_A_CHUNK = 2**14
+#: Delay vectors that a thread works on at a time: what is measured of them stays in the processor's cache.
+_VECTORS_A_CHUNK = 2**14
+#: Of the authors' files, which TISEAN reads as text: digits after the point, and the range below which a weight rests.
+_DECIMALS, _STATIC_RANGE = 6, 1e-5
 
 
 class LyapunovStatus(IntEnum):
@@ -37,7 +39,9 @@ class LyapunovStatus(IntEnum):
     TOO_SHORT = 1  #: too few delay vectors for each to have a neighbour and to be followed to the end
     NOT_FINITE = 2  #: NaN or infinity, or squared distances beyond the largest float
     CONSTANT = 3  #: all values are the same
-    STATIC = 4  #: the values differ by less than ``static_range``: the exponent is 0 by definition
+    STATIC = (
+        4  #: in ``lyapunov_tisean``, the values differ by less than 1e-5: the exponent is 0 by definition
+    )
     NO_NEIGHBORS = 5  #: no delay vector has a neighbour that TISEAN would take
     NO_LINE = 6  #: fewer than two finite mean log distances: neighbours that coincide all the time
 
@@ -47,7 +51,7 @@ class LyapunovResult:
     """What the largest exponents are, and what they were read from.
 
     Attributes:
-        exponent: ``(N,)``, nats a step (a unit of time with ``tau``); NaN where ``status`` says that there is none.
+        exponent: ``(N,)``, nats a step; NaN where ``status`` says that there is none.
         divergence: ``(N, K)``, mean log distances $S(0), S(1), \\dots$ of neighbours after k steps; minus infinity
             where all pairs coincide, NaN where none were looked for.
         status: ``(N,)`` int8, see :class:`LyapunovStatus`.
@@ -70,14 +74,12 @@ def lyapunov_rosenstein(
     lag: int = 1,
     min_tsep: int = 0,
     trajectory_len: int,
-    tau: float = 1.0,
     fit_offset: int = 0,
-    max_bytes: int = 2**26,
 ) -> LyapunovResult:
     r"""Estimate largest Lyapunov exponents by Rosenstein's method, as nolds' ``lyap_r(..., fit="poly")`` does.
 
     $$S(k)=\operatorname{mean}_n\ln\lVert X_{n+k}-X_{\nu(n)+k}\rVert,\qquad
-    X_n=(x_n,x_{n+l},\dots,x_{n+(d-1)l}),\qquad \lambda=\frac{1}{\tau}\cdot\text{slope of }S,$$
+    X_n=(x_n,x_{n+l},\dots,x_{n+(d-1)l}),\qquad \lambda=\text{slope of }S,$$
 
     where $\nu(n)$ is the nearest vector (Euclidean; of equally near ones the earliest) at least ``min_tsep`` + 1
     steps away in time, and the slope is that of the least-squares line through $S(0),\dots,S(K-1)$. Only vectors
@@ -89,14 +91,12 @@ def lyapunov_rosenstein(
 
     Args:
         series: ``(N, T)``, or ``(T,)`` for one. Arrays and tensors, floating point or integer (below 2**53), any
-            memory layout; what is masked counts as NaN; computed in float64, on the device of a tensor.
+            memory layout; what is masked counts as NaN; computed in float64, on the processor.
         emb_dim: d, number of coordinates of a delay vector.
         lag: l, steps from one coordinate to the next.
         min_tsep: neighbours are more than this many steps apart in time.
         trajectory_len: K, number of points of S.
-        tau: time a step takes; the exponent is in nats a unit of this time.
         fit_offset: how many of the first points of S the line leaves out.
-        max_bytes: working memory of one thread, in bytes; at least one series is always worked on.
 
     Returns:
         NumPy arrays whatever the input was, see :class:`LyapunovResult`, with K columns of ``divergence``. A T too
@@ -111,41 +111,29 @@ def lyapunov_rosenstein(
 
     Source: Rosenstein, Collins and De Luca, Physica D 65 (1993) 117; nolds ``measures.lyap_r``.
     """
-    rows = Rows(series, "series")
-    rules = Rules(
-        emb_dim=checked_whole(emb_dim, "emb_dim", 1),
-        lag=checked_whole(lag, "lag", 1),
-        min_tsep=checked_whole(min_tsep, "min_tsep", 0),
-        n_steps=checked_whole(trajectory_len, "trajectory_len", 2),
+    rules = _Rules(
+        whole("emb_dim", emb_dim),
+        whole("lag", lag),
+        whole("min_tsep", min_tsep, 0),
+        whole("trajectory_len", trajectory_len, 2),
     )
-    tau = _checked_positive(tau, "tau")
-    fit_offset = checked_whole(fit_offset, "fit_offset", 0)
-    if fit_offset > rules.n_steps - 2:
+    if whole("fit_offset", fit_offset, 0) > rules.n_steps - 2:
         raise ValueError(
             f"fit_offset must leave two points of trajectory_len = {rules.n_steps} for a line, got {fit_offset}"
         )
 
-    def prepare(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        extent = values.amax(1) - values.amin(1)
-        labels = torch.zeros(len(values), dtype=torch.int8, device=values.device)
-        labels[extent == 0] = LyapunovStatus.CONSTANT
-        labels[~(rules.emb_dim * extent.square()).isfinite()] = LyapunovStatus.NOT_FINITE
+    def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
+        extent = np.ptp(values, axis=1)
+        labels = np.where(extent == 0, np.int8(LyapunovStatus.CONSTANT), np.int8(0))
+        labels[~np.isfinite(rules.emb_dim * extent**2)] = LyapunovStatus.NOT_FINITE
         return values, labels
 
-    divergence, status = _diverge(rows, rules, prepare, max_bytes)
-    exponent = _slopes(divergence, fit_offset) / tau
-    return _labelled(exponent, divergence, status)
+    divergence, status = _diverge(series, rules, prepare)
+    return _labelled(_slopes(divergence, fit_offset), divergence, status)
 
 
 def lyapunov_tisean(
-    series: ArrayLike | torch.Tensor,
-    *,
-    forward_steps: int,
-    emb_dim: int = 2,
-    lag: int = 1,
-    decimals: int | None = 6,
-    static_range: float | None = 1e-5,
-    max_bytes: int = 2**26,
+    series: ArrayLike | torch.Tensor, *, forward_steps: int, emb_dim: int = 2, lag: int = 1
 ) -> LyapunovResult:
     r"""Estimate one-step exponents from TISEAN's ``lyap_r``: the mean log growth of small distances in one step.
 
@@ -156,19 +144,17 @@ def lyapunov_tisean(
     vectors that have no such neighbour are left out. The last ``forward_steps`` vectors are neither references nor
     candidates. Pairs at distance zero after k steps are left out of the mean.
 
+    As in the chaos-causality paper, values are first rounded to six digits after the point, and a series whose
+    values then differ by less than 1e-5 has the exponent 0: bring a series of another unit to the scale of weights.
+
     A number of this kind exists for every series that moves, chaotic or not: for independent noise it is large,
     because the nearest neighbour is near by selection and its successor is not.
 
     Args:
-        series: ``(N, T)``, or ``(T,)`` for one. Arrays and tensors, floating point or integer (below 2**53), any
-            memory layout; what is masked counts as NaN; computed in float64, on the device of a tensor.
+        series: as for :func:`lyapunov_rosenstein`.
         forward_steps: s, at least 1; S is returned for k = 0, ..., s.
         emb_dim: number of coordinates of a delay vector.
         lag: steps from one coordinate to the next.
-        decimals: digits after the point the series is rounded to first, as in the text file TISEAN reads; None
-            for no rounding.
-        static_range: series whose (rounded) values differ by less have the exponent 0; None for no such rule.
-        max_bytes: working memory of one thread, in bytes; at least one series is always worked on.
 
     Returns:
         NumPy arrays, see :class:`LyapunovResult`; ``divergence`` has s + 1 columns, in units of the rescaled series.
@@ -181,77 +167,174 @@ def lyapunov_tisean(
 
     Source: Hegger, Kantz and Schreiber, Chaos 9 (1999) 413 (TISEAN); the chaos-causality paper, section 3.6.
     """
-    rows = Rows(series, "series")
-    rules = Rules(
-        emb_dim=checked_whole(emb_dim, "emb_dim", 1),
-        lag=checked_whole(lag, "lag", 1),
-        min_tsep=0,
-        n_steps=checked_whole(forward_steps, "forward_steps", 1) + 1,
-        like_tisean=True,
-    )
-    decimals = None if decimals is None else checked_whole(decimals, "decimals", 0)
-    static_range = None if static_range is None else _checked_positive(static_range, "static_range")
+    n_steps = whole("forward_steps", forward_steps) + 1
+    rules = _Rules(whole("emb_dim", emb_dim), whole("lag", lag), 0, n_steps, like_tisean=True)
 
-    def prepare(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if decimals is not None:
-            values = values.round(decimals=decimals)
-        low = values.amin(1, keepdim=True)
-        extent = values.amax(1, keepdim=True) - low
-        labels = torch.zeros(len(values), dtype=torch.int8, device=values.device)
-        if static_range is not None:
-            labels[extent[:, 0] < static_range] = LyapunovStatus.STATIC
-        else:
-            labels[extent[:, 0] == 0] = LyapunovStatus.CONSTANT
-        labels[~extent[:, 0].isfinite()] = LyapunovStatus.NOT_FINITE
+    def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
+        values = values.round(_DECIMALS)
+        low = values.min(axis=1, keepdims=True)
+        extent = values.max(axis=1, keepdims=True) - low
+        labels = np.where(extent[:, 0] < _STATIC_RANGE, np.int8(LyapunovStatus.STATIC), np.int8(0))
+        labels[~np.isfinite(extent[:, 0])] = LyapunovStatus.NOT_FINITE
         return (values - low) / extent, labels
 
-    divergence, status = _diverge(rows, rules, prepare, max_bytes)
+    divergence, status = _diverge(series, rules, prepare)
     with np.errstate(invalid="ignore"):
         exponent = divergence[:, 1] - divergence[:, 0]
     exponent[status == LyapunovStatus.STATIC] = 0.0
     return _labelled(exponent, divergence, status)
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """Which delay vectors are compared, and how far they are followed.
+
+    nolds takes the least distance, of equal ones the earliest. TISEAN passes over identical vectors and those at
+    a distance of 1 or more, compares squared distances, and of equal ones takes the latest.
+    """
+
+    emb_dim: int
+    lag: int
+    min_tsep: int
+    n_steps: int
+    like_tisean: bool = False
+
+
 def _diverge(
-    rows: Rows,
-    rules: Rules,
-    prepare: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
-    max_bytes: int,
+    series: ArrayLike | torch.Tensor,
+    rules: _Rules,
+    prepare: Callable[[Array], tuple[Array, NDArray[np.int8]]],
 ) -> tuple[Array, NDArray[np.int8]]:
     """S(k) of every row ``(N, K)``, and what is known of it so far ``(N,)``."""
-    max_bytes = checked_whole(max_bytes, "max_bytes", 1)
-    n_series, n_times = len(rows), rows.shape[-1]
+    rows = np.atleast_2d(series_rows(series, "series"))
+    n_series, n_times = rows.shape
     divergence = np.full((n_series, rules.n_steps), np.nan)
     status = np.full(n_series, LyapunovStatus.TOO_SHORT, dtype=np.int8)
-    if rules.n_vectors(n_times) < 2 * rules.min_tsep + 2:
+    # those that can be followed to the end: the references, and the candidates
+    n_vectors = n_times - (rules.emb_dim - 1) * rules.lag - rules.n_steps + 1
+    if n_vectors < 2 * rules.min_tsep + 2:
         return divergence, status
-    device = rows.device or torch.device("cpu")
+    follow = _compiled()
 
-    rows_a_chunk = max(
-        rules.series_at_once(n_times, device, max_bytes), VECTORS_A_CHUNK // rules.n_vectors(n_times)
-    )
+    def work(start: int, stop: int) -> None:
+        with np.errstate(all="ignore"):  # what is not finite is labelled
+            values, labels = prepare(np.require(rows[start:stop], np.float64, ["C"]))
+        live = labels == LyapunovStatus.OK
+        squares = np.empty((int(live.sum()), rules.n_steps, n_vectors))
+        follow(values[live], rules.emb_dim, rules.lag, rules.min_tsep, rules.like_tisean, squares)
+        divergence[start:stop][live] = _mean_logs(squares)
+        labels[live & np.isnan(divergence[start:stop, 0])] = LyapunovStatus.NO_NEIGHBORS
+        status[start:stop] = labels
 
-    def make_worker() -> Callable[[int, int], None]:
-        search = NeighborSearch(rules, n_times, device, max_bytes)
-
-        def work(start: int, stop: int) -> None:
-            values, labels = prepare(rows.part(start, stop, device))
-            live = labels == LyapunovStatus.OK
-            if not live.all():
-                values = values[live]
-            if len(values):
-                neighbours, found = search(values)
-                means = mean_log_distances(values, neighbours, found, rules)
-                divergence[start:stop][live.cpu().numpy()] = means.cpu().numpy()
-                none = live.clone()
-                none[live] = ~found.any(1)
-                labels[none] = LyapunovStatus.NO_NEIGHBORS
-            status[start:stop] = labels.cpu().numpy()
-
-        return work
-
-    over_chunks(make_worker, n_series, rows_a_chunk)
+    over_chunks(lambda: work, n_series, max(1, _VECTORS_A_CHUNK // n_vectors))
     return divergence, status
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """``_follow`` as compiled code, kept in a file where numba finds a folder that can be written."""
+    from numba import njit  # not before it is needed: it takes a while to import
+    from numba.extending import register_jitable
+
+    for part in (_squared_distances, _add_squares, _earliest, _latest_within_one, _least):
+        register_jitable(part)
+    try:
+        return njit(nogil=True, cache=True)(_follow)
+    except RuntimeError:  # "cannot cache function"
+        return njit(nogil=True)(_follow)
+
+
+def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: bool, squares: Array) -> None:
+    """Find each delay vector's neighbour in series ``(N, T)``, and write their squared distances, ``(N, K, n)``.
+
+    ``_Rules`` says which neighbour; a vector without one has NaN.
+    """
+    n_series, n_steps, n = squares.shape
+    row, lanes = np.empty(n), np.empty((8, n))
+    for s in range(n_series):
+        x = series[s]
+        for i in range(n):
+            _squared_distances(x, i, emb_dim, lag, row, lanes)
+            row[max(0, i - min_tsep) : i + min_tsep + 1] = np.inf
+            j = _latest_within_one(row) if like_tisean else _earliest(row)
+            for k in range(n_steps):
+                total = 0.0 if j >= 0 else np.nan
+                for c in range(k, k + emb_dim * lag, lag):
+                    difference = x[i + c] - x[j + c]
+                    total += difference * difference
+                squares[s, k, i] = total
+
+
+def _squared_distances(x: Array, i: int, emb_dim: int, lag: int, row: Array, lanes: Array) -> None:
+    """From delay vector i to all others, ``(n,)``, added up as NumPy does: eight at a time from eight coordinates on.
+
+    On the order of additions hangs which of two is the smaller.
+    """
+    n = len(row)
+    row[:] = 0.0
+    in_lanes = emb_dim - emb_dim % 8
+    if in_lanes:
+        lanes[:] = 0.0
+        for c in range(in_lanes):
+            _add_squares(lanes[c % 8], x[c * lag : c * lag + n], x[c * lag + i])
+        for j in range(0, 8, 2):
+            lanes[j] += lanes[j + 1]
+        row[:] = (lanes[0] + lanes[2]) + (lanes[4] + lanes[6])
+    for c in range(in_lanes, emb_dim):
+        _add_squares(row, x[c * lag : c * lag + n], x[c * lag + i])
+
+
+def _add_squares(total: Array, values: Array, value: float) -> None:
+    for j in range(len(total)):
+        difference = values[j] - value
+        total[j] += difference * difference
+
+
+def _earliest(squares: Array) -> int:
+    """The place of the least distance, of equal ones the first.
+
+    Squares that differ by up to four units in the last place may have the same root.
+    """
+    bits = squares.view(np.int64)
+    least, j = _least(bits), 0
+    while bits[j] > least + 4:
+        j += 1
+    if bits[j] != least:
+        k = j
+        while bits[k] != least:
+            k += 1
+        while math.sqrt(squares[j]) != math.sqrt(squares[k]):
+            j += 1
+    return j
+
+
+def _latest_within_one(squares: Array) -> int:
+    """The place of the least square above 0 and below 1, of equal ones the last; -1 if there is none."""
+    for j in range(len(squares)):
+        if squares[j] == 0.0:
+            squares[j] = np.inf
+    bits = squares.view(np.int64)
+    least, j = _least(bits), len(squares) - 1
+    while bits[j] != least:
+        j -= 1
+    return j if squares[j] < 1.0 else -1
+
+
+def _least(bits: NDArray[np.int64]) -> Any:
+    """The least of numbers that are not negative, from their bits as whole numbers: several times faster."""
+    least = bits[0]
+    for each in bits:
+        least = min(least, each)
+    return least
+
+
+def _mean_logs(squares: Array) -> Array:
+    """S(k) ``(N, K)`` from ``(N, K, n)``: means without pairs that coincide, or without a neighbour (NaN)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(squares, out=squares)
+        used = np.isfinite(logs)
+        means = 0.5 * np.where(used, logs, 0.0).sum(axis=2) / used.sum(axis=2)
+    return np.where(np.isneginf(logs).any(axis=2) & ~used.any(axis=2), -np.inf, means)
 
 
 def _labelled(exponent: Array, divergence: Array, status: NDArray[np.int8]) -> LyapunovResult:
@@ -273,12 +356,3 @@ def _slopes(divergence: Array, fit_offset: int) -> Array:
     up = np.where(used, values - values.sum(1, keepdims=True) / n_used, 0.0)
     with np.errstate(invalid="ignore"):
         return (across * up).sum(1) / np.square(across).sum(1)
-
-
-def _checked_positive(value: Any, name: str) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number above 0, got {value!r}")
-    number = float(value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be finite and above 0, got {value!r}")
-    return number

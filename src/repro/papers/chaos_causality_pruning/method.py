@@ -170,10 +170,10 @@ def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
     if rule == "single_lag":
         p = p[:, -1:]
     if rule == "honest":
-        p = holm(p, axis=1).adjusted
+        p = holm(p, axis=1)
     least = p.min(axis=1)  # NaN where any lag could not be tested
     if rule == "honest":
-        return Decision(least, benjamini_hochberg(least, LEVEL).rejected)
+        return Decision(least, benjamini_hochberg(least) <= LEVEL)
     return Decision(least, (least.round(4) if rule == "paper" else least) < LEVEL)
 
 

@@ -23,7 +23,7 @@ from repro.papers.ewn_inductive_bias.measures import gini
 from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
 from repro.papers.ewn_inductive_bias.theory import Array, Weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend, lengths
-from repro.prune.units import select_units, unit_mask
+from repro.prune import select_units, unit_mask
 
 __all__ = [
     "depth_curves",
