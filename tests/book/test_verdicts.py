@@ -15,9 +15,18 @@ MIRROR = {"reproduced": "not reproduced", "not reproduced": "reproduced", "undec
 values = st.lists(st.integers(-200, 200).map(lambda k: k / 16), min_size=3, max_size=9)
 
 
-def judged(sample, direction="above", threshold=(0.0,), kind="t", corrected=True, min_seeds=2):
-    criterion = Criterion(direction, threshold, min_seeds, kind, corrected)
-    return judge_tests({"x": (criterion, sample)})["x"]
+def criterion(direction="above", threshold=0.0, kind="t", min_seeds=1):
+    least = {"t": 2, "bootstrap-median": 6, "wilson": 1}[kind]
+    return Criterion(direction=direction, threshold=threshold, interval=kind, min_seeds=max(least, min_seeds))
+
+
+def all_judged(tests, corrected=None):
+    return judge_tests(tests, tests if corrected is None else corrected)
+
+
+def judged(sample, direction="above", threshold=0.0, kind="t", corrected=True, min_seeds=1):
+    test = criterion(direction, threshold, kind, min_seeds)
+    return all_judged({"x": (test, sample)}, ["x"] if corrected else [])["x"]
 
 
 def verdict(*arguments, **options):
@@ -47,7 +56,7 @@ def test_three_seeds_by_hand():
 
 def test_share_p_value_by_hand():
     # 9 of 10 against 0.5: z = 0.4 / sqrt(0.25 / 10)
-    found = judged([1.0] * 9 + [0.0], threshold=(0.5,), kind="wilson")
+    found = judged([1.0] * 9 + [0.0], threshold=0.5, kind="wilson")
     assert found.p == near(2 * stats.norm.sf(0.4 / np.sqrt(0.025)))
 
 
@@ -69,7 +78,7 @@ def test_no_spread_decides_unless_it_lies_on_the_threshold(value, expected):
 def test_equal_values_have_no_width_even_where_their_mean_rounds():
     sample = [0.1] * 3
     assert np.mean(sample) != 0.1  # the reason for the special case
-    found = judged(sample, threshold=(0.1,))
+    found = judged(sample, threshold=0.1)
     assert (found.estimate, found.low, found.high, found.verdict) == (0.1, 0.1, 0.1, "undecided")
 
 
@@ -78,8 +87,8 @@ def test_equal_values_have_no_width_even_where_their_mean_rounds():
 )
 def test_too_few_seeds_are_not_tested_and_leave_the_correction_alone(kind, asked, n, needed):
     sample = [1.0, 1.1, 0.9, 1.05, 0.95]
-    small, other = Criterion("above", (0.0,), asked, kind), Criterion("above", (0.0,), 3)
-    found = judge_tests({"small": (small, sample[:n]), "other": (other, sample)})
+    small, other = criterion(kind=kind, min_seeds=asked), criterion()
+    found = all_judged({"small": (small, sample[:n]), "other": (other, sample)})
     assert (found["small"].verdict, found["small"].estimate) == ("not tested", None)
     assert found["small"].reason == f"{n} of the {needed} seeds that it needs"
     assert found["other"].p_holm == found["other"].p
@@ -88,7 +97,7 @@ def test_too_few_seeds_are_not_tested_and_leave_the_correction_alone(kind, asked
 @pytest.mark.parametrize("end", [0.0, 1.0])
 @pytest.mark.parametrize("direction", ["above", "below"])
 def test_a_share_at_the_end_of_its_range_does_not_pass_its_own_threshold(end, direction):
-    assert verdict([end] * 20, direction, (end,), "wilson") == "undecided"
+    assert verdict([end] * 20, direction, end, "wilson") == "undecided"
 
 
 # between
@@ -99,14 +108,14 @@ def test_a_share_at_the_end_of_its_range_does_not_pass_its_own_threshold(end, di
     [(2.0, "reproduced"), (3.0, "not reproduced"), (1.0, "not reproduced"), (2.2, "undecided")],
 )
 def test_between(centre, expected):
-    assert verdict([centre - 0.01, centre, centre + 0.01], "between", (1.8, 2.2)) == expected
+    assert verdict([centre - 0.01, centre, centre + 0.01], "between", [1.8, 2.2]) == expected
 
 
 def test_between_is_the_doubled_larger_of_two_one_sided_tests():
     sample = [1.9, 2.1, 2.05, 1.98]
     above = stats.ttest_1samp(sample, 1.5, alternative="greater").pvalue
     below = stats.ttest_1samp(sample, 2.2, alternative="less").pvalue
-    assert judged(sample, "between", (1.5, 2.2)).p == near(2 * max(above, below))
+    assert judged(sample, "between", [1.5, 2.2]).p == near(2 * max(above, below))
 
 
 # agreement with independent implementations
@@ -116,7 +125,7 @@ def test_between_is_the_doubled_larger_of_two_one_sided_tests():
 def test_t_agrees_with_scipy_and_its_interval_with_its_p_value(sample, threshold):
     if np.ptp(sample) == 0:
         return
-    found, reference = judged(sample, threshold=(threshold,)), stats.ttest_1samp(sample, threshold)
+    found, reference = judged(sample, threshold=threshold), stats.ttest_1samp(sample, threshold)
     expected = reference.confidence_interval(0.95)
     assert (found.p, found.low, found.high) == (
         near(reference.pvalue),
@@ -130,21 +139,21 @@ def test_t_agrees_with_scipy_and_its_interval_with_its_p_value(sample, threshold
 @pytest.mark.parametrize("hits", [0, 3, 10, 17, 20])
 def test_share_agrees_with_statsmodels(hits):
     _, reference = proportions_ztest(hits, 20, value=0.6, prop_var=0.6)
-    assert judged([1.0] * hits + [0.0] * (20 - hits), threshold=(0.6,), kind="wilson").p == near(reference)
+    assert judged([1.0] * hits + [0.0] * (20 - hits), threshold=0.6, kind="wilson").p == near(reference)
 
 
 @given(st.integers(1, 39), st.integers(1, 19))
 def test_interval_and_p_value_of_a_share_say_the_same(n, twentieths):
     for hits in {0, n // 3, n // 2, n}:
         threshold = twentieths / 20
-        found = judged([1.0] * hits + [0.0] * (n - hits), threshold=(threshold,), kind="wilson", min_seeds=1)
+        found = judged([1.0] * hits + [0.0] * (n - hits), threshold=threshold, kind="wilson", min_seeds=1)
         if abs(found.p - 0.05) > 1e-6:
             assert (found.p < 0.05) == (not found.low <= threshold <= found.high)
 
 
 def test_holm_agrees_with_a_slow_loop():
     samples = [[0.2, 1.0, 1.8], [1.0, 1.1, 0.9], [0.1, 0.9, 0.6], [-1.0, 1.0, 0.3]]
-    found = judge_tests({i: (Criterion("above", (0.0,), 3), sample) for i, sample in enumerate(samples)})
+    found = all_judged({i: (criterion(), sample) for i, sample in enumerate(samples)})
     largest = 0.0
     for rank, index in enumerate(np.argsort([found[i].p for i in range(4)])):
         largest = max(largest, min(1.0, (4 - rank) * found[index].p))
@@ -158,25 +167,24 @@ def test_holm_agrees_with_a_slow_loop():
 @settings(max_examples=40)
 def test_moving_all_values_to_the_claims_side_never_weakens_the_verdict(sample, shift, kind):
     sample = sample * 2 if kind == "bootstrap-median" else sample
-    before = verdict(sample, "above", (1.0,), kind)
-    assert RANK[verdict([value + shift for value in sample], "above", (1.0,), kind)] >= RANK[before]
+    before = verdict(sample, "above", 1.0, kind)
+    assert RANK[verdict([value + shift for value in sample], "above", 1.0, kind)] >= RANK[before]
 
 
 @given(values, st.sampled_from(["t", "bootstrap-median"]))
 @settings(max_examples=40)
 def test_above_and_below_are_mirror_images(sample, kind):
     sample = sample * 2 if kind == "bootstrap-median" else sample
-    found = verdict(sample, "above", (1.0,), kind)
-    assert found == verdict([-value for value in sample], "below", (-1.0,), kind)
-    assert MIRROR[found] == verdict(sample, "below", (1.0,), kind)
+    found = verdict(sample, "above", 1.0, kind)
+    assert found == verdict([-value for value in sample], "below", -1.0, kind)
+    assert MIRROR[found] == verdict(sample, "below", 1.0, kind)
 
 
 @given(st.lists(values, min_size=1, max_size=6), values)
 @settings(max_examples=40)
 def test_one_more_test_of_an_empirical_claim_never_strengthens_another(samples, extra):
-    criterion = Criterion("above", (0.0,), 3)
-    few = {str(i): (criterion, sample) for i, sample in enumerate(samples)}
-    before, after = judge_tests(few), judge_tests({**few, "extra": (criterion, extra)})
+    few = {str(i): (criterion(), sample) for i, sample in enumerate(samples)}
+    before, after = all_judged(few), all_judged({**few, "extra": (criterion(), extra)})
     for label in few:
         assert after[label].p_holm >= before[label].p_holm
         assert before[label].verdict != "undecided" or after[label].verdict == "undecided"
@@ -184,8 +192,7 @@ def test_one_more_test_of_an_empirical_claim_never_strengthens_another(samples, 
 
 def test_only_empirical_claims_share_the_correction():
     sample = [0.5, 1.0, 1.5, 1.1, 0.9]
-    theory, empirical = Criterion("above", (0.0,), 3, corrected=False), Criterion("above", (0.0,), 3)
-    found = judge_tests({"t": (theory, sample), "e1": (empirical, sample), "e2": (empirical, sample)})
+    found = all_judged({name: (criterion(), sample) for name in ("t", "e1", "e2")}, ["e1", "e2"])
     assert found["t"].p_holm is None
     assert found["e1"].p_holm == near(2 * found["e1"].p)
 
@@ -193,7 +200,7 @@ def test_only_empirical_claims_share_the_correction():
 def test_holm_turns_a_clear_interval_undecided_and_says_so():
     sample = [0.2, 1.0, 1.8, 0.5, 1.5]  # p about 0.03
     assert verdict(sample) == "reproduced"
-    among = judge_tests({str(i): (Criterion("above", (0.0,), 3), sample) for i in range(5)})["0"]
+    among = all_judged({str(i): (criterion(), sample) for i in range(5)})["0"]
     assert among.verdict == "undecided"
     assert among.low > 0
     assert "after Holm's correction over 5 tests" in among.reason
@@ -250,11 +257,10 @@ def test_false_findings_of_the_median_stay_at_or_below_the_level():
 
 def test_holm_keeps_the_rate_of_any_false_finding_in_a_chapter():
     rng, runs = np.random.default_rng(9), 200
-    criterion = Criterion("above", (0.0,), 5)
     wrong = 0
     for _ in range(runs):
-        tests = {str(i): (criterion, rng.standard_normal(5).tolist()) for i in range(10)}
-        wrong += any(found.verdict != "undecided" for found in judge_tests(tests).values())
+        tests = {str(i): (criterion(), rng.standard_normal(5).tolist()) for i in range(10)}
+        wrong += any(found.verdict != "undecided" for found in all_judged(tests).values())
     assert wrong <= stats.binom.ppf(0.999, runs, 0.05)
 
 

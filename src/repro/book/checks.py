@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ from repro.book.notebooks import read_notebook, source_of
 from repro.book.parameters import declared, fill
 from repro.book.prose import numbers_typed
 from repro.book.results import disagreements, read
-from repro.book.verdicts import FEWEST_SEEDS
 
 __all__ = ["HEADINGS", "Problem", "run"]
 
@@ -86,7 +85,7 @@ class _Check:
         path = self.book.claims_file(chapter)
         claims = self.read(self.shown(path), lambda: load(path))
         if claims is not None:
-            self.add(self.shown(path), self.claims(claims))
+            self.add(self.shown(path), self.unknown_reference(claims.paper.key, "the key of the paper"))
             for profile in PROFILES:
                 self.results(claims, self.book.results_file(chapter, profile))
         name = f"book/chapters/{chapter}.ipynb"
@@ -110,18 +109,6 @@ class _Check:
             self.problems += page_code_problems(name, notebook)
             self.read(name, lambda: page_runs.declared(notebook, name))
 
-    def claims(self, claims: ChapterClaims) -> Iterator[str]:
-        key = claims.paper.key
-        if self.references is not None and key not in self.references:
-            yield f"paper.key is {key!r}, which is not in references.bib; {nearest(key, self.references)}"
-        for claim in claims.claims:
-            for test in claim.tests:
-                if test.min_seeds < (fewest := FEWEST_SEEDS[test.interval]):
-                    yield (
-                        f"claim {claim.id}: test {test.name}: min_seeds is {test.min_seeds}, but "
-                        f"{test.interval} gives no 95 % interval below {fewest} seeds"
-                    )
-
     def results(self, claims: ChapterClaims, path: Path) -> None:
         result = self.read(self.shown(path), lambda: read(path)) if path.is_file() else None
         if result is not None:
@@ -141,8 +128,9 @@ class _Check:
             self.add(name, [told])
         for index, cell in enumerate(notebook["cells"]):
             if cell.get("cell_type") == "markdown":
-                typed = numbers_typed(source_of(cell), quotable)
-                self.add(name, map(_UNFOUNDED.format_map, (found._asdict() for found in typed)), index)
+                for typed in numbers_typed(source_of(cell), quotable):
+                    told = "is typed by hand: it is neither quoted in the claims file nor a threshold there"
+                    self.add(name, [f"{typed.text} {told} (“{typed.context}”)"], index)
                 self.add(name, self.text(source_of(cell)), index)
             if cell.get("outputs") or cell.get("execution_count") is not None:
                 self.add(name, ["outputs are committed; clear them: a run writes them"], index)
@@ -155,14 +143,12 @@ class _Check:
             if not str(image.get("alt", "")).strip():
                 yield f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
         for part in ",".join(_CITE.findall(text)).split(","):
-            key = re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip()
-            if key and self.references is not None and key not in self.references:
-                yield f"{key!r} is cited, but is not in references.bib; {nearest(key, self.references)}"
+            if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
+                yield from self.unknown_reference(key, "cited")
 
-
-_UNFOUNDED = (
-    "{text} is typed by hand: it is neither quoted in the claims file nor a threshold there (“{context}”)"
-)
+    def unknown_reference(self, key: str, what: str) -> Iterator[str]:
+        if self.references is not None and key not in self.references:
+            yield f"{key!r} is {what}, but is not in references.bib; {nearest(key, self.references)}"
 
 
 def _references(book: Book) -> list[str]:
@@ -191,34 +177,28 @@ def _try_profiles(notebook: Path, claims: ChapterClaims | None) -> None:
 
 
 def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
-    """Each fixed heading once, in order, at the second level, under one title; "Differences" holds a list."""
+    """One title, and the fixed headings in their order at the second level; "Differences" holds a numbered list."""
     titles: list[int] = []
     second: list[tuple[int, str]] = []
     numbered: set[str] = set()
     for index, cell in enumerate(notebook["cells"]):
         if cell.get("cell_type") != "markdown":
             continue
-        for found in document(source_of(cell)).find_all(["h1", "h2", "ol"], recursive=False):
-            if found.name == "h1":
+        for heading in document(source_of(cell)).find_all(["h1", "h2", "ol"], recursive=False):
+            if heading.name == "h1":
                 titles.append(index)
-            elif found.name == "h2":
-                second.append((index, found.get_text().strip()))
+            elif heading.name == "h2":
+                second.append((index, heading.get_text().strip()))
             elif second:
                 numbered.add(second[-1][1])
     if len(titles) != 1:
         yield (titles[1] if titles else None), f"{len(titles)} titles (# ...); accepted: one"
-    names = [title for _, title in second]
-    for title in HEADINGS:
-        if title not in names:
-            yield None, f"the heading '## {title}' is missing"
-    for position, (index, title) in enumerate(second):
-        if title not in HEADINGS:
-            yield index, f"the heading '## {title}' is none of the fixed ones; {nearest(title, HEADINGS)}"
-        elif title in names[:position]:
-            yield index, f"the heading '## {title}' stands {names.count(title)} times; accepted: once"
-    fixed = [(index, title) for index, title in second if title in HEADINGS and names.count(title) == 1]
-    for (_, before), (index, after) in pairwise(fixed):
-        if HEADINGS.index(before) > HEADINGS.index(after):
-            yield index, f"the heading '## {after}' must come before '## {before}'"
-    if "Differences from the paper" in set(names) - numbered:
+    before = "the title"
+    for found, wanted in zip_longest(second, HEADINGS):
+        at, title = found or (None, "nothing")
+        if title != wanted:
+            yield at, f"after {before!r} comes {title!r}; accepted: {wanted or 'nothing'!r}"
+            break
+        before = title
+    if "Differences from the paper" not in numbered:
         yield None, "'Differences from the paper' holds no numbered list"

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     StrictBool,
@@ -17,13 +16,12 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from repro.book.errors import BadInput, nearest
 from repro.book.layout import PROFILES
-from repro.book.verdicts import Criterion, Direction, IntervalKind, significant_digits
+from repro.book.verdicts import Criterion
 
 __all__ = ["ChapterClaims", "Claim", "ClaimTest", "first_fault", "load"]
 
@@ -35,7 +33,7 @@ T = TypeVar("T")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = Criterion.model_config
 
 
 class _Paper(_Strict):
@@ -54,45 +52,21 @@ class _Budget(_Strict):
     memory_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class ClaimTest(_Strict):
+class ClaimTest(Criterion):
     """One test of a claim: a number per seed, and the side of a threshold on which the claim puts it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     metric: _Text
-    direction: Direction
-    threshold: FiniteFloat | list[FiniteFloat]
     reason: _Text
-    min_seeds: Annotated[int, Field(ge=1)]
-    interval: IntervalKind = "t"
-    profiles: list[Literal["quick", "paper"]] = ["quick", "paper"]
+    profiles: list[Literal["quick", "paper"]] = Field(default=["quick", "paper"])
     otherwise: _Text | None = None
 
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        return tuple(self.threshold) if isinstance(self.threshold, list) else (self.threshold,)
-
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        found = self.thresholds
-        if isinstance(self.threshold, list) != (self.direction == "between"):
-            accepted = "[low, high]" if self.direction == "between" else "one number"
-            raise ValueError(f"threshold is {self.threshold}; accepted for {self.direction}: {accepted}")
-        if self.direction == "between" and not (len(found) == 2 and found[0] < found[1]):
-            raise ValueError(f"threshold is {self.threshold}; accepted: [low, high] with low < high")
-        if any(significant_digits(value) != value for value in found):
-            raise ValueError(f"threshold is {self.threshold}; accepted: at most six significant digits")
-        if self.interval == "wilson" and not all(0 <= value <= 1 for value in found):
-            raise ValueError(f"threshold is {self.threshold}; accepted for proportions (wilson): 0 to 1")
+    def _explained(self) -> Self:
         if len(set(self.profiles)) < 2 and self.otherwise is None:
             told = "accepted: a reason why the other profiles cannot run this test"
             raise ValueError(f"profiles is {self.profiles} without otherwise; {told}")
         return self
-
-    def criterion(self, kind: str) -> Criterion:
-        """What the judge needs of this test; only empirical claims take part in Holm's correction."""
-        return Criterion(
-            self.direction, self.thresholds, self.min_seeds, self.interval, corrected=kind == "empirical"
-        )
 
 
 class Claim(_Strict):
@@ -124,17 +98,10 @@ class ChapterClaims(_Strict):
 
     chapter: _Text
     paper: _Paper
-    budget: dict[_Profile, _Budget]
-    profiles: dict[_Profile, dict[str, _Value]]
+    budget: Annotated[dict[_Profile, _Budget], Field(min_length=len(PROFILES))]
+    profiles: Annotated[dict[_Profile, dict[str, _Value]], Field(min_length=len(PROFILES))]
     quoted: list[FiniteFloat] = []
     claims: Annotated[list[Claim], Field(min_length=1)]
-
-    @field_validator("budget", "profiles")
-    @classmethod
-    def _all_profiles(cls, found: dict[_Profile, T]) -> dict[_Profile, T]:
-        if missing := [profile for profile in PROFILES if profile not in found]:
-            raise ValueError(f"{', '.join(missing)} is missing; accepted: all of {', '.join(PROFILES)}")
-        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

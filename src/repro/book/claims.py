@@ -75,34 +75,21 @@ class Ledger:
         """The verdicts on what was measured so far, by claim id."""
         return judge(self.claims, self._measurements, self._not_tested, self.profile)
 
-    def __getitem__(self, claim: str) -> JudgedClaim:
-        """One claim's verdict, reason and tests, for the prose."""
-        return self.judged()[self.claims.claim(claim).id]
-
     def summary(self) -> dict[str, int]:
         """How many claims got each verdict so far."""
         return counts(self.judged())
-
-    def show(self, *claims: str) -> None:
-        """Display the rows of a few claims where they are discussed; the whole table is ``ledger`` itself."""
-        from IPython.display import display
-
-        chosen = [self.claims.claim(claim).id for claim in claims]
-        display(shown(self.claims, self._content() | {"only": chosen}), raw=True)
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "chapter": self.chapter,
-            "profile": self.profile,
-            "measurements": [dict(entry) for entry in self._measurements],
-            "not_tested": dict(self._not_tested),
-        }
 
     def __repr__(self) -> str:
         return str(self._repr_mimebundle_()["text/plain"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return shown(self.claims, self._content())
+        content = {
+            "chapter": self.chapter,
+            "profile": self.profile,
+            "measurements": [dict(entry) for entry in self._measurements],
+            "not_tested": dict(self._not_tested),
+        }
+        return shown(self.claims, content)
 
 
 # --- from measurements to verdicts --------------------------------------------------------------------------------
@@ -142,14 +129,14 @@ def judge(
     reasons = {
         (claim.id, test.name): skipped(claim, test) for claim in chapter.claims for test in claim.tests
     }
-    judged = judge_tests(
-        {
-            (claim.id, test.name): (test.criterion(claim.kind), values[claim.id, test.name])
-            for claim in chapter.claims
-            for test in claim.tests
-            if not reasons[claim.id, test.name]
-        }
-    )
+    tests = {
+        (claim.id, test.name): (test, values[claim.id, test.name])
+        for claim in chapter.claims
+        for test in claim.tests
+        if not reasons[claim.id, test.name]
+    }
+    # what is proved, and what is a control, is not looked for among many
+    judged = judge_tests(tests, [key for key in tests if chapter.claim(key[0]).kind == "empirical"])
     for key, reason in reasons.items():
         if reason:
             judged[key] = JudgedTest(values=values.get(key, ()), verdict="not tested", reason=reason)
@@ -220,16 +207,13 @@ def _numbers(claim: Claim, test: ClaimTest, values: Any) -> list[float]:
 def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
     """A ledger as an output: the table for a person, by media type, and the values, which are judged again later.
 
-    ``ledger`` holds {"chapter", "profile", "measurements", "not_tested"} and, for a part of the table, the claims
-    that it shows as "only".
+    ``ledger`` holds {"chapter", "profile", "measurements", "not_tested"}.
     """
     judged = judge(chapter, ledger["measurements"], ledger["not_tested"], ledger["profile"])
-    only = ledger.get("only")
-    chosen = {claim: found for claim, found in judged.items() if only is None or claim in only}
-    lines = [f"{claim}: {found.verdict} ({found.reason})" for claim, found in chosen.items()]
+    lines = [f"{claim}: {found.verdict} ({found.reason})" for claim, found in judged.items()]
     return {
         "text/plain": "\n".join([f"{chapter.chapter}, profile {ledger['profile']}", *lines]),
-        "text/html": _table(chapter, chosen, ledger["profile"], whole=only is None),
+        "text/html": _table(chapter, judged, ledger["profile"]),
         LEDGER: dict(ledger),
     }
 
@@ -244,7 +228,7 @@ def expected(test: ClaimTest) -> str:
     return f"{test.direction} {' and '.join(number(value) for value in test.thresholds)}"
 
 
-def found(test: ClaimTest, judged: JudgedTest) -> str:
+def finding(test: ClaimTest, judged: JudgedTest) -> str:
     """What the run found, in words: estimate, interval and number of seeds."""
     if not judged.values:
         return "not measured"
@@ -263,16 +247,16 @@ def paper_value(claim: Claim, inline: Callable[[str], str]) -> str:
     return f"{inline(value)} ({inline(claim.paper_value_is or '')})"
 
 
-def _row(claim: Claim, judged: JudgedClaim, identity: str) -> str:
+def _row(claim: Claim, judged: JudgedClaim) -> str:
     tests = "".join(
-        f"<li>{inline_html(test.metric)}: <strong>{found(test, result)}</strong>; "
+        f"<li>{inline_html(test.metric)}: <strong>{finding(test, result)}</strong>; "
         f"claim: {expected(test)}.{f' {badge(result.verdict)}' if len(claim.tests) > 1 else ''}</li>"
         for test in claim.tests
         for result in [judged.tests[test.name]]
     )
     value = paper_value(claim, inline_html)
     return (
-        f'<tr{identity}><th scope="row">{escape(claim.id)}</th>'
+        f'<tr id="{anchor(claim.id)}"><th scope="row">{escape(claim.id)}</th>'
         f"<td><strong>{inline_html(claim.statement)}</strong><br>"
         f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. Paper's value: {value}.</small>"
         f"<ul>{tests}</ul></td>"
@@ -280,19 +264,15 @@ def _row(claim: Claim, judged: JudgedClaim, identity: str) -> str:
     )
 
 
-def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str, *, whole: bool) -> str:
-    """The table of these claims; the whole one, shown once on a page, has rows that other pages can link to."""
+def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
+    """The table of all claims, whose rows other pages can link to: show it once on a page."""
     counted = ", ".join(f"{n} {verdict}" for verdict, n in counts(judged).items() if n)
     titles = ("Claim", "What the paper claims, and what this run found", "Verdict")
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(
-        _row(chapter.claim(claim), found, f' id="{anchor(claim)}"' if whole else "")
-        for claim, found in judged.items()
-    )
-    label = "Claims and verdicts" if whole else f"Verdicts on {escape(', '.join(judged))}"
+    rows = "".join(_row(claim, judged[claim.id]) for claim in chapter.claims)
     return (
-        f'<div class="ledger" role="region" aria-label="{label}" tabindex="0">'
-        f'<table class="dataframe">'
+        '<div class="ledger" role="region" aria-label="Claims and verdicts" tabindex="0">'
+        '<table class="dataframe">'
         f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )

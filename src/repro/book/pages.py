@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from repro.book.claim_models import Claim, load
-from repro.book.claims import anchor, counts, expected, found, paper_value
+from repro.book.claims import anchor, counts, expected, finding, paper_value
 from repro.book.errors import BadInput
 from repro.book.files import write_atomically
 from repro.book.layout import Book
@@ -68,7 +68,7 @@ def _claim_row(chapter: str, profile: str, claim: Claim, judged: JudgedClaim | N
     verdict, reason = ("not tested", "not run yet") if judged is None else (judged.verdict, judged.reason)
     several = len(claim.tests) > 1
     ours = [
-        f"- `{test.name}`: {found(test, result)}; claim: {expected(test)}{f', {result.verdict}' * several}"
+        f"- `{test.name}`: {finding(test, result)}; claim: {expected(test)}{f', {result.verdict}' * several}"
         for test in claim.tests
         if judged is not None and (result := judged.tests.get(test.name)) is not None
     ]

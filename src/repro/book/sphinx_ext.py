@@ -16,7 +16,6 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import ExtensionError
 
 __all__ = ["docstring_mathematics", "setup"]
 
@@ -28,12 +27,8 @@ def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy the needed parts of MathJax into ``_static/mathjax`` of a finished HTML build."""
     if exception is not None or app.builder.format != "html":
         return
-    try:
-        package = files("mathjax")
-    except ModuleNotFoundError as error:
-        raise ExtensionError("MathJax is not installed: pip install 'repro[book]' brings it") from error
     target = app.outdir / "_static" / "mathjax"
-    with as_file(package / "static" / "mathjax" / "es5") as source:
+    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as source:
         for part in MATHJAX_PARTS:
             (target / part).parent.mkdir(parents=True, exist_ok=True)
             if (source / part).is_dir():

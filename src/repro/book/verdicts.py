@@ -7,24 +7,20 @@ the chapter's empirical claims, says whether so many looks could have produced t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from math import isfinite, sqrt
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from repro.base import bootstrap_median_interval, t_interval, wilson_interval
 
 __all__ = [
-    "FEWEST_SEEDS",
     "VERDICTS",
     "Criterion",
-    "Direction",
-    "IntervalKind",
     "JudgedClaim",
     "JudgedTest",
     "judge_claim",
@@ -33,8 +29,7 @@ __all__ = [
 ]
 
 _Verdict = Literal["reproduced", "partly", "undecided", "not reproduced", "not tested"]
-Direction = Literal["below", "above", "between"]
-IntervalKind = Literal["t", "bootstrap-median", "wilson"]
+_Interval = Literal["t", "bootstrap-median", "wilson"]
 
 VERDICTS: tuple[_Verdict, ...] = get_args(_Verdict)
 _LEVEL = 0.95
@@ -42,25 +37,41 @@ _ALPHA = 1 - _LEVEL
 _N_RESAMPLES = 9999
 # One value has no spread. A median lies outside the range of n values with probability 2 * 2**-n, which is
 # more than 5 % up to n = 5: no interval of fewer than six values can have the level.
-FEWEST_SEEDS: dict[IntervalKind, int] = {"t": 2, "bootstrap-median": 6, "wilson": 1}
+_FEWEST_SEEDS: dict[_Interval, int] = {"t": 2, "bootstrap-median": 6, "wilson": 1}
 _OTHER_SIDE = {"below": "above", "above": "below", "between": "outside"}
 
 
-@dataclass(frozen=True)
-class Criterion:
+class Criterion(BaseModel):
     """What a test demands: the side, the threshold (two numbers for "between"), and of how many seeds."""
 
-    direction: Direction
-    threshold: tuple[float, ...]
-    min_seeds: int
-    interval: IntervalKind = "t"
-    corrected: bool = True
-    """Whether the test takes part in Holm's correction: those of empirical claims do."""
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    direction: Literal["below", "above", "between"]
+    threshold: FiniteFloat | list[FiniteFloat]
+    min_seeds: Annotated[int, Field(ge=1)]
+    interval: _Interval = "t"
 
     @property
-    def fewest(self) -> int:
-        """The least number of seeds that can be judged: ``min_seeds``, or what the kind of interval needs."""
-        return max(self.min_seeds, FEWEST_SEEDS[self.interval])
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold, or the two of "between"."""
+        return tuple(self.threshold) if isinstance(self.threshold, list) else (self.threshold,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found, several = self.thresholds, self.direction == "between"
+        in_order = len(found) == 2 and found[0] < found[1]
+        if isinstance(self.threshold, list) != several or (several and not in_order):
+            accepted = "[low, high] with low < high" if several else "one number"
+        elif any(significant_digits(value) != value for value in found):
+            accepted = "at most six significant digits"
+        elif self.interval == "wilson" and not all(0 <= value <= 1 for value in found):
+            accepted = "0 to 1, a proportion"
+        elif self.min_seeds < (fewest := _FEWEST_SEEDS[self.interval]):
+            told = f"{self.interval} gives no 95 % interval below {fewest} seeds"
+            raise ValueError(f"min_seeds is {self.min_seeds}; {told}")
+        else:
+            return self
+        raise ValueError(f"threshold is {self.threshold}; accepted for {self.direction}: {accepted}")
 
 
 L = TypeVar("L", bound=Hashable)
@@ -96,7 +107,7 @@ def significant_digits(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits - 1}e}") if isfinite(value) else value
 
 
-def _interval(values: Sequence[float], kind: IntervalKind) -> tuple[float, float, float]:
+def _interval(values: Sequence[float], kind: _Interval) -> tuple[float, float, float]:
     """Estimate and ends of the 95 % interval: of the mean (t, wilson) or of the median (bootstrap-median)."""
     if kind != "wilson" and len(set(values)) == 1:
         return values[0], values[0], values[0]  # the rounding of a mean must not give equal values a width
@@ -108,7 +119,7 @@ def _interval(values: Sequence[float], kind: IntervalKind) -> tuple[float, float
     return found.estimate, low, high
 
 
-def _one_sided(values: Sequence[float], threshold: float, kind: IntervalKind) -> tuple[float, float]:
+def _one_sided(values: Sequence[float], threshold: float, kind: _Interval) -> tuple[float, float]:
     r"""p-values for "the truth lies below" and "the truth lies above" the threshold, as ``(below, above)``.
 
     "t": Student's test of the mean. "wilson": the score test of a proportion,
@@ -145,7 +156,7 @@ def _p_value(values: Sequence[float], criterion: Criterion) -> float:
     For "between" two one-sided tests must both hold for "inside" (the larger counts), either for "outside"
     (the smaller counts); the smaller of the two answers is doubled, as everywhere.
     """
-    sides = [_one_sided(values, threshold, criterion.interval) for threshold in criterion.threshold]
+    sides = [_one_sided(values, threshold, criterion.interval) for threshold in criterion.thresholds]
     (below_lower, above_lower), (below_upper, above_upper) = sides[0], sides[-1]  # the same for one threshold
     inside, outside = max(above_lower, below_upper), min(below_lower, above_upper)
     return min(1.0, 2 * min(inside, outside))
@@ -153,8 +164,8 @@ def _p_value(values: Sequence[float], criterion: Criterion) -> float:
 
 def _side(low: float, high: float, criterion: Criterion) -> _Verdict:
     """Where the whole interval lies; touching a threshold is undecided."""
-    lower = criterion.threshold[0] if criterion.direction != "below" else -np.inf
-    upper = criterion.threshold[-1] if criterion.direction != "above" else np.inf
+    lower = criterion.thresholds[0] if criterion.direction != "below" else -np.inf
+    upper = criterion.thresholds[-1] if criterion.direction != "above" else np.inf
     if lower < low and high < upper:
         return "reproduced"
     return "not reproduced" if high < lower or upper < low else "undecided"
@@ -165,75 +176,69 @@ def _listed(numbers: Iterable[float]) -> str:
 
 
 def judge_tests(
-    measured: Mapping[L, tuple[Criterion, Sequence[float]]],
+    measured: Mapping[L, tuple[Criterion, Sequence[float]]], corrected: Collection[L]
 ) -> dict[L, JudgedTest]:
     """Judge all tests of a chapter together, because Holm's correction looks at all of them.
 
-    ``measured`` maps any label of a test to its criterion and its finite values, one a seed. A test with
-    too few values (``Criterion.fewest``) is *not tested* and takes no part in the correction.
+    ``measured`` maps any label of a test to its criterion and its finite values, one a seed; ``corrected`` are
+    the labels that take part in the correction. A test with too few values is *not tested*, and takes no part.
     """
     raw = {
         label: _p_value(values, criterion)
         for label, (criterion, values) in measured.items()
-        if len(values) >= criterion.fewest
+        if len(values) >= criterion.min_seeds
     }
-    family = [label for label in raw if measured[label][0].corrected]
+    family = [label for label in raw if label in corrected]
     adjusted = multipletests([raw[label] for label in family], method="holm")[1] if family else []
     holm = {label: float(p) for label, p in zip(family, adjusted, strict=True)}
 
     judged: dict[L, JudgedTest] = {}
     for label, (criterion, values) in measured.items():
-        if label not in raw:
-            reason = f"{len(values)} of the {criterion.fewest} seeds that it needs"
-            judged[label] = JudgedTest(values=tuple(values), verdict="not tested", reason=reason)
-            continue
-        estimate, low, high = _interval(values, criterion.interval)
-        verdict, p, p_holm = _side(low, high, criterion), raw[label], holm.get(label)
-        aim = _listed(criterion.threshold)
-        if verdict == "undecided":
-            reason = f"interval straddles {_listed(t for t in criterion.threshold if low <= t <= high)}"
-        elif p_holm is not None and p_holm >= _ALPHA:
-            verdict, reason = (
-                "undecided",
-                (
-                    f"interval is clear of {aim}, but p = {p:.2g} becomes {p_holm:.2g} "
-                    f"after Holm's correction over {len(family)} tests"
-                ),
-            )
+        if label in raw:
+            judged[label] = _judged(criterion, values, raw[label], holm.get(label), len(family))
         else:
-            where = criterion.direction if verdict == "reproduced" else _OTHER_SIDE[criterion.direction]
-            reason = f"interval lies {where} {aim}"
-        numbers = {"estimate": estimate, "low": low, "high": high, "p": p, "p_holm": p_holm}
-        judged[label] = JudgedTest(
-            values=tuple(values),
-            verdict=verdict,
-            reason=reason,
-            **{n: significant_digits(x) for n, x in numbers.items() if x is not None and isfinite(x)},
-        )
+            reason = f"{len(values)} of the {criterion.min_seeds} seeds that it needs"
+            judged[label] = JudgedTest(values=tuple(values), verdict="not tested", reason=reason)
     return judged
 
 
-def _verdict_of(tests: Iterable[JudgedTest]) -> _Verdict:
-    """A claim's verdict from those of its tests; a test that was not run keeps a claim from "reproduced"."""
-    seen = {test.verdict for test in tests}
-    if len(seen) == 1:
-        return seen.pop()
-    return "partly" if "reproduced" in seen else "undecided"
+def _judged(
+    criterion: Criterion, values: Sequence[float], p: float, p_holm: float | None, n_family: int
+) -> JudgedTest:
+    estimate, low, high = _interval(values, criterion.interval)
+    verdict = _side(low, high, criterion)
+    aim = _listed(criterion.thresholds)
+    if verdict == "undecided":
+        reason = f"interval straddles {_listed(t for t in criterion.thresholds if low <= t <= high)}"
+    elif p_holm is not None and p_holm >= _ALPHA:
+        verdict = "undecided"
+        corrected = f"p = {p:.2g} becomes {p_holm:.2g} after Holm's correction over {n_family} tests"
+        reason = f"interval is clear of {aim}, but {corrected}"
+    else:
+        where = criterion.direction if verdict == "reproduced" else _OTHER_SIDE[criterion.direction]
+        reason = f"interval lies {where} {aim}"
+    numbers = {"estimate": estimate, "low": low, "high": high, "p": p, "p_holm": p_holm}
+    kept = {n: significant_digits(x) for n, x in numbers.items() if x is not None and isfinite(x)}
+    return JudgedTest(values=tuple(values), verdict=verdict, reason=reason, **kept)
 
 
 def judge_claim(tests: Mapping[str, JudgedTest]) -> JudgedClaim:
-    """The claim's verdict with a sentence that names the tests which kept it from "reproduced"."""
-    others: dict[str, list[str]] = {}
+    """The claim's verdict with a sentence that names the tests which kept it from "reproduced".
+
+    Tests that all say the same give the claim their word; a test that was not run keeps it from "reproduced".
+    """
+    seen = {test.verdict for test in tests.values()}
+    verdict = seen.pop() if len(seen) == 1 else "partly" if "reproduced" in seen else "undecided"
+    reasons: dict[str, list[str]] = {}
     for name, test in tests.items():
-        if test.verdict != "reproduced":
-            others.setdefault(f"{test.verdict}, {test.reason}", []).append(name)
-    reasons = {(test.verdict, test.reason) for test in tests.values()}
-    first, n = next(iter(tests.values())), len(tests)
-    if not others and n > 1:
+        reasons.setdefault(f"{test.verdict}, {test.reason}" * (test.verdict != "reproduced"), []).append(name)
+    reproduced = len(reasons.pop("", []))
+    n, (first, *_) = len(tests), tests.values()
+    if reproduced == n > 1:
         reason = f"all {n} tests are reproduced"
-    elif len(reasons) == 1:
+    elif n == 1 or (len(reasons) == 1 and not reproduced):
         reason = first.reason
     else:
-        details = "; ".join(f"{', '.join(names)}: {why}" for why, names in others.items())
-        reason = f"{n - sum(map(len, others.values()))} of {n} tests reproduced; {details}"
-    return JudgedClaim(verdict=_verdict_of(tests.values()), reason=reason, tests=dict(tests))
+        details = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+        reason = f"{reproduced} of {n} tests reproduced; {details}"
+    return JudgedClaim(verdict=verdict, reason=reason, tests=dict(tests))
