@@ -47,7 +47,6 @@ def test_headings_missing_and_out_of_order(book):
         ("# Second title", "2 titles (# ...); accepted: one"),
         ("It was 0.93.", "0.93 is typed by hand"),
         ("![](a.png)", "the image 'a.png' has no alternative text"),
-        ('A <img src="a.png" alt=""> in text', "the image 'a.png' has no alternative text"),
         ("```{figure} a.png\nA caption\n```", "the image 'a.png' has no alternative text"),
         (":::{note}\n![](a.png)\n:::", "the image 'a.png' has no alternative text"),
         ("{cite:t}`nobody2021`", "'nobody2021' is cited, but is not in references.bib; did you mean"),
@@ -95,9 +94,7 @@ def _set(change):
         (_append("x = = 1"), "not Python"),
         (_append("plt.show()"), "use figures.show"),
         (_append('ledger.measure("T1", test="fals", values=v)'), "claim T1 has no test 'fals'"),
-        (_append('ledger.not_tested(claim="T9", reason="r")'), "toy has no claim 'T9'"),
         (_set(lambda nb, cell: cell.outputs.append(new_output("stream", text="x"))), "outputs are committed"),
-        (_set(lambda nb, cell: cell.update(execution_count=3)), "outputs are committed"),
         (_set(lambda nb, cell: cell.metadata.pop("tags")), "0 cells have the tag parameters"),
         (_set(lambda nb, cell: cell.update(source="")), "first parameter must be profile"),
         (
@@ -105,7 +102,7 @@ def _set(change):
             _set(lambda nb, cell: cell.update(source='profile: str = "quick"\nn: float = (\n    None\n)')),
             "line 2 of the parameters cell",
         ),
-        (_set(lambda nb, cell: nb.metadata.kernelspec.update(name="torch")), "the kernel is 'torch'"),
+        (_set(lambda nb, cell: nb.metadata.kernelspec.update(name="torch")), "kernelspec.name is 'torch'"),
         (_set(lambda nb, cell: nb.metadata.pop("language_info")), "language_info.file_extension is None"),
         (
             _set(lambda nb, cell: nb.cells[-1].update(attachments={"a.png": {"image/png": "x"}})),

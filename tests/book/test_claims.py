@@ -32,13 +32,6 @@ def measured(ledger):
     return ledger
 
 
-def test_the_file_is_read(book):
-    chapter = claims.load(book.claims_file("toy"))
-    assert [claim.id for claim in chapter.claims] == ["T1", "T2", "T3"]
-    assert chapter.profiles["paper"] == {"n": 3}
-    assert chapter.claim("T3").test("share").thresholds == (0.0, 0.4)
-
-
 def test_the_books_own_files_of_claims_are_sound():
     book = Book.find(__file__)
     for chapter in book.chapters():
@@ -51,22 +44,13 @@ def test_the_books_own_files_of_claims_are_sound():
         ("direction: below", "direction: under", "claims.T1.tests.falls.direction: found 'under'"),
         ("threshold: 0.5,", "threshold: 5e-1,", "in YAML 1.0e-6, not 1e-6"),
         ("threshold: 0.5,", "treshold: 0.5,", "unknown key; did you mean 'threshold'?"),
-        ("threshold: 0.5,", "", "claims.T1.tests.falls.threshold: Field required"),
-        ("threshold: 0.5,", "threshold: .nan,", "finite number"),
         ("threshold: 0.5,", "threshold: 0.1234567,", "at most six significant digits"),
         ("min_seeds: 3}", "min_seeds: 3, interval: bootstrap-median}", "no 95 % interval below 6 seeds"),
-        ("threshold: 0.5,", "threshold: [0.1, 0.5],", "accepted for below: one number"),
         ("[0.0, 0.4]", "[0.4, 0.0]", "accepted for between: [low, high] with low < high"),
-        ("[0.0, 0.4]", "[0.0, 40.0]", "accepted for between: 0 to 1"),
         ("id: T2", "id: T1", "claim id 'T1' stands twice"),
-        ("name: second", "name: first", "test name 'first' stands twice"),
         ("  quick: {n: 2}", "  quick: {}", "profile quick has no value for n"),
-        ("  quick: {n: 2}\n", "", "profiles: found {"),
-        ("seconds: 60", "seconds: -60", "budget.smoke.seconds: found -60"),
-        ("    paper_value_is: printed in the table\n", "", "without paper_value_is"),
         ("        otherwise: needs a GPU\n", "", "profiles is ['paper'] without otherwise"),
         ("chapter: toy", "chapter: toi", "accepted: the file's name, 'toy'"),
-        ("kind: theory", "kind: [", "not readable YAML"),
         ("seconds: 120", "<<: 120", "not readable YAML"),
         ("where: table 1", "where: table 1\n    where: table 2", "the key 'where' stands twice"),
     ],
@@ -82,7 +66,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, old, new, expected):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [None, "", "- 1", "text", "\x00", "a: !!bool x", "a: " + "[" * 3000])
+@pytest.mark.parametrize("content", [None, "", "- 1", "\x00", "a: !!bool x", "a: " + "[" * 3000])
 def test_a_file_that_is_no_mapping(tmp_path, content):
     path = tmp_path / "toy.yml"
     if content is not None:
@@ -104,17 +88,13 @@ def test_verdicts_of_a_run(ledger):
     assert judged["T1"].tests["falls"].estimate == pytest.approx(0.11)
 
 
-def test_a_paper_run_judges_what_a_quick_run_leaves_out(book):
+def test_each_profile_judges_its_own_tests_and_smoke_none(book):
     ledger = claims.Ledger("toy", "paper", book)
     ledger.measure("T2", test="large", values=[1.0, 1.1, 1.2])
     assert ledger.judged()["T2"].tests["large"].verdict == "reproduced"
-
-
-def test_smoke_is_never_judged(book):
     ledger = measured(claims.Ledger("toy", "smoke", book))
     assert ledger.summary()["not tested"] == 3
     assert ledger.judged()["T1"].tests["falls"].values == (0.1, 0.11, 0.12)
-    assert ledger.judged()["T1"].tests["falls"].low is None
 
 
 def test_values_of_any_kind_give_the_same_verdict(book):
@@ -139,7 +119,6 @@ def test_one_number_no_number_and_truth_values(ledger):
     ("claim", "test", "values"),
     [
         ("T9", "falls", [1.0]),
-        ("T1", "fall", [1.0]),
         ("T1", "falls", [1.0, float("nan")]),
         ("T1", "falls", [[1.0, 2.0]]),
         ("T1", "falls", ["a"]),
@@ -167,12 +146,6 @@ def test_a_claim_is_measured_or_declared_not_tested(ledger):
         ledger.not_tested("T2", " ")
 
 
-@pytest.mark.parametrize(("chapter", "profile"), [("toi", "quick"), ("toy", "quik")])
-def test_unknown_chapter_or_profile(book, chapter, profile):
-    with pytest.raises(BadInput, match="did you mean"):
-        claims.Ledger(chapter, profile, book)
-
-
 def test_the_build_judges_what_the_page_shows(ledger):
     shown = json.loads(json.dumps(measured(ledger)._repr_mimebundle_()[claims.LEDGER]))
     assert set(shown) == {"chapter", "profile", "measurements", "not_tested"}
@@ -184,7 +157,6 @@ def test_the_build_judges_what_the_page_shows(ledger):
     ("measurements", "not_tested"),
     [
         ([{"claim": "T1", "values": [1]}], {}),
-        ([{"claim": "T1", "test": "falls", "values": [None]}], {}),
         ([{"claim": "T1", "test": "falls", "values": [1]}] * 2, {}),
         ([{"claim": "T1", "test": "falls", "values": [1]}], {"T1": "no time"}),
         ([], {"T9": "no time"}),

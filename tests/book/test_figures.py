@@ -8,7 +8,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from ledger_book import make
@@ -99,30 +98,6 @@ def test_outside_a_book_a_figure_still_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(layout, "_CHECKOUT", tmp_path)
     assert "Source: <code>repro.base.t_interval</code>" in html_of()
-
-
-# colours
-
-
-def _seen(colour, matrix):
-    """The colour as a person with a colour vision deficiency sees it, in linear RGB."""
-    channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return matrix @ channels**2.2
-
-
-# Viénot, Brettel and Mollon (1999): simulation of protanopia and deuteranopia in linear RGB
-DEFICIENCIES = {
-    "none": np.eye(3),
-    "protanopia": np.array([[0.1124, 0.8876, 0.0], [0.1124, 0.8876, 0.0], [0.0040, -0.0040, 1.0]]),
-    "deuteranopia": np.array([[0.2927, 0.7073, 0.0], [0.2927, 0.7073, 0.0], [-0.0223, 0.0223, 1.0]]),
-}
-
-
-@pytest.mark.parametrize("deficiency", DEFICIENCIES)
-def test_the_first_colours_can_be_told_apart(deficiency):
-    seen = [_seen(colour, DEFICIENCIES[deficiency]) for colour in figures.PALETTE[:3]]
-    distances = [np.linalg.norm(seen[i] - seen[j]) for i in range(3) for j in range(i)]
-    assert min(distances) > 0.1
 
 
 def test_text_is_legible_on_a_phone():

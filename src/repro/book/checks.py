@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
@@ -38,7 +39,6 @@ HEADINGS = (
 )
 
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
-T = TypeVar("T")
 
 
 def run(book: Book) -> list[Problem]:
@@ -56,86 +56,91 @@ def run(book: Book) -> list[Problem]:
     for page in book.pages():
         check.page(page)
     for file in sorted((book.root / "book").glob("*.md")):
-        check.add(check.shown(file), check.text(file.read_text(encoding="utf-8")))
+        check.add(file, check.text(file.read_text(encoding="utf-8")))
     return check.problems
 
 
 class _Check:
-    """What was found so far. A file that cannot be read is one problem; what needs its content is left out."""
+    """What was found so far."""
 
     def __init__(self, book: Book) -> None:
         self.book = book
         self.problems: list[Problem] = []
-        self.references = self.read("book/references.bib", lambda: _references(book))
+        self.references: list[str] | None = None
+        path = book.root / "book" / "references.bib"
+        with self.reading(path):
+            self.references = _references(path)
 
-    def add(self, file: str, messages: Iterable[str], cell: int | None = None) -> None:
-        self.problems += [Problem(file, cell, message) for message in messages]
+    def add(self, file: Path, messages: Iterable[str], cell: int | None = None) -> None:
+        name = file.relative_to(self.book.root).as_posix()
+        self.problems += [Problem(name, cell, message) for message in messages]
 
-    def read(self, file: str, make: Callable[[], T]) -> T | None:
+    @contextmanager
+    def reading(self, file: Path) -> Iterator[None]:
+        """A file that cannot be read is one problem; what needs its content is left out."""
         try:
-            return make()
+            yield
         except BookError as error:
             self.add(file, [str(error)])
-            return None
-
-    def shown(self, path: Path) -> str:
-        return path.relative_to(self.book.root).as_posix()
 
     def chapter(self, chapter: str) -> None:
+        claims: ChapterClaims | None = None
         path = self.book.claims_file(chapter)
-        claims = self.read(self.shown(path), lambda: load(path))
-        if claims is not None:
-            self.add(self.shown(path), self.unknown_reference(claims.paper.key, "the key of the paper"))
+        with self.reading(path):
+            claims = load(path)
+            self.add(path, self.unknown(claims.paper.key, "the key of the paper"))
             for profile in PROFILES:
                 self.results(claims, self.book.results_file(chapter, profile))
-        name = f"book/chapters/{chapter}.ipynb"
-        notebook = self.read(name, lambda: read_notebook(self.book.notebook(chapter)))
-        if notebook is not None:
+        path = self.book.root / "book" / "chapters" / f"{chapter}.ipynb"
+        with self.reading(path):
+            notebook = read_notebook(self.book.notebook(chapter))
             before = len(self.problems)
             for cell, message in _headings(notebook):
-                self.add(name, [message], cell)
-            self.notebook(name, notebook, _quotable(claims))
-            self.problems += code_problems(name, notebook, claims)
+                self.add(path, [message], cell)
+            self.notebook(path, notebook, _quotable(claims))
+            self.problems += code_problems(path.relative_to(self.book.root).as_posix(), notebook, claims)
             # a cell of parameters that is missing or begins wrongly has been named already
             if not any("parameter" in problem.message for problem in self.problems[before:]):
-                self.read(name, lambda: _try_profiles(self.book.notebook(chapter), claims))
+                parameters = declared(path)
+                for profile in PROFILES if claims is not None else ():
+                    fill(parameters, {"profile": profile}, claims.profiles, f"{chapter}.yml")
 
     def page(self, page: str) -> None:
         """A notebook that is no chapter."""
-        name = f"{page}.ipynb"
-        notebook = self.read(name, lambda: read_notebook(self.book.page(page)))
-        if notebook is not None:
-            self.notebook(name, notebook, set())
-            self.problems += page_code_problems(name, notebook)
-            self.read(name, lambda: page_runs.declared(notebook, name))
+        path = self.book.page(page)
+        with self.reading(path):
+            notebook = read_notebook(path)
+            self.notebook(path, notebook, set())
+            self.problems += page_code_problems(f"{page}.ipynb", notebook)
+            page_runs.declared(notebook, f"{page}.ipynb")
 
     def results(self, claims: ChapterClaims, path: Path) -> None:
-        result = self.read(self.shown(path), lambda: read(path)) if path.is_file() else None
-        if result is not None:
-            name = f"{result.chapter}.{result.profile}.json"
-            wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
-            self.add(self.shown(path), disagreements(claims, result) if path.name == name else [wrong])
+        with self.reading(path):
+            if path.is_file():
+                result = read(path)
+                name = f"{result.chapter}.{result.profile}.json"
+                wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
+                self.add(path, disagreements(claims, result) if path.name == name else [wrong])
 
-    def notebook(self, name: str, notebook: dict[str, Any], quotable: set[float]) -> None:
+    def notebook(self, path: Path, notebook: dict[str, Any], quotable: set[float]) -> None:
         """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
-        about = notebook.get("metadata", {})
-        kernel = about.get("kernelspec", {}).get("name")
-        if kernel != "python3":
-            self.add(name, [f"the kernel is {kernel!r}; accepted: 'python3', which every machine has"])
-        suffix = about.get("language_info", {}).get("file_extension")
-        if suffix != ".py":
-            told = f"language_info.file_extension is {suffix!r}; accepted: '.py', which nbconvert asks for"
-            self.add(name, [told])
+        # every machine has this kernel, and nbconvert asks for the ending
+        for part, key, accepted in (
+            ("kernelspec", "name", "python3"),
+            ("language_info", "file_extension", ".py"),
+        ):
+            if (found := notebook.get("metadata", {}).get(part, {}).get(key)) != accepted:
+                self.add(path, [f"{part}.{key} is {found!r}; accepted: {accepted!r}"])
         for index, cell in enumerate(notebook["cells"]):
             if cell.get("cell_type") == "markdown":
                 for typed in numbers_typed(source_of(cell), quotable):
                     told = "is typed by hand: it is neither quoted in the claims file nor a threshold there"
-                    self.add(name, [f"{typed.text} {told} (“{typed.context}”)"], index)
-                self.add(name, self.text(source_of(cell)), index)
+                    self.add(path, [f"{typed.text} {told} (“{typed.context}”)"], index)
+                self.add(path, self.text(source_of(cell)), index)
             if cell.get("outputs") or cell.get("execution_count") is not None:
-                self.add(name, ["outputs are committed; clear them: a run writes them"], index)
+                self.add(path, ["outputs are committed; clear them: a run writes them"], index)
             for attached in cell.get("attachments", ()):
-                self.add(name, [f"attachment {attached!r}: put the file beside the book"], index)
+                self.add(path, [f"attachment {attached!r}: put the file beside the book"], index)
 
     def text(self, text: str) -> Iterator[str]:
         """Images without a text, and citations of what is not among the references."""
@@ -144,16 +149,16 @@ class _Check:
                 yield f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
         for part in ",".join(_CITE.findall(text)).split(","):
             if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
-                yield from self.unknown_reference(key, "cited")
+                yield from self.unknown(key, "cited")
 
-    def unknown_reference(self, key: str, what: str) -> Iterator[str]:
+    def unknown(self, key: str, what: str) -> Iterator[str]:
+        """A key that is not among the references, if these could be read."""
         if self.references is not None and key not in self.references:
             yield f"{key!r} is {what}, but is not in references.bib; {nearest(key, self.references)}"
 
 
-def _references(book: Book) -> list[str]:
-    """The keys of the book's references."""
-    path = book.root / "book" / "references.bib"
+def _references(path: Path) -> list[str]:
+    """The keys of a BibTeX file."""
     if not path.is_file():
         raise BadInput("book/references.bib is missing: the references stand in it")
     try:
@@ -167,13 +172,6 @@ def _quotable(claims: ChapterClaims | None) -> set[float]:
         return set()
     thresholds = {value for claim in claims.claims for test in claim.tests for value in test.thresholds}
     return thresholds | set(claims.quoted)
-
-
-def _try_profiles(notebook: Path, claims: ChapterClaims | None) -> None:
-    """Raise what papermill or a profile could not use of the parameters cell."""
-    found = declared(notebook)
-    for profile in PROFILES if claims is not None else ():
-        fill(found, {"profile": profile}, claims.profiles, notebook.with_suffix(".yml").name)  # type: ignore[union-attr]
 
 
 def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:

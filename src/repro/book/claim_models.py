@@ -7,17 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    Field,
-    FiniteFloat,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from repro.book.errors import BadInput, nearest
 from repro.book.layout import PROFILES
@@ -27,7 +17,7 @@ __all__ = ["ChapterClaims", "Claim", "ClaimTest", "first_fault", "load"]
 
 _Profile = Literal["smoke", "quick", "paper"]
 _Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-_Value = StrictBool | StrictInt | StrictFloat | StrictStr
+_Value = bool | int | float | str
 _ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ from typing import Annotated, Literal, Self, TypeVar, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from repro.base import bootstrap_median_interval, t_interval, wilson_interval
 
@@ -175,6 +174,13 @@ def _listed(numbers: Iterable[float]) -> str:
     return " and ".join(f"{number:.4g}" for number in numbers)
 
 
+def _holm(p_values: Mapping[L, float]) -> dict[L, float]:
+    """Holm's step-down adjustment: the kth smallest of n values times n - k + 1, never below one that is smaller."""
+    ordered = sorted(p_values, key=p_values.__getitem__)
+    adjusted = [p_values[label] * (len(ordered) - rank) for rank, label in enumerate(ordered)]
+    return dict(zip(ordered, np.minimum(np.maximum.accumulate(adjusted), 1.0).tolist(), strict=True))
+
+
 def judge_tests(
     measured: Mapping[L, tuple[Criterion, Sequence[float]]], corrected: Collection[L]
 ) -> dict[L, JudgedTest]:
@@ -188,14 +194,11 @@ def judge_tests(
         for label, (criterion, values) in measured.items()
         if len(values) >= criterion.min_seeds
     }
-    family = [label for label in raw if label in corrected]
-    adjusted = multipletests([raw[label] for label in family], method="holm")[1] if family else []
-    holm = {label: float(p) for label, p in zip(family, adjusted, strict=True)}
-
+    holm = _holm({label: p for label, p in raw.items() if label in corrected})
     judged: dict[L, JudgedTest] = {}
     for label, (criterion, values) in measured.items():
         if label in raw:
-            judged[label] = _judged(criterion, values, raw[label], holm.get(label), len(family))
+            judged[label] = _judged(criterion, values, raw[label], holm.get(label), len(holm))
         else:
             reason = f"{len(values)} of the {criterion.min_seeds} seeds that it needs"
             judged[label] = JudgedTest(values=tuple(values), verdict="not tested", reason=reason)
