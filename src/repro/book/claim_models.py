@@ -19,7 +19,7 @@ _Profile = Literal["smoke", "quick", "paper"]
 _Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 _Value = bool | int | float | str
 _ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class _Strict(BaseModel):
@@ -119,7 +119,7 @@ class ChapterClaims(_Strict):
         return _named(f"{self.chapter} has no claim", claim_id, {claim.id: claim for claim in self.claims})
 
 
-def _named(none: str, name: str, known: dict[str, T]) -> T:
+def _named(none: str, name: str, known: dict[str, _T]) -> _T:
     if name not in known:
         raise BadInput(f"{none} {name!r}; {nearest(name, known)}")
     return known[name]

@@ -26,7 +26,7 @@ _PROFILES = ("quick", "paper")
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 _NOTICE = "% Made by `repro build` from book/claims and book/results. Changes made here are lost.\n"
 
-AllResults = Mapping[tuple[str, str], Results]
+_AllResults = Mapping[tuple[str, str], Results]
 
 
 def all_results(book: Book) -> dict[tuple[str, str], Results]:
@@ -38,7 +38,7 @@ def all_results(book: Book) -> dict[tuple[str, str], Results]:
 # --- the scoreboard -----------------------------------------------------------------------------------------------
 
 
-def scoreboard(book: Book, results: AllResults) -> str:
+def scoreboard(book: Book, results: _AllResults) -> str:
     """The page of all claims of all chapters and profiles, as MyST Markdown."""
     rows: list[list[str]] = []
     for chapter in book.chapters():
@@ -83,7 +83,7 @@ def _claim_row(chapter: str, profile: str, claim: Claim, judged: JudgedClaim | N
     ]
 
 
-def _count_row(results: AllResults, profile: str) -> list[str]:
+def _count_row(results: _AllResults, profile: str) -> list[str]:
     """How many claims of all chapters got which verdict in a profile; empty for one that nobody ran."""
     judged = {
         (chapter, claim): verdict
@@ -111,7 +111,7 @@ def _filter(offered: Mapping[str, Any]) -> str:
 # --- the status page ----------------------------------------------------------------------------------------------
 
 
-def status(book: Book, results: AllResults) -> str:
+def status(book: Book, results: _AllResults) -> str:
     """The page that says when each chapter ran, on what, with which versions, and what it cost."""
     url = repository_url(book.root)
     head = (
@@ -157,7 +157,7 @@ def _run_row(book: Book, result: Results, url: str | None) -> list[str]:
     ]
 
 
-def _versions(results: AllResults) -> str:
+def _versions(results: _AllResults) -> str:
     """Packages as rows, runs as columns."""
     held = {key: result.provenance.get("versions") or {} for key, result in results.items()}
     packages = sorted({package for versions in held.values() for package in versions})

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from repro.book import markup
 from repro.book.errors import BadInput, nearest
 
-__all__ = ["Typed", "numbers_typed", "say", "sentence"]
+__all__ = ["numbers_typed", "say", "sentence"]
 
 _LARGEST_FREE = 12
 
@@ -53,7 +53,7 @@ _LEVEL = re.compile(r"95\s*(?:%|per\s?cent)[\s-]*(?:\w+\s+)?(?:intervals?|confid
 _PERCENT = re.compile(r"\s*(?:%|per\s?cent\b|percentage\b)")
 
 
-class Typed(NamedTuple):
+class _Typed(NamedTuple):
     """A number typed into the text, with its unit, and the words around it."""
 
     text: str
@@ -61,7 +61,7 @@ class Typed(NamedTuple):
     context: str
 
 
-def _typed_in(text: str) -> Iterator[Typed]:
+def _typed_in(text: str) -> Iterator[_Typed]:
     """The numbers of one block of plain text that need a source."""
     for word in _WORD.finditer(text):
         token = word.group().strip(".,!?'_")
@@ -77,10 +77,10 @@ def _typed_in(text: str) -> Iterator[Typed]:
             if small or _LEVEL.match(text, match.start()):
                 continue
             around = " ".join(text[max(0, word.start() - 30) : end + 30].split())
-            yield Typed(number + (percent.group().rstrip() if percent else ""), value, around)
+            yield _Typed(number + (percent.group().rstrip() if percent else ""), value, around)
 
 
-def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[Typed]:
+def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[_Typed]:
     """The numbers in a Markdown text that need a source; ``allowed`` are those that may be quoted.
 
     See the module's text for the rule. A number is allowed by its size, whatever its sign or unit.

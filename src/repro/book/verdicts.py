@@ -73,7 +73,7 @@ class Criterion(BaseModel):
         raise ValueError(f"threshold is {self.threshold}; accepted for {self.direction}: {accepted}")
 
 
-L = TypeVar("L", bound=Hashable)
+_L = TypeVar("_L", bound=Hashable)
 
 
 class JudgedTest(BaseModel):
@@ -174,7 +174,7 @@ def _listed(numbers: Iterable[float]) -> str:
     return " and ".join(f"{number:.4g}" for number in numbers)
 
 
-def _holm(p_values: Mapping[L, float]) -> dict[L, float]:
+def _holm(p_values: Mapping[_L, float]) -> dict[_L, float]:
     """Holm's step-down adjustment: the kth smallest of n values times n - k + 1, never below one that is smaller."""
     ordered = sorted(p_values, key=p_values.__getitem__)
     adjusted = [p_values[label] * (len(ordered) - rank) for rank, label in enumerate(ordered)]
@@ -182,8 +182,8 @@ def _holm(p_values: Mapping[L, float]) -> dict[L, float]:
 
 
 def judge_tests(
-    measured: Mapping[L, tuple[Criterion, Sequence[float]]], corrected: Collection[L]
-) -> dict[L, JudgedTest]:
+    measured: Mapping[_L, tuple[Criterion, Sequence[float]]], corrected: Collection[_L]
+) -> dict[_L, JudgedTest]:
     """Judge all tests of a chapter together, because Holm's correction looks at all of them.
 
     ``measured`` maps any label of a test to its criterion and its finite values, one a seed; ``corrected`` are
@@ -195,7 +195,7 @@ def judge_tests(
         if len(values) >= criterion.min_seeds
     }
     holm = _holm({label: p for label, p in raw.items() if label in corrected})
-    judged: dict[L, JudgedTest] = {}
+    judged: dict[_L, JudgedTest] = {}
     for label, (criterion, values) in measured.items():
         if label in raw:
             judged[label] = _judged(criterion, values, raw[label], holm.get(label), len(holm))
