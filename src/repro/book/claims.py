@@ -120,26 +120,22 @@ def judge(
             return "the smoke profile only asks whether every cell runs"
         if claim.id in not_tested:
             return not_tested[claim.id]
-        if profile not in test.profiles:
-            return test.otherwise or f"only in {', '.join(test.profiles)}"
-        if (claim.id, test.name) in values:
-            return ""
-        return test.otherwise or "this run measured nothing for it"
+        if profile not in test.profiles or (claim.id, test.name) not in values:
+            return test.otherwise or "this run measured nothing for it"
+        return ""
 
-    reasons = {
-        (claim.id, test.name): skipped(claim, test) for claim in chapter.claims for test in claim.tests
-    }
-    tests = {
-        (claim.id, test.name): (test, values[claim.id, test.name])
-        for claim in chapter.claims
-        for test in claim.tests
-        if not reasons[claim.id, test.name]
-    }
+    tests: dict[tuple[str, str], tuple[ClaimTest, Sequence[float]]] = {}
+    others: dict[tuple[str, str], JudgedTest] = {}
+    for claim in chapter.claims:
+        for test in claim.tests:
+            key = claim.id, test.name
+            if reason := skipped(claim, test):
+                others[key] = JudgedTest(values=values.get(key, ()), verdict="not tested", reason=reason)
+            else:
+                tests[key] = test, values[key]
     # what is proved, and what is a control, is not looked for among many
-    judged = judge_tests(tests, [key for key in tests if chapter.claim(key[0]).kind == "empirical"])
-    for key, reason in reasons.items():
-        if reason:
-            judged[key] = JudgedTest(values=values.get(key, ()), verdict="not tested", reason=reason)
+    empirical = {claim.id for claim in chapter.claims if claim.kind == "empirical"}
+    judged = others | judge_tests(tests, [key for key in tests if key[0] in empirical])
     return {
         claim.id: judge_claim({test.name: judged[claim.id, test.name] for test in claim.tests})
         for claim in chapter.claims

@@ -86,14 +86,8 @@ def figure_html(figure: Figure, *, caption: str, alt: str, source: Callable[...,
 def _png(figure: Figure) -> bytes:
     """The figure as PNG at twice the screen's resolution; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=_DPI * _SCALE,
-        bbox_inches="tight",
-        facecolor="white",
-        metadata={"Software": None},  # its version would change the bytes
-    )
+    unsigned = {"Software": None}  # its version would change the bytes
+    figure.savefig(buffer, dpi=_DPI * _SCALE, bbox_inches="tight", facecolor="white", metadata=unsigned)
     return buffer.getvalue()
 
 

@@ -32,6 +32,7 @@ from repro.book.errors import BadInput, nearest
 __all__ = ["numbers_typed", "say", "sentence"]
 
 _LARGEST_FREE = 12
+_NOT_FINITE = {"nan", "inf", "-inf"}  # as Python's, NumPy's and PyTorch's numbers are written
 
 _PLACES = (
     r"sections?|sec\.|§|chapters?|figures?|figs?\.|tables?|tab\.|equations?|eqs?\.|theorems?|lemmas?|corollar(?:y|ies)|"
@@ -111,11 +112,7 @@ def sentence(template: str, **values: Any) -> str:
     for name in sorted(set(values) - names):
         raise BadInput(f"the value {name!r} has no place in the sentence; {nearest(name, sorted(names))}")
     for name, value in values.items():
-        if f"{value}" in (
-            "nan",
-            "inf",
-            "-inf",
-        ):  # so it is written for Python's, NumPy's and PyTorch's numbers
+        if f"{value}" in _NOT_FINITE:
             raise BadInput(f"{name} is {value}: a sentence takes finite numbers")
     try:
         return template.format(**values)
