@@ -165,9 +165,12 @@ def _inaccessible(page) -> list[str]:
 @pytest.fixture(scope="module")
 def faults(browser, address: str, pages: list[str]) -> dict[str, dict[str, list[str]]]:
     """Every page, opened once and left until nothing more is asked of the network: what is wrong with it."""
-    found = {}
+    found, each = {}, Visit(browser, address)
     for name in [*pages, "search.html", "genindex.html"]:
-        each = Visit(browser, address)
+        each.page.emulate_media(color_scheme="light")
+        each.page.set_viewport_size({"width": 1280, "height": 900})
+        for heard in (each.errors, each.requests, each.failed):
+            heard.clear()
         page = each.open(name)
         page.wait_for_load_state("networkidle")
         found[name] = page.evaluate(LOOK) | {  # before the scan, which asks for files of its own
@@ -175,18 +178,18 @@ def faults(browser, address: str, pages: list[str]) -> dict[str, dict[str, list[
             "a request that leaves the machine": each.outside,
             "a request for what is not there": [*each.failed],
         }
+        if name == "genindex.html":  # made by Sphinx for those who want it
+            continue
         # colours fade from light to dark; half way there is no contrast to judge
         page.add_style_tag(content="*, *::before, *::after { transition: none !important; }")
-        if name != "genindex.html":
-            found[name]["what not everybody can read"] = _inaccessible(page)
-        if not name.startswith(("book/api/", "genindex")):  # long pages of one kind: api.html stands for them
+        found[name]["what not everybody can read"] = _inaccessible(page)
+        if not name.startswith("book/api/"):  # long pages of one kind: api.html stands for them
             page.emulate_media(color_scheme="dark")
             page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
             found[name]["what not everybody can read in the dark"] = _inaccessible(page)
-        if name != "genindex.html":
-            page.set_viewport_size({"width": 390, "height": 844})
-            found[name]["what is wider than a phone"] = page.evaluate(ON_A_PHONE)
-        each.context.close()
+        page.set_viewport_size({"width": 390, "height": 844})
+        found[name]["what is wider than a phone"] = page.evaluate(ON_A_PHONE)
+    each.context.close()
     return found
 
 
