@@ -192,8 +192,8 @@ def _numbers(claim: Claim, test: ClaimTest, values: Any) -> list[float]:
             f"{where}: value {position + 1} of {array.size} is {array[position]}; a test takes finite "
             f"numbers (say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
         )
-    if test.interval == "wilson" and not np.isin(array, (0.0, 1.0)).all():
-        raise BadInput(f"{where}: a proportion takes zeros and ones, one a seed, got {array}")
+    for wrong in array[~np.isin(array, (0.0, 1.0))] if test.interval == "wilson" else ():
+        raise BadInput(f"{where}: a proportion takes zeros and ones, one a seed, got {wrong}")
     return [float(value) for value in array]
 
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _Verdict = Literal["reproduced", "partly", "undecided", "not reproduced", "not tested"]
-_Interval = Literal["t", "bootstrap-median", "wilson"]
+_Kind = Literal["t", "bootstrap-median", "wilson"]
 
 VERDICTS: tuple[_Verdict, ...] = get_args(_Verdict)
 _LEVEL = 0.95
@@ -36,7 +36,7 @@ _ALPHA = 1 - _LEVEL
 _N_RESAMPLES = 9999
 # One value has no spread. A median lies outside the range of n values with probability 2 * 2**-n, which is
 # more than 5 % up to n = 5: no interval of fewer than six values can have the level.
-_FEWEST_SEEDS: dict[_Interval, int] = {"t": 2, "bootstrap-median": 6, "wilson": 1}
+_FEWEST_SEEDS: dict[_Kind, int] = {"t": 2, "bootstrap-median": 6, "wilson": 1}
 _OTHER_SIDE = {"below": "above", "above": "below", "between": "outside"}
 
 
@@ -48,7 +48,7 @@ class Criterion(BaseModel):
     direction: Literal["below", "above", "between"]
     threshold: FiniteFloat | list[FiniteFloat]
     min_seeds: Annotated[int, Field(ge=1)]
-    interval: _Interval = "t"
+    interval: _Kind = "t"
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -101,12 +101,12 @@ class JudgedClaim(BaseModel):
     tests: dict[str, JudgedTest] = {}
 
 
-def significant_digits(value: float, digits: int = 6) -> float:
-    """``value`` with so many significant digits: what the results keep, and what is judged."""
-    return float(f"{value:.{digits - 1}e}") if isfinite(value) else value
+def significant_digits(value: float) -> float:
+    """``value`` with six significant digits: what the results keep, and what is judged."""
+    return float(f"{value:.5e}")
 
 
-def _interval(values: Sequence[float], kind: _Interval) -> tuple[float, float, float]:
+def _interval(values: Sequence[float], kind: _Kind) -> tuple[float, float, float]:
     """Estimate and ends of the 95 % interval: of the mean (t, wilson) or of the median (bootstrap-median)."""
     if kind != "wilson" and len(set(values)) == 1:
         return values[0], values[0], values[0]  # the rounding of a mean must not give equal values a width
@@ -118,7 +118,7 @@ def _interval(values: Sequence[float], kind: _Interval) -> tuple[float, float, f
     return found.estimate, low, high
 
 
-def _one_sided(values: Sequence[float], threshold: float, kind: _Interval) -> tuple[float, float]:
+def _one_sided(values: Sequence[float], threshold: float, kind: _Kind) -> tuple[float, float]:
     r"""p-values for "the truth lies below" and "the truth lies above" the threshold, as ``(below, above)``.
 
     "t": Student's test of the mean. "wilson": the score test of a proportion,
