@@ -8,6 +8,7 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from repro.book import claims, results
 from repro.book.checks import HEADINGS
 from repro.book.layout import Book
 
@@ -105,3 +106,29 @@ def notebook(**replaced: str) -> nbformat.NotebookNode:
 
 def write_notebook(folder: Path, content: nbformat.NotebookNode) -> None:
     nbformat.write(content, folder / "book/chapters/toy.ipynb")
+
+
+def result(
+    book: Book, t1=(0.123456789, 0.13, 0.11), profile: str = "quick", **changes: Any
+) -> results.Results:
+    """What a run of the chapter found, with other values for the test of T1, or with ``changes``."""
+    values = {("T1", "falls"): list(t1), ("T2", "first"): [1.0, 1.1, 1.2], ("T2", "second"): [1.0, 1.1, 1.2]}
+    measurements = [{"claim": c, "test": test, "values": found} for (c, test), found in values.items()]
+    given = {
+        "chapter": "toy",
+        "profile": profile,
+        "claims": claims.judge(claims.load(book.claims_file("toy")), measurements, {}, profile),
+        "provenance": {
+            "commit": "0123456789abcdef",
+            "dirty": True,
+            "versions": {"torch": "2.13.0", "numpy": "2"},
+        },
+        "run": {
+            "seconds": 61.3,
+            "peak_memory_mb": 432.1,
+            "finished": "2026-11-21T04:05:06",
+            "machine": {"system": "Linux", "architecture": "x86_64", "cores": 2, "accelerators": ["A | B"]},
+        },
+    }
+    given["provenance"]["parameters"] = {"rate": 0.123456789}
+    return results.Results(**(given | changes))

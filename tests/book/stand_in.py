@@ -1,7 +1,7 @@
 """A small book with the real configuration, for tests that look at rendered pages.
 
-The chapter is a stand-in: it holds one of everything that a real chapter shows (mathematics, a table wider
-than a phone, a figure, verdicts, an exercise with a folded solution), so that pages can be tested in seconds.
+Its chapter holds one of everything that a real chapter shows (mathematics, the ledger, a figure, a line wider than
+a phone, an exercise with a folded solution), made by the library, so that pages can be tested in seconds.
 """
 
 from __future__ import annotations
@@ -10,12 +10,36 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import ledger_book
+import matplotlib.pyplot as plt
 import nbformat
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from repro.book import claims, figures, pages
+from repro.book.layout import Book
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TOC = """format: jb-book
+root: book/index
+parts:
+  - caption: Reading the book
+    chapters: [{file: book/reading-guide}, {file: book/scoreboard}]
+  - caption: The papers
+    numbered: true
+    chapters: [{file: book/chapters/toy}]
+  - caption: Behind the pages
+    chapters: [{file: book/status}, {file: book/api, sections: [{file: book/api/base}]}]
+"""
+PAGES = {
+    "index": "# What makes networks sparse?\n\nA stand-in. What is a verdict? See the {doc}`reading-guide`.",
+    "reading-guide": "# Reading guide\n\nWhat a verdict means.",
+    "api": "# The library\n\n[`repro.base`](api/base.md) holds intervals.",
+    "api/base": "# Intervals\n\n```{eval-rst}\n.. automodule:: repro.base\n   :members: t_interval\n```",
+}
 NARRATIVE = r"""# A stand-in chapter
 
 A sentence with the rare word *quokkaword*, so that a search has something to find, and mathematics that
@@ -26,14 +50,9 @@ $$
 \frac{\mathrm d}{\mathrm dt}\log\|w_u\| = -\eta\,\langle w_u, g_u\rangle
 $$ (stand-in-radial)
 
-Equation {eq}`stand-in-radial` is quoted here. The [reading guide](reading-guide.md) explains the verdicts.
+Equation {eq}`stand-in-radial` is quoted here. The [reading guide](../reading-guide.md) explains the verdicts, and
+{cite:t}`nobody2020` the rest.
 """
-
-TABLE = (
-    "<table class='dataframe'><caption>Verdicts of a stand-in</caption>"
-    "<thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"
-)
-
 EXERCISE = """## Exercises
 
 ```{exercise}
@@ -47,96 +66,59 @@ What does the square of the length do to the growth of a long neuron?
 
 It makes it faster.
 ```
+
+## References
+
+```{bibliography}
+:filter: docname in docnames
+```
 """
 
 
-def _verdict_table() -> str:
-    words = ["reproduced", "partly", "undecided", "not reproduced", "not tested"]
-    head = "".join(f"<th scope='col'>Column number {i}</th>" for i in range(9))
-    cells = [f"<span class='verdict verdict-{word.replace(' ', '-')}'>{word}</span>" for word in words]
-    row = "".join(f"<td>{cell}</td>" for cell in cells + ["0.123456789012345678"] * 4)
-    return TABLE.format(head=head, row=row)
-
-
 def _figure() -> str:
-    import base64
-    import io
-
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1, 2], [0, 1, 4], label="stand-in")
-    axes.set(xlabel="steps", ylabel="length", title="A figure of the stand-in")
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return base64.b64encode(buffer.getvalue()).decode()
+    figures.theme("toy")
+    figure, axes = plt.subplots()
+    axes.plot([0, 1, 2], [0, 1, 4])
+    html = figures.figure_html(figure, caption="A line, $x<y$.", alt="A rising line", source="repro.base")
+    plt.close(figure)
+    return html
 
 
-def chapter(name: str, up: str = "../") -> nbformat.NotebookNode:
-    """The stand-in chapter with its outputs, as a run would leave it; labels are one's own in the whole book.
-
-    ``up`` leads from the notebook's folder to that of the reading guide.
-    """
-    narrative = NARRATIVE.replace("stand-in-", f"{name}-").replace("(reading-guide", f"({up}reading-guide")
-    figure = new_output(
-        "display_data",
-        {"image/png": _figure(), "text/plain": "<Figure>"},
-    )
-    table = new_output(
-        "execute_result", {"text/html": _verdict_table(), "text/plain": "table"}, execution_count=2
-    )
-    notebook = new_notebook(
-        cells=[
-            new_markdown_cell(narrative),
-            new_code_cell(
-                'profile: str = "quick"  # {smoke, quick, paper} how much to run',
-                metadata={"tags": ["parameters"]},
-                execution_count=1,
-            ),
-            new_code_cell("verdicts  # a table", outputs=[table], execution_count=2),
-            new_code_cell(
-                "print('a very long line of output', '-' * 200)",
-                outputs=[
-                    new_output("stream", name="stdout", text="a very long line of output " + "-" * 200 + "\n")
-                ],
-                execution_count=3,
-            ),
-            new_code_cell(
-                "figure",
-                outputs=[figure],
-                execution_count=4,
-                metadata={"mystnb": {"image": {"alt": "A rising line: length against steps"}}},
-            ),
-            new_markdown_cell(EXERCISE.replace("stand-in-", f"{name}-")),
-        ],
+def _chapter(book: Book) -> nbformat.NotebookNode:
+    """The chapter with its outputs, as a run leaves it."""
+    judged = claims.Ledger("toy", "quick", book)
+    judged.measure("T1", test="falls", values=[0.1, 0.11, 0.12])
+    outputs: list[tuple[str, Any]] = [
+        ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
+        ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),
+        (
+            "figures.show(figure)",
+            new_output("display_data", {"text/html": _figure(), "text/plain": "figure"}),
+        ),
+    ]
+    shown = [new_code_cell(code, outputs=[output], execution_count=1) for code, output in outputs]
+    cells = [new_markdown_cell(NARRATIVE), *shown, new_markdown_cell(EXERCISE)]
+    return new_notebook(
+        cells=cells,
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number}"
-    return notebook
 
 
 def make(folder: Path) -> Path:
-    """Write the book's sources into ``folder``: real pages and configuration, stand-in chapters."""
-    shutil.copy(ROOT / "_config.yml", folder)
-    shutil.copy(ROOT / "_toc.yml", folder)
-    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("*.ipynb"))
-    (folder / "book" / "chapters").mkdir(exist_ok=True)
-    import yaml
-
-    toc = yaml.safe_load((folder / "_toc.yml").read_text(encoding="utf-8"))
-    for part in toc["parts"]:
-        for entry in part["chapters"]:
-            path = folder / entry["file"]
-            if path.parent.name == "chapters":
-                nbformat.write(chapter(path.name), path.with_suffix(".ipynb"))
-            elif (ROOT / f"{entry['file']}.ipynb").is_file():
-                nbformat.write(chapter(path.name, up=""), path.with_suffix(".ipynb"))
-    config = yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))
+    """Write the book's sources into ``folder``: real configuration, styles and scripts, stand-in pages."""
+    book = ledger_book.make(folder)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
     (folder / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    (folder / "_toc.yml").write_text(TOC)
+    for name in ("_static", "_templates"):
+        shutil.copytree(ROOT / "book" / name, folder / "book" / name)
+    (folder / "book/api").mkdir()
+    results = {("toy", "quick"): ledger_book.result(book)}
+    made = {"scoreboard": pages.scoreboard(book, results), "status": pages.status(book, results)}
+    for name, text in (PAGES | made).items():
+        (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
+    ledger_book.write_notebook(folder, _chapter(book))
     return folder
 
 
@@ -145,8 +127,5 @@ def build(folder: Path) -> Path:
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command = [*jupyter_book, "build", "-n", "-W", "--keep-going", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(
-            f"jupyter-book ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return folder / "_build" / "html"

@@ -27,7 +27,6 @@ from repro.book.prose import numbers_typed, say, sentence
         ("````{admonition} A\n```{note}\ndeep 0.71\n```\n````", ["0.71"]),
         ("<details><summary>0.66</summary></details>", ["0.66"]),
         ("![a line at 0.5](x.png)", ["0.5"]),
-        ("2.4 times faster", ["2.4"]),
         ("level of 95 % of the rows", ["95 %"]),
     ],
 )
@@ -86,14 +85,11 @@ def test_a_sentence():
     ("template", "values", "expected"),
     [
         ("It was 0.93, not {x}.", {"x": 1}, "a number typed by hand: 0.93"),
-        ("It was 20 of {x}.", {"x": 1}, "a number typed by hand: 20"),
         ("{los:.2f}", {"loss": 1.0}, "names 'los', which has no value; did you mean 'loss'?"),
         ("{a}", {"a": 1, "b": 2}, "the value 'b' has no place"),
         ("{x:.2f}", {"x": float("nan")}, "x is nan: a sentence takes finite numbers"),
-        ("{x}", {"x": float("inf")}, "x is inf"),
         ("{x:.2q}", {"x": 1.0}, "could not be filled"),
         ("{x", {"x": 1.0}, "not a template"),
-        ("$\\frac{a}{b}$ {x}", {"x": 1.0}, "names 'a', which has no value"),
     ],
 )
 def test_bad_sentences(template, values, expected):

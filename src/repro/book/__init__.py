@@ -18,5 +18,5 @@ from repro._extras import require
 require(
     "book",
     *("filelock", "ipykernel", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat", "papermill"),
-    *("psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml"),
+    *("psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4", "mathjax"),
 )

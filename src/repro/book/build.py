@@ -223,8 +223,8 @@ def _stage(
         for key, kept in (pages.all_results(book) | {(c, profile): r for c, r in found.items()}).items()
         if key[1] != "smoke"
     }
-    pages.write_scoreboard(book, stage / "book" / "scoreboard.md", shown_results)
-    pages.write_status(book, stage / "book" / "status.md", shown_results)
+    write_atomically(stage / "book" / "scoreboard.md", pages.scoreboard(book, shown_results))
+    write_atomically(stage / "book" / "status.md", pages.status(book, shown_results))
     for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
         twin = before / path.relative_to(stage)
         if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from repro.book import cite, page_runs
+from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
+
+from repro.book import page_runs
 from repro.book.claim_models import ChapterClaims, load
 from repro.book.code_checks import Problem, code_problems, page_code_problems
-from repro.book.errors import BookError, nearest
+from repro.book.errors import BadInput, BookError, nearest
 from repro.book.layout import PROFILES, Book
-from repro.book.markup import parse
+from repro.book.markup import document
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.parameters import declared, fill
 from repro.book.prose import numbers_typed
-from repro.book.prose_text import images
 from repro.book.results import disagreements, read
-from repro.book.verdicts import FEWEST_SEEDS
 
 __all__ = ["HEADINGS", "Problem", "run"]
 
@@ -38,7 +39,6 @@ HEADINGS = (
 )
 
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
-_LABELLED = re.compile(r"<([^<>]+)>\s*$")
 
 
 def run(book: Book) -> list[Problem]:
@@ -50,192 +50,153 @@ def run(book: Book) -> list[Problem]:
     long function; committed results that fit their claims. For other notebooks: the same as far as it does not
     concern claims and headings. For all pages: citations that exist, images with alternative text.
     """
-    problems: list[Problem] = []
-    known, trouble = _or_problem("book/references.bib", lambda: cite.keys(book))
-    problems += trouble
+    check = _Check(book)
     for chapter in book.chapters():
-        problems += _chapter(book, chapter, known)
+        check.chapter(chapter)
     for page in book.pages():
-        problems += _page(book, page, known)
+        check.page(page)
     for file in sorted((book.root / "book").glob("*.md")):
-        text = file.read_text(encoding="utf-8")
-        name = _shown(book, file)
-        problems += [Problem(name, None, message) for message in [*_images(text), *_citations(text, known)]]
-    return problems
+        check.add(file, check.text(file.read_text(encoding="utf-8")))
+    return check.problems
 
 
-def _shown(book: Book, path: Path) -> str:
-    return path.relative_to(book.root).as_posix()
+class _Check:
+    """What was found so far."""
 
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.problems: list[Problem] = []
+        self.references: list[str] | None = None
+        path = book.root / "book" / "references.bib"
+        with self.reading(path):
+            self.references = _references(path)
 
-def _or_problem(file: str, make: Callable[[], Any]) -> tuple[Any, list[Problem]]:
-    try:
-        return make(), []
-    except BookError as error:
-        return None, [Problem(file, None, str(error))]
+    def add(self, file: Path, messages: Iterable[str], cell: int | None = None) -> None:
+        name = file.relative_to(self.book.root).as_posix()
+        self.problems += [Problem(name, cell, message) for message in messages]
 
+    @contextmanager
+    def reading(self, file: Path) -> Iterator[None]:
+        """A file that cannot be read is one problem; what needs its content is left out."""
+        try:
+            yield
+        except BookError as error:
+            self.add(file, [str(error)])
 
-def _chapter(book: Book, chapter: str, known: list[str] | None) -> Iterator[Problem]:
-    claims_name = _shown(book, book.claims_file(chapter))
-    claims, trouble = _or_problem(claims_name, lambda: load(book.claims_file(chapter)))
-    yield from trouble
-    if claims is not None:
-        yield from (Problem(claims_name, None, message) for message in _claims(claims, known))
-        for profile in PROFILES:
-            path = book.results_file(chapter, profile)
+    def chapter(self, chapter: str) -> None:
+        claims: ChapterClaims | None = None
+        path = self.book.claims_file(chapter)
+        with self.reading(path):
+            claims = load(path)
+            self.add(path, self.unknown(claims.paper.key, "the key of the paper"))
+            for profile in PROFILES:
+                self.results(claims, self.book.results_file(chapter, profile))
+        path = self.book.root / "book" / "chapters" / f"{chapter}.ipynb"
+        with self.reading(path):
+            notebook = read_notebook(self.book.notebook(chapter))
+            before = len(self.problems)
+            for cell, message in _headings(notebook):
+                self.add(path, [message], cell)
+            self.notebook(path, notebook, _quotable(claims))
+            self.problems += code_problems(path.relative_to(self.book.root).as_posix(), notebook, claims)
+            # a cell of parameters that is missing or begins wrongly has been named already
+            if not any("parameter" in problem.message for problem in self.problems[before:]):
+                parameters = declared(path)
+                for profile in PROFILES if claims is not None else ():
+                    fill(parameters, {"profile": profile}, claims.profiles, f"{chapter}.yml")
+
+    def page(self, page: str) -> None:
+        """A notebook that is no chapter."""
+        path = self.book.page(page)
+        with self.reading(path):
+            notebook = read_notebook(path)
+            self.notebook(path, notebook, set())
+            self.problems += page_code_problems(f"{page}.ipynb", notebook)
+            page_runs.declared(notebook, f"{page}.ipynb")
+
+    def results(self, claims: ChapterClaims, path: Path) -> None:
+        with self.reading(path):
             if path.is_file():
-                name = _shown(book, path)
-                result, trouble = _or_problem(name, lambda path=path: read(path))  # type: ignore[misc]
-                yield from trouble
-                if result is not None:
-                    yield from (Problem(name, None, message) for message in _result(claims, result, path))
-    name = f"book/chapters/{chapter}.ipynb"
-    notebook, trouble = _or_problem(name, lambda: read_notebook(book.notebook(chapter)))
-    yield from trouble
-    if notebook is not None:
-        problems = list(notebook_problems(name, notebook, claims, known))
-        yield from problems
-        # a cell that is missing or begins wrongly has been named already
-        if not any("parameter" in problem.message for problem in problems):
-            yield from (
-                Problem(name, None, message) for message in _parameters(book.notebook(chapter), claims)
-            )
+                result = read(path)
+                name = f"{result.chapter}.{result.profile}.json"
+                wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
+                self.add(path, disagreements(claims, result) if path.name == name else [wrong])
+
+    def notebook(self, path: Path, notebook: dict[str, Any], quotable: set[float]) -> None:
+        """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
+        # every machine has this kernel, and nbconvert asks for the ending
+        for part, key, accepted in (
+            ("kernelspec", "name", "python3"),
+            ("language_info", "file_extension", ".py"),
+        ):
+            if (found := notebook.get("metadata", {}).get(part, {}).get(key)) != accepted:
+                self.add(path, [f"{part}.{key} is {found!r}; accepted: {accepted!r}"])
+        for index, cell in enumerate(notebook["cells"]):
+            if cell.get("cell_type") == "markdown":
+                for typed in numbers_typed(source_of(cell), quotable):
+                    told = "is typed by hand: it is neither quoted in the claims file nor a threshold there"
+                    self.add(path, [f"{typed.text} {told} (“{typed.context}”)"], index)
+                self.add(path, self.text(source_of(cell)), index)
+            if cell.get("outputs") or cell.get("execution_count") is not None:
+                self.add(path, ["outputs are committed; clear them: a run writes them"], index)
+            for attached in cell.get("attachments", ()):
+                self.add(path, [f"attachment {attached!r}: put the file beside the book"], index)
+
+    def text(self, text: str) -> Iterator[str]:
+        """Images without a text, and citations of what is not among the references."""
+        for image in document(text)("img"):
+            if not str(image.get("alt", "")).strip():
+                yield f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
+        for part in ",".join(_CITE.findall(text)).split(","):
+            if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
+                yield from self.unknown(key, "cited")
+
+    def unknown(self, key: str, what: str) -> Iterator[str]:
+        """A key that is not among the references, if these could be read."""
+        if self.references is not None and key not in self.references:
+            yield f"{key!r} is {what}, but is not in references.bib; {nearest(key, self.references)}"
 
 
-def _parameters(notebook: Path, claims: ChapterClaims | None) -> Iterator[str]:
-    """Lines of the parameters cell that papermill or a profile could not use."""
+def _references(path: Path) -> list[str]:
+    """The keys of a BibTeX file."""
+    if not path.is_file():
+        raise BadInput("book/references.bib is missing: the references stand in it")
     try:
-        found = declared(notebook)
-        for profile in PROFILES if claims is not None else ():
-            fill(found, {"profile": profile}, claims.profiles, notebook.with_suffix(".yml").name)  # type: ignore[union-attr]
-    except BookError as error:
-        yield str(error)
+        return list(parse_file(str(path)).entries.keys())
+    except (PybtexError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
 
 
-def _claims(claims: ChapterClaims, known: list[str] | None) -> Iterator[str]:
-    if known is not None and claims.paper.key not in known:
-        key = claims.paper.key
-        yield f"paper.key is {key!r}, which is not in references.bib; {nearest(key, known)}"
-    for claim in claims.claims:
-        for test in claim.tests:
-            if test.min_seeds < (fewest := FEWEST_SEEDS[test.interval]):
-                yield (
-                    f"claim {claim.id}: test {test.name}: min_seeds is {test.min_seeds}, but {test.interval} "
-                    f"gives no 95 % interval below {fewest} seeds"
-                )
-
-
-def _result(claims: ChapterClaims, result: Any, path: Path) -> Iterator[str]:
-    expected = f"{result.chapter}.{result.profile}.json"
-    if path.name != expected:
-        yield f"holds the result of {result.chapter}, {result.profile}; it should be called {expected}"
-    else:
-        yield from disagreements(claims, result)
-
-
-def notebook_problems(
-    name: str, notebook: dict[str, Any], claims: ChapterClaims | None, known: list[str] | None
-) -> Iterator[Problem]:
-    """What is wrong with a chapter's notebook; what needs missing claims or references is left out."""
-    yield from (Problem(name, cell, message) for cell, message in _headings(_texts(notebook)))
-    allowed = set() if claims is None else _quotable(claims)
-    yield from _common(name, notebook, allowed, known)
-    yield from code_problems(name, notebook, claims)
-
-
-def _page(book: Book, page: str, known: list[str] | None) -> Iterator[Problem]:
-    """A notebook that is no chapter: what holds for every notebook, and parameters that can be read."""
-    name = f"{page}.ipynb"
-    notebook, trouble = _or_problem(name, lambda: read_notebook(book.page(page)))
-    yield from trouble
-    if notebook is not None:
-        yield from _common(name, notebook, set(), known)
-        yield from page_code_problems(name, notebook)
-        yield from _or_problem(name, lambda: page_runs.declared(notebook, name))[1]
-
-
-def _texts(notebook: dict[str, Any]) -> list[tuple[int, str]]:
-    cells = enumerate(notebook["cells"])
-    return [(index, source_of(cell)) for index, cell in cells if cell.get("cell_type") == "markdown"]
-
-
-def _common(
-    name: str, notebook: dict[str, Any], allowed: set[float], known: list[str] | None
-) -> Iterator[Problem]:
-    """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
-    kernel = notebook.get("metadata", {}).get("kernelspec", {}).get("name")
-    if kernel != "python3":
-        yield Problem(name, None, f"the kernel is {kernel!r}; accepted: 'python3', which every machine has")
-    suffix = notebook.get("metadata", {}).get("language_info", {}).get("file_extension")
-    if suffix != ".py":
-        told = f"language_info.file_extension is {suffix!r}; accepted: '.py', which nbconvert asks for"
-        yield Problem(name, None, told)
-    for index, text in _texts(notebook):
-        for found in numbers_typed(text, allowed):
-            yield Problem(
-                name,
-                index,
-                f"{found.text} is typed by hand: it is neither quoted in the claims file nor a threshold "
-                f"there (“{found.context}”)",
-            )
-        for message in [*_images(text), *_citations(text, known)]:
-            yield Problem(name, index, message)
-    for index, cell in enumerate(notebook["cells"]):
-        if cell.get("outputs") or cell.get("execution_count") is not None:
-            yield Problem(name, index, "outputs are committed; clear them: a run writes them")
-        if attached := cell.get("attachments"):
-            yield Problem(name, index, f"attachment {next(iter(attached))!r}: put the file beside the book")
-
-
-def _quotable(claims: ChapterClaims) -> set[float]:
+def _quotable(claims: ChapterClaims | None) -> set[float]:
+    if claims is None:
+        return set()
     thresholds = {value for claim in claims.claims for test in claim.tests for value in test.thresholds}
     return thresholds | set(claims.quoted)
 
 
-def _headings(texts: list[tuple[int, str]]) -> Iterator[tuple[int | None, str]]:
-    """Each fixed heading once, in order, at the second level, under one title; "Differences" holds a list."""
-    found: list[tuple[int, str, str]] = []
+def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
+    """One title, and the fixed headings in their order at the second level; "Differences" holds a numbered list."""
+    titles: list[int] = []
+    second: list[tuple[int, str]] = []
     numbered: set[str] = set()
-    for index, text in texts:
-        tokens = parse(text)
-        for position, token in enumerate(tokens):
-            if token.type == "heading_open":
-                found.append((index, token.tag, tokens[position + 1].content.strip()))
-            elif token.type == "ordered_list_open" and (above := [t for _, tag, t in found if tag == "h2"]):
-                numbered.add(above[-1])
-    titles = [index for index, tag, _ in found if tag == "h1"]
+    for index, cell in enumerate(notebook["cells"]):
+        if cell.get("cell_type") != "markdown":
+            continue
+        for heading in document(source_of(cell)).find_all(["h1", "h2", "ol"], recursive=False):
+            if heading.name == "h1":
+                titles.append(index)
+            elif heading.name == "h2":
+                second.append((index, heading.get_text().strip()))
+            elif second:
+                numbered.add(second[-1][1])
     if len(titles) != 1:
         yield (titles[1] if titles else None), f"{len(titles)} titles (# ...); accepted: one"
-    second = [(index, title) for index, tag, title in found if tag == "h2"]
-    names = [title for _, title in second]
-    for title in HEADINGS:
-        if title not in names:
-            yield None, f"the heading '## {title}' is missing"
-    for position, (index, title) in enumerate(second):
-        if title not in HEADINGS:
-            yield index, f"the heading '## {title}' is none of the fixed ones; {nearest(title, HEADINGS)}"
-        elif title in names[:position]:
-            yield index, f"the heading '## {title}' stands {names.count(title)} times; accepted: once"
-    fixed = [(index, title) for index, title in second if title in HEADINGS and names.count(title) == 1]
-    for (_, before), (index, after) in pairwise(fixed):
-        if HEADINGS.index(before) > HEADINGS.index(after):
-            yield index, f"the heading '## {after}' must come before '## {before}'"
-    if "Differences from the paper" in names and "Differences from the paper" not in numbered:
+    before = "the title"
+    for found, wanted in zip_longest(second, HEADINGS):
+        at, title = found or (None, "nothing")
+        if title != wanted:
+            yield at, f"after {before!r} comes {title!r}; accepted: {wanted or 'nothing'!r}"
+            break
+        before = title
+    if "Differences from the paper" not in numbered:
         yield None, "'Differences from the paper' holds no numbered list"
-
-
-def _images(text: str) -> Iterator[str]:
-    for source, alt in images(parse(text)):
-        if not alt.strip():
-            yield f"the image {source[:60]!r} has no alternative text"
-
-
-def _citations(text: str, known: list[str] | None) -> Iterator[str]:
-    if known is None:
-        return
-    for role in _CITE.findall(text):
-        for part in role.split(","):
-            named = _LABELLED.search(part)
-            key = (named.group(1) if named else part).strip()
-            if key not in known:
-                yield f"{key!r} is cited, but is not in references.bib; {nearest(key, known)}"

@@ -2,166 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
-from repro.book.claim_errors import one_line, short
 from repro.book.errors import BadInput, nearest
 from repro.book.layout import PROFILES
-from repro.book.verdicts import Criterion, Direction, IntervalKind, significant_digits
+from repro.book.verdicts import Criterion
 
-__all__ = ["Budget", "ChapterClaims", "Claim", "ClaimTest", "Kind", "Paper", "load"]
+__all__ = ["ChapterClaims", "Claim", "ClaimTest", "first_fault", "load"]
 
-Kind = Literal["theory", "empirical", "control"]
-Profile = Literal["smoke", "quick", "paper"]
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+_Profile = Literal["smoke", "quick", "paper"]
+_Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+_Value = bool | int | float | str
+_ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
+_T = TypeVar("_T")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = Criterion.model_config
 
 
-class Paper(_Strict):
+class _Paper(_Strict):
     """The paper that a chapter reruns; ``key`` is its entry in the list of references."""
 
-    title: Text
-    authors: Text
-    arxiv: Annotated[str, Field(pattern=r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$")] | None = (
-        None
-    )
+    title: _Text
+    authors: _Text
+    arxiv: Annotated[str, Field(pattern=_ARXIV)] | None = None
     key: Annotated[str, Field(pattern=r"^[^\s,{}]+$")]
 
 
-class Budget(_Strict):
+class _Budget(_Strict):
     """What a run of a profile may use."""
 
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     memory_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class ClaimTest(_Strict):
+class ClaimTest(Criterion):
     """One test of a claim: a number per seed, and the side of a threshold on which the claim puts it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    metric: Text
-    direction: Direction
-    threshold: FiniteFloat | list[FiniteFloat]
-    reason: Text
-    min_seeds: Annotated[int, Field(ge=1)]
-    interval: IntervalKind = "t"
-    profiles: list[Literal["quick", "paper"]] = ["quick", "paper"]
-    otherwise: Text | None = None
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        return tuple(self.threshold) if isinstance(self.threshold, list) else (self.threshold,)
+    metric: _Text
+    reason: _Text
+    profiles: list[Literal["quick", "paper"]] = Field(default=["quick", "paper"])
+    otherwise: _Text | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        found = self.threshold
-        if self.direction == "between":
-            if not isinstance(found, list) or len(found) != 2 or found[0] >= found[1]:
-                raise ValueError(f"threshold is {found}; accepted for between: [low, high] with low < high")
-        elif isinstance(found, list):
-            raise ValueError(f"threshold is {found}; accepted for {self.direction}: one number")
-        for value in self.thresholds:
-            if significant_digits(value) != value:
-                raise ValueError(f"threshold is {value}; accepted: at most six significant digits")
-            if self.interval == "wilson" and not 0 <= value <= 1:
-                raise ValueError(f"threshold is {value}; accepted for the proportions of wilson: 0 to 1")
-        if {"quick", "paper"} - set(self.profiles) and self.otherwise is None:
-            raise ValueError(
-                f"profiles is {self.profiles} without otherwise; accepted: a reason why the other "
-                "profiles cannot run this test"
-            )
+    def _explained(self) -> Self:
+        if len(set(self.profiles)) < 2 and self.otherwise is None:
+            told = "accepted: a reason why the other profiles cannot run this test"
+            raise ValueError(f"profiles is {self.profiles} without otherwise; {told}")
         return self
-
-    def criterion(self, kind: Kind) -> Criterion:
-        """What the judge needs of this test; only empirical claims take part in Holm's correction."""
-        return Criterion(
-            self.direction, self.thresholds, self.min_seeds, self.interval, corrected=kind == "empirical"
-        )
 
 
 class Claim(_Strict):
     """One claim of the paper (or a control of our own), in Markdown that may hold mathematics."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
-    statement: Text
-    where: Text
-    kind: Kind
-    paper_value: Text | FiniteFloat | None = None
-    paper_value_is: Text | None = None
+    statement: _Text
+    where: _Text
+    kind: Literal["theory", "empirical", "control"]
+    paper_value: _Text | FiniteFloat | None = None
+    paper_value_is: _Text | None = None
     tests: Annotated[list[ClaimTest], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.paper_value is not None and self.paper_value_is is None:
-            raise ValueError(
-                f"paper_value is {self.paper_value!r} without paper_value_is; "
-                "accepted: what kind of number it is"
-            )
-        _unique([test.name for test in self.tests], "test name")
+            told = "paper_value_is; accepted: what kind of number it is"
+            raise ValueError(f"paper_value is {self.paper_value!r} without {told}")
+        _unique("test name", [test.name for test in self.tests])
         return self
 
     def test(self, name: str) -> ClaimTest:
         """The test of this name; an unknown one is an error with the nearest."""
-        for test in self.tests:
-            if test.name == name:
-                return test
-        known = [test.name for test in self.tests]
-        raise BadInput(f"claim {self.id} has no test {name!r}; {nearest(name, known)}")
+        return _named(f"claim {self.id} has no test", name, {test.name: test for test in self.tests})
 
 
 class ChapterClaims(_Strict):
     """All that ``book/claims/CHAPTER.yml`` says: paper, profiles, budgets, claims, quotable numbers."""
 
-    chapter: Text
-    paper: Paper
-    budget: dict[Profile, Budget]
-    profiles: dict[Profile, dict[str, Scalar]]
+    chapter: _Text
+    paper: _Paper
+    budget: Annotated[dict[_Profile, _Budget], Field(min_length=len(PROFILES))]
+    profiles: Annotated[dict[_Profile, dict[str, _Value]], Field(min_length=len(PROFILES))]
     quoted: list[FiniteFloat] = []
     claims: Annotated[list[Claim], Field(min_length=1)]
 
-    @field_validator("budget")
-    @classmethod
-    def _all_budgets(cls, found: dict[Profile, Budget]) -> dict[Profile, Budget]:
-        _complete(found, "budget")
-        return found
-
-    @field_validator("profiles")
-    @classmethod
-    def _all_profiles(cls, found: dict[Profile, dict[str, Scalar]]) -> dict[Profile, dict[str, Scalar]]:
-        _complete(found, "profiles")
-        names = {name for values in found.values() for name in values}
-        for profile, values in found.items():
-            if missing := sorted(names - set(values)):
-                raise ValueError(
-                    f"profile {profile} has no value for {', '.join(missing)}; accepted: every name in "
-                    f"all of {', '.join(PROFILES)}"
-                )
-        return found
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _unique([claim.id for claim in self.claims], "claim id")
+        names = {name for values in self.profiles.values() for name in values}
+        for profile, values in self.profiles.items():
+            if missing := sorted(names - set(values)):
+                told = f"accepted: every name in all of {', '.join(PROFILES)}"
+                raise ValueError(f"profile {profile} has no value for {', '.join(missing)}; {told}")
+        _unique("claim id", [claim.id for claim in self.claims])
         return self
 
     def deciding(self) -> dict[str, Any]:
@@ -177,25 +116,19 @@ class ChapterClaims(_Strict):
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of this id; an unknown one is an error with the nearest."""
-        for claim in self.claims:
-            if claim.id == claim_id:
-                return claim
-        known = [claim.id for claim in self.claims]
-        raise BadInput(f"{self.chapter} has no claim {claim_id!r}; {nearest(claim_id, known)}")
+        return _named(f"{self.chapter} has no claim", claim_id, {claim.id: claim for claim in self.claims})
 
 
-_INNER: dict[str, type[BaseModel]] = {"claims": Claim, "tests": ClaimTest, "paper": Paper, "budget": Budget}
+def _named(none: str, name: str, known: dict[str, _T]) -> _T:
+    if name not in known:
+        raise BadInput(f"{none} {name!r}; {nearest(name, known)}")
+    return known[name]
 
 
-def _unique(names: list[str], what: str) -> None:
+def _unique(what: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{what} {twice[0]!r} stands twice; accepted: every {what} once")
-
-
-def _complete(found: Mapping[Profile, object], what: str) -> None:
-    if missing := [profile for profile in PROFILES if profile not in found]:
-        raise ValueError(f"{what} lacks {', '.join(missing)}; accepted: all of {', '.join(PROFILES)}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -203,12 +136,12 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key.value!r} stands twice in one mapping")
-            seen.add(key.value)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key.value in [before.value for before in keys[:place]]:
+                raise yaml.YAMLError(
+                    f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice in one mapping"
+                )
         return node
 
 
@@ -220,21 +153,47 @@ def load(path: Path | str) -> ChapterClaims:
     path = Path(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        found = ChapterClaims.model_validate(content)
     except FileNotFoundError:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        raise BadInput(f"{path.name} is not readable YAML: {line}{error.problem}") from error
+    except ValidationError as error:
+        raise BadInput(f"{path.name}: {first_fault(error, content, _KEYS)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path.name} must be a mapping with chapter, paper and claims, got {short(content)}")
-    try:
-        found = ChapterClaims.model_validate(content)
-    except ValidationError as error:
-        raise BadInput(f"{path.name}: {one_line(error, content, ChapterClaims, _INNER)}") from None
     if found.chapter != path.stem:
         raise BadInput(f"{path.name}: chapter is {found.chapter!r}; accepted: the file's name, {path.stem!r}")
     return found
+
+
+_KEYS = [key for model in (ChapterClaims, Claim, ClaimTest, _Paper, _Budget) for key in model.model_fields]
+
+
+def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) -> str:
+    """The first thing that pydantic finds wrong with a file's content, in one line, and how many more there are.
+
+    Entries of lists are named by their ``id`` or ``name``: ``claims.E3.tests.first.threshold``. ``keys`` are
+    those that an unknown one is compared with.
+    """
+    faults = error.errors(include_url=False)
+    # an unknown key explains best why another one is missing
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    place: list[str] = []
+    for step in fault["loc"]:
+        if isinstance(content, dict | list) and step != "[key]":
+            try:
+                content = content[step]  # type: ignore[index]
+            except (LookupError, TypeError):
+                content = None
+            named = content if isinstance(step, int) and isinstance(content, dict) else {}
+            place.append(str(named.get("id") or named.get("name") or step))
+        # what remains are pydantic's names for the parts of a union: not a part of the file
+    kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        told = f"unknown key; {nearest(place[-1], keys)}"
+    elif kind not in ("missing", "value_error"):
+        hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
+        told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{'.'.join(place) or 'the file'}: {told}{more}"

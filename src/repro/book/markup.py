@@ -1,4 +1,4 @@
-"""Small pieces of Markdown, such as a claim's statement, made fit for HTML tables and for MyST pages."""
+"""Markdown as HTML and as prose, and the small pieces of which pages and tables are made."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import cache
 from html import escape
 from typing import Any
 
+from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from mdit_py_plugins.amsmath import amsmath_plugin
 from mdit_py_plugins.colon_fence import colon_fence_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-__all__ = ["badge", "inline_html", "inline_myst", "list_table", "number", "parse", "plain"]
+__all__ = ["badge", "document", "inline_html", "inline_myst", "list_table", "number", "prose"]
 
-SYMBOLS = {
+_SYMBOLS = {
     "reproduced": "✓",
     "partly": "◐",
     "undecided": "?",
@@ -26,18 +26,29 @@ SYMBOLS = {
     "not tested": "–",
 }
 
+# --- a whole text -------------------------------------------------------------------------------------------------
 
-def _math_html(content: str, options: dict[str, Any]) -> str:
-    # the plugin wraps this in <span class="math inline">, which MathJax reads in the book and in Jupyter
-    opening, closing = (r"\[", r"\]") if options.get("display_mode") else (r"\(", r"\)")
-    return f"{opening}{escape(content)}{closing}"
+_DIRECTIVE = re.compile(r"^\s*\{([\w:+-]+)\}\s*(.*)$", re.DOTALL)
+_OPTIONS = re.compile(r"\A(?:---\n(?s:.*?)\n---\n|(?:\s*:[\w-]+:.*\n?)+)")
+# directives whose content is not prose
+_OPAQUE = {
+    *("math", "code", "code-block", "code-cell", "sourcecode"),
+    *("raw", "eval-rst", "bibliography", "toctree"),
+}
 
 
-@cache
-def _markdown() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    parser.use(dollarmath_plugin, double_inline=True, renderer=_math_html)
-    return parser
+def _fence(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    """The title and the content of a directive; what other fences hold is code."""
+    match = _DIRECTIVE.match(tokens[index].info)
+    if match is None or match[1] in _OPAQUE:
+        return "<pre></pre>\n"
+    title, content = match[2].strip(), tokens[index].content
+    if match[1] in ("figure", "image"):
+        alt = re.search(r"^\s*:?alt:\s*(.*)$", content, re.MULTILINE)
+        begin = f'<img src="{escape(title)}" alt="{escape(alt[1].strip()) if alt else ""}">\n'
+    else:
+        begin = _myst().render(title)
+    return f"<div>\n{begin}{_myst().render(_OPTIONS.sub('', content))}</div>\n"
 
 
 @cache
@@ -51,12 +62,44 @@ def _myst() -> MarkdownIt:
         myst_role_plugin,
     ):
         parser.use(plugin)
+    for kind in ("fence", "colon_fence"):
+        parser.add_render_rule(kind, _fence)
+    for kind in ("softbreak", "hardbreak"):
+        parser.add_render_rule(kind, lambda *_: " ")
     return parser
 
 
-def parse(text: str) -> list[Token]:
-    """The tokens of a page or cell, read as MyST Markdown: mathematics, roles and colon fences are known."""
-    return _myst().parse(text)
+def document(text: str) -> BeautifulSoup:
+    """A page or cell of MyST Markdown as HTML, directives as sections of their own; it is read, never shown."""
+    return BeautifulSoup(_myst().render(text), "html.parser")
+
+
+def prose(text: str) -> list[str]:
+    """What is read as text, a block each: no mathematics, code, roles and addresses, but the words for images."""
+    page = document(text)
+    for found in page.select("pre, code, kbd, samp, script, style, .math, .myst-target"):
+        found.replace_with("\ufffc")  # a sign between its neighbours, which are not one word
+    for image in page("img"):
+        image.replace_with(f" {image.get('alt', '')} ")
+    for link in page("a"):
+        if link.get("href") == link.get_text():
+            link.replace_with("\ufffc")
+    return [block for block in page.get_text().split("\n") if block.strip()]
+
+
+# --- one paragraph ------------------------------------------------------------------------------------------------
+
+
+def _math_html(content: str, options: dict[str, Any]) -> str:
+    # the plugin wraps this in <span class="math inline">, which MathJax reads in the book and in Jupyter
+    opening, closing = (r"\[", r"\]") if options.get("display_mode") else (r"\(", r"\)")
+    return f"{opening}{escape(content)}{closing}"
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    return parser.use(dollarmath_plugin, double_inline=True, renderer=_math_html)
 
 
 def inline_html(text: str) -> str:
@@ -64,13 +107,6 @@ def inline_html(text: str) -> str:
     return str(_markdown().renderInline(" ".join(text.split())))
 
 
-def plain(text: str) -> str:
-    """One paragraph of Markdown as plain text, mathematics as TeX; for the terminal."""
-    tokens = _markdown().parseInline(" ".join(text.split()))[0].children or []
-    return "".join(token.content if token.content else " " * (token.type == "softbreak") for token in tokens)
-
-
-_SPLIT = re.compile(r"(\$[^$]+\$|`[^`]+`)")
 _BLOCK_START = re.compile(r"^(?:[#>+*-]|\d+[.)](?=\s)|:::|\(.*\)=|%|\{)")
 
 
@@ -80,27 +116,24 @@ def inline_myst(text: str) -> str:
     Mathematics and code stay as they are; elsewhere ``<``, ``&`` and ``{`` are escaped, and so is a beginning
     that would start a list, a heading or a directive.
     """
-    parts = _SPLIT.split(" ".join(text.split()))
-    safe = "".join(
-        part
-        if index % 2
-        else part.replace("&", "&amp;").replace("<", "&lt;").replace("{", "&#123;").replace("|", "&#124;")
-        for index, part in enumerate(parts)
-    )
+    parts = re.split(r"(\$[^$]+\$|`[^`]+`)", " ".join(text.split()))
+    escaped = str.maketrans({"&": "&amp;", "<": "&lt;", "{": "&#123;", "|": "&#124;"})
+    parts[::2] = [part.translate(escaped) for part in parts[::2]]
+    safe = "".join(parts)
     if _BLOCK_START.match(safe):
         return re.sub(r"^(\d+)([.)])", r"\1\\\2", safe) if safe[0].isdigit() else "\\" + safe
     return safe
+
+
+# --- pieces of tables ---------------------------------------------------------------------------------------------
 
 
 def number(value: float | None) -> str:
     """A number as the tables show it: three significant digits; ``None`` (infinite or unknown) as a dash."""
     if value is None:
         return "–"
-    text = f"{value:.3g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", "−")
+    mantissa, e, exponent = f"{value:.3g}".partition("e")
+    return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
 
 
 def badge(verdict: str) -> str:
@@ -108,22 +141,15 @@ def badge(verdict: str) -> str:
     name = escape(verdict)
     return (
         f'<span class="verdict verdict-{name.replace(" ", "-")}">'
-        f'<span aria-hidden="true">{SYMBOLS.get(verdict, "")}</span> {name}</span>'
+        f'<span aria-hidden="true">{_SYMBOLS.get(verdict, "")}</span> {name}</span>'
     )
 
 
-def list_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], widths: str = "auto") -> str:
+def list_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A MyST table of class ``name``; a cell is one line of Markdown, or several that make a list."""
-    lines = [
-        "```{list-table}",
-        ":header-rows: 1",
-        ":stub-columns: 1",
-        f":class: {name}",
-        f":widths: {widths}",
-        "",
-    ]
+    lines = ["```{list-table}", ":header-rows: 1", ":stub-columns: 1", f":class: {name}", ":widths: auto", ""]
     for row in [head, *rows]:
         for position, cell in enumerate(row):
-            start = "* - " if position == 0 else "  - "
+            start = "  - " if position else "* - "
             lines.append((start + cell.replace("\n", "\n    ")).rstrip())
     return "\n".join([*lines, "```", ""])

@@ -23,18 +23,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from math import isfinite
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
+from repro.book import markup
 from repro.book.errors import BadInput, nearest
-from repro.book.markup import parse
-from repro.book.prose_text import blocks_of
 
-__all__ = ["Found", "numbers_typed", "say", "sentence"]
+__all__ = ["numbers_typed", "say", "sentence"]
 
-LARGEST_FREE = 12
+_LARGEST_FREE = 12
+_NOT_FINITE = {"nan", "inf", "-inf"}  # as Python's, NumPy's and PyTorch's numbers are written
 
 _PLACES = (
     r"sections?|sec\.|§|chapters?|figures?|figs?\.|tables?|tab\.|equations?|eqs?\.|theorems?|lemmas?|corollar(?:y|ies)|"
@@ -56,19 +54,15 @@ _LEVEL = re.compile(r"95\s*(?:%|per\s?cent)[\s-]*(?:\w+\s+)?(?:intervals?|confid
 _PERCENT = re.compile(r"\s*(?:%|per\s?cent\b|percentage\b)")
 
 
-@dataclass(frozen=True)
-class Found:
-    """A number typed into the text, and the words around it."""
+class _Typed(NamedTuple):
+    """A number typed into the text, with its unit, and the words around it."""
 
     text: str
     value: float
     context: str
 
-    def __str__(self) -> str:
-        return f"{self.text} in “{self.context}”"
 
-
-def _typed_in(text: str) -> Iterator[Found]:
+def _typed_in(text: str) -> Iterator[_Typed]:
     """The numbers of one block of plain text that need a source."""
     for word in _WORD.finditer(text):
         token = word.group().strip(".,!?'_")
@@ -76,28 +70,25 @@ def _typed_in(text: str) -> Iterator[Found]:
             continue
         if _AFTER_PLACE.search(text[max(0, word.start() - 40) : word.start()]):
             continue
-        for match in _NUMBER.finditer(word.group()):
-            number, end = match.group(), word.start() + match.end()
-            if _LEVEL.match(text, word.start() + match.start()):
-                continue
+        for match in _NUMBER.finditer(text, word.start(), word.end()):
+            number, end = match.group(), match.end()
             percent = _PERCENT.match(text, end)
             value = float(re.sub(r"[,\u202f\u2009]", "", number).replace("−", "-"))
-            whole = "." not in number and "e" not in number.lower()
-            if whole and not percent and value <= LARGEST_FREE:
+            small = number.isdecimal() and not percent and value <= _LARGEST_FREE
+            if small or _LEVEL.match(text, match.start()):
                 continue
-            shown = number + (percent.group().rstrip() if percent else "")
-            around = text[max(0, word.start() - 30) : end + 30].strip()
-            yield Found(shown, value, " ".join(around.split()))
+            around = " ".join(text[max(0, word.start() - 30) : end + 30].split())
+            yield _Typed(number + (percent.group().rstrip() if percent else ""), value, around)
 
 
-def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[Found]:
+def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[_Typed]:
     """The numbers in a Markdown text that need a source; ``allowed`` are those that may be quoted.
 
     See the module's text for the rule. A number is allowed by its size, whatever its sign or unit.
     """
     sizes = {abs(value) for value in allowed}
-    found = [number for block in blocks_of(parse(markdown)) for number in _typed_in(block)]
-    return [number for number in found if number.value not in sizes]
+    found = [typed for block in markup.prose(markdown) for typed in _typed_in(block)]
+    return [typed for typed in found if typed.value not in sizes]
 
 
 def sentence(template: str, **values: Any) -> str:
@@ -112,24 +103,16 @@ def sentence(template: str, **values: Any) -> str:
         raise BadInput(
             f"the sentence is not a template: {error}; in mathematics write {{{{ and }}}}"
         ) from None
-    literal = "".join(text + ("x" if name is not None else "") for text, name, _, _ in pieces)
-    if typed := numbers_typed(literal):
-        raise BadInput(f"a number typed by hand: {typed[0]}; give it as a value of the run, {{name:.2f}}")
+    if typed := numbers_typed("".join(text + "x" * (name is not None) for text, name, _, _ in pieces)):
+        told = f"{typed[0].text} in “{typed[0].context}”"
+        raise BadInput(f"a number typed by hand: {told}; give it as a value of the run, {{name:.2f}}")
     names = {re.split(r"[.\[]", name)[0] for _, name, _, _ in pieces if name is not None}
-    if strange := sorted(names - set(values)):
-        raise BadInput(
-            f"the sentence names {strange[0]!r}, which has no value; {nearest(strange[0], values)}"
-        )
-    if unused := sorted(set(values) - names):
-        raise BadInput(
-            f"the value {unused[0]!r} has no place in the sentence; {nearest(unused[0], sorted(names))}"
-        )
+    for name in sorted(names - set(values)):
+        raise BadInput(f"the sentence names {name!r}, which has no value; {nearest(name, values)}")
+    for name in sorted(set(values) - names):
+        raise BadInput(f"the value {name!r} has no place in the sentence; {nearest(name, sorted(names))}")
     for name, value in values.items():
-        try:
-            finite = isfinite(value)
-        except (TypeError, ValueError, OverflowError):
-            continue  # text, or something else that has no size
-        if not finite:
+        if f"{value}" in _NOT_FINITE:
             raise BadInput(f"{name} is {value}: a sentence takes finite numbers")
     try:
         return template.format(**values)

@@ -16,33 +16,19 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
-from sphinx.errors import ExtensionError
 
-__all__ = [
-    "code_without_contents",
-    "copy_mathjax",
-    "docstring_mathematics",
-    "every_page",
-    "one_search_field",
-    "plain_reference_list",
-    "setup",
-    "without_thebe",
-]
+__all__ = ["docstring_mathematics", "setup"]
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
 
-def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy the needed parts of MathJax into ``_static/mathjax`` of a finished HTML build."""
     if exception is not None or app.builder.format != "html":
         return
-    try:
-        package = files("mathjax")
-    except ModuleNotFoundError as error:
-        raise ExtensionError("MathJax is not installed: pip install 'repro[book]' brings it") from error
     target = app.outdir / "_static" / "mathjax"
-    with as_file(package / "static" / "mathjax" / "es5") as source:
+    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as source:
         for part in MATHJAX_PARTS:
             (target / part).parent.mkdir(parents=True, exist_ok=True)
             if (source / part).is_dir():
@@ -74,7 +60,7 @@ def _displayed(match: re.Match[str]) -> str:
     return "\n\n.. math:: " + " ".join(match[1].split()) + "\n\n"
 
 
-def one_search_field(app: Sphinx, config: Config) -> None:
+def _one_search_field(app: Sphinx, config: Config) -> None:
     """Keep the search field in the sidebar alone: the theme would add another in a bar of its own.
 
     ``_config.yml`` cannot say so: Jupyter Book writes the theme's options itself and would lose them.
@@ -82,29 +68,23 @@ def one_search_field(app: Sphinx, config: Config) -> None:
     config.html_theme_options.setdefault("navbar_persistent", [])
 
 
-def without_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Take out the scripts of sphinx-thebe, which Jupyter Book loads although its button is off.
-
-    They name a content delivery network, and their constants come twice in a page, which is an error there.
-    """
+def _tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Take out of a page what does not work, or is not allowed, there."""
+    # sphinx-thebe's scripts, which Jupyter Book loads although its button is off: they name a content delivery
+    # network, and their constants come twice in a page, which is an error there
     context["script_files"] = [
         script
         for script in context.get("script_files", [])
         if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
     ]
-
-
-def plain_reference_list(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
-) -> None:
-    """Take the role of a list from the references: docutils gives their entries another role than a list's items."""
+    # the role of a list of references: docutils gives their entries another role than a list's items
     if "body" in context:
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
 
 
-def code_without_contents(
+def _code_without_contents(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
     """Leave the list of chapters out of the pages of source code, which are written only when the library changes."""
@@ -112,7 +92,7 @@ def code_without_contents(
         context["sidebars"] = [part for part in context["sidebars"] if "nav" not in part]
 
 
-def every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
+def _every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Write all pages, however few have changed: each shows the titles of the others, and may refer to them.
 
     All cores write; reading is not safe in parallel for all extensions.
@@ -124,11 +104,10 @@ def every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
     app.setup_extension("sphinx.ext.autodoc")
-    app.connect("config-inited", one_search_field)
+    app.connect("config-inited", _one_search_field)
     app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
-    app.connect("html-page-context", without_thebe)
-    app.connect("html-page-context", plain_reference_list)
-    app.connect("html-page-context", code_without_contents, priority=400)
-    app.connect("build-finished", copy_mathjax)
-    app.connect("env-updated", every_page)
+    app.connect("html-page-context", _code_without_contents, priority=400)
+    app.connect("html-page-context", _tidy_page)
+    app.connect("build-finished", _copy_mathjax)
+    app.connect("env-updated", _every_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
