@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from repro.book import parameters
 from repro.book.layout import Book
-from repro.book.sweep import axes
+from repro.book.sweep import grid
 from repro.cli import app
 
 BOOK = Book.find(__file__)
@@ -47,7 +47,7 @@ def test_the_axes_of_the_table_give_the_values_beside_them() -> None:
     declared = {p.name: p for p in parameters.declared(BOOK.notebook("ewn-inductive-bias"))}
     assert len(AXES) == 4
     for name, text, values in AXES:
-        assert list(axes.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
+        assert list(grid.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
 
 
 def test_every_option_of_the_command_that_the_page_names_exists() -> None:
@@ -59,7 +59,7 @@ def test_every_option_of_the_command_that_the_page_names_exists() -> None:
 
 
 def test_every_file_that_the_page_names_is_one_the_sweep_writes() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in Path(axes.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(grid.__file__).parent.glob("*.py"))
     for name in ("table.parquet", "table.csv", "notebooks", "runs", "sweep.json", "report.html"):
         assert f"`{name}" in PAGE
         assert name in source
