@@ -282,8 +282,8 @@ def verdicts(sweep: Sweep) -> None:
 def count_verdicts(sweep: Sweep) -> pd.DataFrame:
     """How often each verdict was given in the finished runs: a row ``axis = value`` each."""
     few = [axis for axis in sweep.axes if len(sweep.values(axis)) <= _FEW]
-    found = sweep.verdicts.astype(dict.fromkeys(few, str)).melt("verdict", few, "axis", "value")
-    counts = pd.crosstab(found["axis"] + " = " + found["value"], found["verdict"])
+    found = sweep.verdicts.melt("verdict", few, "axis", "value")
+    counts = pd.crosstab(found["axis"].astype(str) + " = " + found["value"].astype(str), found["verdict"])
     order = [f"{axis} = {value}" for axis in few for value in sweep.values(axis)]
     return counts.reindex(index=order, columns=VERDICTS, fill_value=0)
 
