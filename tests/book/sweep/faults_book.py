@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -17,26 +17,11 @@ import pandas as pd
 import psutil
 from loopback import PATIENCE
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from running_book import CLAIMS
 
 from repro.book.layout import Book
 
 MARKS = "FAULTS_MARKS"
-CLAIMS = """
-chapter: toy
-paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
-budget:
-  smoke: {seconds: 600, memory_mb: 600}
-  quick: {seconds: 600, memory_mb: 600}
-  paper: {seconds: 600, memory_mb: 600}
-profiles: {smoke: {}, quick: {}, paper: {}}
-claims:
-  - id: T1
-    statement: The values are below one half.
-    where: section 2
-    kind: theory
-    tests:
-      - {name: low, metric: the value, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
-"""
 PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
 seed: int = 0  # [0, 999] the number of the run
 mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat, flood, endless} how the work ends"""
@@ -176,10 +161,3 @@ def workers_and_kernels(pid: int) -> tuple[list[psutil.Process], list[psutil.Pro
         elif "ipykernel_launcher" in command:
             kernels.append(process)
     return workers, kernels
-
-
-def wait_for(true: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} seconds"
-        time.sleep(0.02)

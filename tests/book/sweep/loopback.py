@@ -22,12 +22,12 @@ PATIENCE = 600.0
 """Seconds after which what is waited for is taken to have failed: far more than a slow and busy machine takes."""
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 class Loopback:

@@ -18,7 +18,8 @@ import loopback
 import nbformat
 import psutil
 import pytest
-from faults_book import Swept, ended, kill_9, seed_of, wait_for, workers_and_kernels
+from faults_book import Swept, ended, kill_9, seed_of, workers_and_kernels
+from loopback import wait_until as wait_for
 
 ON = "the same command with --resume goes on from there"
 
