@@ -224,7 +224,7 @@ def test_two_runs_get_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_verdicts_are_counted_by_value(tmp_path: Path) -> None:
     frame = failed(table(), [0, 5])
-    counts = report.count_verdicts(sweep_of(tmp_path, frame))
+    counts = sweep_of(tmp_path, frame).count_verdicts()
     assert list(counts.columns) == list(VERDICTS)
     at = [(axis, value) for axis in ("seed", "dataset", "rate") for value in frame[axis].drop_duplicates()]
     assert list(counts.index) == [f"{axis} = {value}" for axis, value in at]

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,6 @@ def _run(expected: dict[str, str], task: Task) -> Ended:
     return execute(task)
 
 
-@cache
 def _what_is_here() -> dict[str, str]:
     """Versions of all that a result or its journey depends on, and one hash of this library's modules."""
     root = Path(repro.__file__).parent

@@ -25,7 +25,7 @@ from repro.book.parameters import fill
 
 __all__ = ["Point", "axis_values", "points"]
 
-MAX_POINTS = 100_000
+_MAX_POINTS = 100_000
 """A grid with more points than this is taken for a slip of the keyboard."""
 
 _SPACED = re.compile(r"\s*(linspace|logspace|geomspace)\s*\(([^()]*)\)\s*")
@@ -226,8 +226,8 @@ def _known(known: Mapping[str, Parameter], name: str) -> Parameter:
 
 
 def _limited(count: int, what: str) -> None:
-    if count > MAX_POINTS:
-        raise ParameterError(f"{what} has more than the {MAX_POINTS:,} points that a grid may have")
+    if count > _MAX_POINTS:
+        raise ParameterError(f"{what} has more than the {_MAX_POINTS:,} points that a grid may have")
 
 
 def _quoted(text: str) -> str:

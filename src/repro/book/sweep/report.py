@@ -26,18 +26,7 @@ from repro.book.notebooks import read_notebook
 from repro.book.plain_html import to_html
 from repro.book.verdicts import VERDICTS
 
-__all__ = [
-    "Sweep",
-    "cost",
-    "count_verdicts",
-    "errors",
-    "facets",
-    "make",
-    "read",
-    "swept",
-    "turned",
-    "verdicts",
-]
+__all__ = ["cost", "errors", "facets", "make", "read", "swept", "turned", "verdicts"]
 
 _FEW = 12  # up to so many values of a parameter are told one by one
 _DRAWN = 4
@@ -74,6 +63,14 @@ class Sweep:
         claims = [name for name in self.runs.columns if name.endswith(".verdict") and name.count(".") == 1]
         long = self.done.melt(self.axes, claims, "claim", "verdict")
         return long.assign(claim=long["claim"].str.removesuffix(".verdict"))
+
+    def count_verdicts(self) -> pd.DataFrame:
+        """How often each verdict was given: a row ``axis = value`` for each value of the axes that take few."""
+        few = [axis for axis in self.axes if len(self.values(axis)) <= _FEW]
+        found = self.verdicts.melt("verdict", few, "axis", "value").astype({"axis": str, "value": str})
+        counts = pd.crosstab(found["axis"] + " = " + found["value"], found["verdict"])
+        order = [f"{axis} = {value}" for axis in few for value in self.values(axis)]
+        return counts.reindex(index=order, columns=VERDICTS, fill_value=0)
 
 
 def read(table: str | Path, *, color: str = "", columns: str = "") -> Sweep:
@@ -175,10 +172,8 @@ def errors(sweep: Sweep) -> None:
         prose.say("Every run finished.")
         return
     groups = bad.groupby(["error", "status"], sort=False)
-    _show(
-        "Runs that did not finish, and the first of each kind",
-        groups[sweep.axes].first().assign(runs=groups.size()),
-    )
+    first = groups[sweep.axes].first().assign(runs=groups.size())
+    _show("Runs that did not finish, and the first of each kind", first)
 
 
 def turned(sweep: Sweep) -> None:
@@ -222,11 +217,10 @@ def facets(sweep: Sweep) -> None:
         if 0 < done[result].min() < done[result].max() / 100:
             ax.set_yscale("log")
         common = {"data": done, "x": axis, "y": result, "ax": ax}
+        mean = {"color": "#222222", "marker": "D", "markersize": 5, "linestyle": "none"}
         legend = (row, at) == (0, shape[1] - 1) and 1 < shades <= _FEW  # one for all
         sns.stripplot(**common, hue=sweep.color, palette=palette, jitter=False, alpha=0.6, legend=legend)
-        sns.pointplot(
-            **common, errorbar=_interval, color="#222222", marker="D", markersize=5, linestyle="none"
-        )
+        sns.pointplot(**common, **mean, errorbar=_interval, err_kws={"linewidth": 1.5})
         ax.set(ylabel=result.removesuffix(".mean"))
         ax.tick_params(labelsize=10)
         if len(sweep.values(axis)) > _FEW:
@@ -238,9 +232,7 @@ def facets(sweep: Sweep) -> None:
         "that value, whatever their other parameters, bars the 95 % t interval where there are at least three (of the "
         "logarithms, where the axis of a result is logarithmic)."
     )
-    alt = (
-        f"Scatter plots of {', '.join(sweep.results)}, each against {', '.join(sweep.axes)}. {_trends(sweep)}"
-    )
+    alt = f"Plots of {', '.join(sweep.results)}, each against {', '.join(sweep.axes)}. {_trends(sweep)}"
     figures.show(figure, caption=caption, alt=alt, source=facets)
 
 
@@ -263,7 +255,7 @@ def _trends(sweep: Sweep) -> str:
 
 def verdicts(sweep: Sweep) -> None:
     """How often each verdict was given, by the value of each parameter that takes few."""
-    counts = count_verdicts(sweep)
+    counts = sweep.count_verdicts()
     if not counts.to_numpy().any():
         prose.say("The table holds no verdicts of finished runs, or no parameter that takes few values.")
         return
@@ -277,15 +269,6 @@ def verdicts(sweep: Sweep) -> None:
     )
     caption = f"Verdicts of all claims in {len(sweep.done)} finished runs."
     figures.show(figure, caption=caption, alt=f"Stacked bars. {'; '.join(rows)}.", source=verdicts)
-
-
-def count_verdicts(sweep: Sweep) -> pd.DataFrame:
-    """How often each verdict was given in the finished runs: a row ``axis = value`` each."""
-    few = [axis for axis in sweep.axes if len(sweep.values(axis)) <= _FEW]
-    found = sweep.verdicts.melt("verdict", few, "axis", "value")
-    counts = pd.crosstab(found["axis"].astype(str) + " = " + found["value"].astype(str), found["verdict"])
-    order = [f"{axis} = {value}" for axis in few for value in sweep.values(axis)]
-    return counts.reindex(index=order, columns=VERDICTS, fill_value=0)
 
 
 # --- the page of one folder -----------------------------------------------------------------------------------------
