@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import loopback
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import running_book
-from loopback import PATIENCE
 
 from repro.book import claims, parameters
 from repro.book.errors import BookError, DiskFull
@@ -168,27 +162,3 @@ def test_ctrl_c_ends_the_sweep_with_its_table_written(book: Book, tmp_path: Path
     script.forget()
     assert sweep(book, 9, tmp_path, resume=True) == Counter(kept=len(kept), done=9)
     assert script.calls == Counter(set(range(9)) - kept)
-
-
-def test_leaving_the_threads_ends_the_notebooks_at_work_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine, "execute", loopback.stand_in_run)
-    runs: list[Future[Any]] = []
-    at_work: list[psutil.Process] = []
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-
-        def interrupted() -> None:
-            with Threads(2) as place:
-                runs.extend(place.submit(2 * PATIENCE) for _ in range(5))  # type: ignore[arg-type]
-                loopback.wait_until(lambda: len(loopback.children_of(os.getpid())) >= 5, "two runs")
-                at_work.extend(p for p in loopback.children_of(os.getpid()) if p.pid != other.pid)
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            interrupted()
-        assert [run.result() for run in runs[:2]] == [-9, -9]
-        assert all(run.cancelled() for run in runs[2:])
-        assert psutil.wait_procs(at_work, timeout=PATIENCE)[1] == []
-        assert other.poll() is None
-        other.kill()

@@ -214,14 +214,6 @@ def test_facets_show_means_with_the_t_interval(tmp_path: Path, monkeypatch: pyte
             assert sorted(bar.get_ydata()) == pytest.approx(tuple(map(float, back(np.array(expected)))))
 
 
-def test_two_runs_get_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures: list[Any] = []
-    monkeypatch.setattr(figures, "show", lambda figure, **_: pictures.append(figure))
-    report.facets(sweep_of(tmp_path, table(n_seeds=1, rates=(1e-3, 1e-2))))
-    lines = [line for panel in pictures[0].axes for line in panel.lines if len(line.get_xdata())]
-    assert [np.isnan(line.get_ydata()).all() for line in lines] == [False, True, True] * 4
-
-
 def test_verdicts_are_counted_by_value(tmp_path: Path) -> None:
     frame = failed(table(), [0, 5])
     counts = sweep_of(tmp_path, frame).count_verdicts()

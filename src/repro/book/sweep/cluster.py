@@ -24,11 +24,13 @@ from repro.book.sweep.runs import Task, execute
 
 __all__ = ["Cluster", "cluster"]
 
-_WAIT = 30.0
-"""Seconds to wait for a scheduler, and for its first worker."""
+_KNOCK = 30.0
+"""Seconds to wait for something to answer at an address."""
+_WAIT = 120.0
+"""Seconds to wait for a scheduler, and for its workers, on a busy machine."""
 _PATIENCE = 60.0
 """Seconds that a sweep goes on without any worker: time enough for one to be started in the place of another."""
-_ABANDON = 15.0
+_ABANDON = 30.0
 """Seconds that the workers get to end what is abandoned."""
 
 
@@ -126,7 +128,7 @@ def _client(place: Any, wait: float) -> Any:
 
     try:
         if isinstance(place, str):  # a client that fails to connect does not end quietly
-            socket.create_connection(get_address_host_port(place), timeout=wait).close()
+            socket.create_connection(get_address_host_port(place), timeout=min(wait, _KNOCK)).close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: they are refused later
             return Client(place, timeout=wait, set_as_default=False)
