@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from repro.book.errors import BookError
 
 if TYPE_CHECKING:
     from repro.book.layout import Book
-    from repro.book.sweep.grid import Point
 
 __all__ = ["sweep"]
 
@@ -87,7 +84,7 @@ def sweep(
     declared, profiles = parameters.declared(notebook), claims.load(claims_file).profiles
     together = zipped.split(",") if zipped else ()
     given = grid.points(declared, profiles, axes, zipped=together, file=points, where=claims_file.name)
-    found = list({point.id: point for point in given}.values())
+    found = {grid.point_id(values): values for values in given}
     if extra := len(given) - len(found):
         print(f"note: {extra} of {len(given)} points repeat another and are run once")
     at_once = workers or _cores()
@@ -125,30 +122,24 @@ def _cluster(address: str, workers: int | None) -> AbstractContextManager[Any]:
     return cluster(address, workers)
 
 
-def _show(book: Book, chapter: str, points: Sequence[Point], workers: int) -> None:
-    """The first points, by the parameters that were asked for, and what all of them are likely to take."""
+def _show(book: Book, chapter: str, points: Mapping[str, Any], workers: int) -> None:
+    """The first points, by the parameters that vary, and what all of them are likely to take."""
+    import pandas as pd
+
     more = f", the first {_SHOWN} of them" if len(points) > _SHOWN else ""
     print(f"{chapter}: {len(points)} point{'s' * (len(points) != 1)}{more}")
-    names = list(dict.fromkeys(name for point in points for name in point.asked))
-    table = Table("", *names)
-    for number, point in enumerate(points[:_SHOWN], start=1):
-        table.add_row(str(number), *(escape(str(point.values[name])) for name in names))
-    Console().print(table)
-    past = {
-        profile: _past_seconds(book, chapter, profile) for profile in {_profile(point) for point in points}
-    }
-    seconds = [past[_profile(point)] for point in points]
-    if None in seconds:
+    table = pd.DataFrame(points.values(), index=range(1, len(points) + 1))
+    varied = [name for name in table if table[name].nunique() > 1]
+    print(table[varied or list(table)].head(_SHOWN).to_string())
+    past = {profile: _past_seconds(book, chapter, profile) for profile in table["profile"].unique()}
+    seconds = table["profile"].map(past)
+    if seconds.isna().any():
         print(f"expected cost: unknown, as no run of {chapter} in this profile was found")
         return
-    total = timedelta(seconds=round(sum(filter(None, seconds))))
+    total = timedelta(seconds=round(seconds.sum()))
     print(
         f"expected cost: {total} of computing, {total / workers} with {workers} at a time, as the last run took"
     )
-
-
-def _profile(point: Point) -> str:
-    return str(point.values["profile"])
 
 
 def _past_seconds(book: Book, chapter: str, profile: str) -> float | None:

@@ -104,8 +104,9 @@ def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loop
     book = running_book.make(tmp_path)
     profiles = claims.load(book.claims_file("toy")).profiles
     declared = parameters.declared(book.notebook("toy"))
-    points = grid.points(declared, profiles, ["level=0.1,0.7", "n=3,5", "mode=fine"], where="toy.yml")
-    points += grid.points(declared, profiles, ["mode=raise", "n=1,2"], where="toy.yml")
+    found = grid.points(declared, profiles, ["level=0.1,0.7", "n=3,5", "mode=fine"], where="toy.yml")
+    found += grid.points(declared, profiles, ["mode=raise", "n=1,2"], where="toy.yml")
+    points = {grid.point_id(values): values for values in found}
     tables = {}
     for name, entered in (("here", Threads(2)), ("there", cluster(two.address, 2, wait=PATIENCE))):
         with entered as place, Folder.open(book, "toy", points, tmp_path / name) as folder:

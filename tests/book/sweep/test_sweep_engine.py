@@ -71,10 +71,9 @@ def sweep(book: Book, n: int, path: Path, *, resume: bool = False, **options: An
         parameters.declared(book.notebook("toy")),
         claims.load(book.claims_file("toy")).profiles,
     )
-    points = grid.points(
-        declared, profiles, [f"level={','.join(str(i / 100) for i in range(n))}"], where="toy.yml"
-    )
-    with Threads(2) as place, Folder.open(book, "toy", points, path, resume=resume) as folder:
+    axis = f"level={','.join(str(i / 100) for i in range(n))}"
+    found = {grid.point_id(v): v for v in grid.points(declared, profiles, [axis], where="toy.yml")}
+    with Threads(2) as place, Folder.open(book, "toy", found, path, resume=resume) as folder:
         return engine.sweep(folder, place, {}, **options)
 
 

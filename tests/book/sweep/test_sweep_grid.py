@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from pathlib import Path
@@ -33,12 +34,17 @@ PROFILES = {"smoke": {"n": 1}, "quick": {"n": 4}, "paper": {"n": 5}}
 TYPES = {p.name: {"int": int, "float": float, "str": str, "bool": bool}[p.type] for p in DECLARED}
 
 
-def points(*texts: str, **options: Any) -> list[grid.Point]:
+def points(*texts: str, **options: Any) -> list[dict[str, Any]]:
     return grid.points(DECLARED, PROFILES, texts, where="toy.yml", **options)
 
 
-def asked(*texts: str, **options: Any) -> list[dict[str, Any]]:
-    return [point.asked for point in points(*texts, **options)]
+def asked(names: str, *texts: str, **options: Any) -> list[tuple[Any, ...]]:
+    """The values of these parameters, point by point."""
+    return [tuple(point[name] for name in names.split()) for point in points(*texts, **options)]
+
+
+def ids(*texts: str) -> set[str]:
+    return {grid.point_id(point) for point in points(*texts)}
 
 
 def axis(name: str, text: str) -> list[Any]:
@@ -75,7 +81,7 @@ def test_an_axis_stands_for_these_values(name: str, text: str, expected: list[ob
     found = axis(name, text)
     assert found == expected
     assert list(map(type, found)) == list(map(type, expected))
-    assert [point.asked[name] for point in points(f"{name}={text}")] == expected
+    assert asked(name, f"{name}={text}") == [(4 if value is None else value,) for value in expected]
 
 
 @given(st.integers(0, 3000), st.integers(0, 60), st.integers(1, 20))
@@ -99,37 +105,31 @@ def test_spaced_numbers_are_those_of_the_formulas(low: float, high: float, count
 
 
 def test_axes_are_crossed_and_the_last_runs_fastest() -> None:
-    found = asked("seed=0..2", "dataset=digits,mnist5k", "rate=0.5,0.25")
-    assert found == [
-        {"seed": seed, "dataset": dataset, "rate": rate}
-        for seed in (0, 1, 2)
-        for dataset in ("digits", "mnist5k")
-        for rate in (0.5, 0.25)
-    ]
+    found = asked("seed dataset rate", "seed=0..2", "dataset=digits,mnist5k", "rate=0.5,0.25")
+    assert found == list(itertools.product((0, 1, 2), ("digits", "mnist5k"), (0.5, 0.25)))
 
 
 @given(st.permutations(["seed", "n", "rate"]), st.integers(1, 4), st.integers(1, 4))
 def test_zipped_is_the_diagonal_of_crossed(names: list[str], length: int, other: int) -> None:
-    texts = {"seed": f"1..{length}", "n": f"1..{length}", "rate": f"linspace(0, 1, {other})"}
-    crossed = asked(*(f"{name}={texts[name]}" for name in names))
-    zipped = asked(*(f"{name}={texts[name]}" for name in names), zipped=["seed", "n"])
-    assert zipped == [value for value in crossed if value["seed"] == value["n"]]
+    axes = {"seed": f"1..{length}", "n": f"1..{length}", "rate": f"linspace(0, 1, {other})"}
+    texts = [f"{name}={axes[name]}" for name in names]
+    zipped = points(*texts, zipped=["seed", "n"])
+    assert zipped == [point for point in points(*texts) if point["seed"] == point["n"]]
     assert len(zipped) == length * other
 
 
-def test_the_id_of_a_point_is_that_of_its_values_asked_for_or_not() -> None:
+def test_a_point_is_all_values_and_its_id_that_of_them_asked_for_or_not() -> None:
     (plain,) = points()
-    assert plain.asked == {}
-    assert plain.values["n"] == 4
     text = (
         '{"bound":1.0,"dataset":"digits","grade":1,"label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,'
         '"scale":1.0,"seed":0}'
     )
-    assert plain.id == hashlib.sha256(text.encode()).hexdigest()[:16]
-    assert {p.id for p in points("n=4,none", "seed=0", "profile=quick", "rate=0.5")} == {plain.id}
-    assert {p.id for p in points("scale=0.0,-0.0")} == {points("scale=0")[0].id}
+    assert plain == json.loads(text)
+    assert ids() == {hashlib.sha256(text.encode()).hexdigest()[:16]}
+    assert ids("n=4,none", "seed=0", "profile=quick", "rate=0.5") == ids()
+    assert ids("scale=0.0,-0.0") == ids("scale=0")
     others = ("n=5", "seed=1", "profile=smoke,paper", "label=ä", "loud=false")
-    assert len({plain.id} | {p.id for text in others for p in points(text)}) == 7
+    assert len(ids().union(*map(ids, others))) == 7
 
 
 TABLE = 'seed, rate ,label\n0,0.5,plain\n\n1,1e-3,"with, comma"\n'
@@ -142,14 +142,15 @@ LIST = "- {seed: 0, rate: 0.5, label: plain}\n- seed: 1\n  rate: 1e-3\n  label: 
 )
 def test_a_file_of_points_is_crossed_with_the_axes(tmp_path: Path, name: str, text: str) -> None:
     (file := tmp_path / name).write_bytes(text.encode())
-    rows = [{"seed": 0, "rate": 0.5, "label": "plain"}, {"seed": 1, "rate": 0.001, "label": "with, comma"}]
-    assert asked(file=file) == rows
-    assert asked("n=2,3", file=file) == [{**row, "n": n} for row in rows for n in (2, 3)]
+    rows = [(0, 0.5, "plain"), (1, 0.001, "with, comma")]
+    assert asked("seed rate label", file=file) == rows
+    crossed = asked("seed rate label n", "n=2,3", file=file)
+    assert crossed == [(*row, n) for row in rows for n in (2, 3)]
 
 
 def test_yaml_is_read_as_typed_on_a_command_line(tmp_path: Path) -> None:
     (file := tmp_path / "p.yaml").write_text("- {label: no, seed: 010}\n- {label: '1', n: none}\n- {}\n")
-    assert asked(file=file) == [{"label": "no", "seed": 10}, {"label": "1", "n": None}, {}]
+    assert asked("label seed n", file=file) == [("no", 10, 4), ("1", 0, 4), ("a", 0, 4)]
 
 
 @pytest.mark.parametrize(
@@ -307,10 +308,10 @@ def accepted(*texts: str, **options: Any) -> bool:
         assert said.encode()  # can be printed
         return False
     for point in found:
-        assert {name: type(value) for name, value in point.values.items()} == TYPES
-        assert all(allowed(p, point.values[p.name]) for p in DECLARED)
-    received = in_the_kernel(found[-1].values)
-    assert received == found[-1].values
+        assert {name: type(value) for name, value in point.items()} == TYPES
+        assert all(allowed(p, point[p.name]) for p in DECLARED)
+    received = in_the_kernel(found[-1])
+    assert received == found[-1]
     assert {name: type(value) for name, value in received.items()} == TYPES
     return True
 

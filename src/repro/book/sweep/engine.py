@@ -13,7 +13,6 @@ import psutil
 
 from repro.book.errors import BookError, DiskFull
 from repro.book.files import shown
-from repro.book.sweep.grid import Point
 from repro.book.sweep.runs import Folder, Row, Task, execute
 
 __all__ = ["ClusterGone", "SweepStopped", "Threads", "sweep"]
@@ -104,7 +103,7 @@ def sweep(
     finished = {id_: row["status"] for id_, row in folder.rows().items() if row["status"] not in again}
     tally = Counter(finished.values()) + Counter(kept=len(finished))
     tell(tally)
-    flying: dict[Future[Ended], tuple[Point, int]] = {}
+    flying: dict[Future[Ended], tuple[str, int]] = {}
 
     def keep(future: Future[Ended], row: Row, notebook: bytes | None) -> None:
         folder.put(flying[future][0], row, notebook, attempts=flying[future][1])
@@ -113,17 +112,17 @@ def sweep(
         tell(tally)
 
     try:
-        waiting = deque((point, 1) for point in folder.points if point.id not in finished)
+        waiting = deque((id_, 1) for id_ in folder.points if id_ not in finished)
         while waiting or flying:
             while waiting and len(flying) < max(1, place.workers):
-                point, attempt = waiting.popleft()
-                task = Task(folder.chapter, point.asked, folder.files, limits)
-                flying[place.submit(task)] = point, attempt
+                id_, attempt = waiting.popleft()
+                task = Task(folder.chapter, folder.points[id_], folder.files, limits)
+                flying[place.submit(task)] = id_, attempt
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 row, notebook = _ended(future, place)
-                point, attempt = flying[future]
+                id_, attempt = flying[future]
                 if row["status"] == "lost" and attempt <= retries:
-                    waiting.appendleft((point, attempt + 1))
+                    waiting.appendleft((id_, attempt + 1))
                     del flying[future]
                 else:
                     keep(future, row, notebook)

@@ -10,8 +10,6 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
 from repro.book.parameters import fill
 
-__all__ = ["Point", "axis_values", "points"]
+__all__ = ["axis_values", "point_id", "points"]
 
 _MAX_POINTS = 100_000
 """A grid with more points than this is taken for a slip of the keyboard."""
@@ -33,18 +31,10 @@ _WHOLE = r"\s*([+-]?[0-9]{1,18}|[0-9]{1,3}(?:_[0-9]{3}){1,4})\s*"
 _RANGE = re.compile(rf"{_WHOLE}\.\.{_WHOLE}(?:\.\.{_WHOLE})?")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One point of a sweep: the parameters that were asked for, and all of the chapter's, filled in by the profile."""
-
-    asked: dict[str, Value]
-    values: dict[str, Value]
-
-    @cached_property
-    def id(self) -> str:
-        """First 16 hex digits of the SHA-256 of the values as JSON: sorted names, floats by ``repr``."""
-        text = json.dumps(self.values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+def point_id(values: Mapping[str, Value]) -> str:
+    """First 16 hex digits of the SHA-256 of the values as JSON: sorted names, floats by ``repr``."""
+    text = json.dumps(dict(values), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def points(
@@ -55,7 +45,7 @@ def points(
     zipped: Sequence[str] = (),
     file: Path | None = None,
     where: str,
-) -> list[Point]:
+) -> list[dict[str, Value]]:
     """The points of a grid: the rows of the file crossed with the axes, the last axis running fastest.
 
     Args:
@@ -68,7 +58,8 @@ def points(
         where: the name of the file that holds the profiles, for the messages.
 
     Returns:
-        The points in order, as often as they are given. Without any axis or file, one point.
+        For each point, in order and as often as it is given, all of the chapter's parameters. Without any axis or
+        file, one point.
 
     Raises:
         ParameterError: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
@@ -92,7 +83,7 @@ def points(
     factors = [rows, *_factors(by_name, zipped)]
     _limited(math.prod(map(len, factors)), "the grid")
     combined = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*factors))
-    return [Point(asked, fill(parameters, asked, profiles, where)) for asked in combined]
+    return [fill(parameters, asked, profiles, where) for asked in combined]
 
 
 def axis_values(parameter: Parameter, text: str) -> list[Value]:

@@ -20,7 +20,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +37,6 @@ from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.fingerprint import data_files
 from repro.book.layout import Book
 from repro.book.notebooks import read_notebook
-from repro.book.sweep.grid import Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +57,7 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Task:
-    """One run: the values asked for, and a book of one chapter as files by relative path.
+    """One run: its parameters, and a book of one chapter as files by relative path.
 
     ``limits`` are ``timeout`` (seconds) and ``memory_mb``; None stands for the profile's budget.
     """
@@ -131,12 +130,13 @@ def _judged(chapter: claims.ChapterClaims, ledger: Mapping[str, Any] | None) -> 
 class Folder:
     """The runs of one sweep on disk. Open it with ``Folder.open``, which holds the folder's lock.
 
-    ``files`` is a book of the one chapter, ``made_with`` everything but the parameters that a run depends on.
+    ``points`` holds the parameters of each run by its id, ``files`` a book of the one chapter, ``made_with`` everything
+    but the parameters that a run depends on.
     """
 
     path: Path
     chapter: str
-    points: Sequence[Point]
+    points: Mapping[str, dict[str, Value]]
     files: Mapping[str, bytes]
     made_with: Mapping[str, Any]
 
@@ -146,7 +146,7 @@ class Folder:
         cls,
         book: Book,
         chapter: str,
-        points: Sequence[Point],
+        points: Mapping[str, dict[str, Value]],
         path: Path | None = None,
         *,
         resume: bool = False,
@@ -155,7 +155,7 @@ class Folder:
         """The folder of a sweep of this chapter, for this process alone.
 
         Args:
-            book: the book, ``chapter`` the name of one of its chapters, ``points`` what is to be run, each once.
+            book: the book, ``chapter`` the name of one of its chapters, ``points`` as below.
             path: where the sweep is kept (default: ``_build/sweeps/CHAPTER-HASH``, the same for the same points).
             resume: accept a folder that holds finished runs.
             asked: what else ``sweep.json`` is to say.
@@ -170,7 +170,7 @@ class Folder:
         own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
         files = {file.relative_to(book.root).as_posix(): file.read_bytes() for file in own}
         made_with = key_parts(read_notebook(notebook), {}, claims.load(claims_file), data_files())
-        name = f"{chapter}-{sha256(*sorted(point.id.encode() for point in points))[:8]}"
+        name = f"{chapter}-{sha256(*sorted(id_.encode() for id_ in points))[:8]}"
         path = path or book.build_dir / "sweeps" / name
         folder = cls(path, chapter, points, files | {"_toc.yml": contents.encode()}, made_with)
         with system_errors(path):
@@ -186,12 +186,12 @@ class Folder:
             for left in path.rglob(".*.part"):
                 left.unlink(missing_ok=True)
             plan = {"schema": 1, "chapter": chapter, **(asked or {}), "made_with": made_with}
-            plan["points"] = [{"id": point.id, "values": point.values} for point in points]
+            plan["points"] = [{"id": id_, "values": values} for id_, values in points.items()]
             write_atomically(path / "sweep.json", json.dumps(plan, indent=1) + "\n")
             yield folder
 
     def _refuse(self, resume: bool) -> None:
-        for name in {name for point in self.points for name in point.values} & {"id", *_ABOUT}:
+        for name in {name for values in self.points.values() for name in values} & {"id", *_ABOUT}:
             raise BadInput(f"a sweep's table has a column {name!r}: give that parameter another name")
         n_kept = len(list((self.path / "runs").glob("*.json")))
         if n_kept and not resume:
@@ -200,28 +200,28 @@ class Folder:
                 "go on with --resume, or give --output another folder"
             )
 
-    def put(self, point: Point, row: Row, notebook: bytes | None, attempts: int) -> None:
+    def put(self, id_: str, row: Row, notebook: bytes | None, attempts: int) -> None:
         """Keep a run that ended. Raises ``DiskFull``; what was there before is then unchanged."""
-        name = f"notebooks/{point.id}.ipynb" if notebook is not None else None
+        name = f"notebooks/{id_}.ipynb" if notebook is not None else None
         if name is not None and notebook is not None:
             write_atomically(self.path / name, notebook)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         row = row | {"attempts": attempts, "finished": finished, "notebook": name}
         row = {name: row.get(name) for name in _ABOUT} | row
-        run = {"values": point.values, "row": row, "made_with": _checksum(self.made_with)}
+        run = {"values": self.points[id_], "row": row, "made_with": _checksum(self.made_with)}
         content = json.dumps({"checksum": _checksum(run), **run}, indent=1, ensure_ascii=False)
-        write_atomically(self.path / "runs" / f"{point.id}.json", content + "\n")
+        write_atomically(self.path / "runs" / f"{id_}.json", content + "\n")
 
     def rows(self) -> dict[str, Row]:
         """What is known of the present points, by id, in their order: their runs that are neither stale nor damaged."""
         found: dict[str, Row] = {}
-        for point in self.points:
+        for id_ in self.points:
             try:
-                path = self.path / "runs" / f"{point.id}.json"
+                path = self.path / "runs" / f"{id_}.json"
                 content = json.loads(path.read_text(encoding="utf-8"))
                 sound = content.pop("checksum") == _checksum(content)
                 if sound and content["made_with"] == _checksum(self.made_with):
-                    found[point.id] = content["row"]
+                    found[id_] = content["row"]
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
                 continue
         return found
@@ -236,10 +236,11 @@ class Folder:
         """
         import pandas as pd
 
-        values, rows = {point.id: point.values for point in self.points}, self.rows()
-        found = [{"id": id_, **values[id_], **row} for id_, row in rows.items()]
+        found = [{"id": id_, **self.points[id_], **row} for id_, row in self.rows().items()]
         # a table without rows is still one that can be read
-        return pd.DataFrame(found, columns=None if found else ["id", *self.points[0].values, *_ABOUT])
+        return pd.DataFrame(
+            found, columns=None if found else ["id", *next(iter(self.points.values())), *_ABOUT]
+        )
 
     def write_table(self) -> None:
         """Write ``table.parquet`` and ``table.csv``."""
