@@ -104,18 +104,18 @@ def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loop
     book = running_book.make(tmp_path)
     profiles = claims.load(book.claims_file("toy")).profiles
     declared = parameters.declared(book.notebook("toy"))
-    found = grid.points(declared, profiles, ["level=0.1,0.7", "n=3,5", "mode=fine"], where="toy.yml")
-    found += grid.points(declared, profiles, ["mode=raise", "n=1,2"], where="toy.yml")
+    found = grid.points(declared, profiles, ["level=0.1,0.7", "n=3"], where="toy.yml")
+    found += grid.points(declared, profiles, ["mode=raise"], where="toy.yml")
     points = {grid.point_id(values): values for values in found}
     tables = {}
     for name, entered in (("here", Threads(2)), ("there", cluster(two.address, 2, wait=PATIENCE))):
         with entered as place, Folder.open(book, "toy", points, tmp_path / name) as folder:
             tally = engine.sweep(folder, place, {})
-        assert (tally["done"], tally["failed"], tally["lost"]) == (4, 2, 0)
+        assert (tally["done"], tally["failed"], tally["lost"]) == (2, 1, 0)
         tables[name] = pd.read_parquet(tmp_path / name / "table.parquet")
     differ = ["attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook"]
     pd.testing.assert_frame_equal(*(table.drop(columns=differ) for table in tables.values()))
-    assert list(tables["there"]["T1.verdict"][:4]) == ["reproduced"] * 2 + ["not reproduced"] * 2
+    assert list(tables["there"]["T1.verdict"][:2]) == ["reproduced", "not reproduced"]
     assert tables["here"].worker.nunique() == 1
     assert tables["there"].worker.nunique() == 2
     assert all((tmp_path / "there" / name).is_file() for name in tables["there"].notebook)
@@ -151,32 +151,6 @@ def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(
         interrupted()
     loopback.wait_until(lambda: all(run.cancelled() for run in runs) and not at_work(), "an end of the runs")
     assert faults(two.address) == before
-
-
-def test_killed_workers_and_a_killed_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_cluster, "_run", loopback.stand_in)
-    with loopback.cluster(tmp_path, workers=0) as processes:
-        assert "0 of 1 workers after 1 seconds" in refusal(processes.address, wait=1)
-        workers = [processes.worker(f"worker-{number}") for number in range(2)]
-        with cluster(processes.address, 2, wait=PATIENCE, patience=1) as place:
-
-            def after_a_kill(n: int, victim: subprocess.Popen[bytes]) -> str:
-                """Begin runs, kill a process while they are at work: what is said of the first that then fails."""
-                runs = [place.submit(2 * PATIENCE) for _ in range(n)]  # type: ignore[arg-type]
-                alive = [worker.pid for worker in workers if worker.poll() is None]
-                loopback.wait_until(lambda: all(map(loopback.children_of, alive)), "runs at work")
-                loopback.kill(victim)
-                loopback.wait_until(lambda: any(run.done() for run in runs), "an end")
-                (error,) = [run.exception() for run in runs if run.done() and not run.cancelled()] or [
-                    OSError()
-                ]
-                return place.explain(error)  # type: ignore[arg-type]
-
-            assert after_a_kill(2, workers[0]).endswith("died")
-            with pytest.raises(ClusterGone, match=f"the scheduler at {processes.address} is gone"):
-                after_a_kill(1, processes.scheduler)
-            with pytest.raises(ClusterGone):
-                place.submit(0)  # type: ignore[arg-type]
 
 
 def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,23 +245,6 @@ def test_a_parameter_called_like_a_column_is_refused(book: Book, tmp_path: Path)
         Folder.open(book, "toy", points, tmp_path).__enter__()
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(book, tmp_path, "done")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    points = points_of(book, AXIS)
-    with Folder.open(book, "toy", points, tmp_path, resume=True) as folder:
-        monkeypatch.setattr("repro.base.os.fsync", full)
-        with pytest.raises(DiskFull):
-            folder.put(list(points)[1], ended("done"), b"{}", attempts=1)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
 def test_the_usual_folder_depends_on_the_points_and_not_on_their_order(tmp_path: Path) -> None:
     book = running_book.make(tmp_path)
     points, paths = points_of(book, AXIS), []

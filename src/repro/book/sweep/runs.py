@@ -105,7 +105,8 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
     except BookError as error:
         notebook = error.notebook if isinstance(error, RunFailed) else None
         its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
-        text = str(error).removeprefix(f"{task.chapter}: ").partition(f"; see {notebook}")[0]
+        gone = f"; see {shown(notebook)}" if notebook else ""
+        text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(gone)
         row = {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}
         return row | {"error_type": type(error).__name__}, notebook
 
