@@ -136,10 +136,8 @@ def _show(book: Book, chapter: str, points: Mapping[str, Any], workers: int) -> 
     if seconds.isna().any():
         print(f"expected cost: unknown, as no run of {chapter} in this profile was found")
         return
-    total = timedelta(seconds=round(seconds.sum()))
-    print(
-        f"expected cost: {total} of computing, {total / workers} with {workers} at a time, as the last run took"
-    )
+    total, here = (timedelta(seconds=round(seconds.sum() / n)) for n in (1, workers))
+    print(f"expected cost: {total} of computing, {here} with {workers} at a time, as the last run took")
 
 
 def _past_seconds(book: Book, chapter: str, profile: str) -> float | None:
@@ -149,7 +147,7 @@ def _past_seconds(book: Book, chapter: str, profile: str) -> float | None:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return float(content.get("metadata", {}).get("repro", content)["run"]["seconds"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
     return None
 
