@@ -7,7 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,6 +76,7 @@ def sweep(
     from repro.book.layout import Book
     from repro.book.provenance import commit_of
     from repro.book.sweep import engine, grid, runs
+    from repro.book.sweep.cluster import cluster as dask
 
     book = Book.find()
     chapter = book.chapter(chapter)
@@ -97,7 +98,7 @@ def sweep(
     again = resume or retry_failed
     with (
         runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
-        _cluster(cluster, workers) if cluster else engine.Threads(at_once) as place,
+        dask(cluster, workers) if cluster else engine.Threads(at_once) as place,
         _progress(chapter, len(found)) as tell,
     ):
         limits = {"timeout": timeout, "memory_mb": memory}
@@ -114,12 +115,6 @@ def sweep(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cluster(address: str, workers: int | None) -> AbstractContextManager[Any]:
-    from repro.book.sweep.cluster import cluster
-
-    return cluster(address, workers)
 
 
 def _show(book: Book, chapter: str, points: Mapping[str, Any], workers: int) -> None:
