@@ -62,7 +62,7 @@ def _execute(request: dict[str, Any], send: Any) -> None:
         kernel_name="python3",
         language="python",
         progress_bar=False,
-        start_timeout=60,
+        start_timeout=600,  # on a busy machine; the runner's budget ends what takes too long
         execution_timeout=request["cell_timeout"],
         kernel_manager_class=PrivateKernelManager,
         record_timing=False,

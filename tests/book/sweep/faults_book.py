@@ -9,8 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,28 +17,11 @@ import pandas as pd
 import psutil
 from loopback import PATIENCE
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from running_book import CLAIMS
 
-from repro.book import claims, parameters
 from repro.book.layout import Book
-from repro.book.sweep import engine, executors, grid
 
 MARKS = "FAULTS_MARKS"
-CLAIMS = """
-chapter: toy
-paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
-budget:
-  smoke: {seconds: 600, memory_mb: 600}
-  quick: {seconds: 600, memory_mb: 600}
-  paper: {seconds: 600, memory_mb: 600}
-profiles: {smoke: {}, quick: {}, paper: {}}
-claims:
-  - id: T1
-    statement: The values are below one half.
-    where: section 2
-    kind: theory
-    tests:
-      - {name: low, metric: the value, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
-"""
 PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
 seed: int = 0  # [0, 999] the number of the run
 mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat, flood, endless} how the work ends"""
@@ -96,8 +78,15 @@ def make(folder: Path, *cells: str) -> Book:
 class Swept:
     """One sweep of the toy by ``repro sweep``: its folder, its marks, its processes."""
 
-    def __init__(self, place: Path, *arguments: str, folder: Path | None = None, **environment: str) -> None:
-        self.book = make(place / "book")
+    def __init__(
+        self,
+        place: Path,
+        *arguments: str,
+        folder: Path | None = None,
+        cells: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        self.book = make(place / "book", *cells)
         self.folder = folder or place / "sweep"
         self.marks = place / "marks"
         self.marks.touch()
@@ -125,16 +114,6 @@ class Swept:
         self.seconds = time.monotonic() - before
         return found
 
-    def here(self, folder: Path) -> engine.SweepResult:
-        """Resume a copy of this sweep in this process, without the seconds that a new one takes to start."""
-        path, profiles = self.book.notebook("toy"), claims.load(self.book.claims_file("toy")).profiles
-        axes = [text for option, text in pairwise(self.arguments) if option == "-p"]
-        points = grid.points(parameters.declared(path), profiles, axes, where="toy.yml")
-        with executors.local(2) as pool:
-            return engine.sweep(
-                self.book, "toy", points, executor=pool, workers=2, folder=folder, resume=True
-            )
-
     def kept(self) -> dict[str, bytes]:
         """The runs written down so far: content by the name of the file."""
         return {path.name: path.read_bytes() for path in (self.folder / "runs").glob("*.json")}
@@ -161,7 +140,7 @@ def ended(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[in
 
 
 def seed_of(content: bytes) -> int:
-    return int(json.loads(content)["run"]["values"]["seed"])
+    return int(json.loads(content)["values"]["seed"])
 
 
 def kill_9(*pids: int) -> None:
@@ -182,10 +161,3 @@ def workers_and_kernels(pid: int) -> tuple[list[psutil.Process], list[psutil.Pro
         elif "ipykernel_launcher" in command:
             kernels.append(process)
     return workers, kernels
-
-
-def wait_for(true: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} seconds"
-        time.sleep(0.02)

@@ -22,12 +22,12 @@ PATIENCE = 600.0
 """Seconds after which what is waited for is taken to have failed: far more than a slow and busy machine takes."""
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:.0f} seconds")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 class Loopback:
@@ -36,6 +36,7 @@ class Loopback:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
         place = folder / "scheduler.json"
         self.scheduler = self._start("dask_scheduler", "--scheduler-file", str(place), "--port", "0")
         wait_until(lambda: place.is_file() and place.stat().st_size, "a scheduler")
@@ -43,7 +44,9 @@ class Loopback:
 
     def worker(self, name: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
         arguments = (self.address, "--nthreads", "1", "--no-nanny", "--name", name)
-        return self._start("dask_worker", *arguments, "--local-directory", str(self.folder), first=first)
+        process = self._start("dask_worker", *arguments, "--local-directory", str(self.folder), first=first)
+        self.workers.append(process)
+        return process
 
     def _start(self, module: str, *arguments: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -85,26 +88,16 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
 # --- tasks -------------------------------------------------------------------------------------------------------
 
 
-def pid_after(seconds: float, mark: Path | None = None) -> int:
-    if mark is not None:
-        mark.touch()  # at work
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def turned(content: bytes) -> bytes:
-    return content[::-1]
-
-
-def raises(text: str) -> None:
-    raise ValueError(text)
-
-
 def stand_in_run(seconds: float) -> int:
     """A process that looks like the one of a notebook, with a child like a kernel; returns its exit status."""
     child = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
     code = f"import subprocess; subprocess.run({child!r})"
     return subprocess.run([sys.executable, "-c", code, "repro.book.worker"]).returncode
+
+
+def stand_in(expected: dict[str, str], seconds: float) -> int:
+    """What a worker of a cluster is given in the place of a run."""
+    return stand_in_run(seconds)
 
 
 def children_of(pid: int) -> list[psutil.Process]:

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import distributed
 import loopback
@@ -23,84 +25,50 @@ from loopback import PATIENCE
 import repro
 from repro.book import claims, parameters
 from repro.book.errors import BookError
-from repro.book.sweep import engine, executors, grid
+from repro.book.sweep import cluster as sweep_cluster
+from repro.book.sweep import engine, grid
+from repro.book.sweep.cluster import cluster
+from repro.book.sweep.engine import ClusterGone, Threads
+from repro.book.sweep.runs import Folder
 
 SRC = Path(repro.__file__).parent
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[loopback.Loopback]:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[loopback.Loopback]:
     with loopback.cluster(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
-def refusal(address: str, **options: float) -> str:
-    with pytest.raises(BookError) as caught, executors.dask(address, **options):
+def refusal(address: str, **options: Any) -> str:
+    with pytest.raises(BookError) as caught, cluster(address, **options):
         pass
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def faults(address: str) -> tuple[int, float | None]:
-    with distributed.Client(address, set_as_default=False) as client:
-        return client.run_on_scheduler(
-            lambda dask_scheduler: (dask_scheduler.allowed_failures, dask_scheduler.no_workers_timeout)
-        )
+def test_dask_is_needed_only_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, repro.book.sweep.cluster; sys.exit('distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install 'repro[cluster]'" in refusal("local")
 
 
-def test_both_workers_work_and_bytes_come_back(cluster: loopback.Loopback) -> None:
-    before = faults(cluster.address)
-    content = bytes(range(256)) * 4000
-    with executors.dask(cluster.address, 2) as pool:
-        assert pool.workers == 2
-        assert faults(cluster.address) == (0, 60.0)
-        pids = [pool.submit(loopback.pid_after, 0.2) for _ in range(8)]
-        assert len({pid.result(PATIENCE) for pid in pids}) == 2
-        assert pool.submit(loopback.turned, content).result(PATIENCE) == content[::-1]
-        # the same task twice is two runs, not one remembered
-        assert pool.submit(loopback.turned, content).result(PATIENCE) == content[::-1]
-        with pytest.raises(ValueError, match="the flux capacitor is empty"):
-            pool.submit(loopback.raises, "the flux capacitor is empty").result(PATIENCE)
-        assert pool.gone is None
-    assert faults(cluster.address) == before
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "carrier://pigeon", "loacl"])
+def test_an_address_without_a_scheduler(address: str) -> None:
+    line = refusal(address, wait=1)
+    assert line.startswith(f"no Dask scheduler at {address!r} (")
+    assert line.endswith("give an address such as tcp://10.0.0.5:8786, or local")
 
 
-def test_a_cancelled_task_does_not_run(cluster: loopback.Loopback) -> None:
-    with executors.dask(cluster.address, 2) as pool:
-        busy = [pool.submit(loopback.pid_after, 0.5) for _ in range(6)]
-        last = busy.pop()
-        assert last.cancel()
-        with pytest.raises(CancelledError):
-            last.result(1)
-        assert len({one.result(PATIENCE) for one in busy}) == 2
-
-
-def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(cluster: loopback.Loopback) -> None:
-    with executors.dask(cluster.address, 2) as pool:
-        pids = {one.result(PATIENCE) for one in [pool.submit(loopback.pid_after, 0.3) for _ in range(6)]}
-    runs: list[Future[int]] = []
-
-    def at_work() -> list[psutil.Process]:
-        return [child for pid in pids for child in loopback.children_of(pid)]
-
-    def interrupted() -> None:
-        with executors.dask(cluster.address, 2) as pool:
-            runs.extend(pool.submit(loopback.stand_in_run, 2 * PATIENCE) for _ in range(5))
-            loopback.wait_until(lambda: len(at_work()) == 4, "two runs and their children")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert all(run.cancelled() for run in runs)
-    loopback.wait_until(lambda: not at_work(), "an end of the runs")
-    with executors.dask(cluster.address, 2) as pool:
-        assert pool.submit(loopback.pid_after, 0).result(PATIENCE) in pids
+def test_too_few_workers(two: loopback.Loopback) -> None:
+    line = refusal(two.address, workers=5, wait=1)
+    assert "2 of 5 workers after 1 seconds" in line
+    assert f"dask worker {two.address} --nthreads 1" in line
 
 
 @pytest.mark.parametrize("kind", ["library", "package", "none"])
-def test_a_worker_with_other_versions_is_refused(
-    cluster: loopback.Loopback, tmp_path: Path, kind: str
-) -> None:
+def test_a_worker_with_other_versions_is_refused(two: loopback.Loopback, tmp_path: Path, kind: str) -> None:
     if kind == "library":
         shutil.copytree(SRC, tmp_path / "repro", ignore=shutil.ignore_patterns("__pycache__"))
         (tmp_path / "repro/base.py").write_text((SRC / "base.py").read_text() + "\n# changed\n")
@@ -112,42 +80,89 @@ def test_a_worker_with_other_versions_is_refused(
     else:
         (tmp_path / "repro").mkdir()
         (tmp_path / "repro/__init__.py").touch()
-        said = 'cannot load the library repro as it is here (ModuleNotFoundError("No module'
-    other = cluster.worker(kind, first=[tmp_path])
+        said = "cannot load the library repro as it is here ("
+    other = two.worker(kind, first=[tmp_path])
     try:
-        with distributed.Client(cluster.address, set_as_default=False) as client:
+        with distributed.Client(two.address, set_as_default=False) as client:
             client.wait_for_workers(3, timeout=PATIENCE)
             workers = client.scheduler_info()["workers"]
         (odd,) = (address for address, worker in workers.items() if worker["name"] == kind)
-        line = refusal(cluster.address)
+        line = refusal(two.address)
         assert said in line
         assert f"worker {odd} " in line
     finally:
         loopback.kill(other)
 
 
-def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(
-    cluster: loopback.Loopback, tmp_path: Path
-) -> None:
+def test_a_worker_that_joins_later_with_other_versions_computes_nothing() -> None:
+    here = sweep_cluster._what_is_here()
+    with pytest.raises(BookError, match=rf"has numpy {here['numpy']}, this machine has numpy 1\.0"):
+        sweep_cluster._run(here | {"numpy": "1.0"}, None)  # type: ignore[arg-type]
+
+
+def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loopback, tmp_path: Path) -> None:
     book = running_book.make(tmp_path)
     profiles = claims.load(book.claims_file("toy")).profiles
-    axes = ["level=0.1,0.7", "n=3,5", "mode=fine"]
-    found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")
-    found += grid.points(
-        parameters.declared(book.notebook("toy")), profiles, ["mode=raise", "n=1,2"], where="toy.yml"
-    )
+    declared = parameters.declared(book.notebook("toy"))
+    found = grid.points(declared, profiles, ["level=0.1,0.7", "n=3"], where="toy.yml")
+    found += grid.points(declared, profiles, ["mode=raise"], where="toy.yml")
+    points = {grid.point_id(values): values for values in found}
     tables = {}
-    for name, executor in (("here", executors.local(2)), ("there", executors.dask(cluster.address, 2))):
-        with executor as pool:
-            done = engine.sweep(book, "toy", found, executor=pool, workers=2, folder=tmp_path / name)
-        assert (done.tally.done, done.tally.failed, done.tally.lost) == (4, 2, 0)
-        tables[name] = pd.read_parquet(done.table)
+    for name, entered in (("here", Threads(2)), ("there", cluster(two.address, 2, wait=PATIENCE))):
+        with entered as place, Folder.open(book, "toy", points, tmp_path / name) as folder:
+            tally = engine.sweep(folder, place, {})
+        assert (tally["done"], tally["failed"], tally["lost"]) == (2, 1, 0)
+        tables[name] = pd.read_parquet(tmp_path / name / "table.parquet")
     differ = ["attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook"]
     pd.testing.assert_frame_equal(*(table.drop(columns=differ) for table in tables.values()))
-    assert list(tables["there"]["T1.verdict"][:4]) == ["reproduced"] * 2 + ["not reproduced"] * 2
+    assert list(tables["there"]["T1.verdict"][:2]) == ["reproduced", "not reproduced"]
     assert tables["here"].worker.nunique() == 1
     assert tables["there"].worker.nunique() == 2
     assert all((tmp_path / "there" / name).is_file() for name in tables["there"].notebook)
+
+
+def faults(address: str) -> tuple[int, float | None]:
+    with distributed.Client(address, set_as_default=False) as client:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: (dask_scheduler.allowed_failures, dask_scheduler.no_workers_timeout)
+        )
+
+
+def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(
+    two: loopback.Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_cluster, "_run", loopback.stand_in)
+    with distributed.Client(two.address, set_as_default=False) as client:
+        pids = client.run(os.getpid).values()
+    before = faults(two.address)
+    runs: list[Future[Any]] = []
+
+    def at_work() -> list[psutil.Process]:
+        return [child for pid in pids for child in loopback.children_of(pid)]
+
+    def interrupted() -> None:
+        with cluster(two.address, 2, wait=PATIENCE) as place:
+            assert (place.workers, faults(two.address)) == (2, (0, 60.0))
+            runs.extend(place.submit(2 * PATIENCE) for _ in range(5))  # type: ignore[arg-type]
+            loopback.wait_until(lambda: len(at_work()) == 4, "two runs and their children")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    loopback.wait_until(lambda: all(run.cancelled() for run in runs) and not at_work(), "an end of the runs")
+    assert faults(two.address) == before
+
+
+def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_cluster, "_run", loopback.stand_in)
+    with (
+        loopback.cluster(tmp_path, workers=1) as processes,
+        cluster(processes.address, wait=PATIENCE, patience=1) as place,
+    ):
+        loopback.kill(processes.workers[0])
+        loopback.wait_until(lambda: place.workers == 0, "no worker")
+        with pytest.raises(ClusterGone, match="has had no worker for a while"):
+            place.explain(place.submit(0).exception(PATIENCE))  # type: ignore[arg-type]
 
 
 def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Path) -> None:
@@ -161,7 +176,11 @@ def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Pat
         text=True,
         start_new_session=True,
     )
+    assert process.stderr is not None
     try:
+        dashboard = process.stderr.readline()
+        with urllib.request.urlopen(dashboard.split()[-1], timeout=PATIENCE) as page:
+            assert page.status == 200
         below: list[psutil.Process] = []
 
         def two_kernels() -> bool:
@@ -170,61 +189,10 @@ def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Pat
 
         loopback.wait_until(two_kernels, "two notebooks at work")
         os.killpg(process.pid, signal.SIGINT)  # a terminal tells the whole group
-        _, said = process.communicate(timeout=PATIENCE)
+        _, line = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130
-    dashboard, line = said.splitlines()
-    assert "dashboard" in dashboard
     assert line.startswith("repro: stopped; 0 of 4 runs are in ")
-    assert "--resume" in line
+    assert line.count("\n") == 1
     assert psutil.wait_procs(below, timeout=PATIENCE)[1] == []
-
-
-def test_fewer_workers_than_asked_for(cluster: loopback.Loopback) -> None:
-    line = refusal(cluster.address, workers=5, wait=1)
-    assert "2 of 5 workers after 1 seconds" in line
-    assert f"dask worker {cluster.address} --nthreads 1" in line
-
-
-def test_killed_workers_and_a_killed_scheduler(tmp_path: Path) -> None:
-    with loopback.cluster(tmp_path, workers=0) as cluster:
-        assert "0 of 1 workers after 1 seconds" in refusal(cluster.address, wait=1)
-        processes = [cluster.worker(f"worker-{number}") for number in range(2)]
-        with executors.dask(cluster.address, 2, wait=PATIENCE) as pool:
-            marks = [tmp_path / f"mark-{number}" for number in range(5)]
-            runs = [pool.submit(loopback.pid_after, 1.5, mark) for mark in marks]
-            # each worker computes one, and has at least one more waiting
-            loopback.wait_until(lambda: sum(mark.exists() for mark in marks) == 2, "two runs at work")
-            loopback.kill(processes[0])
-            errors = [run.exception(PATIENCE) for run in runs]
-            lost = [error for error in errors if error is not None]
-            assert [type(error) for error in lost] == [executors.WorkerLost]
-            assert "died" in str(lost[0])
-            assert not executors.is_cluster_gone(lost[0])
-            finished = {run.result() for run, error in zip(runs, errors, strict=True) if error is None}
-            assert finished == {processes[1].pid}
-
-            # the scheduler: whatever is under way fails, and nothing more is taken
-            waiting = [pool.submit(loopback.pid_after, 2 * PATIENCE, tmp_path / "mark") for _ in range(2)]
-            loopback.wait_until((tmp_path / "mark").exists, "a run at work")
-            loopback.kill(cluster.scheduler)
-            gone = [run.exception(PATIENCE) for run in waiting]
-            assert all(error is not None and executors.is_cluster_gone(error) for error in gone)
-            assert str(gone[0]) == f"the scheduler at {cluster.address} is gone"
-            with pytest.raises(executors.ClusterGone):
-                pool.submit(loopback.pid_after, 0)
-
-
-def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path) -> None:
-    with loopback.cluster(tmp_path, workers=0) as cluster:
-        worker = cluster.worker("only")
-        with executors.dask(cluster.address, 1, wait=PATIENCE, patience=1) as pool:
-            marks = [tmp_path / f"mark-{number}" for number in range(2)]
-            runs = [pool.submit(loopback.pid_after, 2 * PATIENCE, mark) for mark in marks]
-            loopback.wait_until(marks[0].exists, "the first run at work")
-            loopback.kill(worker)
-            first, second = (run.exception(PATIENCE) for run in runs)
-            assert isinstance(first, executors.WorkerLost)
-            assert isinstance(second, executors.ClusterGone)
-            assert "no worker" in str(second)

@@ -1,18 +1,27 @@
-"""Sweeps whose parts are killed, whose disk is full, whose files are damaged, whose notebooks misbehave."""
+"""Sweeps by the real command line whose parts are killed, whose disk is full, whose notebooks misbehave."""
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
+import subprocess
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import faults_book
 import loopback
+import nbformat
 import psutil
 import pytest
-from faults_book import Swept, ended, kill_9, seed_of, wait_for, workers_and_kernels
+from faults_book import Swept, ended, kill_9, seed_of, workers_and_kernels
+from loopback import wait_until as wait_for
 
-# --- kill -9, twenty times over: 5 kernels, 5 worker processes, 5 sweeps, 3 Dask workers, 2 schedulers --------------
+ON = "the same command with --resume goes on from there"
 
 
 def look_whole(swept: Swept, n_points: int) -> None:
@@ -24,12 +33,22 @@ def look_whole(swept: Swept, n_points: int) -> None:
     assert set(table["T1.verdict"]) == {"reproduced"}
     assert all((swept.folder / name).is_file() for name in table.notebook)
     assert len(swept.kept()) == n_points
-    assert not list(swept.folder.rglob("*.part")) + list(swept.folder.glob("damaged/*"))
+    assert not list(swept.folder.rglob("*.part"))
+
+
+def look_unchanged(swept: Swept, then: dict[str, bytes], begun: Counter[int]) -> None:
+    """What had ended by then is as it was, and has not begun again."""
+    for name, content in then.items():
+        assert swept.kept()[name] == content
+        assert swept.marked("begun")[seed_of(content)] == begun[seed_of(content)]
+
+
+# --- kill -9: kernels, worker processes, sweeps, Dask workers, schedulers --------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["worker", "kernel"])
 def test_killed_worker_processes_and_kernels(tmp_path: Path, what: str) -> None:
-    rng, n_points, n_kills = random.Random(what), 6, 5
+    rng, n_points, n_kills = random.Random(what), 4, 3
     swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "2", "--retries", str(n_kills))
     process = swept.start()
 
@@ -39,109 +58,229 @@ def test_killed_worker_processes_and_kernels(tmp_path: Path, what: str) -> None:
     killed: set[int] = set()
     while len(killed) < n_kills:
         wait_for(lambda: victims() and swept.marked("begun"))
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 1))
         if alive := sorted({victim.pid for victim in victims()} - killed):
             killed.add(pid := rng.choice(alive))
             kill_9(pid)
     code, said = ended(process)
     assert code == 0, said
     look_whole(swept, n_points)
-    table, begun, finished = swept.table(), swept.marked("begun"), swept.marked("ended")
-    tried = dict(zip(table.seed, table.attempts, strict=True))
+    tried, begun = swept.table().set_index("seed").attempts, swept.marked("begun")
     # a kill costs one try of one run at most: one that hits a notebook already at its end costs none
-    assert n_points + 1 < sum(tried.values()) <= n_points + n_kills
-    for seed, attempts in tried.items():
-        assert 1 <= begun[seed] <= attempts
-        assert 1 <= finished[seed] <= begun[seed]
+    assert n_points < tried.sum() <= n_points + n_kills
+    assert all(1 <= begun[seed] <= tried[seed] for seed in tried.index)
 
 
-def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
-    rng, n_points, n_kills = random.Random("sweep"), 8, 5
+def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp_path: Path) -> None:
+    rng, n_points, n_kills = random.Random("sweep"), 5, 3
     swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "2")
     snapshots = []
     for round in range(n_kills):
-        # killed soon after a run has begun, or soon after one was kept
-        def counted(kept: bool = round % 2 > 0) -> int:
+        # killed soon after a run has begun, or soon after one was kept; the last one by a request to end
+        def counted(kept: bool = round > 0) -> int:
             return len(swept.kept()) if kept else swept.marked("begun").total()
 
         process, before = swept.start(*["--resume"][: round > 0]), counted()
         wait_for(lambda: counted() > before or process.poll() is not None)  # noqa: B023
-        time.sleep(rng.uniform(0, 2.5))
+        time.sleep(rng.uniform(0, 1))
         below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.kill()
-        process.communicate()
+        process.send_signal(signal.SIGTERM if round == n_kills - 1 else signal.SIGKILL)
+        said, _ = process.communicate()
         wait_for(lambda: not any(map(psutil.Process.is_running, below)))  # noqa: B023
         snapshots.append((swept.kept(), swept.marked("begun")))
+    if process.returncode:
+        assert process.returncode == 130
+        assert said.splitlines()[-1].endswith(
+            f"; {len(swept.kept())} of {n_points} runs are in {swept.folder}: {ON}"
+        )
+        assert len(swept.table()) == len(swept.kept())
+    code, said = swept.run()
+    assert code == 2
+    assert f"holds {len(swept.kept())} finished run" in said
     code, said = swept.run("--resume")
     assert code == 0, said
-    look_whole(swept, n_points)
     assert f"{n_points} runs ({len(snapshots[-1][0])} from before)" in said
-    kept, begun = swept.kept(), swept.marked("begun")
-    for then, begun_then in snapshots:
-        for name, content in then.items():
-            assert kept[name] == content  # not lost, not run again
-            assert begun[seed_of(content)] == begun_then[seed_of(content)]
+    look_whole(swept, n_points)
+    for then, begun in snapshots:
+        look_unchanged(swept, then, begun)
     # each kill can hit the runs at work, of which there are two
-    assert n_points < begun.total() <= n_points + 2 * n_kills
-    assert any(then for then, _ in snapshots)
+    assert swept.marked("begun").total() <= n_points + 2 * n_kills
+    assert snapshots[-1][0]
     # the folders of kernels that were left alone; one is empty if the kill came before anyone was told to use it
     wait_for(lambda: not list((tmp_path / "tmp").glob("rp-*/*")))
 
 
-def test_killed_dask_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, n_points, n_kills = random.Random("dask"), 6, 3
+def test_killed_dask_workers_and_a_killed_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, n_points, n_kills = random.Random("dask"), 5, 2
     monkeypatch.setenv(faults_book.MARKS, str(tmp_path / "marks"))
     with loopback.cluster(tmp_path, workers=0) as cluster:
         workers = [cluster.worker(f"worker-{number}") for number in range(2)]
-        arguments = ("-p", f"seed=0..{n_points - 1}", "--retries", str(n_kills), "--cluster", cluster.address)
-        swept = Swept(tmp_path, *arguments)
-        process = swept.start()
+        swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--retries", str(n_kills))
+        process = swept.start("--cluster", cluster.address)
         for number in range(n_kills):
             wait_for(lambda: swept.marked("begun").total() > number)  # noqa: B023
-            time.sleep(rng.uniform(0, 1.5))
+            time.sleep(rng.uniform(0, 0.5))
             victim = workers.pop(rng.randrange(2))
             below = psutil.Process(victim.pid).children(recursive=True)
             loopback.kill(victim)
             workers.append(cluster.worker(f"instead-{number}"))
             wait_for(lambda: not any(map(psutil.Process.is_running, below)))  # noqa: B023
+        wait_for(lambda: swept.kept())
+        loopback.kill(cluster.scheduler)
         code, said = ended(process)
-        assert code == 0, said
-    look_whole(swept, n_points)
-    table, begun = swept.table(), swept.marked("begun")
-    tried = dict(zip(table.seed, table.attempts, strict=True))
-    # a dead worker takes the run at work with it, and the one that waited there
-    assert n_points < sum(tried.values()) <= n_points + 2 * n_kills
-    assert all(1 <= begun[seed] <= attempts for seed, attempts in tried.items())
-    assert begun.total() <= n_points + n_kills
-
-
-def test_killed_schedulers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, n_points = random.Random("scheduler"), 6
-    monkeypatch.setenv(faults_book.MARKS, str(tmp_path / "marks"))
-    swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}")
-    snapshots = []
-    for again in (False, True):
-        (place := tmp_path / f"cluster-{again}").mkdir()
-        with loopback.cluster(place) as cluster:
-            before = len(swept.kept())
-            process = swept.start("--cluster", cluster.address, *["--resume"][: int(again)])
-            wait_for(lambda: len(swept.kept()) > before)  # noqa: B023
-            time.sleep(rng.uniform(0, 1.5))
-            loopback.kill(cluster.scheduler)
-            code, said = ended(process)
+    then, begun = swept.kept(), swept.marked("begun")
+    if len(then) < n_points:
         (line,) = [line for line in said.splitlines() if "gone" in line]
         assert code == 1
-        assert f"the scheduler at {cluster.address} is gone; {len(swept.kept())} of {n_points} runs" in line
-        assert line.endswith("the same command with --resume goes on from there")
-        assert len(swept.table()) == len(swept.kept())
-        snapshots.append((swept.kept(), swept.marked("begun")))
+        assert f"the scheduler at {cluster.address} is gone; {len(then)} of {n_points} runs" in line
+        assert line.endswith(ON)
+        assert len(swept.table()) == len(then)
     code, said = swept.run("--resume", "--workers", "2")  # on this machine: the folder is the same
     assert code == 0, said
     look_whole(swept, n_points)
+    look_unchanged(swept, then, begun)
+    # a dead worker costs the run at work, a dead scheduler both
+    assert swept.marked("begun").total() <= n_points + n_kills + 2
+
+
+# --- a full disk: a file system of 1 MB in memory ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    try_as = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    mount = [*try_as, "mount", "-t", "tmpfs", "-o", f"size=1m,uid={os.geteuid()}", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, timeout=200)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("this machine lets us mount no file system")
+    try:
+        yield place
+    finally:
+        subprocess.run([*try_as, "umount", "--lazy", str(place)], check=True, timeout=200)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Take all of a disk but some bytes."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    (ballast := disk / "ballast").write_bytes(bytes(free - leave))
+    return ballast
+
+
+@pytest.mark.parametrize("where", ["sweep", "work"])
+def test_a_full_disk_stops_a_sweep_that_can_go_on(tmp_path: Path, small_disk: Path, where: str) -> None:
+    """Full is, once a run or two are kept, the disk that the sweep is kept on, or that of temporary files."""
+    n_points = 3
+    arguments = ("-p", f"seed=0..{n_points - 1}", "--workers", "1")
+    if where == "sweep":
+        swept = Swept(tmp_path, *arguments, folder=small_disk / "sweep")
+        ballast = fill(small_disk, leave=40_000)
+        code, said = swept.run()
+    else:
+        swept = Swept(tmp_path, *arguments, TMPDIR=str(small_disk))
+        process = swept.start()
+        wait_for(lambda: swept.kept())
+        ballast = fill(small_disk, leave=4096)
+        code, said = ended(process)
+    (line,) = [line for line in said.splitlines() if "full" in line]
     kept, begun = swept.kept(), swept.marked("begun")
-    for then, begun_then in snapshots:
-        for name, content in then.items():
-            assert kept[name] == content
-            assert begun[seed_of(content)] == begun_then[seed_of(content)]
-    assert begun.total() <= n_points + 2 * 2
-    assert snapshots[-1][0]
+    assert code == 1
+    assert "Traceback" not in said
+    assert f"{len(kept)} of {n_points} runs are in" in line
+    assert line.endswith(ON)
+    assert 0 < len(kept) < n_points
+    ballast.unlink()
+    code, said = swept.run("--resume")
+    assert code == 0, said
+    assert f"({len(kept)} from before)" in said
+    look_whole(swept, n_points)
+    look_unchanged(swept, kept, begun)
+
+
+# --- notebooks that misbehave, a folder that is taken, a crowd --------------------------------------------------------
+
+
+def test_notebooks_that_misbehave_are_rows_and_the_others_finish(tmp_path: Path) -> None:
+    modes = ("sleep", "endless", "eat", "flood", "raise", "exit", "kill", "fine")
+    # seconds enough for those that do end, on this machine: twice what one took, with its process
+    swept = Swept(tmp_path / "one", "-p", "mode=flood", "--workers", "1")
+    assert swept.run()[0] == 0
+    enough = max(8, round(2 * swept.seconds))
+    limits = ("--timeout", str(enough), "--memory", "400", "--retries", "1")
+    swept = Swept(tmp_path, "-p", f"mode={','.join(modes)}", "--workers", "3", *limits)
+    code, said = swept.run()
+    assert code == 1
+    assert "8 runs (0 from before), 2 done, 5 failed, 1 lost" in said
+    assert said.splitlines()[-1].endswith("6 of 8 runs did not end well; the table's column error says why")
+    assert "Traceback" not in said
+    table = swept.table().set_index("mode")
+    assert table.index.tolist() == list(modes)
+    assert table.status.to_dict() == dict.fromkeys(modes, "failed") | {
+        "flood": "done",
+        "fine": "done",
+        "kill": "lost",
+    }
+    assert table.error["sleep"].startswith(f"took more than the {enough} seconds of its budget")
+    assert "MB of memory, more than the 400 MB of its budget" in table.error["eat"]
+    assert table.error["raise"] == "ValueError: the flux capacitor is empty (at 'Experiments')"
+    assert table.error["exit"].startswith("stopped without an error before cell")
+    assert table.error["kill"].startswith("the kernel died (killed by signal SIGKILL)")
+    assert table.attempts.to_dict() == dict.fromkeys(modes, 1) | {"kill": 2}
+    # what a flood leaves on the disk is small, and says that it was cut
+    flood, endless = ((swept.folder / table.notebook[mode]).read_bytes() for mode in ("flood", "endless"))
+    assert 900_000 < len(flood) < 1_500_000
+    assert b"[cut: this cell's text went over 1 MB" in flood
+    assert len(endless) < 1_500_000
+    assert swept.marked("begun").total() == 9
+    # only what was lost is run again: the others would end as they did
+    code, said = swept.run("--resume")
+    assert "8 runs (7 from before), 2 done, 5 failed, 1 lost" in said
+    assert swept.marked("begun").total() == 11
+
+
+def test_a_second_sweep_of_the_same_folder_is_refused(tmp_path: Path) -> None:
+    swept = Swept(tmp_path, "-p", "mode=sleep", "--workers", "1")
+    first = swept.start()
+    try:
+        wait_for(lambda: swept.marked("begun"))
+        code, said = swept.run("--resume")
+        assert (code, first.poll()) == (4, None)
+        assert said.splitlines()[-1].endswith(
+            f"another sweep is at work in {swept.folder}; wait for it, or stop it first"
+        )
+    finally:
+        first.terminate()
+    assert ended(first)[0] == 130
+    assert swept.marked("begun").total() == 1
+
+
+CROWD = """import json
+from ipykernel.kernelapp import IPKernelApp
+with open(IPKernelApp.instance().abs_connection_file) as file:
+    connection = json.load(file)
+print(seed, connection["transport"], connection["ip"])"""
+
+
+def test_a_crowd_of_notebooks_find_their_sockets_and_leave_nothing_behind(tmp_path: Path) -> None:
+    n_points = 16
+    swept = Swept(
+        tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "8", "--retries", "0", cells=(CROWD,)
+    )
+    with tempfile.TemporaryDirectory(prefix="crowd-") as place:  # a short path, as sockets need
+        swept.environment["TMPDIR"] = place
+        code, said = swept.run()
+        assert code == 0, said
+        assert not list(Path(place).iterdir())
+    table = swept.table()
+    assert table.status.tolist() == ["done"] * n_points
+    printed = []
+    for name in table.notebook:
+        (cell,) = [c for c in nbformat.read(swept.folder / name, as_version=4).cells if c.get("outputs")]
+        (output,) = cell.outputs  # no warning beside it
+        printed.append(output.text.split())
+    assert [int(seed) for seed, _, _ in printed] == table.seed.tolist() == list(range(n_points))
+    assert {transport for _, transport, _ in printed} == {"ipc"}
+    assert len({path for _, _, path in printed}) == n_points
+    assert json.loads((swept.folder / "sweep.json").read_text())["axes"] == [f"seed=0..{n_points - 1}"]

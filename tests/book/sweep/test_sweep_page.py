@@ -1,4 +1,4 @@
-"""The page about sweeps: its commands are ones that work, its table of axes says what they give."""
+"""``repro sweep`` as typed, without a run: what is refused, what a dry run says, and what its page promises."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import running_book
 from typer.testing import CliRunner
 
 from repro.book import parameters
+from repro.book.errors import BookError
 from repro.book.layout import Book
-from repro.book.sweep import axes
+from repro.book.sweep import grid
 from repro.cli import app
 
 BOOK = Book.find(__file__)
@@ -47,7 +49,7 @@ def test_the_axes_of_the_table_give_the_values_beside_them() -> None:
     declared = {p.name: p for p in parameters.declared(BOOK.notebook("ewn-inductive-bias"))}
     assert len(AXES) == 4
     for name, text, values in AXES:
-        assert list(axes.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
+        assert list(grid.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
 
 
 def test_every_option_of_the_command_that_the_page_names_exists() -> None:
@@ -59,7 +61,51 @@ def test_every_option_of_the_command_that_the_page_names_exists() -> None:
 
 
 def test_every_file_that_the_page_names_is_one_the_sweep_writes() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in Path(axes.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(grid.__file__).parent.glob("*.py"))
     for name in ("table.parquet", "table.csv", "notebooks", "runs", "sweep.json", "report.html"):
         assert f"`{name}" in PAGE
         assert name in source
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
+    book = running_book.make(tmp_path)
+    monkeypatch.chdir(book.root)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("toi", "did you mean 'toy'"),
+        ("toy -p lvel=1", "did you mean 'level'"),
+        ("toy -p n=1..12", "[1, 9]"),
+        ("toy -p level=0.1,0.2 -p n=1..3 --zip level,n", "level has 2, n has 3"),
+        ("toy -p profile=quick --profile smoke", "the axis profile is given twice"),
+        ("toy --profile huge", "huge"),
+        ("toy --points nowhere.csv", "nowhere.csv"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_done(book: Book, arguments: str, said: str) -> None:
+    with pytest.raises(BookError) as caught:
+        CliRunner().invoke(app, ["sweep", *arguments.split()], catch_exceptions=False, standalone_mode=False)
+    assert caught.value.exit_code == 2
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not book.build_dir.exists()
+
+
+def test_a_dry_run_shows_the_points_and_what_they_will_take(book: Book) -> None:
+    """Closed form: 27 runs of 40 seconds, two at a time."""
+    command = "sweep toy -p n=1..9,3 -p level=0.25,0.75,0.5 --workers 2"
+    shown = _dry(command)
+    assert "note: 3 of 30 points repeat another and are run once" in shown
+    assert "27 points, the first 20 of them" in shown
+    assert shown.count("0.75") == 7
+    assert "expected cost: unknown" in shown
+    book.results_file("toy", "quick").write_text('{"run": {"seconds": 40}}')
+    assert "expected cost: 0:18:00 of computing, 0:09:00 with 2 at a time" in _dry(command)
+    (book.build_dir / "notebooks").mkdir(parents=True)
+    ran = '{"metadata": {"repro": {"run": {"seconds": 20}}}}'
+    (book.build_dir / "notebooks/toy.quick.ipynb").write_text(ran)
+    assert "expected cost: 0:09:00 of computing" in _dry(command)

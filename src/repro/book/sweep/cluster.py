@@ -1,175 +1,177 @@
-"""A Dask cluster as an executor, and the check that its workers have what this machine has.
-
-What Dask reports in words of its own is told in two: ``WorkerLost`` (that run is worth another try) and
-``ClusterGone`` (no run is, until there is a cluster again).
-"""
+"""A Dask cluster as the place of a sweep, and the check that its workers have what this machine has."""
 
 from __future__ import annotations
 
+import logging
 import signal
+import socket
+import sys
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from contextlib import suppress
-from functools import partial
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
-from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
-
-import psutil
+from typing import Any
 
 import repro
 from repro.book.errors import BookError
 from repro.book.files import sha256
 from repro.book.fingerprint import versions
+from repro.book.sweep.engine import ClusterGone, Ended, end_runs
+from repro.book.sweep.runs import Task, execute
 
-__all__ = ["ClusterExecutor", "ClusterGone", "WorkerLost", "end_runs", "refuse_other_versions", "set_faults"]
+__all__ = ["Cluster", "cluster"]
 
-T = TypeVar("T")
-_ABANDON = 15.0
+_KNOCK = 30.0
+"""Seconds to wait for something to answer at an address."""
+_WAIT = 120.0
+"""Seconds to wait for a scheduler, and for its workers, on a busy machine."""
+_PATIENCE = 60.0
+"""Seconds that a sweep goes on without any worker: time enough for one to be started in the place of another."""
+_ABANDON = 30.0
 """Seconds that the workers get to end what is abandoned."""
 
 
-class WorkerLost(BrokenExecutor):
-    """The process that computed this died, or was taken away; the same task may well succeed elsewhere."""
+class Cluster:
+    """Tasks onto a Dask client."""
 
-
-class ClusterGone(BookError):
-    """The scheduler, or its last worker, is gone: what is not finished stays to be resumed."""
-
-
-class ClusterExecutor(Executor):
-    """Tasks onto a Dask client; futures raise ``WorkerLost`` and ``ClusterGone`` in place of Dask's own errors.
-
-    A task that only waited on a worker when that died is sent again without a word: it has not been tried.
-    Not to be confused with ``client.get_executor()``, whose futures do not say whether the scheduler is still there.
-    """
-
-    def __init__(self, client: Any, address: str) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._address = address
-        self._name = f"sweep-{uuid.uuid4().hex[:8]}"
-        self._number = count()
-        self._tasks: dict[Future[Any], Any] = {}
-        self._begun: set[str] = set()
-        self.gone: ClusterGone | None = None
-        client.subscribe_topic(self._name, lambda event: self._begun.add(event[1]))
+        self._executor = client.get_executor(pure=False)  # the same task twice is two runs
+        self._address = client.scheduler.address
 
     @property
     def workers(self) -> int:
-        """How many tasks the cluster can compute at a time, now."""
         return sum(self._client.nthreads().values())
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """One task, sent to the cluster; raises ``ClusterGone`` when there is none any more."""
-        if self.gone is not None:
-            raise self.gone
-        own: Future[T] = Future()
-        self._send(own, partial(fn, *args, **kwargs))
-        own.add_done_callback(self._forget)
-        return own
+    def submit(self, task: Task) -> Future[Ended]:
+        self._need_scheduler()
+        return self._executor.submit(_run, _what_is_here(), task)
+
+    def explain(self, error: Exception) -> str:
+        if type(error).__name__ == "NoWorkerError":
+            raise ClusterGone(f"the cluster at {self._address} has had no worker for a while")
+        self._need_scheduler()
+        if type(error).__name__ == "KilledWorker":
+            return f"the worker {error.last_worker.address} died"  # type: ignore[attr-defined]
+        return " ".join(str(error).split()) or "the run was lost with its worker"
 
     def abandon(self) -> None:
-        """Cancel what waits, and end the notebooks that the workers are running for this executor."""
-        self.shutdown(cancel_futures=True)
+        """Cancel what waits, and end the notebooks that the workers are running."""
         deadline = time.monotonic() + _ABANDON
         with suppress(Exception):
-            while self.gone is None and time.monotonic() < deadline:
-                if not any(self._client.run(_end_runs_of, self._name).values()):
+            self._executor.shutdown(wait=False)
+            while self._client.status == "running" and time.monotonic() < deadline:
+                if not any(self._client.run(_end_runs).values()):
                     break
                 time.sleep(0.2)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the futures, or cancel them; the cluster itself stays as it is."""
-        for own in list(self._tasks):
-            if cancel_futures:
-                own.cancel()
-            elif wait:
-                with suppress(BaseException):
-                    own.exception()
-
-    def _send(self, own: Future[Any], work: Callable[[], Any]) -> None:
-        key = f"{self._name}-{next(self._number)}"
-        self._tasks[own] = task = self._client.submit(_announced, self._name, key, work, pure=False, key=key)
-        task.add_done_callback(partial(self._settle, own, work))
-
-    def _forget(self, own: Future[Any]) -> None:
-        task = self._tasks.pop(own, None)
-        if task is not None and own.cancelled():
-            task.cancel()
-
-    def _settle(self, own: Future[Any], work: Callable[[], Any], task: Any) -> None:
-        result, problem = None, None
-        try:
-            result = task.result()
-        except BaseException as error:
-            problem = self._in_two_words(error)
-        if isinstance(problem, WorkerLost) and task.key not in self._begun and not own.cancelled():
-            self._send(own, work)
-        elif not own.set_running_or_notify_cancel():
-            return
-        elif problem is not None:
-            own.set_exception(problem)
-        else:
-            own.set_result(result)
-
-    def _in_two_words(self, error: BaseException) -> BaseException:
-        kind = type(error).__name__
-        if kind == "KilledWorker":
-            return WorkerLost(f"the worker {error.last_worker.address} died")  # type: ignore[attr-defined]
-        if kind == "NoWorkerError":
-            self.gone = ClusterGone(f"the cluster at {self._address} has had no worker for a while")
-            return self.gone
+    def _need_scheduler(self) -> None:
         if self._client.status != "running":
-            self.gone = ClusterGone(f"the scheduler at {self._address} is gone")
-            return self.gone
-        if isinstance(error, CancelledError):
-            return WorkerLost(f"the cluster dropped the task: {error}".splitlines()[0])
-        return error
+            raise ClusterGone(f"the scheduler at {self._address} is gone")
+
+
+@contextmanager
+def cluster(
+    address: str, workers: int | None = None, *, wait: float = _WAIT, patience: float = _PATIENCE
+) -> Iterator[Cluster]:
+    """The workers of a Dask scheduler, after a check that they have what this machine has.
+
+    The scheduler is told not to repeat a task whose worker died, as the sweep counts its own retries; at the end of
+    the block it is told what it was told before. Left by an error or by Ctrl-C, what waits is dropped and the
+    notebooks at work are ended.
+
+    Args:
+        address: the scheduler's, such as ``tcp://10.0.0.5:8786``; or ``local``, which starts a scheduler and workers
+            of one thread on this machine, that end with the block.
+        workers: how many processes ``local`` starts (default: one a core); elsewhere, how many to wait for.
+        wait: seconds to wait for the scheduler and the workers.
+        patience: seconds to go on while there is no worker at all.
+
+    Raises:
+        BookError: ``distributed`` is missing, nothing answers, no worker is there, or a worker has another version
+            of Python, of a package that matters, or of this library.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise BookError("a cluster needs Dask: pip install 'repro[cluster]'") from None
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+    with ExitStack() as ends:
+        place: Any = address
+        if address == "local":
+            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+            local = distributed.LocalCluster(workers, threads_per_worker=1, preload=__name__, **here)
+            place = ends.enter_context(local)
+        client = _client(place, wait)
+        ends.callback(client.close, timeout=2)
+        _refuse_unfit(client, workers or 1, wait)
+        print(f"The cluster's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+        before = client.run_on_scheduler(_set, {"allowed_failures": 0, "no_workers_timeout": patience})
+        found = Cluster(client)
+        try:
+            yield found
+        except BaseException:
+            found.abandon()
+            raise
+        finally:
+            if client.status == "running":
+                client.run_on_scheduler(_set, before)
+
+
+def _client(place: Any, wait: float) -> Any:
+    from distributed import Client
+    from distributed.comm import get_address_host_port
+
+    try:
+        if isinstance(place, str):  # a client that fails to connect does not end quietly
+            socket.create_connection(get_address_host_port(place), timeout=min(wait, _KNOCK)).close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions that differ: they are refused later
+            return Client(place, timeout=wait, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BookError(
+            f"no Dask scheduler at {place!r} ({' '.join(str(error).split())}); "
+            "give an address such as tcp://10.0.0.5:8786, or local"
+        ) from None
+
+
+def _refuse_unfit(client: Any, wanted: int, wait: float) -> None:
+    """Raise ``BookError`` when there are too few workers, or one that has other versions than this machine."""
+    address = client.scheduler.address
+    try:
+        client.wait_for_workers(wanted, timeout=wait)
+    except TimeoutError:
+        raise BookError(
+            f"the scheduler at {address} has {len(client.nthreads())} of {wanted} workers after {wait:.0f} seconds; "
+            f"start one with: dask worker {address} --nthreads 1"
+        ) from None
+    for worker, there in sorted(client.run(_what_is_here, on_error="return").items()):
+        if problem := _difference(_what_is_here(), there):
+            raise BookError(f"worker {worker} {problem}")
+
+
+def _difference(here: dict[str, str], there: dict[str, str] | Exception) -> str | None:
+    if isinstance(there, Exception):
+        return f"cannot load the library repro as it is here ({' '.join(str(there).split())})"
+    for name in sorted(here.keys() | there.keys()):
+        mine, other = here.get(name, "(none)"), there.get(name, "(none)")
+        if mine != other:
+            return f"has {name} {other}, this machine has {name} {mine}: a sweep needs the same on both"
+    return None
 
 
 # --- what is done on the other side ------------------------------------------------------------------------------
 
 
-def _announced(topic: str, key: str, work: Callable[[], T]) -> T:
-    """Say that the work has begun, and do it."""
-    from distributed import get_worker
-
-    get_worker().log_event(topic, key)
-    return work()
-
-
-def dask_setup(worker: Any) -> None:
-    """Called by a worker that was started with this module as its preload: Ctrl-C is the client's alone to hear."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def set_faults(settings: Mapping[str, Any], dask_scheduler: Any = None) -> dict[str, Any]:
-    """Set attributes of the scheduler; returns what they were."""
-    before = {name: getattr(dask_scheduler, name) for name in settings}
-    for name, value in settings.items():
-        setattr(dask_scheduler, name, value)
-    return before
-
-
-def end_runs() -> None:
-    """End every notebook that this process is running, with whatever it has started."""
-    for process in psutil.Process().children():
-        with suppress(psutil.Error):
-            if "repro.book.worker" in process.cmdline():
-                for one in [process, *process.children(recursive=True)]:
-                    one.kill()
-
-
-def _end_runs_of(name: str, dask_worker: Any = None) -> bool:
-    """End this worker's notebooks if it is at work for the executor of that name; returns whether it was."""
-    state = dask_worker.state
-    at_work = any(str(task.key).startswith(name) for task in [*state.executing, *state.ready])
-    if at_work:
-        end_runs()
-    return at_work
+def _run(expected: dict[str, str], task: Task) -> Ended:
+    """A run, unless this worker, which may have joined later, has other versions than the client."""
+    if problem := _difference(expected, _what_is_here()):
+        raise BookError(f"the worker on {socket.gethostname()} {problem}")
+    return execute(task)
 
 
 def _what_is_here() -> dict[str, str]:
@@ -178,23 +180,23 @@ def _what_is_here() -> dict[str, str]:
     content: list[bytes] = []
     for path in sorted(root.rglob("*.py")):
         content += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
-    return {
-        **versions(),
-        "distributed": metadata.version("distributed"),
-        "the library repro": sha256(*content)[:12],
-    }
+    library = {"distributed": metadata.version("distributed"), "the library repro": sha256(*content)[:12]}
+    return versions() | library
 
 
-def refuse_other_versions(client: Any) -> None:
-    """Raise ``BookError`` when a worker has another Python, library, or version of a package that matters."""
-    here = _what_is_here()
-    for worker, there in sorted(client.run(_what_is_here, on_error="return").items()):
-        if isinstance(there, BaseException):
-            said = " ".join(str(there).split()) or type(there).__name__
-            raise BookError(f"worker {worker} cannot load the library repro as it is here ({said})")
-        for name in sorted(here.keys() | there.keys()):
-            if here.get(name) != there.get(name):
-                raise BookError(
-                    f"worker {worker} has {name} {there.get(name, '(none)')}, "
-                    f"this machine has {name} {here.get(name, '(none)')}: a sweep needs the same on both"
-                )
+def _set(settings: dict[str, Any], dask_scheduler: Any = None) -> dict[str, Any]:
+    """Set attributes of the scheduler; returns what they were."""
+    before = {name: getattr(dask_scheduler, name) for name in settings}
+    vars(dask_scheduler).update(settings)
+    return before
+
+
+def _end_runs(dask_worker: Any = None) -> bool:
+    """End this worker's notebooks; returns whether it was at work."""
+    end_runs()
+    return bool(dask_worker.state.executing)
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by a worker that was started with this module as its preload: Ctrl-C is the client's alone to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,28 +1,23 @@
-"""The points of a sweep onto an executor: a few at a time, lost runs again, every end written down."""
+"""The points of a sweep onto workers: as many at a time as there are, lost runs again, every end written down."""
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from repro.book.errors import BookError, DiskFull
 from repro.book.files import shown
-from repro.book.layout import Book
-from repro.book.sweep.executors import is_cluster_gone
-from repro.book.sweep.grid import Point
-from repro.book.sweep.store import Store, default_folder
-from repro.book.sweep.tasks import Kit, Outcome, execute
+from repro.book.sweep.runs import Folder, Row, Task, execute
 
-__all__ = ["SweepResult", "SweepStopped", "Tally", "sweep"]
+__all__ = ["ClusterGone", "SweepStopped", "Threads", "sweep"]
 
-_HOW_TO_RESUME = "the same command with --resume goes on from there"
+Ended = tuple[Row, bytes | None]
 
 
 class SweepStopped(BookError):
@@ -31,196 +26,126 @@ class SweepStopped(BookError):
     exit_code = 130
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How a sweep stands, in points; ``kept`` were finished before it began and count under their status too."""
-
-    total: int
-    kept: int = 0
-    done: int = 0
-    failed: int = 0
-    lost: int = 0
-
-    @property
-    def left(self) -> int:
-        return self.total - self.done - self.failed - self.lost
-
-    def plus(self, status: str) -> Tally:
-        """One more with this status."""
-        return replace(self, **{status: getattr(self, status) + 1})
+class ClusterGone(BookError):
+    """The scheduler, or its last worker, is gone: what is not finished stays to be resumed."""
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """Where a sweep lies, where its table is, and how its points ended."""
+class Threads:
+    """Threads of this process: enough, as each run is a process of its own that its thread only watches.
 
-    folder: Path
-    table: Path
-    tally: Tally
+    A place of a sweep has ``workers``, how many runs it computes at a time; ``submit``, which gives a future; and
+    ``explain``, the error of a future in one line. Both raise ``ClusterGone`` when no run has a chance any more. Left
+    by an error or by Ctrl-C, it drops what waits and ends the notebooks at work.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sweep")
+
+    def submit(self, task: Task) -> Future[Ended]:
+        return self._pool.submit(execute, task)
+
+    def explain(self, error: Exception) -> str:
+        return " ".join(f"{type(error).__name__}: {error}".split())
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        # a thread may be about to start its run, so look again until the last one is done
+        last = threading.Thread(target=self._pool.shutdown)
+        last.start()
+        while last.is_alive():
+            end_runs()
+            last.join(0.1)
+
+
+def end_runs() -> None:
+    """End every notebook that this process is running, with whatever it has started."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "repro.book.worker" in process.cmdline():
+                for one in [process, *process.children(recursive=True)]:
+                    one.kill()
 
 
 def sweep(
-    book: Book,
-    chapter: str,
-    points: Sequence[Point],
+    folder: Folder,
+    place: Any,
+    limits: Mapping[str, float | None],
     *,
-    executor: Executor,
-    workers: int,
-    folder: Path | None = None,
-    resume: bool = False,
-    retry_failed: bool = False,
-    timeout: float | None = None,
-    memory_mb: float | None = None,
     retries: int = 2,
-    progress: Callable[[Tally], None] | None = None,
-    plan: dict[str, Any] | None = None,
-) -> SweepResult:
-    """Run a chapter at every point, and write one table of all runs.
+    retry_failed: bool = False,
+    tell: Callable[[Counter[str]], Any] = lambda tally: None,
+) -> Counter[str]:
+    """Run every point of a folder that has no finished run, and write the table of all.
 
     Args:
-        book: the book.
-        chapter: its name.
-        points: what to run, from ``grid.points``.
-        executor: where the runs take place; at most twice ``workers`` tasks wait in it.
-        workers: how many runs it computes at a time.
-        folder: where the sweep is kept (default: ``_build/sweeps/CHAPTER-HASH``).
-        resume: go on in a folder that holds finished runs, and run only what is missing or stale.
-        retry_failed: with ``resume``, run those again that failed: their trouble lay outside, and is mended.
-        timeout: seconds a run may take, instead of the profile's budget.
-        memory_mb: megabytes a run may take, instead of the profile's budget.
-        retries: how often a run that was lost, with its worker or its kernel, is tried again. A notebook that
-            raises, or goes over its budget, is a row of the table and not tried again.
-        progress: told how the sweep stands, once at the start and after each run.
-        plan: what else ``sweep.json`` is to say.
+        folder: open, with the points.
+        place: where the runs take place; it is given no more of them than it can compute at a time.
+        limits: what a run may take, ``timeout`` (seconds) and ``memory_mb``; None stands for the profile's budget.
+        retries: how often a run that was lost, with its worker or its kernel, is tried again. A notebook that raises,
+            or goes over its budget, is a row of the table and not tried again.
+        retry_failed: run those again that failed before: their trouble lay outside, and is mended.
+        tell: told how many runs are ``done``, ``failed`` and ``lost``, and how many of them were ``kept`` from before:
+            once at the start and after each run.
+
+    Returns:
+        What ``tell`` was told last.
 
     Raises:
-        BadInput: nothing has run: an unknown chapter, a folder that holds another sweep.
-        Locked: another sweep is at work in the folder.
         DiskFull: there was no room to write; what was finished before is kept.
-        SweepStopped: Ctrl-C, or a request to end the process.
-        BookError: the cluster is gone.
+        SweepStopped: Ctrl-C.
+        ClusterGone: there are no workers any more.
     """
-    kit = Kit.of(book, chapter, timeout=timeout, memory_mb=memory_mb)
-    folder = folder or default_folder(book, kit.chapter, points)
-    with Store.open(folder, kit, points, resume=resume, plan=plan) as store, _terminable():
-        finished = store.finished()
-        if retry_failed:
-            finished = {name: status for name, status in finished.items() if status != "failed"}
-        kept = Counter(finished.values())
-        tally = Tally(len(points), sum(kept.values()), kept["done"], kept["failed"])
-        work = _Work(store, executor, retries, tally, progress)
-        work.tell()
-        try:
-            work.run([point for point in points if point.id not in finished], at_once=2 * workers)
-            return SweepResult(folder, store.write_table(), work.tally)
-        except KeyboardInterrupt:
-            work.keep_what_ended()
-            raise SweepStopped(work.stopped("stopped")) from None
-        except DiskFull as error:
-            with suppress(DiskFull):  # it may be a worker's disk, and not this one
-                work.keep_what_ended()
-            raise DiskFull(work.stopped(str(error))) from error
-        except BookError as error:
-            work.keep_what_ended()
-            raise BookError(work.stopped(str(error))) from error
+    again = ("lost", "failed") if retry_failed else ("lost",)
+    finished = {id_: row["status"] for id_, row in folder.rows().items() if row["status"] not in again}
+    tally = Counter(finished.values()) + Counter(kept=len(finished))
+    tell(tally)
+    flying: dict[Future[Ended], tuple[str, int]] = {}
+
+    def keep(future: Future[Ended], row: Row, notebook: bytes | None) -> None:
+        folder.put(flying[future][0], row, notebook, attempts=flying[future][1])
+        del flying[future]
+        tally[row["status"]] += 1
+        tell(tally)
+
+    try:
+        waiting = deque((id_, 1) for id_ in folder.points if id_ not in finished)
+        while waiting or flying:
+            while waiting and len(flying) < max(1, place.workers):
+                id_, attempt = waiting.popleft()
+                task = Task(folder.chapter, folder.points[id_], folder.files, limits)
+                flying[place.submit(task)] = id_, attempt
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                row, notebook = _ended(future, place)
+                id_, attempt = flying[future]
+                if row["status"] == "lost" and attempt <= retries:
+                    waiting.appendleft((id_, attempt + 1))
+                    del flying[future]
+                else:
+                    keep(future, row, notebook)
+    except (KeyboardInterrupt, BookError) as error:
+        with suppress(DiskFull):  # it may be a worker's disk, and not this one
+            for future in [future for future in flying if future.done() and not future.cancelled()]:
+                if future.exception() is None and future.result()[0]["status"] != "lost":
+                    keep(future, *future.result())
+            folder.write_table()
+        stop = SweepStopped if isinstance(error, KeyboardInterrupt) else type(error)
+        kept = f"{len(folder.rows())} of {len(folder.points)} runs are in {shown(folder.path)}"
+        how = "the same command with --resume goes on from there"
+        raise stop(f"{str(error) or 'stopped'}; {kept}: {how}") from error
+    folder.write_table()
+    return tally
 
 
-class _Work:
-    """The runs under way, and what has become of the others."""
-
-    def __init__(
-        self,
-        store: Store,
-        executor: Executor,
-        retries: int,
-        tally: Tally,
-        progress: Callable[[Tally], None] | None,
-    ) -> None:
-        self.store = store
-        self.executor = executor
-        self.retries = retries
-        self.tally = tally
-        self.progress = progress
-        self.attempts: Counter[str] = Counter()
-        self.flying: dict[Future[Outcome], Point] = {}
-
-    def tell(self) -> None:
-        if self.progress is not None:
-            self.progress(self.tally)
-
-    def run(self, points: Sequence[Point], at_once: int) -> None:
-        """Until every point has ended; futures are taken as they come, the next points follow."""
-        waiting = iter(points)
-        while True:
-            while len(self.flying) < at_once and (point := next(waiting, None)) is not None:
-                self._submit(point)
-            if not self.flying:
-                return
-            for future in wait(self.flying, return_when=FIRST_COMPLETED).done:
-                self._take(future)
-
-    def _submit(self, point: Point) -> None:
-        self.attempts[point.id] += 1
-        try:
-            self.flying[self.executor.submit(execute, self.store.kit.task(point))] = point
-        except RuntimeError as error:  # a pool that was shut down, or is broken
-            raise BookError(f"no more runs can be started: {error}") from error
-
-    def _take(self, future: Future[Outcome]) -> None:
-        point = self.flying[future]
-        outcome = _outcome(future, point)
-        if outcome.status == "lost" and self.attempts[point.id] <= self.retries:
-            del self.flying[future]
-            self._submit(point)
-            return
-        status = self.store.put(outcome, attempts=self.attempts[point.id])
-        del self.flying[future]
-        self.tally = self.tally.plus(status)
-        self.tell()
-
-    def keep_what_ended(self) -> None:
-        """Write down the runs that had ended by now, and the table; forget the runs under way."""
-        for future in [future for future in self.flying if future.done() and not future.cancelled()]:
-            if future.exception() is None and future.result().status != "lost":
-                self._take(future)
-        self.store.write_table()
-
-    def stopped(self, why: str) -> str:
-        """The line that says why a sweep ended early, and how to go on."""
-        n_ended = self.tally.total - self.tally.left
-        return (
-            f"{why}; {n_ended} of {self.tally.total} runs are in {shown(self.store.folder)}: {_HOW_TO_RESUME}"
-        )
-
-
-def _outcome(future: Future[Outcome], point: Point) -> Outcome:
-    """What a future holds; an executor's own trouble is a lost run.
-
-    Raises ``DiskFull``, or what says that the whole cluster is gone: then no other run has a chance either.
-    """
+def _ended(future: Future[Ended], place: Any) -> Ended:
+    """What a future holds; trouble of the place is a lost run. Raises ``DiskFull`` and ``ClusterGone``."""
     try:
         return future.result()
-    except KeyboardInterrupt:
+    except (DiskFull, ClusterGone):
         raise
-    except BaseException as error:
-        if isinstance(error, DiskFull) or is_cluster_gone(error):
-            raise
-        text = " ".join(str(error).split()) or "the run was lost with its worker"
-        return Outcome(point.id, "lost", None, None, None, text, type(error).__name__, 0.0, 0.0, "")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A request to end the process (SIGTERM) counts as Ctrl-C, where signals can be caught: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except Exception as error:
+        row = {"status": "lost", "error": place.explain(error), "error_type": type(error).__name__}
+        return row, None

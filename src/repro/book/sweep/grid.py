@@ -1,49 +1,39 @@
-"""Axes and files of points to typed, validated points: everything is checked before anything starts."""
+"""Axes as a person types them, and files of points, to typed points: all is checked before anything runs."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import itertools
 import json
 import math
-from collections import Counter
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import yaml
 
 from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
-from repro.book.parameters import fill, validate
-from repro.book.sweep.axes import MAX_POINTS, axis_values, quoted
-from repro.book.sweep.point_files import read_rows
+from repro.book.parameters import fill
 
-__all__ = ["Point", "point_id", "points", "repeated"]
+__all__ = ["axis_values", "point_id", "points"]
 
-Combination = dict[str, Value]
+_MAX_POINTS = 100_000
+"""A grid with more points than this is taken for a slip of the keyboard."""
 
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a sweep.
-
-    Attributes:
-        values: the parameters that were asked for, typed and checked.
-        id: of the resolved values, see ``point_id``.
-        resolved: every parameter of the chapter, the profile's values filled in.
-        times: how often the axes and the file gave this point; it is run once.
-    """
-
-    values: dict[str, Value]
-    id: str
-    resolved: dict[str, Value]
-    times: int = 1
+_SPACED = re.compile(r"\s*(linspace|logspace|geomspace)\s*\(([^()]*)\)\s*")
+_WHOLE = r"\s*([+-]?[0-9]{1,18}|[0-9]{1,3}(?:_[0-9]{3}){1,4})\s*"
+_RANGE = re.compile(rf"{_WHOLE}\.\.{_WHOLE}(?:\.\.{_WHOLE})?")
 
 
-def point_id(resolved: Mapping[str, Value]) -> str:
-    """First 16 hex digits of the SHA-256 of the resolved values as JSON: sorted names, floats by ``repr``."""
-    text = json.dumps(dict(resolved), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def point_id(values: Mapping[str, Value]) -> str:
+    """First 16 hex digits of the SHA-256 of the values as JSON: sorted names, floats by ``repr``."""
+    text = json.dumps(dict(values), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
@@ -54,99 +44,183 @@ def points(
     *,
     zipped: Sequence[str] = (),
     file: Path | None = None,
-    common: Mapping[str, Value] | None = None,
     where: str,
-) -> list[Point]:
+) -> list[dict[str, Value]]:
     """The points of a grid: the rows of the file crossed with the axes, the last axis running fastest.
 
     Args:
         parameters: what the chapter declares.
         profiles: the chapter's profiles, as in its file of claims.
-        axes: one ``name=values`` each, with values as ``axes.axis_values`` reads them.
+        axes: one ``name=values`` each, with values as ``axis_values`` reads them.
         zipped: names of axes that advance together, in the place of the first of them; all of one length.
-        file: a CSV or YAML file of points, as ``point_files.read_rows`` reads it.
-        common: values that every point shares, e.g. the profile.
+        file: a CSV table with a header, or a YAML list of mappings. Values are read as if they had been typed, in YAML
+            too: ``1e-4`` is a number there. A row of YAML may leave names out; a row of CSV may not.
         where: the name of the file that holds the profiles, for the messages.
 
     Returns:
-        The points in order, each once; ``repeated`` says in words how many were merged. Without any axis or
+        For each point, in order and as often as it is given, all of the chapter's parameters. Without any axis or
         file, one point.
 
     Raises:
-        ParameterError: an unknown name, a name given twice, a broken axis or file, a value that its parameter
-            does not allow, a parameter that the profile leaves without a value, or more than 100,000 points.
+        ParameterError: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
+            not allow, a parameter that the profile leaves without a value, or more than 100,000 points.
     """
-    shared = validate(parameters, common or {})
-    by_name = _axes(parameters, axes)
-    rows = [{}] if file is None else read_rows(file, parameters)
-    columns = {name for row in rows for name in row}
-    for name in by_name:
-        if file is not None and name in columns:
-            raise ParameterError(f"{name} is an axis and stands in {shown(file)} as well")
-    for name in shared:
-        if name in by_name or name in columns:
-            raise ParameterError(f"{name} is given twice: as {shared[name]!r} for all points and by point")
-    factors = [rows, *_factors(by_name, zipped)]
-    count = math.prod(len(factor) for factor in factors)
-    if count > MAX_POINTS:
-        sizes = " x ".join(str(len(factor)) for factor in factors if len(factor) > 1)
-        raise ParameterError(f"the grid has {sizes} = {count:,} points; at most {MAX_POINTS:,} are accepted")
-
-    found: dict[str, Point] = {}
-    times: Counter[str] = Counter()
-    for combination in itertools.product(*factors):
-        values = shared | {name: value for part in combination for name, value in part.items()}
-        resolved = fill(parameters, values, profiles, where)
-        point = Point(values, point_id(resolved), resolved)
-        found.setdefault(point.id, point)
-        times[point.id] += 1
-    return [replace(point, times=times[point.id]) for point in found.values()]
-
-
-def repeated(grid: Sequence[Point]) -> str | None:
-    """One line about the points that were given more than once, or None if there are none."""
-    extra = sum(point.times - 1 for point in grid)
-    if not extra:
-        return None
-    return f"{extra} of {len(grid) + extra} points repeat another and are run once"
-
-
-def _axes(parameters: Sequence[Parameter], axes: Sequence[str]) -> dict[str, tuple[Value, ...]]:
     known = {parameter.name: parameter for parameter in parameters}
-    found: dict[str, tuple[Value, ...]] = {}
+    by_name: dict[str, list[Value]] = {}
     for axis in axes:
         name, equals, text = axis.partition("=")
-        name = name.strip()
         if not equals:
-            raise ParameterError(f"an axis is given as name=values, got {quoted(axis)}")
-        if name not in known:
-            raise ParameterError(f"there is no parameter {quoted(name)}; {nearest(name, known)}")
-        if name in found:
-            raise ParameterError(f"the axis {name} is given twice, the second time as {quoted(axis)}")
-        found[name] = axis_values(known[name], text)
-    return found
-
-
-def _factors(by_name: Mapping[str, tuple[Value, ...]], zipped: Sequence[str]) -> list[list[Combination]]:
-    """What is crossed: each axis on its own, and the zipped axes as one."""
-    together = [name.strip() for name in zipped]
-    for name in together:
-        if name not in by_name:
+            raise ParameterError(f"an axis is given as name=values, got {_quoted(axis)}")
+        parameter = _known(known, name.strip())
+        if parameter.name in by_name:
             raise ParameterError(
-                f"zipped axes must be given: there is no axis {quoted(name)}; " + nearest(name, by_name)
+                f"the axis {parameter.name} is given twice, the second time as {_quoted(text)}"
             )
-        if together.count(name) > 1:
-            raise ParameterError(f"the zipped axis {name} is named twice")
-    if len(together) == 1:
-        raise ParameterError(f"one axis, {together[0]!r}, cannot be zipped; name two or more")
+        by_name[parameter.name] = axis_values(parameter, text)
+    rows = [{}] if file is None else _rows(file, known)
+    if twice := [name for name in by_name if any(name in row for row in rows)]:
+        raise ParameterError(f"{twice[0]} is an axis and stands in the file of points as well")
+    factors = [rows, *_factors(by_name, zipped)]
+    _limited(math.prod(map(len, factors)), "the grid")
+    combined = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*factors))
+    return [fill(parameters, asked, profiles, where) for asked in combined]
+
+
+def axis_values(parameter: Parameter, text: str) -> list[Value]:
+    """The values of one axis, in the parameter's type, in the order given.
+
+    Accepts, for every type, a value or a list ``a,b,c`` (a value that holds a comma stands in double quotes; spaces
+    around a value do not count); for numbers also whole-number ranges, ``0..9`` with both ends and ``0..100..10`` with
+    a step, alone or in a list; and, alone, ``linspace(0, 1, 5)``, ``geomspace(1e-4, 0.1, 4)`` and the same as
+    exponents of ten, ``logspace(-4, -1, 4)``.
+
+    Raises:
+        ParameterError: an empty axis, a broken form, or a value that the parameter does not allow.
+    """
+    form = f"the axis {parameter.name}={_quoted(text)}"
+    if spaced := _SPACED.fullmatch(text):
+        return [parameter.check(number) for number in _spaced(spaced[1], spaced[2], form)]
+    try:
+        (cells,) = csv.reader([text], strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise ParameterError(f"{form} is not a list a,b,c by the rules of CSV: {error}") from None
+    values: list[Value] = []
+    for word in cells or [""]:
+        if not word.strip():
+            raise ParameterError(f"{form} has an empty value")
+        if parameter.type in ("int", "float") and (ends := _RANGE.fullmatch(word)):
+            values += [parameter.check(number) for number in _range(ends, form)]
+        else:
+            values.append(parameter.parse(word.strip()))
+    return values
+
+
+def _range(ends: re.Match[str], form: str) -> range:
+    first, last, step = int(ends[1]), int(ends[2]), int(ends[3] or 1)
+    if last < first or step < 1:
+        raise ParameterError(
+            f"{form} goes nowhere: it is FIRST..LAST or FIRST..LAST..STEP, with FIRST <= LAST, STEP >= 1"
+        )
+    _limited((last - first) // step + 1, form)
+    return range(first, last + 1, step)
+
+
+def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
+    """The numbers of ``linspace(0, 1, 5)`` and its like, with 15 digits: 0.3 as typed, not 0.30000000000000004."""
+    wrong = ParameterError(
+        f"{form} is not {function}(FIRST, LAST, COUNT) with finite numbers"
+        + ", both above zero," * (function == "geomspace")
+        + " and a count of 1 or more"
+    )
+    try:
+        first, last, count = (
+            kind(text) for kind, text in zip((float, float, int), arguments.split(","), strict=True)
+        )
+    except ValueError:
+        raise wrong from None
+    _limited(count, form)
+    if count < 1 or (function == "geomspace" and not (first > 0 and last > 0)):
+        raise wrong
+    with np.errstate(all="ignore"):
+        numbers = getattr(np, function)(first, last, count)
+    if not np.isfinite(numbers).all():
+        raise wrong
+    rounded = [float(f"{number:.15g}") for number in numbers]
+    return [int(number) if number.is_integer() else number for number in rounded]
+
+
+def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[list[dict[str, Value]]]:
+    """What is crossed: each axis on its own, and the zipped axes as one."""
+    named = [name.strip() for name in zipped]
+    if unknown := [name for name in named if name not in by_name]:
+        raise ParameterError(f"there is no axis {_quoted(unknown[0])} to zip; {nearest(unknown[0], by_name)}")
+    if named and len(set(named)) < max(2, len(named)):
+        raise ParameterError(f"axes are zipped with others, each named once, got {', '.join(named)}")
+    together = [name for name in by_name if name in named]
     if len({len(by_name[name]) for name in together}) > 1:
         lengths = ", ".join(f"{name} has {len(by_name[name])}" for name in together)
         raise ParameterError(f"zipped axes must have equally many values: {lengths}")
-    factors: list[list[Combination]] = []
-    for name, values in by_name.items():
-        if name not in together:
-            factors.append([{name: value} for value in values])
-        elif name == next(other for other in by_name if other in together):
-            rows = zip(*(by_name[other] for other in together), strict=True)
-            factors.append([dict(zip(together, row, strict=True)) for row in rows])
-    return factors
+    groups = [[name] for name in by_name if name not in together[1:]]
+    groups = [together if group == together[:1] else group for group in groups]
+    return [
+        [dict(zip(group, row, strict=True)) for row in zip(*(by_name[name] for name in group), strict=True)]
+        for group in groups
+    ]
+
+
+def _rows(path: Path, known: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+    """The points of a file, each value in the type of its parameter."""
+    readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
+    if path.suffix.lower() not in readers:
+        raise ParameterError(f"points are read from .csv, .yaml or .yml files, got {_quoted(path.name)}")
+    try:
+        rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
+        raise ParameterError(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
+    if not rows:
+        raise ParameterError(f"{shown(path)} has no points")
+    _limited(len(rows), shown(path))
+    points = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            points.append({name: _known(known, name).parse(text) for name, text in row.items()})
+        except ParameterError as error:
+            raise ParameterError(f"{shown(path)}, point {number}: {error}") from None
+    return points
+
+
+def _csv_rows(text: str) -> list[dict[str, str]]:
+    lines = [
+        [cell.strip() for cell in row]
+        for row in csv.reader(io.StringIO(text), strict=True, skipinitialspace=True)
+    ]
+    names, *rows = [line for line in lines if line] or [[]]
+    if len(set(names)) < len(names) or any(len(row) != len(names) for row in rows):
+        raise ValueError("its header must name each column once, and every row must be as long as the header")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _yaml_rows(text: str) -> list[dict[str, str]]:
+    rows = yaml.load(text, Loader=yaml.BaseLoader) or []
+    if not isinstance(rows, list) or any(
+        not isinstance(row, dict) or not all(isinstance(cell, str) for pair in row.items() for cell in pair)
+        for row in rows
+    ):
+        raise ValueError("it must be a list of points, each a mapping of plain values like {seed: 0, n: 4}")
+    return rows
+
+
+def _known(known: Mapping[str, Parameter], name: str) -> Parameter:
+    if name not in known:
+        raise ParameterError(f"there is no parameter {_quoted(name)}; {nearest(name, known)}")
+    return known[name]
+
+
+def _limited(count: int, what: str) -> None:
+    if count > _MAX_POINTS:
+        raise ParameterError(f"{what} has more than the {_MAX_POINTS:,} points that a grid may have")
+
+
+def _quoted(text: str) -> str:
+    """Text as an error message quotes it: on one line and not too long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

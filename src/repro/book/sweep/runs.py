@@ -1,0 +1,256 @@
+"""One run of a sweep as a value that can travel, and the folder that keeps what became of it.
+
+====================  ============================================================================
+``sweep.json``        the chapter, what was asked for, the points, what the runs are made with
+``runs/ID.json``      one run that ended, with a checksum; written whole or not at all
+``notebooks/``        executed notebooks, ``ID.ipynb``, as far as they ran
+``table.parquet``     one row a run, made from ``runs``; ``table.csv`` is the same
+====================  ============================================================================
+
+A run made with another notebook, library, data, claims or package versions is stale: it is not in the table, and the
+next sweep in the folder replaces it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from repro.book import claims, runner
+from repro.book.cache import key_parts
+from repro.book.declarations import Value
+from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
+from repro.book.files import sha256, shown, system_errors, write_atomically
+from repro.book.fingerprint import data_files
+from repro.book.layout import Book
+from repro.book.notebooks import read_notebook
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Folder", "Row", "Task", "execute"]
+
+Row = dict[str, Any]
+"""What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
+
+_ALONG = ("_config.yml", "book/references.bib")
+"""What a notebook may look up in its book, besides its own claims."""
+_ABOUT = (
+    *("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb"),
+    *("worker", "finished", "notebook"),
+)
+"""Columns of the table that tell how a run went."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: its parameters, and a book of one chapter as files by relative path.
+
+    ``limits`` are ``timeout`` (seconds) and ``memory_mb``; None stands for the profile's budget.
+    """
+
+    chapter: str
+    values: dict[str, Value]
+    files: Mapping[str, bytes]
+    limits: Mapping[str, float | None]
+
+
+def execute(task: Task) -> tuple[Row, bytes | None]:
+    """Run a task in a temporary folder, which goes in any case: what it comes to, and the notebook as far as it ran.
+
+    The status is ``done``; ``failed`` where the notebook is to blame; ``lost`` where the run was ended from outside or
+    this machine is at fault, so that another try may succeed. Raises ``DiskFull`` where there is no room to work.
+    """
+    begun = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="sweep-"))
+    try:
+        with system_errors(folder):
+            for name, content in task.files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+        row, notebook = _run(Book(folder), task)
+        kept = notebook.read_bytes() if notebook is not None and notebook.is_file() else None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    cost = json.loads(kept)["metadata"]["repro"]["run"] if kept else {}
+    about = {
+        "seconds": float(cost.get("seconds", time.monotonic() - begun)),
+        "peak_memory_mb": float(cost.get("peak_memory_mb", 0.0)),
+        "worker": f"{socket.gethostname()}:{os.getpid()}",
+    }
+    return about | row, kept
+
+
+def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
+    out = book.root / "out"
+    try:
+        run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **task.limits)  # type: ignore[arg-type]
+        judged = _judged(claims.load(book.claims_file(task.chapter)), run.ledger)
+        return {"status": "done", "error": None, "error_type": None} | judged, run.notebook
+    except DiskFull:
+        raise
+    except BookError as error:
+        notebook = error.notebook if isinstance(error, RunFailed) else None
+        its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
+        gone = f"; see {shown(notebook)}" if notebook else ""
+        text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(gone)
+        row = {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}
+        return row | {"error_type": type(error).__name__}, notebook
+
+
+def _judged(chapter: claims.ChapterClaims, ledger: Mapping[str, Any] | None) -> Row:
+    """Columns of the table: the verdict of each claim; mean, values and verdict of each of its tests."""
+    if ledger is None:
+        return {}
+    columns: Row = {}
+    found = claims.judge(chapter, ledger["measurements"], ledger["not_tested"], ledger["profile"])
+    for claim_id, claim in found.items():
+        columns[f"{claim_id}.verdict"] = claim.verdict
+        for name, test in claim.tests.items():
+            mean = sum(test.values) / len(test.values) if test.values else None
+            columns[f"{claim_id}.{name}.mean"] = mean
+            columns[f"{claim_id}.{name}.values"] = json.dumps(test.values)
+            columns[f"{claim_id}.{name}.verdict"] = test.verdict
+    return columns
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The runs of one sweep on disk. Open it with ``Folder.open``, which holds the folder's lock.
+
+    ``points`` holds the parameters of each run by its id, ``files`` a book of the one chapter, ``made_with`` everything
+    but the parameters that a run depends on.
+    """
+
+    path: Path
+    chapter: str
+    points: Mapping[str, dict[str, Value]]
+    files: Mapping[str, bytes]
+    made_with: Mapping[str, Any]
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        book: Book,
+        chapter: str,
+        points: Mapping[str, dict[str, Value]],
+        path: Path | None = None,
+        *,
+        resume: bool = False,
+        asked: Mapping[str, Any] | None = None,
+    ) -> Iterator[Folder]:
+        """The folder of a sweep of this chapter, for this process alone.
+
+        Args:
+            book: the book, ``chapter`` the name of one of its chapters, ``points`` as below.
+            path: where the sweep is kept (default: ``_build/sweeps/CHAPTER-HASH``, the same for the same points).
+            resume: accept a folder that holds finished runs.
+            asked: what else ``sweep.json`` is to say.
+
+        Raises:
+            Locked: another sweep is at work in the folder.
+            BadInput: an unknown chapter, a broken notebook, a folder with finished runs and no ``resume``, a parameter
+                with the name of a column.
+        """
+        notebook, claims_file = book.notebook(chapter), book.claims_file(chapter)
+        contents = f"format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/{chapter}\n"
+        own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
+        files = {file.relative_to(book.root).as_posix(): file.read_bytes() for file in own}
+        made_with = key_parts(read_notebook(notebook), {}, claims.load(claims_file), data_files())
+        name = f"{chapter}-{sha256(*sorted(id_.encode() for id_ in points))[:8]}"
+        path = path or book.build_dir / "sweeps" / name
+        folder = cls(path, chapter, points, files | {"_toc.yml": contents.encode()}, made_with)
+        with system_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = filelock.FileLock(path / ".lock", timeout=0).acquire()
+            except filelock.Timeout:
+                raise Locked(
+                    f"another sweep is at work in {shown(path)}; wait for it, or stop it first"
+                ) from None
+        with lock:
+            folder._refuse(resume)
+            for left in path.rglob(".*.part"):
+                left.unlink(missing_ok=True)
+            plan = {"schema": 1, "chapter": chapter, **(asked or {}), "made_with": made_with}
+            plan["points"] = [{"id": id_, "values": values} for id_, values in points.items()]
+            write_atomically(path / "sweep.json", json.dumps(plan, indent=1) + "\n")
+            yield folder
+
+    def _refuse(self, resume: bool) -> None:
+        for name in {name for values in self.points.values() for name in values} & {"id", *_ABOUT}:
+            raise BadInput(f"a sweep's table has a column {name!r}: give that parameter another name")
+        n_kept = len(list((self.path / "runs").glob("*.json")))
+        if n_kept and not resume:
+            raise BadInput(
+                f"{shown(self.path)} holds {n_kept} finished run{'s' * (n_kept > 1)}: "
+                "go on with --resume, or give --output another folder"
+            )
+
+    def put(self, id_: str, row: Row, notebook: bytes | None, attempts: int) -> None:
+        """Keep a run that ended. Raises ``DiskFull``; what was there before is then unchanged."""
+        name = f"notebooks/{id_}.ipynb" if notebook is not None else None
+        if name is not None and notebook is not None:
+            write_atomically(self.path / name, notebook)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        row = row | {"attempts": attempts, "finished": finished, "notebook": name}
+        row = {name: row.get(name) for name in _ABOUT} | row
+        run = {"values": self.points[id_], "row": row, "made_with": _checksum(self.made_with)}
+        content = json.dumps({"checksum": _checksum(run), **run}, indent=1, ensure_ascii=False)
+        write_atomically(self.path / "runs" / f"{id_}.json", content + "\n")
+
+    def rows(self) -> dict[str, Row]:
+        """What is known of the present points, by id, in their order: their runs that are neither stale nor damaged."""
+        found: dict[str, Row] = {}
+        for id_ in self.points:
+            try:
+                path = self.path / "runs" / f"{id_}.json"
+                content = json.loads(path.read_text(encoding="utf-8"))
+                sound = content.pop("checksum") == _checksum(content)
+                if sound and content["made_with"] == _checksum(self.made_with):
+                    found[id_] = content["row"]
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):
+                continue
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a run, in the order of the points.
+
+        Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``error_type``,
+        ``attempts``, ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
+        (path in the folder); for each claim ``CLAIM.verdict``, and for each of its tests ``CLAIM.TEST.mean``,
+        ``CLAIM.TEST.values`` (JSON, one number a seed) and ``CLAIM.TEST.verdict``.
+        """
+        import pandas as pd
+
+        found = [{"id": id_, **self.points[id_], **row} for id_, row in self.rows().items()]
+        # a table without rows is still one that can be read
+        return pd.DataFrame(
+            found, columns=None if found else ["id", *next(iter(self.points.values())), *_ABOUT]
+        )
+
+    def write_table(self) -> None:
+        """Write ``table.parquet`` and ``table.csv``."""
+        table = self.table()
+        parquet = io.BytesIO()
+        table.to_parquet(parquet, index=False)
+        write_atomically(self.path / "table.csv", table.to_csv(index=False))
+        write_atomically(self.path / "table.parquet", parquet.getvalue())
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode())

@@ -1,0 +1,255 @@
+"""One run as a value, with real kernels; and the folder of a sweep, where what is stale or damaged is run again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+import running_book
+
+from repro.book import claims, parameters
+from repro.book.errors import BadInput, BookError, DiskFull, Locked
+from repro.book.layout import Book
+from repro.book.sweep import grid, runs
+from repro.book.sweep.runs import Folder, Task
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    return running_book.make(tmp_path_factory.mktemp("travelling"))
+
+
+def points_of(book: Book, *axes: str) -> dict[str, Any]:
+    profiles = claims.load(book.claims_file("toy")).profiles
+    found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")
+    return {grid.point_id(values): values for values in found}
+
+
+# --- one run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where tasks make their temporary folders: nothing may be left in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def task_of(book: Book, folder: Path, **values: Any) -> Task:
+    with Folder.open(book, "toy", points_of(book), folder, resume=True) as opened:
+        return Task("toy", values, opened.files, {})
+
+
+def test_a_task_travels_without_a_path_of_this_machine(book: Book, tmp_path: Path) -> None:
+    task = task_of(book, tmp_path, level=0.3)
+    packed = pickle.dumps(task)
+    assert str(book.root).encode() not in packed
+    assert pickle.loads(packed) == task
+    assert {"_toc.yml", "book/chapters/toy.ipynb", "book/claims/toy.yml"} <= set(task.files)
+
+
+def test_a_run_comes_back_as_a_row_and_bytes_and_its_folder_goes(
+    book: Book, tmp_path: Path, scratch: Path
+) -> None:
+    row, notebook = runs.execute(task_of(book, tmp_path, level=0.3, n=3))
+    assert (row["status"], row["error"], row["error_type"]) == ("done", None, None)
+    values = [0.3, 0.301, 0.302]
+    assert json.loads(row["T1.low.values"]) == pytest.approx(values)
+    assert row["T1.low.mean"] == pytest.approx(fmean(values))
+    judged = claims.judge(
+        claims.load(book.claims_file("toy")), [{"claim": "T1", "test": "low", "values": values}], {}, "quick"
+    )["T1"]
+    assert (row["T1.verdict"], row["T1.low.verdict"]) == (judged.verdict, judged.tests["low"].verdict)
+    assert row["seconds"] > 0
+    assert row["peak_memory_mb"] > 10
+    assert row["worker"].endswith(f":{os.getpid()}")
+    assert json.loads(notebook or b"")["metadata"]["repro"]["parameters"]["level"] == 0.3
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("mode", "limits", "status", "kind", "said"),
+    [
+        ("raise", {}, "failed", "RunFailed", "ValueError: the flux capacitor is empty (at 'Experiments')"),
+        ("kill", {}, "lost", "RunLost", "the kernel died (killed by signal SIGKILL) (at 'Experiments')"),
+        ("sleep", {"timeout": 1.5}, "failed", "BudgetExceeded", "took more than the 2 seconds of its budget"),
+        ("fine", {"memory_mb": 20.0}, "failed", "BudgetExceeded", "more than the 20 MB of its budget"),
+    ],
+)
+def test_a_run_that_does_not_end_well(
+    book: Book,
+    tmp_path: Path,
+    scratch: Path,
+    mode: str,
+    limits: dict[str, float],
+    status: str,
+    kind: str,
+    said: str,
+) -> None:
+    row, notebook = runs.execute(replace(task_of(book, tmp_path, mode=mode), limits=limits))
+    assert (row["status"], row["error_type"]) == (status, kind)
+    assert said in row["error"]
+    if mode == "raise":
+        cells = nbformat.reads((notebook or b"").decode(), as_version=4).cells
+        assert any(output.output_type == "error" for cell in cells for output in cell.get("outputs", []))
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFull), (errno.EACCES, BookError)])
+def test_trouble_of_the_machine_is_no_failed_run(
+    book: Book,
+    tmp_path: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    kind: type[BookError],
+) -> None:
+    task = task_of(book, tmp_path)
+
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    with pytest.raises(BookError) as caught:
+        runs.execute(task)
+    assert type(caught.value) is kind
+    assert not list(scratch.iterdir())
+
+
+# --- the folder ----------------------------------------------------------------------------------------------------
+
+AXIS = "level=0.1,0.2,0.9"
+
+
+def ended(status: str, level: float = 0.1) -> runs.Row:
+    """A row as a run makes it."""
+    error = None if status == "done" else "ValueError: no, thank you"
+    measured = {"T1.verdict": "reproduced", "T1.low.mean": level, "T1.low.values": f"[{level}]"}
+    about = {"status": status, "error": error, "error_type": error and "RunFailed", "worker": "here:1"}
+    return about | {"seconds": 1.5, "peak_memory_mb": 80.0} | (measured if status == "done" else {})
+
+
+def fill(book: Book, path: Path, *statuses: str) -> pd.DataFrame:
+    with Folder.open(book, "toy", points_of(book, AXIS), path, resume=True) as folder:
+        for id_, status in zip(folder.points, statuses, strict=False):
+            folder.put(id_, ended(status), b"{}", attempts=1)
+        folder.write_table()
+        return folder.table()
+
+
+def levels_kept(book: Book, path: Path) -> list[float]:
+    with Folder.open(book, "toy", points_of(book, AXIS), path, resume=True) as folder:
+        return list(folder.table()["level"])
+
+
+def test_one_row_a_run_in_both_files(book: Book, tmp_path: Path) -> None:
+    table = fill(book, tmp_path, "done", "failed", "lost")
+    assert list(table["id"]) == list(points_of(book, AXIS))
+    assert list(table["level"]) == [0.1, 0.2, 0.9]
+    assert list(table["status"]) == ["done", "failed", "lost"]
+    assert pd.isna(table["T1.verdict"].iloc[1])
+    assert all((tmp_path / name).is_file() for name in table["notebook"])
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table, check_dtype=False)
+    csv = pd.read_csv(tmp_path / "table.csv", dtype={"id": object, "worker": object})
+    pd.testing.assert_frame_equal(csv, table, check_dtype=False)
+    plan = json.loads((tmp_path / "sweep.json").read_text())
+    assert (plan["chapter"], len(plan["points"])) == ("toy", 3)
+
+
+def test_a_change_of_anything_but_words_makes_runs_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = running_book.make(tmp_path / "book")
+    notebook, claims_file = book.notebook("toy"), book.claims_file("toy")
+    fill(book, tmp_path / "kept", "done", "done", "done")
+    notebook.write_text(notebook.read_text().replace("# A toy chapter", "# Another title"))
+    claims_file.write_text(claims_file.read_text().replace("below one half", "small"))
+    assert len(levels_kept(book, tmp_path / "kept")) == 3
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mnist.npz").write_bytes(b"digits")
+    for change in (
+        lambda: notebook.write_text(notebook.read_text().replace("working", "at work")),
+        lambda: claims_file.write_text(claims_file.read_text().replace("0.5", "0.4")),
+        lambda: monkeypatch.setenv("REPRO_DATA", str(tmp_path / "data")),
+    ):
+        change()
+        assert levels_kept(book, tmp_path / "kept") == []
+        fill(book, tmp_path / "kept", "done", "done", "done")
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def forged(path: Path) -> None:
+    """Still JSON, and of the right form, but another number."""
+    content = json.loads(path.read_text())
+    content["row"]["T1.low.mean"] = 0.4
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        forged,
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(range(256))),
+        lambda path: path.write_text("[]"),
+    ],
+)
+def test_a_damaged_run_counts_as_missing(book: Book, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    table = fill(book, tmp_path, "done", "done", "done")
+    damage(tmp_path / "runs" / f"{table['id'][1]}.json")
+    for name in ("table.parquet", "table.csv", "sweep.json"):
+        damage(tmp_path / name) if damage is not forged else None
+    assert levels_kept(book, tmp_path) == [0.1, 0.9]
+    pd.testing.assert_frame_equal(fill(book, tmp_path)[:1], table[:1])
+
+
+def test_finished_runs_are_not_touched_without_resume(book: Book, tmp_path: Path) -> None:
+    fill(book, tmp_path, "done")
+    with pytest.raises(BadInput, match=r"1 finished run: go on with --resume, or give --output"):
+        Folder.open(book, "toy", points_of(book), tmp_path).__enter__()
+    assert levels_kept(book, tmp_path) == [0.1]
+
+
+def test_one_sweep_a_folder_at_a_time_and_half_a_file_goes(book: Book, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (half := tmp_path / "runs/.0123.json.abc.part").touch()
+    with Folder.open(book, "toy", points_of(book), tmp_path):
+        assert not half.exists()
+        with pytest.raises(Locked, match="another sweep is at work"):
+            Folder.open(book, "toy", points_of(book), tmp_path, resume=True).__enter__()
+    assert levels_kept(book, tmp_path) == []
+
+
+def test_a_parameter_called_like_a_column_is_refused(book: Book, tmp_path: Path) -> None:
+    points = {"0123": {"profile": "quick", "seconds": 3}}
+    with pytest.raises(BadInput, match="column 'seconds'"):
+        Folder.open(book, "toy", points, tmp_path).__enter__()
+
+
+def test_the_usual_folder_depends_on_the_points_and_not_on_their_order(tmp_path: Path) -> None:
+    book = running_book.make(tmp_path)
+    points, paths = points_of(book, AXIS), []
+    for some in (points, dict(reversed(points.items())), dict(list(points.items())[:2])):
+        with Folder.open(book, "toy", some) as folder:
+            paths.append(folder.path)
+    assert paths[0] == paths[1] != paths[2]
+    assert paths[0].parent == book.root / "_build/sweeps"
