@@ -66,6 +66,7 @@ def end_runs() -> None:
     for process in psutil.Process().children():
         with suppress(psutil.Error):
             if "repro.book.worker" in process.cmdline():
+                process.suspend()  # or it might start its kernel while we look for it
                 for one in [process, *process.children(recursive=True)]:
                     one.kill()
 
