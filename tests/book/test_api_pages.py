@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import re
 from pathlib import Path
@@ -18,7 +19,16 @@ SCIENCE = ("learn", "prune", "papers", "series", "base")
 def documented() -> set[str]:
     pages = [PAGES / "api.md", *sorted((PAGES / "api").glob("*.md"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    return set(re.findall(r"^\.\. automodule:: (\S+)\n   :members:", text, flags=re.MULTILINE))
+    found = re.findall(
+        r"^\.\. automodule:: (\S+)\n   :members:(\n   :imported-members:)?", text, flags=re.MULTILINE
+    )
+    # a package's page has all that it exports, which is what its modules do
+    return {name for name, _ in found} | {
+        module.name
+        for name, exported in found
+        if exported
+        for module in pkgutil.iter_modules(importlib.import_module(name).__path__, f"{name}.")
+    }
 
 
 def public_modules() -> set[str]:

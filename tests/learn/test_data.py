@@ -15,7 +15,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 
 from repro.learn import CorruptDataError, DataNotFoundError, load, sources, streams
-from repro.learn.data import _CATALOGUE, _mean_pool, _part_sizes, draw, standardization
+from repro.learn.data import _CATALOGUE, _part_sizes, _values, draw, standardization
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +102,8 @@ def test_part_sizes() -> None:
 
 
 def test_pools_constant_pixels_and_channels() -> None:
-    x = np.arange(16, dtype=np.float64).reshape(1, 1, 4, 4)
-    assert _mean_pool(x, 2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    x = np.arange(16).reshape(1, 4, 4)
+    assert _values(x, 1, 2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     constant = np.full((5, 3), 0.1)  # its mean rounds, so that a naive deviation is 1e-17 rather than 0
     assert standardization(constant, "feature")[1].tolist() == [1.0, 1.0, 1.0]
     x = np.random.default_rng(0).normal([[[1.0]], [[5.0]]], [[[2.0]], [[3.0]]], (4, 2, 6, 6))

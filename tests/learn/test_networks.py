@@ -13,7 +13,6 @@ from torch import nn
 
 from repro.learn import (
     initialization,
-    kaiming_normal_,
     lenet5,
     lenet_300_100,
     perceptron,
@@ -104,14 +103,6 @@ def test_vgg_has_one_bias_at_zero_and_kaiming_lengths() -> None:
     filters = network[2].weight.detach().flatten(1)
     # squared length of a row is 2 chi-square(n)/n: mean 2, over 64 rows of 576 its error is 0.015
     assert filters.square().sum(1).mean().item() == pytest.approx(2.0, abs=0.06)
-
-
-def test_kaiming_normal_changes_weights_and_clears_biases() -> None:
-    network = perceptron((50, 40, 3))
-    before = network[1].weight.detach().clone()
-    assert kaiming_normal_(network) is network
-    assert not torch.equal(network[1].weight, before)
-    assert all((layer.bias == 0).all() for layer in network if isinstance(layer, nn.Linear))
 
 
 @pytest.mark.parametrize(

@@ -151,28 +151,20 @@ def load(
     n_test = None if raw.test is None else len(raw.test[1])
     sizes = _part_sizes(len(raw.y), n_test, train, validation, test)
     if raw.test is None:
-        rows = draw(raw.y, sizes, generator)
-        drawn = [(raw.x[some], raw.y[some]) for some in rows]
+        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes, generator)]
     else:
-        rows = draw(raw.y, sizes[:2], generator) + draw(raw.test[1], sizes[2:], generator)
-        pairs = zip([(raw.x, raw.y)] * 2 + [raw.test], rows, strict=True)
-        drawn = [(x[some], y[some]) for (x, y), some in pairs]
+        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes[:2], generator)]
+        drawn += [(raw.test[0][rows], raw.test[1][rows]) for rows in draw(raw.test[1], sizes[2:], generator)]
     values = [_values(x, largest, pool) for x, _ in drawn]
     mean, deviation = standardization(values[0], standardize)
-    tensors: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     for part, x, (_, y) in zip(("train", "validation", "test"), values, drawn, strict=True):
         standardised = ((x - mean.astype(x.dtype)) / deviation.astype(x.dtype)).astype(np.float32)
         shape = x.shape if images else (len(x), math.prod(x.shape[1:]))
-        tensors[f"x_{part}"] = torch.from_numpy(standardised.reshape(shape))
-        tensors[f"y_{part}"] = torch.from_numpy(y.copy())
-    return Dataset(
-        **tensors,
-        n_classes=int(raw.y.max()) + 1,
-        name=name,
-        checksum=found,
-        licence=licence,
-        source=raw.source,
-    )
+        parts[f"x_{part}"] = torch.from_numpy(standardised.reshape(shape))
+        parts[f"y_{part}"] = torch.from_numpy(y.copy())
+    parts |= {"name": name, "checksum": found, "licence": licence, "source": raw.source}
+    return Dataset(**parts, n_classes=int(raw.y.max()) + 1)
 
 
 def _values(x: NDArray[np.generic], largest: int | None, pool: int) -> _Floats:
@@ -180,15 +172,10 @@ def _values(x: NDArray[np.generic], largest: int | None, pool: int) -> _Floats:
     if largest is None:
         return x.astype(np.float64)
     values = x.astype(np.float32) / np.float32(largest)
-    return _mean_pool(values[:, None] if values.ndim == 3 else values, pool)
-
-
-def _mean_pool(x: _Floats, pool: int) -> _Floats:
-    """Mean over ``pool`` x ``pool`` squares of images ``(n, channels, height, width)``."""
-    n, channels, height, width = x.shape
+    channels, height, width = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
     if pool < 1 or height % pool or width % pool:
         raise ValueError(f"pool must divide the {height}x{width} pixels of the images; got {pool!r}")
-    return x.reshape(n, channels, height // pool, pool, width // pool, pool).mean(axis=(3, 5))
+    return values.reshape(len(x), channels, height // pool, pool, width // pool, pool).mean(axis=(3, 5))
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------

@@ -24,8 +24,6 @@ class Networks:
     """One view of a module and of an ensemble: outputs always ``(S, n, k)``, with S = 1 for a module."""
 
     def __init__(self, model: nn.Module | Ensemble) -> None:
-        if not isinstance(model, (nn.Module, Ensemble)):
-            raise TypeError(f"expected a torch module or an Ensemble, got a {type(model).__name__}")
         self.model = model
         self.size = len(model) if isinstance(model, Ensemble) else 1
         named = model.parameters if isinstance(model, Ensemble) else dict(model.named_parameters())

@@ -205,12 +205,12 @@ def _raw(arrays: _Arrays, source: str) -> Raw:
 
 def _how_to_get(name: str, store: Path, failure: object) -> str:
     _, torchvision_folder, idx_folder = _FULL[name]
-    package = {
-        "fashion_mnist": "install Debian's package dataset-fashion-mnist (apt install dataset-fashion-mnist)",
-        "mnist": f"put the four IDX files into {_SYSTEM_FOLDER / 'mnist'}",
-        "cifar10": "no package of Debian's carries this set: use the first or the third way",
-    }[name]
     idx = f" or {idx_folder}/ with the four IDX files" if idx_folder else ""
+    package = "no package of Debian's carries this set: use the first or the third way"
+    if name == "fashion_mnist":
+        package = "install Debian's package dataset-fashion-mnist (apt install dataset-fashion-mnist)"
+    elif idx_folder:
+        package = f"put the four IDX files into {_SYSTEM_FOLDER / idx_folder}"
     return (
         f"the data set {name!r} is not on this machine: the download into {store} failed ({failure}). "
         f"Three ways to get it:\n"
