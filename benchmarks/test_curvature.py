@@ -42,7 +42,7 @@ def trained(request: pytest.FixtureRequest) -> Data:
     ensemble = Ensemble(members)
     adam = partial(torch.optim.Adam, lr=1e-3)
     seeds = list(range(N))
-    train(ensemble, datasets, optimizer=adam, n_epochs=5, batch_size=64, seed=seeds, progress=False)
+    train(ensemble, datasets, optimizer=adam, n_epochs=5, batch_size=64, seed=seeds)
     return ensemble, torch.stack([d.x_train for d in datasets]), torch.stack([d.y_train for d in datasets])
 
 

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import small_cnn
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from repro.learn import Ensemble, perceptron, small_cnn
-from repro.learn.networks import ACTIVATIONS
+from repro.learn import Ensemble, perceptron
 
 S = 3
 
@@ -84,7 +84,7 @@ def half_frozen() -> nn.Module:
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "perceptron": lambda: perceptron((64, 16, 12, 10)),
     "without biases": lambda: perceptron((64, 16, 10), bias=False, activation="tanh"),
-    "float64": lambda: perceptron((64, 16, 10), activation="squared_relu").double(),
+    "squared relu": lambda: perceptron((64, 16, 10), activation="squared_relu"),
     "half frozen": half_frozen,
     "exponential length": parametrised(ExponentialLength),
     "stackable": parametrised(StackableLength),
@@ -102,22 +102,26 @@ OPTIMIZERS = {
 }
 
 
-def dtype_of(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype
-
-
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's weight_norm under vmap
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", BUILD)
 def test_members_train_as_alone(kind: str, optimizer: str) -> None:
-    members = [BUILD[kind]() for _ in range(S)]
+    r"""Fifteen steps in float64, in which a rounded gradient cannot be taken for a mistake.
+
+    Adam divides a gradient by its own size: the first step is $\eta\,g/(|g|+\epsilon)$. Where a sum of products
+    happens to cancel to almost nothing, the rounding of the products is a visible part of $g$, and so of the step.
+    Rounding of one ulp of a layer's largest gradient then moves weights by up to 2.4e-5 in float32, and 1e-14 in
+    float64 (40 seeds); members that take each other's batches move by about $\eta$ = 1e-2.
+    """
+    members = [BUILD[kind]().double() for _ in range(S)]
     alone = copy.deepcopy(members)
     ensemble = Ensemble(members)
     together = OPTIMIZERS[optimizer]([p for p in ensemble.parameters.values() if p.requires_grad])
     singles = [OPTIMIZERS[optimizer]([p for p in m.parameters() if p.requires_grad]) for m in alone]
+    close = partial(torch.testing.assert_close, atol=1e-9, rtol=1e-9)
     for step in range(15):
         per_member = step % 2 == 0
-        x = torch.randn((S, 20, 1, 8, 8) if per_member else (20, 1, 8, 8), dtype=dtype_of(alone[0]))
+        x = torch.randn((S, 20, 1, 8, 8) if per_member else (20, 1, 8, 8), dtype=torch.float64)
         y = torch.randint(10, (S, 20))
         together.zero_grad()
         outputs = ensemble(x, per_member=per_member)
@@ -127,15 +131,11 @@ def test_members_train_as_alone(kind: str, optimizer: str) -> None:
             singles[i].zero_grad()
             F.cross_entropy(alone[i](x[i] if per_member else x), y[i]).backward()
             singles[i].step()
-    for i, module in enumerate(ensemble):
-        for (name, got), expected in zip(
-            module.state_dict().items(), alone[i].state_dict().values(), strict=True
-        ):
-            torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for module, expected in zip(ensemble, alone, strict=True):
+        close(dict(module.state_dict()), dict(expected.state_dict()))
     ensemble.eval()
-    x = torch.randn(7, 1, 8, 8, dtype=dtype_of(alone[0]))
-    expected = torch.stack([module.eval()(x) for module in alone])
-    torch.testing.assert_close(ensemble(x), expected, atol=1e-5, rtol=1e-5)
+    x = torch.randn(7, 1, 8, 8, dtype=torch.float64)
+    close(ensemble(x), torch.stack([module.eval()(x) for module in alone]))
 
 
 @settings(max_examples=25)
@@ -143,7 +143,7 @@ def test_members_train_as_alone(kind: str, optimizer: str) -> None:
     sizes=st.lists(st.integers(1, 6), min_size=2, max_size=4),
     size=st.integers(1, 4),
     n=st.integers(1, 5),
-    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    activation=st.sampled_from(["relu", "squared_relu", "tanh", "identity"]),
     bias=st.booleans(),
     per_member=st.booleans(),
 )
@@ -209,14 +209,8 @@ def test_state_round_trip_rewinds() -> None:
     torch.testing.assert_close(ensemble(x), outputs)
     with pytest.raises(ValueError, match=r"0\.weight"):
         ensemble.load_state_dict({k: v for k, v in start.items() if k != "0.weight"})
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"0\.weight"):
         ensemble.load_state_dict(start | {"0.weight": torch.zeros(1)})
-
-
-def test_optimizers_keep_their_references_when_the_ensemble_moves() -> None:
-    ensemble = Ensemble([perceptron((3, 2))])
-    tensors = list(ensemble.parameters.values())
-    assert all(a is b for a, b in zip(tensors, ensemble.to("cpu").parameters.values(), strict=True))
 
 
 def bad_stackable() -> nn.Module:
@@ -232,26 +226,18 @@ def bad_stackable() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("members", "error", "message"),
+    ("members", "message"),
     [
-        (lambda: [], ValueError, "at least one member"),
-        (lambda: [perceptron((3, 2)), perceptron((3, 4))], ValueError, "member 0 and member 1 differ"),
-        (lambda: [perceptron((3, 2)), perceptron((3, 2)).double()], ValueError, "float64"),
-        (
-            lambda: [perceptron((3, 2), output_activation=a) for a in ("relu", "tanh")],
-            ValueError,
-            "layer '2': .*ReLU",
-        ),
-        (lambda: [half_frozen(), perceptron((64, 12, 10))], ValueError, "differ in"),
-        (lambda: [torch.zeros(3)], TypeError, "member 0 is a Tensor"),
-        (lambda: [nn.Sequential(nn.Linear(2, 2), nn.Dropout())] * 2, ValueError, "Dropout"),
-        (lambda: [bad_stackable(), bad_stackable()], ValueError, "stackable"),
+        (lambda: [], "at least one member"),
+        (lambda: [perceptron((3, 2)), perceptron((3, 4))], "member 0 and member 1 differ"),
+        (lambda: [perceptron((3, 2)), perceptron((3, 2)).double()], "float64"),
+        (lambda: [half_frozen(), perceptron((64, 12, 10))], "differ in"),
+        (lambda: [nn.Sequential(nn.Linear(2, 2), nn.Dropout())] * 2, "Dropout"),
+        (lambda: [bad_stackable(), bad_stackable()], "stackable"),
     ],
 )
-def test_bad_members_are_refused(
-    members: Callable[[], list[nn.Module]], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
+def test_bad_members_are_refused(members: Callable[[], list[nn.Module]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Ensemble(members())
 
 

@@ -1,33 +1,30 @@
 """Train small networks reproducibly: data, networks, seeding, one loop, ensembles of seeds.
 
 >>> import torch
->>> from functools import partial
->>> dataset = load("digits", seed=0)
->>> members = []
->>> for seed in range(3):
-...     with initialization(seed):
-...         members.append(perceptron((64, 32, 10)))
->>> ensemble = Ensemble(members)
->>> history = train(ensemble, dataset, optimizer=partial(torch.optim.Adam, lr=1e-3), n_epochs=5,
-...                 batch_size=64, seed=range(3))
+>>> data = load("digits", seed=0)
+>>> networks = Ensemble([perceptron((64, 32, 10)) for _ in range(3)])
+>>> history = train(networks, data, optimizer=torch.optim.Adam, n_epochs=20, batch_size=64, seed=range(3))
+>>> history.last("test_accuracy").min() > 0.85
+True
 """
 
-from repro.learn.data import CorruptDataError, DataNotFoundError, Dataset, load
+from repro.learn.augmentation import random_crop_flip
+from repro.learn.data import Dataset, load
 from repro.learn.ensembles import Ensemble
-from repro.learn.evaluation import accuracy, evaluate
-from repro.learn.history import EpochReport, History, TrainingDivergedError
+from repro.learn.evaluation import cross_entropy, evaluate
+from repro.learn.folding import fold
 from repro.learn.networks import (
+    kaiming_normal_,
     lenet5,
     lenet_300_100,
     perceptron,
     resnet18,
     resnet20,
-    small_cnn,
     vgg16_bias_free,
 )
-from repro.learn.recording import Record, Recording
 from repro.learn.seeding import Streams, initialization, reproducible, streams
-from repro.learn.training import train
+from repro.learn.sources import CorruptDataError, DataNotFoundError
+from repro.learn.training import EpochReport, History, TrainingDivergedError, resolve_device, train
 
 __all__ = [
     "CorruptDataError",
@@ -36,21 +33,22 @@ __all__ = [
     "Ensemble",
     "EpochReport",
     "History",
-    "Record",
-    "Recording",
     "Streams",
     "TrainingDivergedError",
-    "accuracy",
+    "cross_entropy",
     "evaluate",
+    "fold",
     "initialization",
+    "kaiming_normal_",
     "lenet5",
     "lenet_300_100",
     "load",
     "perceptron",
+    "random_crop_flip",
     "reproducible",
     "resnet18",
     "resnet20",
-    "small_cnn",
+    "resolve_device",
     "streams",
     "train",
     "vgg16_bias_free",

@@ -7,24 +7,24 @@ are looked for in the folder that ``REPRO_DATA`` names, then in ``/usr/share/dat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from repro.base import unknown
-from repro.learn._sources import LAYOUTS, CorruptDataError, DataNotFoundError, embedded, full
-from repro.learn._splits import Size, Standardize, draw, mean_pool, part_sizes, standardization
+from repro.base import one_of
 from repro.learn.seeding import streams
+from repro.learn.sources import CorruptDataError, embedded, full
 
-__all__ = ["NAMES", "CorruptDataError", "DataNotFoundError", "Dataset", "load"]
+__all__ = ["Dataset", "Size", "Standardize", "draw", "load", "standardization"]
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """What is known of a data set before it is read; ``largest`` is the largest value of a pixel."""
 
     licence: str
@@ -48,8 +48,11 @@ _CATALOGUE = {
     ),
     "cifar10": _Known("no licence stated; cite A. Krizhevsky (2009)", None, 255),
 }
+_FULL = ("mnist", "fashion_mnist", "cifar10")
 
-NAMES = tuple(_CATALOGUE)
+Size = int | float | None
+Standardize = str | tuple[float, float] | None
+_Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,19 +88,6 @@ class Dataset:
             if len(y):
                 yield name, x, y
 
-    @property
-    def n_features(self) -> int:
-        """Numbers in one example."""
-        return math.prod(self.x_train.shape[1:])
-
-    def to(self, target: torch.device | str | torch.dtype) -> Dataset:
-        """Return the set with its inputs on a device (labels go along) or in another floating type."""
-        device = None if isinstance(target, torch.dtype) else target
-        parts = ("train", "validation", "test")
-        x = {f"x_{part}": getattr(self, f"x_{part}").to(target) for part in parts}
-        y = {f"y_{part}": getattr(self, f"y_{part}").to(device=device) for part in parts}
-        return replace(self, **x, **y)
-
     def __repr__(self) -> str:
         shape = "x".join(str(size) for size in self.x_train.shape[1:])
         return (
@@ -113,31 +103,27 @@ def load(
     train: Size = None,
     validation: Size = None,
     test: Size = None,
-    stratify: bool = True,
     standardize: Standardize = "feature",
     images: bool = False,
     pool: int = 1,
-    download: bool = True,
 ) -> Dataset:
-    r"""Load a data set, split it and standardise it, $x \mapsto (x-\bar x)/s$ with training statistics.
+    r"""Load a data set, split it by class and standardise it, $x \mapsto (x-\bar x)/s$ with training statistics.
 
     Pixels are first scaled to [0, 1]. The split depends on ``seed`` alone, through the data stream of
-    ``seeding.streams``.
+    ``seeding.streams``; each part has the classes in the same shares.
 
     Args:
-        name: one of ``NAMES``.
+        name: ``"iris"``, ``"wine"``, ``"breast_cancer"``, ``"digits"``, ``"mnist5k"``; ``"mnist"``,
+            ``"fashion_mnist"``, ``"cifar10"``.
         seed: of the split.
         train: fraction (float), count (int), or None for all that remains.
         validation: fraction, count, or None for 0.2 (0.1 where the authors made a test part); 0 for none.
-        test: fraction, count, or None. Sets without a test part of their authors': 0.2, or all that remains
-        when
+        test: fraction, count, or None. Sets without a test part of their authors': 0.2, or all that remains when
             ``train`` is given. The others: the whole test part; fractions and counts are of that part.
-        stratify: whether each part has the classes in the same shares.
         standardize: ``"feature"`` (each input on its own), ``"channel"`` (images), ``"global"`` (one mean and
             deviation), a pair ``(mean, sd)`` of given numbers, or None.
         images: whether inputs are ``(n, channels, height, width)`` rather than ``(n, features)``.
         pool: mean over ``pool`` x ``pool`` pixels before all else, 1 for none.
-        download: whether a full data set that is not on this machine may be downloaded.
 
     Returns:
         ``Dataset``.
@@ -151,51 +137,141 @@ def load(
         >>> load("digits", train=200, validation=0, standardize="global")
         Dataset(digits: 200 training, 0 validation, 1597 test examples of 64, 10 classes; CC BY 4.0 ...)
     """
-    if name not in _CATALOGUE:
-        raise ValueError(unknown("data set", name, NAMES))
-    known = _CATALOGUE[name]
-    if known.largest is None and (images or pool != 1):
+    licence, checksum, largest = _CATALOGUE[one_of("data set", name, _CATALOGUE)]
+    if largest is None and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")
     generator = streams(seed).data
-    raw = full(name, download) if name in LAYOUTS else embedded(name)
-    checksum = raw.checksum
-    if known.checksum is not None and checksum != known.checksum:
+    raw = full(name) if name in _FULL else embedded(name)
+    found = raw.checksum
+    if checksum not in (None, found):
         raise CorruptDataError(
             f"{name!r} from {raw.source} is not the data set of that name: "
-            f"expected sha256 {known.checksum}, found {checksum}"
+            f"expected sha256 {checksum}, found {found}"
         )
-    n_train, n_validation, n_test = part_sizes(
-        len(raw.y), len(raw.test[1]) if raw.test else None, train, validation, test
-    )
+    n_test = None if raw.test is None else len(raw.test[1])
+    sizes = _part_sizes(len(raw.y), n_test, train, validation, test)
     if raw.test is None:
-        trained, validated, tested = draw(raw.y, (n_train, n_validation, n_test), generator, stratify)
-        test_x, test_y = raw.x[tested], raw.y[tested]
+        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes, generator)]
     else:
-        trained, validated = draw(raw.y, (n_train, n_validation), generator, stratify)
-        (tested,) = draw(raw.test[1], (n_test,), generator, stratify)
-        test_x, test_y = raw.test[0][tested], raw.test[1][tested]
+        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes[:2], generator)]
+        drawn += [(raw.test[0][rows], raw.test[1][rows]) for rows in draw(raw.test[1], sizes[2:], generator)]
+    values = [_values(x, largest, pool) for x, _ in drawn]
+    mean, deviation = standardization(values[0], standardize)
+    parts: dict[str, Any] = {}
+    for part, x, (_, y) in zip(("train", "validation", "test"), values, drawn, strict=True):
+        standardised = ((x - mean.astype(x.dtype)) / deviation.astype(x.dtype)).astype(np.float32)
+        shape = x.shape if images else (len(x), math.prod(x.shape[1:]))
+        parts[f"x_{part}"] = torch.from_numpy(standardised.reshape(shape))
+        parts[f"y_{part}"] = torch.from_numpy(y.copy())
+    parts |= {"name": name, "checksum": found, "licence": licence, "source": raw.source}
+    return Dataset(**parts, n_classes=int(raw.y.max()) + 1)
 
-    x_train = _values(raw.x[trained], known.largest, pool)
-    mean, deviation = standardization(x_train, standardize)
-    others = [_values(x, known.largest, pool) for x in (raw.x[validated], test_x)]
-    x = [_tensor(part, mean, deviation, images) for part in (x_train, *others)]
-    y = [torch.from_numpy(part.copy()) for part in (raw.y[trained], raw.y[validated], test_y)]
-    n_classes = int(raw.y.max()) + 1
-    return Dataset(x[0], y[0], x[1], y[1], x[2], y[2], n_classes, name, checksum, known.licence, raw.source)
 
-
-def _values(x: NDArray[np.generic], largest: int | None, pool: int) -> NDArray[np.floating]:
+def _values(x: NDArray[np.generic], largest: int | None, pool: int) -> _Floats:
     """Pixels in [0, 1] as pooled images ``(n, channels, height, width)``; tables as they are."""
     if largest is None:
         return x.astype(np.float64)
     values = x.astype(np.float32) / np.float32(largest)
-    return mean_pool(values[:, None] if values.ndim == 3 else values, pool)
+    channels, height, width = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
+    if pool < 1 or height % pool or width % pool:
+        raise ValueError(f"pool must divide the {height}x{width} pixels of the images; got {pool!r}")
+    return values.reshape(len(x), channels, height // pool, pool, width // pool, pool).mean(axis=(3, 5))
 
 
-def _tensor(
-    x: NDArray[np.floating], mean: NDArray[np.floating], deviation: NDArray[np.floating], images: bool
-) -> Tensor:
-    if x.dtype == np.float32:
-        mean, deviation = mean.astype(np.float32), deviation.astype(np.float32)
-    standardised = ((x - mean) / deviation).astype(np.float32)
-    return torch.from_numpy(standardised if images else standardised.reshape(len(x), math.prod(x.shape[1:])))
+# --- splits -----------------------------------------------------------------------------------------------------------
+
+
+def _count(size: int | float, total: int) -> int:
+    """A fraction or a count as a count; -1, which fits nowhere, for what is neither."""
+    if isinstance(size, float):
+        return round(size * total) if 0 <= size < 1 else -1
+    return int(size)
+
+
+def _part_sizes(
+    n: int, n_test: int | None, train: Size, validation: Size, test: Size
+) -> tuple[int, int, int]:
+    """Resolve the sizes of the three parts to counts.
+
+    ``n`` examples are there to draw training and validation from, and the test part too when ``n_test`` is None:
+    there is no test part of its own then.
+    """
+    usual = 0.2 if n_test is None else 0.1
+    validated = _count(usual if validation is None else validation, n)
+    if n_test is not None:
+        tested, room = _count(n_test if test is None else test, n_test), n
+    elif test is None and train is not None:
+        tested, room = n - validated - _count(train, n), n
+    else:
+        tested = _count(0.2 if test is None else test, n)
+        room = n - tested
+    trained = room - validated if train is None else _count(train, n)
+    fits = trained + validated <= room and tested <= (n if n_test is None else n_test)
+    if not fits or trained < 1 or min(validated, tested) < 0:
+        raise ValueError(
+            f"train={train}, validation={validation}, test={test} do not fit into {n} examples"
+            f"{f' and {n_test} for testing' if n_test is not None else ''}; a size is a fraction in [0, 1), "
+            "a count or None"
+        )
+    return trained, validated, tested
+
+
+def draw(y: NDArray[np.int64], sizes: Sequence[int], generator: torch.Generator) -> list[NDArray[np.intp]]:
+    """Draw disjoint parts of the given sizes, with every class spread evenly over them.
+
+    The j-th of the n examples of a class, in random order, gets the place (j + 1/2)/n; all examples sorted by
+    place are cut into parts. Any cut then holds of each class its share, up to one example.
+
+    Args:
+        y: classes of the examples to draw from, ``(n,)``.
+        sizes: of the parts; together at most n. Examples that are left over belong to no part.
+        generator: draws the order.
+
+    Returns:
+        Index arrays into ``y``, one a part, each in random order; all of ``y`` as one part keeps its order.
+
+    Raises:
+        ValueError: a part that is not empty is smaller than the number of classes.
+    """
+    order = torch.randperm(len(y), generator=generator).numpy()
+    if max(sizes) == len(y):
+        return [np.arange(size) for size in sizes]
+    shuffled = y[order]
+    place = np.empty(len(y))
+    classes = np.unique(y)
+    for c in classes:
+        members = shuffled == c
+        place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+    if too_small := [size for size in sizes if 0 < size < len(classes)]:
+        raise ValueError(f"a part of {too_small[0]} examples cannot hold all {len(classes)} classes")
+    order = order[np.argsort(place, kind="stable")]
+    parts = [order[start:end] for start, end in pairwise(np.cumsum([0, *sizes]))]
+    return [part[torch.randperm(len(part), generator=generator).numpy()] for part in parts]
+
+
+# --- standardisation --------------------------------------------------------------------------------------------------
+
+
+def standardization(x: _Floats, how: Standardize) -> tuple[_Floats, _Floats]:
+    """Return mean and standard deviation, shaped to broadcast against one example of ``x``.
+
+    The standard deviation of an input that never changes (a pixel that is black in all training images) is 1.
+
+    Args:
+        x: the training part, ``(n, features)`` or ``(n, channels, height, width)``.
+        how: ``"feature"``, ``"channel"``, ``"global"``, None, or a pair (mean, standard deviation) of numbers.
+    """
+    if how is None or isinstance(how, tuple):
+        mean, deviation = how or (0.0, 1.0)
+        if not deviation > 0:
+            raise ValueError(f"a standard deviation lies above 0; got standardize={how}")
+        return np.array(mean), np.array(deviation)
+    axes = {"feature": (0,), "global": tuple(range(x.ndim))} | ({"channel": (0, 2, 3)} if x.ndim == 4 else {})
+    along = axes[one_of("standardization", how, axes)]
+    mean = x.mean(axis=along, keepdims=True, dtype=np.float64)
+    total = np.zeros_like(mean)
+    for start in range(0, len(x), 4096):  # in pieces: a float64 copy of CIFAR-10 alone takes 1.2 GB
+        total += np.square(x[start : start + 4096] - mean).sum(axis=along, keepdims=True)
+    # compared exactly: rounding leaves a constant input a tiny deviation, which would turn it into noise
+    constant = x.max(axis=along, keepdims=True) == x.min(axis=along, keepdims=True)
+    return mean[0], np.where(constant, 1.0, np.sqrt(total / (x.size // mean.size)))[0]

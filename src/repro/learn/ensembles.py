@@ -7,14 +7,14 @@ the call. Stacking S networks makes the operations S times larger and keeps thei
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-
-from repro.learn._perceptrons import StackedPerceptron, plan_perceptron
+from torch.nn.utils import parametrize
 
 __all__ = ["Ensemble"]
 
@@ -31,6 +31,11 @@ class Ensemble:
     Perceptrons (``nn.Sequential`` of linear layers, ``nn.Flatten`` in front and elementwise activations)
     run as batched matrix products; all else through ``torch.func``. ``nn.utils.parametrize`` works in both.
     Batch normalization works: each member keeps running statistics of its own.
+
+    Two class attributes let modules join the fast path: an activation with ``elementwise = True`` counts as one
+    of PyTorch's own elementwise activations; a parametrization with ``stackable = True`` says that it acts on
+    tensors ``(S, *shape)`` as on S tensors ``(*shape)`` (norms over the *last* dimension, say), and is then
+    spared the cost of ``vmap``.
 
     Not to be confused with an ensemble that averages its members' predictions: these are S separate runs.
 
@@ -49,28 +54,29 @@ class Ensemble:
             members: at least one module; all with the same layers, shapes, types and trainable parameters.
 
         Raises:
-            ValueError: no members, members that differ, or a layer that draws random numbers.
-            TypeError: a member is not an ``nn.Module``.
+            ValueError: no members, members that differ, a layer that draws random numbers, or a parametrization
+                that says ``stackable = True`` and is not.
         """
         members = list(members)
         _check_members(members)
         self._template = copy.deepcopy(members[0])
         self._size = len(members)
         self.parameters = {
-            name: torch.stack([dict(m.named_parameters())[name].detach() for m in members]).requires_grad_(
-                parameter.requires_grad
+            name: torch.stack([m.get_parameter(name).detach() for m in members]).requires_grad_(
+                p.requires_grad
             )
-            for name, parameter in members[0].named_parameters()
+            for name, p in members[0].named_parameters()
         }
         self.buffers = {
-            name: torch.stack([dict(m.named_buffers())[name].detach() for m in members])
+            name: torch.stack([m.get_buffer(name).detach() for m in members])
             for name, _ in members[0].named_buffers()
         }
         self._tie = _tied_tensors(self._template)
-        self._plan: StackedPerceptron | None = plan_perceptron(self._template, self.parameters)
-        shared = vmap(self._one, in_dims=(0, 0, None))
-        apart = vmap(self._one, in_dims=(0, 0, 0))
-        self._general = {False: shared, True: apart}
+        self._plan = _plan(self._template, self.parameters)
+        # by whether each member has inputs of its own
+        self._general = {
+            apart: vmap(self._one, in_dims=(0, 0, 0 if apart else None)) for apart in (False, True)
+        }
 
     def __len__(self) -> int:
         return self._size
@@ -169,16 +175,39 @@ class Ensemble:
             ValueError: names or shapes differ from the ensemble's.
         """
         own = self.parameters | self.buffers
-        if own.keys() != state.keys():
-            raise ValueError(f"state and ensemble differ in the names {sorted(own.keys() ^ state.keys())}")
+        shapes = [{(name, tuple(t.shape)) for name, t in tensors.items()} for tensors in (own, state)]
+        if different := shapes[0] ^ shapes[1]:
+            raise ValueError(f"state and ensemble differ in {sorted(different)}")
         with torch.no_grad():
             for name, tensor in own.items():
-                if tensor.shape != state[name].shape:
-                    raise ValueError(
-                        f"{name} has shape {tuple(state[name].shape)} in the state and "
-                        f"{tuple(tensor.shape)} in the ensemble"
-                    )
                 tensor.copy_(state[name])
+
+
+def _check_members(members: Sequence[nn.Module]) -> None:
+    if not members:
+        raise ValueError("an ensemble needs at least one member, got none")
+    first = _signature(members[0])
+    for i, member in enumerate(members[1:], start=1):
+        other = _signature(member)
+        if different := [name for name in first | other if first.get(name) != other.get(name)]:
+            name = different[0]
+            raise ValueError(
+                f"members must be alike; member 0 and member {i} differ in {name}: "
+                f"{first.get(name, 'absent')} against {other.get(name, 'absent')}"
+            )
+    for name, layer in members[0].named_modules():
+        if isinstance(layer, (nn.modules.dropout._DropoutNd, nn.RReLU)):
+            raise ValueError(
+                f"layer {name!r} ({type(layer).__name__}) draws random numbers at every step; "
+                "an ensemble could not draw what each member would draw alone"
+            )
+
+
+def _signature(module: nn.Module) -> dict[str, tuple[Any, ...]]:
+    layers = {f"layer {n!r}": (m.extra_repr(), type(m).__name__) for n, m in module.named_modules()}
+    parameters = {n: (tuple(p.shape), p.dtype, p.requires_grad) for n, p in module.named_parameters()}
+    buffers = {n: (tuple(b.shape), b.dtype) for n, b in module.named_buffers()}
+    return layers | parameters | buffers
 
 
 def _tied_tensors(module: nn.Module) -> bool:
@@ -197,31 +226,126 @@ def _tied_tensors(module: nn.Module) -> bool:
     return tied
 
 
-def _signature(module: nn.Module) -> dict[str, tuple[Any, ...]]:
-    layers = {f"layer {n!r}": (m.extra_repr(), type(m).__name__) for n, m in module.named_modules()}
-    parameters = {n: (tuple(p.shape), p.dtype, p.requires_grad) for n, p in module.named_parameters()}
-    buffers = {n: (tuple(b.shape), b.dtype) for n, b in module.named_buffers()}
-    return layers | parameters | buffers
+# --- the fast path ----------------------------------------------------------------------------------------------------
+
+_Tensors = Mapping[str, Tensor]
+_Function = Callable[[Tensor], Tensor]
+_Linear = tuple[str, str | None]  # the names of weight and bias
+_Derived = dict[str, tuple[nn.ModuleList, list[str]]]  # a tensor's parametrizations and what they take
+
+_ELEMENTWISE = (
+    nn.ELU, nn.GELU, nn.Hardtanh, nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.ReLU, nn.SELU, nn.Sigmoid,
+    nn.SiLU, nn.Softplus, nn.Tanh,
+)  # fmt: skip
 
 
-def _check_members(members: Sequence[nn.Module]) -> None:
-    if not members:
-        raise ValueError("an ensemble needs at least one member, got none")
-    for i, member in enumerate(members):
-        if not isinstance(member, nn.Module):
-            raise TypeError(f"members must be torch modules; member {i} is a {type(member).__name__}")
-    first = _signature(members[0])
-    for i, member in enumerate(members[1:], start=1):
-        other = _signature(member)
-        if different := [name for name in first | other if first.get(name) != other.get(name)]:
-            name = different[0]
+@dataclass(frozen=True)
+class _StackedPerceptron:
+    """S perceptrons at once: linear layers and elementwise activations as batched matrix products.
+
+    Activations are kept as ``(S, features, n)``: weights then stand on the left of every product as they are
+    stored, and the first layer of networks that see the same inputs is one ordinary matrix product.
+
+    Attributes:
+        flatten: whether inputs ``(n, ...)`` become ``(n, features)`` first.
+        steps: linear layers and elementwise functions, in order.
+        effective: computes the tensors that are parametrised, from the ones that are trained.
+    """
+
+    flatten: bool
+    steps: tuple[_Linear | _Function, ...]
+    effective: Callable[[_Tensors], _Tensors] | None
+
+    def accepts(self, x: Tensor, per_member: bool) -> bool:
+        """Return whether inputs of this shape are a matrix for each member."""
+        return x.ndim == 2 + per_member or (self.flatten and x.ndim > 2 + per_member)
+
+    def __call__(self, x: Tensor, tensors: _Tensors, size: int, per_member: bool) -> Tensor:
+        """Return outputs ``(S, n, k)``."""
+        if self.effective is not None:
+            tensors = {**tensors, **self.effective(tensors)}
+        if self.flatten:
+            x = x.flatten(1 + per_member)
+        h = x.transpose(-1, -2) if per_member else x.t().expand(size, -1, -1)
+        for step in self.steps:
+            if not isinstance(step, tuple):
+                h = step(h)
+                continue
+            weight, bias = step
+            if bias is None:
+                h = torch.bmm(tensors[weight], h)
+            else:
+                h = torch.baddbmm(tensors[bias].unsqueeze(-1), tensors[weight], h)
+        return h.transpose(1, 2)
+
+
+def _plan(module: nn.Module, parameters: _Tensors) -> _StackedPerceptron | None:
+    """Return how to run ``module`` with stacked parameters, or None if it is not a perceptron."""
+    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules())
+    if type(module) is not nn.Sequential or len(module) == 0 or hooked or any(True for _ in module.buffers()):
+        return None
+    # not named_children(), which leaves out the second use of a layer that stands in two places
+    chain = list(module._modules.items())
+    flatten = isinstance(module[0], nn.Flatten) and (module[0].start_dim, module[0].end_dim) == (1, -1)
+    steps: list[_Linear | _Function] = []
+    derived: _Derived = {}
+    for name, layer in chain[flatten:]:
+        if type(layer) in _ELEMENTWISE or getattr(layer, "elementwise", False) is True:
+            assert layer is not None
+            steps.append(layer.forward)
+            continue
+        parametrized = layer is not None and parametrize.is_parametrized(layer)
+        # parametrize changes the class of a layer to one made on the spot, derived from the original class
+        if (type(layer).__base__ if parametrized else type(layer)) is not nn.Linear:
+            return None
+        assert isinstance(layer, nn.Linear)
+        steps.append((f"{name}.weight", None if layer.bias is None else f"{name}.bias"))
+        if parametrized:
+            assert isinstance(layer.parametrizations, nn.ModuleDict)
+            for tensor, written in layer.parametrizations.items():
+                assert isinstance(written, parametrize.ParametrizationList)
+                if any(True for step in written for _ in step.parameters()):
+                    return None
+                place = f"{name}.parametrizations.{tensor}"
+                own = [f"{place}.{original}" for original, _ in written.named_parameters()]
+                derived[f"{name}.{tensor}"] = (written, own)
+    needed = {name for step in steps if isinstance(step, tuple) for name in step if name is not None}
+    # a name that is missing belongs to a tensor that two layers share
+    if not needed or not needed <= parameters.keys() | derived.keys():
+        return None
+    return _StackedPerceptron(flatten, tuple(steps), _effective(derived, parameters) if derived else None)
+
+
+def _effective(derived: _Derived, parameters: _Tensors) -> Callable[[_Tensors], _Tensors]:
+    """Return a function from trained tensors to parametrised ones, all with leading dimension S."""
+
+    def together(tensors: _Tensors) -> dict[str, Tensor]:
+        return {target: _apply(chain, [tensors[n] for n in own]) for target, (chain, own) in derived.items()}
+
+    # one vmap for all layers: entering it costs more than the arithmetic of a small network
+    one_by_one = vmap(together)
+    originals = [name for _, own in derived.values() for name in own]
+
+    def by_vmap(tensors: _Tensors) -> _Tensors:
+        result: dict[str, Tensor] = one_by_one({name: tensors[name] for name in originals})
+        return result
+
+    steps = [step for chain, _ in derived.values() for step in chain]
+    if not all(getattr(step, "stackable", False) is True for step in steps):
+        return by_vmap
+    got = together(parameters)
+    for target, expected in by_vmap(parameters).items():
+        if got[target].shape != expected.shape or not torch.allclose(got[target], expected, equal_nan=True):
             raise ValueError(
-                f"members must be alike; member 0 and member {i} differ in {name}: "
-                f"{first.get(name, 'absent')} against {other.get(name, 'absent')}"
+                f"the parametrization of {target} says stackable = True, "
+                "but acts differently on a stack (S, ...) than on its members one by one"
             )
-    for name, layer in members[0].named_modules():
-        if isinstance(layer, (nn.modules.dropout._DropoutNd, nn.RReLU)):
-            raise ValueError(
-                f"layer {name!r} ({type(layer).__name__}) draws random numbers at every step; "
-                "an ensemble could not draw what each member would draw alone"
-            )
+    return together
+
+
+def _apply(chain: nn.ModuleList, originals: Sequence[Tensor]) -> Tensor:
+    first, *rest = list(chain)
+    value: Tensor = first.forward(*originals)
+    for parametrization in rest:
+        value = parametrization.forward(value)
+    return value

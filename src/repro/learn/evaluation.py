@@ -2,76 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from repro.learn._losses import Loss, loss_function
 from repro.learn.ensembles import Ensemble
 
-__all__ = ["Networks", "accuracy", "evaluate"]
+__all__ = ["Loss", "cross_entropy", "evaluate"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    r"""$-\log\mathrm{softmax}(s)_y$ of logits ``(m, k)`` and classes ``(m,)``, shape ``(m,)``."""
+    return functional.cross_entropy(outputs, targets, reduction="none")
 
 
 class Networks:
     """One view of a module and of an ensemble: outputs always ``(S, n, k)``, with S = 1 for a module."""
 
     def __init__(self, model: nn.Module | Ensemble) -> None:
-        if not isinstance(model, (nn.Module, Ensemble)):
-            raise TypeError(f"expected a torch module or an Ensemble, got a {type(model).__name__}")
         self.model = model
         self.size = len(model) if isinstance(model, Ensemble) else 1
         named = model.parameters if isinstance(model, Ensemble) else dict(model.named_parameters())
-        self.trained: Mapping[str, Tensor] = {name: p for name, p in named.items() if p.requires_grad}
+        self.trained = [p for p in named.values() if p.requires_grad]
         first = next(iter(named.values()), torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
 
-    def outputs(self, x: Tensor, per_member: bool) -> Tensor:
-        """Outputs ``(S, n, k)`` for inputs ``(n, ...)``, or ``(S, n, ...)`` per member."""
-        if isinstance(self.model, Ensemble):
-            return self.model(x, per_member=per_member)
-        return self.model(x[0] if per_member else x).unsqueeze(0)
+    def __call__(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
+        """Losses of single examples ``(S, n)`` and outputs ``(S, n, k)``.
 
-    def losses(self, loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
-        """Losses of single examples ``(S, n)``; outputs ``(S, n, k)``, classes ``(n,)`` or ``(S, n)``."""
-        expanded = y.expand(outputs.shape[:2]).reshape(-1)
-        return loss(outputs.reshape(-1, outputs.shape[-1]), expanded).view(outputs.shape[:2])
-
-    def batch_losses(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> Tensor:
-        """Losses of a batch, ``(S, b)`` for an ensemble and ``(b,)``, without detours, for a module."""
-        return self.batch(loss, x, y, per_member)[0]
-
-    def batch(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
-        """Losses of a batch, as in ``batch_losses``, and the outputs ``(S, b, k)`` or ``(b, k)``."""
+        Inputs are ``(n, ...)``, or ``(S, n, ...)`` per member; classes ``(n,)`` or ``(S, n)``.
+        """
         if isinstance(self.model, Ensemble):
             outputs = self.model(x, per_member=per_member)
-            return self.losses(loss, outputs, y), outputs
-        outputs = self.model(x)
-        return loss(outputs, y), outputs
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Evaluation mode without gradients; afterwards the mode is what it was."""
-        mode = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.model.train(mode)
+        else:
+            outputs = self.model(x[0] if per_member else x).unsqueeze(0)
+        if outputs.ndim != 3:
+            raise ValueError(f"a network must return (n, k) for n inputs; got {tuple(outputs.shape[1:])}")
+        targets = y.expand(outputs.shape[:2]).reshape(-1)
+        losses = loss(outputs.reshape(-1, outputs.shape[-1]), targets)
+        if losses.shape != targets.shape:
+            raise ValueError(
+                "a loss must return one number for each example, without averaging: "
+                f"expected shape {tuple(targets.shape)}, got {tuple(losses.shape)}"
+            )
+        return losses.view(outputs.shape[:2]), outputs
 
 
-def decision_threshold(loss: str | Loss) -> float:
-    """Return above which output a network with one output predicts class 1."""
-    return 0.5 if loss == "squared_error" else 0.0
-
-
-def predictions(outputs: Tensor, threshold: float) -> Tensor:
-    """Return the predicted classes ``(...)`` of outputs ``(..., k)``; one output is above its threshold or not."""
-    if outputs.shape[-1] == 1:
-        return (outputs.squeeze(-1) > threshold).long()
-    return outputs.argmax(dim=-1)
+def right(outputs: Tensor, y: Tensor) -> Tensor:
+    """Count the right predictions, ``(S,)``: outputs ``(S, n, k)``, or ``(S, n, 1)`` above 0 for class 1."""
+    single = outputs.shape[-1] == 1
+    predicted = (outputs.squeeze(-1) > 0).long() if single else outputs.argmax(dim=-1)
+    return (predicted == y).sum(dim=-1)
 
 
 def evaluate(
@@ -79,61 +64,42 @@ def evaluate(
     x: Tensor,
     y: Tensor,
     *,
-    loss: str | Loss = "cross_entropy",
+    loss: Loss = cross_entropy,
     per_member: bool = False,
-    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy, in evaluation mode and in pieces that bound the memory.
 
-    A network with one output predicts class 1 above 0, or above 1/2 with the squared error.
+    A network with one output predicts class 1 above 0.
 
     Args:
         model: a module, or an ensemble of S.
         x: inputs ``(n, ...)``, or ``(S, n, ...)`` with ``per_member=True``.
         y: classes ``(n,)``, or ``(S, n)``.
-        loss: a name, or a callable from outputs ``(m, k)`` and classes ``(m,)`` to losses ``(m,)``.
+        loss: from outputs ``(m, k)`` and classes ``(m,)`` to losses ``(m,)``.
         per_member: whether each member has inputs of its own.
-        chunk: examples at a time; None for a size that suits rows or images.
 
     Returns:
-        Losses and accuracies, float64, ``(S,)`` each; accuracies lie in [0, 1].
+        Losses and accuracies, float64, ``(S,)`` each, S = 1 for a module; accuracies lie in [0, 1].
 
     Raises:
-        ValueError: no examples, or an unknown loss.
+        ValueError: no examples.
     """
-    function = loss_function(loss)
     networks = Networks(model)
     n = y.shape[-1]
     if n == 0:
         raise ValueError("there are no examples to evaluate on")
     axis = 1 if per_member else 0
-    chunk = chunk or max(1, (512 if x.ndim > 2 + axis else 8192) // networks.size)
+    chunk = max(1, (512 if x.ndim > 2 + axis else 8192) // networks.size)  # images take more memory than rows
     total = torch.zeros(networks.size, dtype=torch.float64, device=y.device)
     correct = torch.zeros_like(total)
-    threshold = decision_threshold(loss)
-    with networks.evaluating():
-        for start in range(0, n, chunk):
-            some_x = x.narrow(axis, start, min(chunk, n - start))
-            some_y = y[..., start : start + chunk]
-            outputs = networks.outputs(some_x, per_member)
-            total += networks.losses(function, outputs, some_y).sum(dim=1)
-            correct += (predictions(outputs, threshold) == some_y).sum(dim=1)
+    mode = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for some_x, some_y in zip(x.split(chunk, axis), y.split(chunk, -1), strict=True):
+                losses, outputs = networks(loss, some_x, some_y, per_member)
+                total += losses.sum(dim=1)
+                correct += right(outputs, some_y)
+    finally:
+        model.train(mode)
     return total / n, correct / n
-
-
-def accuracy(model: nn.Module | Ensemble, x: Tensor, y: Tensor) -> Tensor:
-    """Return the share of right predictions, ``(S,)`` float64 in [0, 1]; S = 1 for a module.
-
-    Args:
-        model: a module, or an ensemble of S.
-        x: inputs ``(n, ...)``, seen by all members.
-        y: classes ``(n,)``.
-
-    Raises:
-        ValueError: no examples.
-    """
-    return evaluate(model, x, y, loss=_no_loss)[1]
-
-
-def _no_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    return outputs.new_zeros(targets.shape)

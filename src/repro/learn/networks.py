@@ -1,4 +1,4 @@
-"""Networks of the chapters: perceptrons, LeNets, a small convolutional network, VGG-16 and residual networks.
+"""Networks of the chapters: perceptrons, LeNets, VGG-16 and residual networks.
 
 Every function draws its initial weights from PyTorch's global generator; build networks inside
 ``seeding.initialization(seed)`` to make them depend on a seed alone.
@@ -6,71 +6,43 @@ Every function draws its initial weights from PyTorch's global generator; build 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from repro.base import unknown
-from repro.learn._residual import resnet18, resnet20
+from repro.base import one_of, whole
 
-M = TypeVar("M", bound=nn.Module)
+_M = TypeVar("_M", bound=nn.Module)
 
 __all__ = [
-    "ACTIVATIONS",
-    "SquaredReLU",
     "kaiming_normal_",
     "lenet5",
     "lenet_300_100",
     "perceptron",
     "resnet18",
     "resnet20",
-    "small_cnn",
     "vgg16_bias_free",
 ]
 
 
-class SquaredReLU(nn.Module):
+class _SquaredReLU(nn.Module):
     r"""$\max(0,x)^2$, once differentiable everywhere and homogeneous of order 2."""
 
     elementwise = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the squares of the positive parts, same shape."""
         return torch.relu(x).square()
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "squared_relu": SquaredReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-    "identity": nn.Identity,
-}
-
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ValueError(unknown("activation", name, ACTIVATIONS))
-    return ACTIVATIONS[name]()
-
-
-def _positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number, 1 or above; got {number!r}")
+_ACTIVATIONS = {"relu": nn.ReLU, "squared_relu": _SquaredReLU, "tanh": nn.Tanh, "identity": nn.Identity}
 
 
 def perceptron(
-    sizes: Sequence[int],
-    activation: str = "relu",
-    bias: bool | Sequence[bool] = True,
-    output_activation: str = "identity",
+    sizes: Sequence[int], activation: str = "relu", bias: bool | Sequence[bool] = True
 ) -> nn.Sequential:
     r"""Multilayer perceptron $x \mapsto W_D\,\sigma(\cdots\sigma(W_1x+b_1)\cdots)+b_D$.
 
@@ -79,9 +51,8 @@ def perceptron(
 
     Args:
         sizes: widths from input to output, at least two: ``(64, 128, 10)`` has one hidden layer of 128.
-        activation: $\sigma$, a name in ``ACTIVATIONS``.
+        activation: $\sigma$, one of ``"relu"``, ``"squared_relu"`` ($\max(0,x)^2$), ``"tanh"`` and ``"identity"``.
         bias: whether layers have biases: one answer for all, or one for each layer.
-        output_activation: applied to the outputs; ``"identity"`` for losses that take logits.
 
     Returns:
         ``nn.Sequential``: Flatten, Linear, activation, ..., Linear.
@@ -89,24 +60,18 @@ def perceptron(
     Raises:
         ValueError: fewer than two sizes, a size below 1, an unknown activation, biases of another number.
     """
-    if isinstance(sizes, int) or len(sizes) < 2:
-        raise ValueError(f"a perceptron needs at least two sizes (input, output); got {sizes!r}")
-    for size in sizes:
-        _positive(size=size)
-    n_layers = len(sizes) - 1
-    biases = [bias] * n_layers if isinstance(bias, bool) else list(bias)
-    if len(biases) != n_layers:
-        raise ValueError(f"{n_layers} layers need {n_layers} answers in bias; got {len(biases)}")
-    _activation(
-        activation
-    )  # a network without hidden layers does not use it, but a wrong name is still wrong
+    sizes = [whole("size", size) for size in sizes]
+    sigma = _ACTIVATIONS[one_of("activation", activation, _ACTIVATIONS)]
+    biases = [bias] * (len(sizes) - 1) if isinstance(bias, bool) else list(bias)
+    if len(sizes) < 2 or len(biases) != len(sizes) - 1:
+        raise ValueError(
+            f"a perceptron has at least two sizes and one bias less; got {sizes} with {len(biases)} biases"
+        )
     layers: list[nn.Module] = [nn.Flatten()]
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        if i > 0 and sigma is not nn.Identity:
+            layers.append(sigma())
         layers.append(nn.Linear(n_in, n_out, bias=biases[i]))
-        name = activation if i < n_layers - 1 else output_activation
-        layer = _activation(name)
-        if not isinstance(layer, nn.Identity):
-            layers.append(layer)
     return nn.Sequential(*layers)
 
 
@@ -132,42 +97,13 @@ def lenet5(n_channels: int = 1, image_size: int = 28, n_classes: int = 10) -> nn
     Raises:
         ValueError: images too small for two convolutions with pooling.
     """
-    _positive(n_channels=n_channels, n_classes=n_classes)
-    if image_size < 16:
-        raise ValueError(f"lenet5 needs images of at least 16x16 pixels; got image_size={image_size}")
+    whole("image_size", image_size, least=16)
     side = ((image_size - 4) // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(n_channels, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(50 * side * side, 500), nn.ReLU(), nn.Linear(500, n_classes),
     )  # fmt: skip
-
-
-def small_cnn(
-    n_channels: int = 1, image_size: int = 8, n_classes: int = 10, width: int = 8, batch_norm: bool = False
-) -> nn.Sequential:
-    """Two 3x3 convolutions (``width`` and twice that), 2x2 max-pooling, one linear layer: seconds on a CPU.
-
-    Args:
-        n_channels: of the images.
-        image_size: height and width in pixels, at least 2 (8 for scikit-learn's digits).
-        n_classes: outputs.
-        width: filters of the first convolution.
-        batch_norm: normalise after each convolution, which then has no bias.
-
-    Raises:
-        ValueError: a size below its least value.
-    """
-    _positive(n_channels=n_channels, n_classes=n_classes, width=width)
-    if image_size < 2:
-        raise ValueError(f"small_cnn needs images of at least 2x2 pixels; got image_size={image_size}")
-    layers: list[nn.Module] = []
-    for n_in, n_out in ((n_channels, width), (width, 2 * width)):
-        layers.append(nn.Conv2d(n_in, n_out, 3, padding=1, bias=not batch_norm))
-        layers += [nn.BatchNorm2d(n_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
-    side = image_size // 2
-    layers += [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * width * side * side, n_classes)]
-    return nn.Sequential(*layers)
 
 
 def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
@@ -178,7 +114,6 @@ def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
 
     Source: the CIFAR-10 network of Morwani & Ramaswamy (2022), after their published code.
     """
-    _positive(n_channels=n_channels, n_classes=n_classes)
     layers: list[nn.Module] = []
     n_in = n_channels
     for group in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):
@@ -190,7 +125,7 @@ def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
     return kaiming_normal_(network)
 
 
-def kaiming_normal_(network: M) -> M:
+def kaiming_normal_(network: _M) -> _M:
     r"""Draw the weights of linear and convolutional layers, $N(0, 2/\text{fan-in})$, biases 0; return it.
 
     Source: He, Zhang, Ren & Sun (2015), equation 10.
@@ -201,3 +136,89 @@ def kaiming_normal_(network: M) -> M:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return network
+
+
+# --- residual networks ------------------------------------------------------------------------------------------------
+
+
+def _convolution(n_in: int, n_out: int, size: int, stride: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=not batch_norm)]
+    return nn.Sequential(*layers, nn.BatchNorm2d(n_out)) if batch_norm else nn.Sequential(*layers)
+
+
+class _Subsample(nn.Module):
+    """Shortcut without parameters: every second pixel, missing channels filled with zeros (option A)."""
+
+    def __init__(self, n_missing: int) -> None:
+        super().__init__()
+        self.n_missing = n_missing
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.n_missing // 2
+        return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.n_missing - before))
+
+
+class _BasicBlock(nn.Module):
+    r"""$\mathrm{relu}(x' + F(x))$ with two 3x3 convolutions in $F$ and $x'$ the shortcut of $x$."""
+
+    def __init__(self, n_in: int, n_out: int, batch_norm: bool, projection: bool) -> None:
+        super().__init__()
+        stride = 1 if n_in == n_out else 2
+        self.first = _convolution(n_in, n_out, 3, stride, batch_norm)
+        self.second = _convolution(n_out, n_out, 3, 1, batch_norm)
+        self.shortcut: nn.Module = nn.Identity()
+        if n_in != n_out and projection:
+            self.shortcut = _convolution(n_in, n_out, 1, stride, batch_norm)
+        elif n_in != n_out:
+            self.shortcut = _Subsample(n_out - n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.shortcut(x) + self.second(functional.relu(self.first(x))))
+
+
+class _ResNet(nn.Module):
+    """A 3x3 convolution, stages of basic blocks, mean over pixels, a linear layer."""
+
+    def __init__(
+        self, widths: Sequence[int], n_channels: int, n_classes: int, batch_norm: bool, projection: bool
+    ) -> None:
+        super().__init__()
+        self.stem = _convolution(n_channels, widths[0], 3, 1, batch_norm)
+        blocks = [_BasicBlock(a, b, batch_norm, projection) for a, b in pairwise([widths[0], *widths])]
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = nn.Linear(widths[-1], n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # mean over pixels rather than adaptive pooling, whose gradient has no deterministic version on CUDA
+        return self.linear(self.blocks(functional.relu(self.stem(x))).mean(dim=(2, 3)))
+
+
+def resnet20(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) -> nn.Module:
+    """Residual network of 20 layers for 32x32 images: widths 16, 32, 64; shortcuts without weights.
+
+    Args:
+        n_channels: of the images.
+        n_classes: outputs.
+        batch_norm: normalise after each convolution; without it the convolutions have biases.
+
+    Returns:
+        Module from images ``(n, n_channels, height, width)`` to logits ``(n, n_classes)``.
+
+    Source: He, Zhang, Ren & Sun (2016), section 4.2, shortcut option A.
+    """
+    widths = [16] * 3 + [32] * 3 + [64] * 3
+    return _ResNet(widths, n_channels, n_classes, batch_norm, projection=False)
+
+
+def resnet18(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) -> nn.Module:
+    """Residual network of 18 layers for 32x32 images: widths 64 to 512; 1x1 convolutions as shortcuts.
+
+    The stem is a 3x3 convolution of stride 1 without pooling, as is usual for small images; the network of
+    the same name for ImageNet begins with a 7x7 convolution of stride 2 and pooling.
+
+    Args and returns as in ``resnet20``.
+
+    Source: He, Zhang, Ren & Sun (2016), table 1, with the stem for small images.
+    """
+    widths = [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2
+    return _ResNet(widths, n_channels, n_classes, batch_norm, projection=True)

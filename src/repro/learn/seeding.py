@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from repro.base import whole
+
 __all__ = ["Streams", "initialization", "reproducible", "streams"]
 
 
@@ -34,10 +36,8 @@ class Streams:
 
 
 def checked_seed(seed: int) -> int:
-    """Return ``seed`` as an int, or say why it is none."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"a seed is a whole number, 0 or above; got {seed!r}")
-    return int(seed)
+    """Return ``seed`` as an int; raises ``ValueError`` unless it is a whole number, 0 or above."""
+    return whole("seed", seed, least=0)
 
 
 def streams(seed: int) -> Streams:
@@ -100,8 +100,7 @@ def reproducible(threads: int = 1) -> dict[str, object]:
     Raises:
         ValueError: ``threads`` is below 1.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be a whole number, 1 or above; got {threads!r}")
+    threads = whole("threads", threads)
     # cuBLAS reads this when it starts; it is deterministic only with a workspace of fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

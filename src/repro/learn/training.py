@@ -2,86 +2,102 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from repro.learn._batches import Batches, stacked_parts
-from repro.learn._checks import (
-    check_augment,
-    check_choices,
-    check_fit,
-    check_hooks,
-    check_precision,
-    list_of_datasets,
-    list_of_seeds,
-    make_optimizer,
-)
-from repro.learn._losses import Loss, loss_function
-from repro.learn._progress import bar
+from repro.base import whole
 from repro.learn.data import Dataset
 from repro.learn.ensembles import Ensemble
-from repro.learn.evaluation import Networks, decision_threshold, evaluate, predictions
-from repro.learn.history import EpochReport, History, LossWatch
-from repro.learn.recording import Record, Recorder
+from repro.learn.evaluation import Loss, Networks, cross_entropy, evaluate, right
+from repro.learn.progress import bar
 from repro.learn.seeding import streams
 
-__all__ = ["resolve_device", "train"]
+__all__ = ["EpochReport", "History", "TrainingDivergedError", "resolve_device", "train"]
 
-OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-StepHook = Callable[[Any, int], object]
-EpochHook = Callable[[Any, EpochReport], object]
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+class TrainingDivergedError(FloatingPointError):
+    """A loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What ``after_epoch`` hooks of ``train`` are told.
+
+    Attributes:
+        epoch: epochs finished.
+        step: updates made.
+        batch_accuracy: share of right predictions over the batches of the epoch, each at the weights of its
+            time; ``(S,)`` float64 in [0, 1], S = 1 for a module.
+        learning_rate: that of the epoch; the schedule moves it later.
+    """
+
+    epoch: int
+    step: int
+    batch_accuracy: Tensor
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of a training run.
+
+    Attributes:
+        metrics: one row an evaluated epoch and member. Columns: ``epoch`` (0 is before training), ``step``,
+            ``member``, ``seed``, ``learning_rate`` (of the next update), ``batch_loss`` (mean over the
+            batches since the row before, each at the weights of its time), and for each part of the data
+            ``train_loss``, ``train_accuracy``, ``validation_loss``, ... at the weights of that epoch's end.
+            Losses are means over examples; accuracies lie in [0, 1].
+        diverged: member to (epoch, step) of its first loss that is not finite; empty if all went well.
+    """
+
+    metrics: pd.DataFrame
+    diverged: dict[int, tuple[int, int]]
+
+    def last(self, column: str) -> NDArray[np.float64]:
+        """Values of a column at the last evaluation, ``(S,)``."""
+        epochs = self.metrics["epoch"]
+        return self.metrics.loc[epochs == epochs.max(), column].to_numpy(dtype=np.float64)
+
+
+_OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+_ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+_StepHook = Callable[[Any, int], object]
+_EpochHook = Callable[[Any, EpochReport], object]
+_Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is CUDA where there is one and the CPU elsewhere.
-
-    Raises:
-        ValueError: an unknown device, or CUDA on a machine without.
-    """
+    """Return the device of that name; ``"auto"`` is CUDA where there is one and the CPU elsewhere."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device is 'auto', 'cpu' or 'cuda'; got {device!r}") from None
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device is 'auto', 'cpu' or 'cuda'; got {device!r}")
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but this machine has no CUDA device; use 'auto' or 'cpu'")
-    return resolved
+    return torch.device(device)
 
 
 def train(
     model: nn.Module | Ensemble,
     dataset: Dataset | Sequence[Dataset],
     *,
-    optimizer: OptimizerFactory,
-    n_epochs: int | None = None,
-    n_steps: int | None = None,
+    optimizer: _OptimizerFactory,
+    n_epochs: int,
     batch_size: int | None = None,
-    loss: str | Loss = "cross_entropy",
-    reduction: str = "mean",
-    schedule: ScheduleFactory | None = None,
-    schedule_every: str = "epoch",
-    before_step: Sequence[StepHook] = (),
-    after_step: Sequence[StepHook] = (),
-    after_epoch: Sequence[EpochHook] = (),
-    augment: Augment | None = None,
-    record: Record | None = None,
+    loss: Loss = cross_entropy,
+    schedule: _ScheduleFactory | None = None,
+    before_step: Sequence[_StepHook] = (),
+    after_step: Sequence[_StepHook] = (),
+    after_epoch: Sequence[_EpochHook] = (),
+    augment: _Augment | None = None,
     evaluate_every: int | None = None,
     seed: int | Sequence[int] = 0,
-    shuffle: bool = True,
     device: str = "auto",
     mixed_precision: bool = False,
-    progress: bool | None = None,
 ) -> History:
     r"""Train a network, or all members of an ensemble at once, in place.
 
@@ -93,140 +109,210 @@ def train(
     Args:
         model: a module or an ``Ensemble`` of S; its parameters are changed.
         dataset: inputs and classes; for an ensemble also S data sets of equal shapes, one a member.
-        optimizer: from parameters to an optimiser, such as ``partial(torch.optim.SGD, lr=0.1)``.
-        n_epochs: passes over the training part; or give ``n_steps``.
-        n_steps: updates; the last epoch may be cut short.
+        optimizer: from parameters to an optimiser that needs the gradient once a step, such as
+            ``partial(torch.optim.SGD, lr=0.1)``.
+        n_epochs: passes over the training part, each in a new order.
         batch_size: examples a step, None for all of them. A last shorter batch is used too.
-        loss: ``"cross_entropy"``, ``"logistic"``, ``"squared_error"``, or a callable from outputs ``(m, k)``
-            and classes ``(m,)`` to losses ``(m,)``.
-        reduction: ``"mean"`` over the examples of a batch, or their ``"sum"``, as the objective.
-        schedule: from the optimiser to a learning-rate schedule.
-        schedule_every: when the schedule moves, ``"epoch"`` or ``"step"``.
+        loss: from outputs ``(m, k)`` and classes ``(m,)`` to losses ``(m,)``.
+        schedule: from the optimiser to a learning-rate schedule, which moves after every epoch.
         before_step: called as ``f(model, step)`` without gradients between the backward pass and each update;
             may change the gradients, ``parameter.grad``, to add a penalty's; step counts from 1.
         after_step: called in the same way after each update.
-        after_epoch: called as ``f(model, report)`` without gradients after each full epoch; see
-            ``EpochReport``.
+        after_epoch: called as ``f(model, report)`` without gradients after each epoch; see ``EpochReport``.
         augment: from the inputs of a training batch, ``(b, ...)`` or ``(S, b, ...)`` on the device, and a CPU
             generator that depends on the (first) seed, to inputs of the same shape; as ``random_crop_flip``.
-        record: weights, gradients or losses to keep; see ``Record``.
         evaluate_every: epochs between evaluations on all parts; None for 1, or more in runs of more than 100
             epochs so that there are about 100. Before training and at the end there is always one.
         seed: of the order of batches. One seed: all members see the same batches; S seeds: each has its own
             order, as it would alone.
-        shuffle: whether each epoch has a new order.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
-        mixed_precision: bfloat16 where it is safe (autocast); CUDA only.
-        progress: a progress bar; None shows one only when a person is watching.
+        mixed_precision: bfloat16 where it is safe (autocast).
 
     Returns:
         ``History``.
 
     Raises:
-        ValueError, TypeError: bad arguments, before any work.
-        MemoryError: the recording would exceed its bound, before any work.
+        ValueError, TypeError: bad arguments, before any weight has changed.
         TrainingDivergedError: the loss of a network, or of all members, is not finite; names epoch and step.
             Of an ensemble, single members that diverge are noted in ``History.diverged`` instead.
     """
-    networks = Networks(model)
-    if not networks.trained:
-        raise ValueError("the model has no parameters that require a gradient; there is nothing to train")
-    where = resolve_device(device)
-    check_precision(mixed_precision, where)
-    check_choices(n_epochs, n_steps, batch_size, reduction, schedule_every, evaluate_every)
-    check_hooks(before_step=before_step, after_step=after_step, after_epoch=after_epoch)
-    check_augment(augment)
-    seeds = list_of_seeds(seed, networks.size)
-    datasets = list_of_datasets(dataset, networks.size)
-    function = loss_function(loss)
+    networks, datasets, seeds = _checked(model, dataset, seed)
+    n_epochs = whole("n_epochs", n_epochs)
+    every = evaluate_every or max(1, n_epochs // 100)
+    for hook in (*before_step, *after_step, *after_epoch):
+        if not callable(hook):
+            raise TypeError(f"hooks come as lists of callables; got {hook!r} in one of them")
+    where, stacked = resolve_device(device), len(datasets) > 1
     origin, mode = networks.device, model.training
     model.to(where)
     try:
-        networks = Networks(model)
-        parts = stacked_parts(datasets, where, networks.dtype)
-        stacked = len(datasets) > 1
-        check_fit(networks, function, *parts["train"], stacked)
-        batches = Batches(*parts["train"], stacked, seeds, batch_size, shuffle)
+        parts = _parts(datasets, where, networks.dtype)
+        batches = _Batches(*parts["train"], stacked, seeds, batch_size)
         draws = streams(seeds[0]).augmentation
-        total = n_steps if n_steps is not None else (n_epochs or 0) * batches.per_epoch
-        every = evaluate_every or max(1, total // batches.per_epoch // 100)
-        loss_shape = (networks.size,) if isinstance(model, Ensemble) else ()
-        recorder = Recorder(record, networks.trained, total, loss_shape) if record else None
-        stepper = make_optimizer(optimizer, networks.trained.values())
+        stepper = optimizer(networks.trained)
         clock = schedule(stepper) if schedule else None
-        autocast = torch.autocast("cuda", dtype=torch.bfloat16) if mixed_precision else nullcontext()
-        watch = LossWatch(networks.size, raise_at_once=not isinstance(model, Ensemble))
-        rows: list[dict[str, Any]] = []
+        autocast = torch.autocast(where.type, torch.bfloat16) if mixed_precision else nullcontext()
+        watch = _LossWatch(networks)
+        tables: list[pd.DataFrame] = []
 
-        def note(epoch: int, step: int) -> None:
-            metrics = {"batch_loss": watch.mean()}
+        def rate() -> float:
+            return float(stepper.param_groups[0]["lr"])
+
+        def note(epoch: int) -> None:
+            members = {"member": range(networks.size), "seed": seeds * (networks.size // len(seeds))}
+            row = {
+                "epoch": epoch,
+                "step": step,
+                **members,
+                "learning_rate": rate(),
+                "batch_loss": watch.mean(),
+            }
             for name, (x, y) in parts.items():
-                metrics[f"{name}_loss"], metrics[f"{name}_accuracy"] = evaluate(
-                    model, x, y, loss=loss, per_member=stacked
-                )
-            columns = {name: values.tolist() for name, values in metrics.items()}
-            rate = stepper.param_groups[0]["lr"]
-            for i in range(networks.size):
-                first = {"epoch": epoch, "step": step, "member": i, "seed": seeds[i % len(seeds)]}
-                rows.append(first | {"learning_rate": float(rate)} | {k: v[i] for k, v in columns.items()})
+                found = evaluate(model, x, y, loss=loss, per_member=stacked)
+                row[f"{name}_loss"], row[f"{name}_accuracy"] = (values.tolist() for values in found)
+            tables.append(pd.DataFrame(row))
 
-        threshold = decision_threshold(loss)
-        start = time.perf_counter()
-        note(0, 0)
+        step = 0
+        note(epoch=0)
         model.train()
-        step = epoch = 0
-        with bar(total, progress) as shown:
-            while step < total:
-                epoch += 1
-                right = torch.zeros(networks.size, dtype=torch.float64, device=where)
+        with bar(n_epochs * batches.per_epoch) as shown:
+            for epoch in range(1, n_epochs + 1):
+                correct = torch.zeros(networks.size, dtype=torch.float64, device=where)
                 for x, y in batches.epoch():
                     if augment is not None:
                         x = augment(x, draws)
                     stepper.zero_grad()
                     with autocast:
-                        losses, outputs = networks.batch(function, x, y, batches.per_member)
-                    means = losses.mean(dim=-1)
-                    objective = means if reduction == "mean" else losses.sum(dim=-1)
-                    objective.sum().backward()
-                    means = means.detach()
-                    if recorder:
-                        recorder.before_update(step, means)
+                        losses, outputs = networks(loss, x, y, batches.per_member)
+                    means = losses.mean(dim=1)
+                    means.sum().backward()
                     step += 1
                     with torch.no_grad():
                         if after_epoch:
-                            right += (predictions(outputs, threshold) == y).sum(dim=-1)
+                            correct += right(outputs, y)
                         for hook in before_step:
                             hook(model, step)
                         stepper.step()
                         for hook in after_step:
                             hook(model, step)
-                    if clock and schedule_every == "step":
-                        clock.step()
-                    watch.add(means, losses.shape[-1], epoch, step)
+                    watch.add(means.detach(), y.shape[-1])
                     shown.update()
-                    if step == total:
-                        break
-                if after_epoch and step == epoch * batches.per_epoch:
-                    rate = float(stepper.param_groups[0]["lr"])
-                    report = EpochReport(epoch, step, (right / batches.n_examples).cpu(), rate)
+                watch.look(epoch, step)
+                if after_epoch:
+                    report = EpochReport(epoch, step, (correct / batches.n_examples).cpu(), rate())
                     with torch.no_grad():
                         for told in after_epoch:
                             told(model, report)
-                if clock and schedule_every == "epoch":
+                if clock:
                     clock.step()
-                if epoch % every == 0 or step == total:
-                    note(epoch, step)
-        if recorder:
-            recorder.after_last(step)
+                if epoch % every == 0 or epoch == n_epochs:
+                    note(epoch)
     finally:
         model.to(origin)
         model.train(mode)
-    return History(
-        pd.DataFrame(rows),
-        step,
-        epoch,
-        time.perf_counter() - start,
-        str(where),
-        recorder.recording if recorder else None,
-        watch.diverged,
-    )
+    return History(pd.concat(tables, ignore_index=True), watch.diverged)
+
+
+def _checked(
+    model: nn.Module | Ensemble, dataset: Dataset | Sequence[Dataset], seed: int | Sequence[int]
+) -> tuple[Networks, list[Dataset], list[int]]:
+    """The networks, one data set for all or one a member, and seeds alike."""
+    networks = Networks(model)
+    if not networks.trained:
+        raise ValueError("the model has no parameters that require a gradient; there is nothing to train")
+    datasets = [dataset] if isinstance(dataset, Dataset) else list(dataset)
+    seeds = list(seed) if isinstance(seed, Iterable) else [seed]
+    for name, given in (("dataset", datasets), ("seed", seeds)):
+        if len(given) not in (1, networks.size):
+            raise ValueError(f"{name} is one for all or {networks.size}, one a member; got {len(given)}")
+    return networks, datasets, seeds
+
+
+def _parts(
+    datasets: Sequence[Dataset], device: torch.device, dtype: torch.dtype
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The parts that are not empty: x ``(n, ...)`` and y ``(n,)``, or one of each a member in front."""
+    parts = {}
+    for name, x, y in datasets[0].parts():
+        if len(datasets) > 1:
+            x, y = (torch.stack([getattr(each, f"{xy}_{name}") for each in datasets]) for xy in "xy")
+        parts[name] = (x.to(device, dtype), y.to(device))
+    return parts
+
+
+class _Batches:
+    """Training batches of one epoch after the other.
+
+    Members see the same batches when they share data and seed: x is then ``(b, ...)``. Otherwise each has its
+    own: x ``(S, b, ...)``. y always has as many leading dimensions as x.
+    """
+
+    def __init__(
+        self, x: Tensor, y: Tensor, stacked: bool, seeds: Sequence[int], batch_size: int | None
+    ) -> None:
+        self.n_examples = y.shape[-1]
+        self._size = self.n_examples if batch_size is None else whole("batch_size", batch_size)
+        self.per_epoch = -(-self.n_examples // self._size)
+        # the whole part is a batch as it is, in its own order
+        self._generators = [streams(seed).shuffle for seed in seeds] if self.per_epoch > 1 else []
+        self.per_member = stacked or len(self._generators) > 1
+        self._all, self._flat, self._offset = (x, y), (x, y), torch.zeros(1, 1, dtype=torch.int64)
+        if stacked:
+            # members' examples one after the other, so that one index picks from all of them
+            self._flat = (x.flatten(0, 1), y.flatten(0, 1))
+            self._offset = torch.arange(len(x))[:, None] * self.n_examples
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of the next epoch."""
+        if not self._generators:
+            yield self._all
+            return
+        order = torch.stack([torch.randperm(self.n_examples, generator=g) for g in self._generators])
+        order = order + self._offset if self.per_member else order[0]
+        for index in order.to(self._all[0].device).split(self._size, dim=-1):
+            x, y = (each.index_select(0, index.reshape(-1)) for each in self._flat)
+            yield x.view(*index.shape, *x.shape[1:]), y.view(index.shape)
+
+
+class _LossWatch:
+    """Adds up the losses of batches and notices the first that is not finite.
+
+    Looking at each loss would make a GPU wait at every step; those of an epoch are looked at together.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        self.diverged: dict[int, tuple[int, int]] = {}
+        self._size = networks.size
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._restart()
+
+    def _restart(self) -> None:
+        self._total, self._n = torch.zeros(self._size, dtype=torch.float64), 0
+
+    def add(self, losses: Tensor, n: int) -> None:
+        """Take in the mean losses ``(S,)`` of a batch of n examples."""
+        self._losses.append(losses)
+        self._sizes.append(n)
+
+    def look(self, epoch: int, step: int) -> None:
+        """Look at the losses of an epoch that ended with that step."""
+        losses = torch.stack(self._losses).to("cpu", torch.float64)
+        first_step = step - len(losses) + 1
+        for row, member in (~losses.isfinite()).nonzero().tolist():
+            self.diverged.setdefault(member, (epoch, first_step + row))
+            if len(self.diverged) == self._size:
+                who = "" if self._size == 1 else f" of all {self._size} members, last of member {member},"
+                raise TrainingDivergedError(
+                    f"the loss{who} became {losses[row, member].item()} at epoch {epoch}, step {first_step + row}; "
+                    "a smaller learning rate may help"
+                )
+        self._total += (losses * torch.tensor(self._sizes)[:, None]).sum(dim=0)
+        self._n += sum(self._sizes)
+        self._losses, self._sizes = [], []
+
+    def mean(self) -> list[float]:
+        """Mean losses over the examples since the last call, NaN where there were none."""
+        means: list[float] = (self._total / self._n).tolist()
+        self._restart()
+        return means

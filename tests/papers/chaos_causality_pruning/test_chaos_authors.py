@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.preprocessing import StandardScaler
 
-from repro.learn.data import DataNotFoundError
+from repro.learn import DataNotFoundError
 from repro.papers.chaos_causality_pruning import authors, plots
 from repro.papers.chaos_causality_pruning.authors import HYPER_PARAMETERS, REMOVED, TABLE_1, TABLE_2
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, paper_exponents

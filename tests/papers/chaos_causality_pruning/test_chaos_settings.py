@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from repro.learn.data import CorruptDataError, DataNotFoundError
+from repro.learn import CorruptDataError, DataNotFoundError
 from repro.papers.chaos_causality_pruning import settings
 from repro.papers.chaos_causality_pruning.settings import PAPER_TABLES, TABLES, Table, load_table, setting
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from repro.learn._progress import bar
+from repro.learn.progress import bar
 from repro.papers.chaos_causality_pruning import method, perceptrons, theory, training
 from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, granger_tests, judge
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, accuracy, descend
@@ -418,7 +418,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
     """
     observed: dict[str, Observed] = {}
     frames: dict[str, list[pd.DataFrame]] = {table.name: [] for table in fields(Runs)[1:]}
-    with bar(len(settings), None) as shown:
+    with bar(len(settings)) as shown:
         for setting in settings:
             seen = observed[setting.name] = training.observe(setting, seeds)
             runs, networks = retrain_arms(seen, n_random, ("noncausal", "random") if setting.images else ARMS)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from repro.base import one_of
 from repro.learn import data
-from repro.learn._sources import embedded, fingerprint
-from repro.learn._splits import draw, standardization
-from repro.learn.data import CorruptDataError, DataNotFoundError
+from repro.learn.data import draw, standardization
 from repro.learn.seeding import streams
+from repro.learn.sources import CorruptDataError, DataNotFoundError, embedded, fingerprint
 from repro.papers.chaos_causality_pruning.perceptrons import (
     Examples,
     Perceptrons,
@@ -143,7 +142,7 @@ def _tables(name: str, seeds: Sequence[int]) -> Parts:
     fifth = round(0.2 * n)
     x, y = [], []
     for seed in seeds:
-        train, *others = draw(table.y, (n - 2 * fifth, fifth, fifth), streams(seed).data, stratify=True)
+        train, *others = draw(table.y, (n - 2 * fifth, fifth, fifth), streams(seed).data)
         mean, deviation = standardization(table.x[train], "feature")
         x.append([(table.x[rows] - mean) / deviation for rows in (train, *others)])
         y.append([table.y[rows] for rows in (train, *others)])

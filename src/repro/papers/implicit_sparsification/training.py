@@ -11,9 +11,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from repro.learn import Dataset, Ensemble, EpochReport, History, evaluate, streams, train
-from repro.learn.augmentation import random_crop_flip
-from repro.learn.training import resolve_device
+from repro.learn import (
+    Dataset,
+    Ensemble,
+    EpochReport,
+    History,
+    evaluate,
+    random_crop_flip,
+    resolve_device,
+    streams,
+    train,
+)
 from repro.papers.implicit_sparsification.method import (
     Algorithm1,
     Method,
@@ -163,7 +171,7 @@ def _train(
         batch_size=where.batch_size,
         before_step=[penalty],
         after_epoch=[course],
-        augment=random_crop_flip() if where.images else None,
+        augment=random_crop_flip if where.images else None,
         evaluate_every=n_epochs,
         seed=members["seed"].tolist(),
         **options,

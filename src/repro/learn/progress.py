@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["bar", "somebody_watches"]
+__all__ = ["bar"]
 
 
-def somebody_watches() -> bool:
+def _somebody_watches() -> bool:
     """Return whether standard error is a terminal, or the code runs in a notebook that a person has open.
 
     ``REPRO_PROGRESS=0`` or ``1`` decides otherwise. A Jupyter server tells the kernels it starts the name of
@@ -29,7 +29,6 @@ def somebody_watches() -> bool:
     return sys.stderr.isatty()
 
 
-def bar(n_steps: int, wanted: bool | None) -> Any:
-    """Return a tqdm bar over steps, silent if not wanted (None: if nobody watches)."""
-    silent = not (somebody_watches() if wanted is None else wanted)
-    return tqdm(total=n_steps, disable=silent, leave=False, unit="step")
+def bar(n_steps: int) -> Any:
+    """Return a tqdm bar over steps, silent if nobody watches."""
+    return tqdm(total=n_steps, disable=not _somebody_watches(), leave=False, unit="step")
