@@ -55,7 +55,7 @@ class TestEverySurrogate:
     def test_bad_input_is_refused(self, draw):
         with pytest.raises(ValueError, match="at least 4 points in time, got 3"):
             draw(np.zeros((2, 3)), 0)
-        with pytest.raises(ValueError, match="a seed is a whole number, 0 or above; got True"):
+        with pytest.raises(ValueError, match="seed must be a whole number of at least 0, got True"):
             draw(np.zeros((2, 9)), True)
 
 

@@ -35,11 +35,6 @@ class Streams:
     augmentation: torch.Generator
 
 
-def checked_seed(seed: int) -> int:
-    """Return ``seed`` as an int; raises ``ValueError`` unless it is a whole number, 0 or above."""
-    return whole("seed", seed, least=0)
-
-
 def streams(seed: int) -> Streams:
     """Make the four generators of a run from its one seed.
 
@@ -52,7 +47,7 @@ def streams(seed: int) -> Streams:
     Raises:
         ValueError: the seed is not a whole number or negative.
     """
-    seed = checked_seed(seed)
+    seed = whole("seed", seed, 0)
     children = np.random.SeedSequence(seed).spawn(4)
     # PyTorch's CPU generator looks at the low 32 bits of its seed only.
     words = [int(child.generate_state(1, dtype=np.uint32)[0]) for child in children]

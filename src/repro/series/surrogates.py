@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import ArrayLike
 
-from repro.learn.seeding import checked_seed
+from repro.base import whole
 from repro.series._inputs import Array, series_rows
 
 __all__ = [
@@ -155,7 +155,7 @@ def _rows(series: ArrayLike) -> Array:
 
 
 def _generator(rng: _Random) -> np.random.Generator:
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(checked_seed(rng))
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(whole("seed", rng, 0))
 
 
 def _phase_randomized(x: Array, rng: np.random.Generator) -> Array:
