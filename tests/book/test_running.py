@@ -24,6 +24,7 @@ import yaml
 from repro.book import build, cache, claims, executed, results, runner
 from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, ParameterError, RunFailed
 from repro.book.layout import Book
+from repro.book.monitor import ProcessTree
 
 GOOD = {"profile": "quick"}
 
@@ -140,7 +141,32 @@ def test_a_cell_that_exits(book: Book, good: runner.RunResult) -> None:
 
 
 def test_more_memory_than_the_budget(book: Book, good: runner.RunResult) -> None:
-    assert "600 MB of its budget" in fails(book, good, BudgetExceeded, mode="eat")
+    line = fails(book, good, BudgetExceeded, mode="eat")
+    assert re.search(
+        r"took \d+ MB of memory \(python[\d.]* \d+ MB.*\), more than the 600 MB of its budget", line
+    )
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.5, 1), (3, 2)])
+def test_a_child_that_has_just_been_forked_holds_no_memory_and_one_that_lasts_does(
+    seconds: float, times: int
+) -> None:
+    hoard = f"""
+import os, time
+hoard = b"x" * 200_000_000
+if not os.fork():
+    time.sleep({seconds})
+    os._exit(0)
+os.wait()
+"""
+    # the shell stands for the worker, which is not counted
+    program = subprocess.Popen(["sh", "-c", '"$@"; :', "sh", sys.executable, "-c", hoard])
+    tree = ProcessTree(program.pid)
+    while program.poll() is None:
+        tree.sample()
+        time.sleep(0.05)
+    assert times * 200 < tree.peak_mb < times * 200 + 100
+    assert len(re.findall(r"python[\d.]* 2\d\d MB", tree.held_by)) == times
 
 
 def test_more_seconds_than_the_limit(book: Book, good: runner.RunResult) -> None:

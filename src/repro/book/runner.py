@@ -334,7 +334,8 @@ def _watch(
             if progress is not None:
                 progress(min(n_begun, total), total)
         if tree.sample() > memory_mb:
-            message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
+            message = f"took {tree.peak_mb:.0f} MB of memory ({tree.held_by}), "
+            message += f"more than the {memory_mb:.0f} MB of its budget"
             return _Failure(message + _at(source, index), index, BudgetExceeded)
         spent = time.monotonic() - (first_cell or launched + _GRACE)
         if spent > seconds:
