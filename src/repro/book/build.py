@@ -262,7 +262,8 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
-        program = "from jupyter_book.cli.main import main; main()"
+        # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
+        program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last.partition(" ")[0] == frame:
             # the pages of source code are there already; to see whether they are of today, it imports everything
             program = (
