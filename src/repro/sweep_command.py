@@ -176,16 +176,14 @@ def _plan(
     book: Book, chapter: str, axes: Sequence[str], zipped: str, points: Path | None, profile: str | None
 ) -> dict[str, Any]:
     """What was asked for, and the commit that is checked out, for ``sweep.json``."""
-    from repro.book.fingerprint import library_files
-    from repro.book.notebooks import read_notebook, source_of
-    from repro.book.provenance import commit_of
+    from repro.book.cache import commit_of, library_files
+    from repro.book.notebooks import read_notebook
 
     path = book.notebook(chapter)
-    sources = [source_of(c) for c in read_notebook(path)["cells"] if c.get("cell_type") == "code"]
     return {
         "axes": list(axes),
         "zip": zipped,
         "file": points.name.encode(errors="replace").decode() if points else None,
         "profile": profile,
-        **commit_of(book.root, [path, book.claims_file(chapter), *library_files(sources)]),
+        **commit_of(book.root, [path, book.claims_file(chapter), *library_files(read_notebook(path))]),
     }

@@ -21,10 +21,9 @@ import pytest
 import running_book
 import yaml
 
-from repro.book import build, cache, claims, executed, results, runner
+from repro.book import build, cache, claims, notebooks, process, results, runner
 from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, ParameterError, RunFailed
 from repro.book.layout import Book
-from repro.book.monitor import ProcessTree
 
 GOOD = {"profile": "quick"}
 
@@ -100,7 +99,7 @@ def test_without_a_cache_a_run_is_only_not_kept(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said_before_the_run(
     book: Book, good: runner.RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     (tmp_path / "out").write_text("no folder")
     (tmp_path / "toy.quick.ipynb").mkdir()
     for output in (tmp_path / "out", tmp_path):
@@ -114,7 +113,7 @@ def test_what_cannot_be_written_is_said_before_the_run(
 
 
 def test_a_damaged_cache_entry_is_run_again(book: Book, good: runner.RunResult) -> None:
-    for entry in (book.cache_dir / "cache").glob("*/notebook.ipynb"):
+    for entry in (book.cache_dir / "cache").glob("*.run"):
         entry.write_bytes(entry.read_bytes()[:-40])
     assert not runner.run(book, "toy", GOOD).cached
     assert runner.run(book, "toy", GOOD).cached
@@ -161,7 +160,7 @@ os.wait()
 """
     # the shell stands for the worker, which is not counted
     program = subprocess.Popen(["sh", "-c", '"$@"; :', "sh", sys.executable, "-c", hoard])
-    tree = ProcessTree(program.pid)
+    tree = process.ProcessTree(program.pid)
     while program.poll() is None:
         tree.sample()
         time.sleep(0.05)
@@ -191,7 +190,7 @@ def test_more_seconds_than_the_limit(book: Book, good: runner.RunResult) -> None
 def test_wrong_parameters_are_refused_before_a_kernel_starts(
     book: Book, monkeypatch: pytest.MonkeyPatch, given: dict, said: str
 ) -> None:
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     with pytest.raises(ParameterError, match=said):
         runner.run(book, "toy", given)
 
@@ -267,7 +266,7 @@ def test_prose_tags_and_words_show_without_a_run(tmp_path: Path, monkeypatch: py
     )
     path.write_text(json.dumps(source))
     first = runner.run(book, "toy")
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     words = edited(source, 0, source="# Another title")
     words = edited(words, 2, metadata={"tags": ["hide-input"]})
     words["cells"].append(nbformat.v4.new_markdown_cell("The end."))
@@ -327,7 +326,7 @@ def test_outputs_are_laid_over_any_source() -> None:
     # without a cell of parameters; of a format in which cells have no names; run and saved before
     saved = code("n = 1", metadata={"tags": ["injected-parameters"]})
     source = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [saved, code("print(n)")]}
-    shown = executed.laid_over(source, run)
+    shown = notebooks.laid_over(source, run)
     nbformat.validate(shown)
     assert [(cell["source"], cell["execution_count"]) for cell in shown["cells"]] == [
         ("n = 2", 1),

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from repro.book import cite, page_runs
+from repro.book import cite, parameters
 from repro.book.claim_models import ChapterClaims, load
 from repro.book.code_checks import Problem, code_problems, page_code_problems
 from repro.book.errors import BookError, nearest
@@ -151,7 +151,7 @@ def _page(book: Book, page: str, known: list[str] | None) -> Iterator[Problem]:
     if notebook is not None:
         yield from _common(name, notebook, set(), known)
         yield from page_code_problems(name, notebook)
-        yield from _or_problem(name, lambda: page_runs.declared(notebook, name))[1]
+        yield from _or_problem(name, lambda: parameters.declared_by_page(notebook, name))[1]
 
 
 def _texts(notebook: dict[str, Any]) -> list[tuple[int, str]]:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.book.declarations import read_cell
 from repro.book.errors import ParameterError
+from repro.book.parameters import read_cell
 from repro.book.sweep import axes, grid
 from repro.book.sweep.grid import Point
 

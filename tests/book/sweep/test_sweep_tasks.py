@@ -15,7 +15,7 @@ import pytest
 import running_book
 from nbformat import NotebookNode
 
-from repro.book import output_limit, parameters, runner
+from repro.book import parameters, process, worker
 from repro.book.errors import BadInput, DiskFull
 from repro.book.layout import Book
 from repro.book.sweep import grid
@@ -107,7 +107,7 @@ def test_limits_given_replace_the_budget(book: Book, mode: str, limits: dict[str
 def test_another_library_or_package_is_refused_in_one_line(
     book: Book, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     task = task_of(book)
     numpy = task.versions["numpy"]
     other = execute(replace(task, versions=task.versions | {"numpy": "1.2.3"}))
@@ -166,7 +166,7 @@ def test_a_flood_of_output_is_cut_and_the_run_goes_on(tmp_path: Path) -> None:
     assert outcome.ledger is not None
     outputs = outputs_of(outcome)
     printed = "".join(o.text for o in outputs if o.get("name") == "stdout")
-    assert 900_000 < len(printed) <= output_limit.LIMITS["text"]
+    assert 900_000 < len(printed) <= worker.LIMITS["text"]
     assert set(printed) == {"x", "\n"}
     told = "".join(o.text for o in outputs if o.get("name") == "stderr")
     assert told.count("this cell's text went over 1 MB") == 1

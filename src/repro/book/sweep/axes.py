@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError
+from repro.book.parameters import Parameter, Value
 
 __all__ = ["MAX_POINTS", "axis_values", "quoted", "split"]
 

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 import psutil
 
 import repro
+from repro.book.cache import versions
 from repro.book.errors import BookError
 from repro.book.files import sha256
-from repro.book.fingerprint import versions
 
 __all__ = ["ClusterExecutor", "ClusterGone", "WorkerLost", "end_runs", "refuse_other_versions", "set_faults"]
 

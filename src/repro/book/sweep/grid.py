@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
-from repro.book.parameters import fill, validate
+from repro.book.parameters import Parameter, Value, fill, validate
 from repro.book.sweep.axes import MAX_POINTS, axis_values, quoted
 from repro.book.sweep.point_files import read_rows
 

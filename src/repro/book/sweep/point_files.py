@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
+from repro.book.parameters import Parameter, Value
 from repro.book.sweep.axes import MAX_POINTS, quoted
 
 __all__ = ["read_rows"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from repro.book import page_runs
+from repro.book import runner
 from repro.book.errors import BadInput
 from repro.book.files import shown, write_atomically
 from repro.book.layout import Book
@@ -41,7 +41,7 @@ def make(folder: Path, book: Book | None = None, *, color: str = "", columns: st
     table = tables[0].resolve()
     sweep = report_table.read(table, color=color, columns=columns)
     given = {"table": str(table), "color": color, "columns": columns}
-    run = page_runs.run(book, PAGE, given, output=folder / "report.ipynb", use_cache=False)
+    run = runner.run_page(book, PAGE, given, output=folder / "report.ipynb", use_cache=False)
     title = f"Sweep of {sweep.chapter}" if sweep.chapter else "Sweep"
     write_atomically(folder / "report.html", to_html(read_notebook(run.notebook), title))
     return folder / "report.html"

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims
-from repro.book.declarations import Value
 from repro.book.errors import BadInput, BookError, Locked
 from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
+from repro.book.parameters import Value
 from repro.book.sweep.grid import Point
 from repro.book.sweep.tasks import Kit, Outcome
 

@@ -14,13 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from repro.book import claims, fingerprint, runner
-from repro.book.cache import key_parts
+from repro.book import cache, claims, runner
 from repro.book.claim_models import ChapterClaims
 from repro.book.errors import BadInput, BookError, DiskFull, RunFailed, RunLost
 from repro.book.files import shown, system_errors
 from repro.book.layout import Book
-from repro.book.notebooks import read_notebook, source_of
+from repro.book.notebooks import read_notebook
 
 if TYPE_CHECKING:
     from repro.book.sweep.grid import Point
@@ -90,7 +89,7 @@ class Kit:
         own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
         files = {path.relative_to(book.root).as_posix(): path.read_bytes() for path in own}
         found = claims.load(claims_file)
-        made_with = key_parts(read_notebook(notebook), {}, found, fingerprint.data_files())
+        made_with = cache.key_parts(read_notebook(notebook), {}, found, cache.data_files())
         del made_with["parameters"]
         files["_toc.yml"] = contents.encode()
         return cls(chapter, files, found, made_with, timeout, memory_mb)
@@ -195,11 +194,11 @@ def _line(error: BookError, chapter: str) -> str:
 
 def _mismatch(task: Task, book: Book) -> str | None:
     """What this worker has otherwise than the client, as one line; None when a run here is a run there."""
-    here = fingerprint.versions()
+    here = cache.versions()
     if differing := _differences(task.versions, here):
         return "this worker has other packages than the client: " + ", ".join(differing)
     cells = read_notebook(book.notebook(task.chapter))["cells"]
-    library = fingerprint.library([source_of(cell) for cell in cells if cell.get("cell_type") == "code"])
+    library = cache.library({"cells": cells})
     if library != task.library:
         return (
             f"this worker has another version of the library repro than the client: fingerprint {library[:12]}, "
