@@ -125,7 +125,8 @@ def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_anothe
     package: Path,
 ) -> None:
     cell = notebook("from repro.papers import a\na.f()")
-    assert cache.modules(cell, package) == {"repro", "repro.papers", "repro.papers.a", "repro.b"}
+    reached = [path.relative_to(package).as_posix() for path in cache.library_files(cell, package)]
+    assert reached == ["__init__.py", "b.py", "papers/__init__.py", "papers/a.py"]
     before = cache.library(cell, package)
     (package / "c.py").write_text("x = 2\n")
     assert cache.library(cell, package) == before
@@ -134,13 +135,14 @@ def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_anothe
 
 
 def test_a_cell_that_cannot_be_read_depends_on_everything(package: Path) -> None:
-    assert "repro.c" in cache.modules(notebook("%%bash\nnot ) python"), package)
-    assert cache.modules(notebook("%matplotlib inline\nimport os"), package) == set()
+    assert package / "c.py" in cache.library_files(notebook("%%bash\nnot ) python"), package)
+    assert cache.library_files(notebook("%matplotlib inline\nimport os"), package) == []
 
 
 def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered() -> None:
     root = Path(__file__).parents[2]
-    reached = cache.modules(json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text()))
-    assert "repro.papers.ewn_inductive_bias.training" in reached
-    assert "repro.papers.ewn_inductive_bias.flows" in reached
-    assert not {"repro.book.pages", "repro.book.build", "repro.book.runner", "repro.cli"} & reached
+    chapter = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
+    reached = {path.relative_to(root / "src/repro").as_posix() for path in cache.library_files(chapter)}
+    paper = {f"papers/ewn_inductive_bias/{name}.py" for name in ("training", "flows")}
+    assert paper <= reached
+    assert not {"book/pages.py", "book/build.py", "book/runner.py", "cli.py"} & reached

@@ -30,13 +30,13 @@ from repro.book.layout import Book
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
-__all__ = ["Built", "build", "judge_run", "try_accepting"]
+__all__ = ["build", "judge_run", "try_accepting"]
 
-Say = Callable[[str], None]
+_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Built:
+class _Built:
     """What a build made: the first page, the results of this build, and the chapters that were run, not cached."""
 
     index: Path
@@ -66,8 +66,8 @@ def build(
     accept: bool = False,
     use_cache: bool = True,
     jobs: int = 2,
-    say: Say = print,
-) -> Built:
+    say: _Say = print,
+) -> _Built:
     """Run all chapters and pages, judge the claims, and render the book.
 
     Args:
@@ -100,7 +100,7 @@ def build(
             _compare(book, found, profile)
         stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
-    return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+    return _Built(index, found, tuple(run.chapter for run in runs if not run.cached))
 
 
 def try_accepting(book: Book, chapter: str, profile: str) -> None:
@@ -134,7 +134,7 @@ def _alone(book: Book) -> Iterator[None]:
 
 
 def _run_all(
-    book: Book, profile: str, use_cache: bool, jobs: int, say: Say
+    book: Book, profile: str, use_cache: bool, jobs: int, say: _Say
 ) -> tuple[list[RunResult], list[RunResult]]:
     """Chapters, and then the other notebooks; all are tried even if one fails, and the first failure is raised."""
     failures: list[BookError] = []
@@ -224,7 +224,7 @@ def _tree_hash(folder: Path, *without: str) -> str:
     )
 
 
-def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
+def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     """Render the staging copy; the new pages replace the old ones only when there was no warning.
 
     As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts

@@ -146,7 +146,7 @@ def _known(root: Path) -> dict[str, Path]:
     return found
 
 
-def modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
+def _modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
     """The modules of the package at ``root`` that a notebook's code reaches.
 
     A module brings its parents along, as Python runs their ``__init__`` first. A cell that cannot be parsed may
@@ -172,7 +172,7 @@ def modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
 def library_files(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> list[Path]:
     """The files of the library that a notebook depends on: modules, and what else lies in their packages."""
     known = _known(root)
-    files = {known[name] for name in modules(notebook, root)}
+    files = {known[name] for name in _modules(notebook, root)}
     for package in {path.parent for path in files if path.name == "__init__.py"}:
         files.update(p for p in package.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
     return sorted(files)

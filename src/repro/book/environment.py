@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import site
 import subprocess
@@ -36,30 +37,14 @@ _SET = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "REPRO_PROGRESS": "0",
 }
-_DROPPED = (
-    *("PYTHON", "IPY", "JUPYTER", "MPL", "MATPLOTLIB", "TORCH", "PYTORCH", "SCIPY_", "SKLEARN_"),
-    *("LC_", "LANG", "COLUMNS", "LINES"),
+_DROPPED = re.compile(
+    "PYTHON|IPY|JUPYTER|MPL|MATPLOTLIB|TORCH|PYTORCH|SCIPY_|SKLEARN_|LC_|LANG|COLUMNS|LINES"
 )
-_HARMLESS = (
-    *("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED"),
-    "PYTHONFAULTHANDLER",
-)
+_HARMLESS = re.compile("PYTHON(HOME|DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|FAULTHANDLER)$")
 """Where and how Python starts, which no number depends on."""
-_NAMED = (
-    *(
-        "OPENBLAS_",
-        "GOTO_",
-        "BLIS_",
-        "MKL_",
-        "NVPL_",
-        "VECLIB_",
-        "ATEN_",
-        "ONEDNN_",
-        "DNNL_",
-        "NPY_",
-        "NUMBA_",
-    ),
-    *("OMP_", "GOMP_", "KMP_", "CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "LD_", "DYLD_", "GLIBC_TUNABLES"),
+_NAMED = re.compile(
+    "(OPENBLAS|GOTO|BLIS|MKL|NVPL|VECLIB|ATEN|ONEDNN|DNNL|NPY|NUMBA|OMP|GOMP|KMP|CUDA|CUDNN|CUBLAS|NVIDIA|LD|DYLD)_"
+    "|GLIBC_TUNABLES"
 )
 """What fits the machine, such as the kernels of a BLAS: it stays as it is, and belongs to the key."""
 _OWN = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_PATH")
@@ -67,11 +52,8 @@ _OWN = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME
 
 def settings() -> dict[str, str]:
     """The variables of this environment that reach a run and can change its bits."""
-    return {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if name.startswith(_NAMED) and name not in _SET
-    }
+    named = {name: value for name, value in sorted(os.environ.items()) if _NAMED.match(name)}
+    return {name: value for name, value in named.items() if name not in _SET}
 
 
 def sealed(book: Book, folder: Path) -> dict[str, str]:
@@ -89,11 +71,8 @@ def sealed(book: Book, folder: Path) -> dict[str, str]:
 
 
 def _without_the_user() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _HARMLESS or not name.startswith(_DROPPED)
-    }
+    dropped = {name for name in os.environ if _DROPPED.match(name) and not _HARMLESS.match(name)}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
 def _matplotlib_folder(folder: Path) -> Path:

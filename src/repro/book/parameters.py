@@ -31,7 +31,6 @@ from repro.book.notebooks import read_notebook, source_of
 
 __all__ = [
     "Parameter",
-    "Settings",
     "Value",
     "declared",
     "declared_by_page",
@@ -342,7 +341,7 @@ def from_texts(parameters: Sequence[Parameter], pairs: Sequence[str]) -> dict[st
     return values
 
 
-class Settings:
+class _Settings:
     """The resolved parameters of a run, as attributes: ``settings.n_epochs``. They cannot be changed.
 
     Shown in a notebook, it is a table of name, value and help.
@@ -381,14 +380,14 @@ class Settings:
         )
 
 
-def resolve(chapter: str, namespace: Mapping[str, object], book: Book | None = None) -> Settings:
+def resolve(chapter: str, namespace: Mapping[str, object]) -> _Settings:
     """The parameters of a running notebook: pass ``globals()`` in the cell after the parameters.
 
     Takes each name that the chapter declares from ``namespace``, fills what is None from the profile, and
     checks all of it; raises ``ParameterError``. Works the same under ``repro run``, papermill, Binder and by
     hand.
     """
-    book = book or Book.find()
+    book = Book.find()
     parameters = declared(book.notebook(chapter))
     missing = [p.name for p in parameters if p.name not in namespace]
     if missing:
@@ -396,4 +395,4 @@ def resolve(chapter: str, namespace: Mapping[str, object], book: Book | None = N
     path = book.claims_file(chapter)
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
-    return Settings(chapter, values, {p.name: p.help for p in parameters})
+    return _Settings(chapter, values, {p.name: p.help for p in parameters})

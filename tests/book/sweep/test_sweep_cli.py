@@ -86,12 +86,11 @@ def test_a_dry_run_shows_the_points_and_runs_nothing(book: Book, no_kernel: None
 
 def test_the_expected_cost_is_the_median_of_past_runs(book: Book, no_kernel: None) -> None:
     """Closed form: 6 points at the median of 10, 20 and 90 seconds, on two workers."""
-    kept = book.cache_dir / "cache/0123/notebook.ipynb"
+    kept = book.cache_dir / "cache/0123.run"
     kept.parent.mkdir(parents=True)
     about = {"chapter": "toy", "profile": "quick", "run": {"seconds": 10}}
-    kept.write_text(json.dumps({"metadata": {"repro": about}}))
-    (kept.parent.parent / "broken").mkdir()
-    (kept.parent.parent / "broken/notebook.ipynb").write_text("{")
+    kept.write_text("\n" + json.dumps({"metadata": {"repro": about}}))
+    kept.with_name("broken.run").write_text("{")
     book.results_file("toy", "quick").write_text('{"run": {"seconds": 90}}')
     declared = parameters.declared(book.notebook("toy"))
     profiles = claims.load(book.claims_file("toy")).profiles

@@ -173,7 +173,7 @@ def test_a_corrupted_cache_entry_is_run_again(tmp_path: Path, monkeypatch: pytes
     assert runner.run(book, "toy").cached
     (entry,) = (book.cache_dir / "cache").iterdir()
     for number, damage in enumerate((flipped, truncated), start=2):
-        damage(entry / "notebook.ipynb")
+        damage(entry)
         again = runner.run(book, "toy")
         assert not again.cached
         assert again.ledger == good.ledger

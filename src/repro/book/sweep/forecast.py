@@ -44,14 +44,16 @@ def expected(points: Sequence[Point], past: Mapping[str, Sequence[float]], worke
 def _json(path: Path) -> dict[str, Any]:
     """A JSON file's mapping; empty for one that is broken, as a forecast is not the place to complain."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(
+            path.read_bytes().partition(b"\n")[2] if path.suffix == ".run" else path.read_bytes()
+        )
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _cached(book: Book, chapter: str) -> Iterator[tuple[str, float]]:
-    for path in (book.cache_dir / "cache").glob("*/notebook.ipynb"):
+    for path in (book.cache_dir / "cache").glob("*.run"):
         about = _json(path).get("metadata", {}).get("repro", {})
         if about.get("chapter") == chapter:
             yield about["profile"], about["run"]["seconds"]
