@@ -202,7 +202,7 @@ def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
     from repro.book import claims
     from repro.book.verdicts import VERDICTS
 
-    colours = dict(zip(VERDICTS, ("green", "yellow", "blue", "red", "dim"), strict=True))
+    colours: dict[str, str] = dict(zip(VERDICTS, ("green", "yellow", "blue", "red", "dim"), strict=True))
     known = claims.load(book.claims_file(chapter))
     table = Table(title=f"{chapter}, profile {profile}")
     for column in ("claim", "statement", "verdict", "because"):
