@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import tomllib
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -128,12 +127,6 @@ def test_python_bound_is_the_one_the_makefile_checks():
 # --- tools of the right kind --------------------------------------------------------------------------------
 
 
-def test_jupyter_book_is_version_1():
-    assert Version(version("jupyter-book")).major == 1, (
-        "version 2 ignores _config.yml, builds nothing and exits 0"
-    )
-
-
 def test_nolds_imports_under_this_python_and_knows_the_logistic_map():
     import numpy as np
 
@@ -186,13 +179,6 @@ def test_citation_names_the_book():
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
     assert {"message", "authors", "type"} <= citation.keys()
-
-
-def test_table_of_contents_lists_files_that_exist():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = [toc["root"], *(entry["file"] for part in toc["parts"] for entry in part["chapters"])]
-    for name in listed:
-        assert any((ROOT / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb")), name
 
 
 def test_readme_names_targets_that_make_knows():

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repro import __version__
-from repro.book.errors import BadInput, BookError
+from repro.book.errors import BadInput, BookError, nearest
 from repro.sweep_command import sweep
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-EXIT_CODES = (
+_EXIT_CODES = (
     "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
     "2 bad input; 3 a verdict turned over against the committed one; 4 another build of this book, or sweep of this "
     "folder, is at work; 130 stopped with Ctrl-C."
@@ -31,19 +32,19 @@ EXIT_CODES = (
 app = typer.Typer(
     name="repro",
     help="Run, judge and render the book *What makes networks sparse? Four papers, rerun*.",
-    epilog=EXIT_CODES,
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-out = Console()
+_out = Console()
 
-ProfileOption = Annotated[
+_Profile = Annotated[
     str, typer.Option("--profile", help="smoke, quick or paper: the size of the experiments.")
 ]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
-ParameterOption = Annotated[
+_NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
+_Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; repeat for more."),
 ]
@@ -53,6 +54,13 @@ def _book() -> Book:
     from repro.book.layout import Book
 
     return Book.find()
+
+
+def _check_profile(name: str) -> None:
+    from repro.book.layout import PROFILES
+
+    if name not in PROFILES:
+        raise BadInput(f"there is no profile {name!r}; {nearest(name, PROFILES)}")
 
 
 def _version(show: bool) -> None:
@@ -75,12 +83,12 @@ def _options(
         os.environ["REPRO_TRACEBACK"] = "1"
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=_EXIT_CODES)
 def run(
     chapters: Annotated[
         list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters; see `params`.")
     ],
-    parameter: ParameterOption = None,
+    parameter: _Parameters = None,
     profile: Annotated[
         str | None, typer.Option("--profile", help="smoke, quick or paper; the same as -p profile=...")
     ] = None,
@@ -88,7 +96,7 @@ def run(
         Path | None,
         typer.Option("--output", help="Folder for the executed notebooks [default: _build/notebooks]."),
     ] = None,
-    no_cache: NoCacheOption = False,
+    no_cache: _NoCache = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=1, help="Seconds, instead of the profile's budget.")
     ] = None,
@@ -117,40 +125,37 @@ def run(
             try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
         plans.append((book.chapter(chapter), given))
     for chapter, given in plans:
-        result = _with_progress(
-            chapter,
-            lambda show, chapter=chapter, given=given: runner.run(
+        with _progress(chapter) as show:
+            result = runner.run(
                 book, chapter, given, output=output, use_cache=not no_cache, timeout=timeout, progress=show
-            ),
-        )
+            )
         found = judge_run(book, result)
         if result.profile != "smoke":
-            out.print(_verdicts(book, chapter, result.profile, found))
+            _out.print(_verdicts(book, chapter, result.profile, found))
         if accept:
             if own := sorted(set(given) - {"profile"}):
-                out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
+                _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
             results.write(book.results_file(chapter, result.profile), found)
             pages.write_readme(book)
         cost = "from the cache" if result.cached else f"{result.run['seconds']:.0f} s"
         print(f"{chapter} ({result.profile}, {cost}): {shown(result.notebook)}")
 
 
-def _with_progress(chapter: str, work: Any) -> Any:
+@contextmanager
+def _progress(chapter: str) -> Iterator[Callable[[int, int], None]]:
     """A bar while a person is watching; silence otherwise."""
-    if not out.is_terminal:
-        return work(None)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=out, transient=True) as bars:
+    with Progress(*columns, console=_out, transient=True, disable=not _out.is_terminal) as bars:
         task = bars.add_task(chapter, total=None)
-        return work(lambda begun, total: bars.update(task, completed=begun, total=total))
+        yield lambda begun, total: bars.update(task, completed=begun, total=total)
 
 
-app.command(epilog=EXIT_CODES)(sweep)
+app.command(epilog=_EXIT_CODES)(sweep)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=_EXIT_CODES)
 def params(
     chapter: Annotated[str, typer.Argument(help="Name of a chapter.")],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
@@ -176,37 +181,28 @@ def params(
         sizes = [str(values.get(p.name, "")) for values in profiles.values()]
         default = "by profile" if p.default is None else repr(p.default)
         table.add_row(p.name, p.type, default, p.allowed, *sizes, p.help)
-    out.print(table)
+    _out.print(table)
 
 
-@app.command(name="claims", epilog=EXIT_CODES)
+@app.command(name="claims", epilog=_EXIT_CODES)
 def show_claims(
     chapter: Annotated[str | None, typer.Argument(help="Name of a chapter; all of them without.")] = None,
-    profile: ProfileOption = "quick",
+    profile: _Profile = "quick",
 ) -> None:
     """Show the committed verdicts."""
     from repro.book import results
-    from repro.book.layout import PROFILES
 
     book = _book()
-    if profile not in PROFILES:
-        raise BadInput(f"there is no profile {profile!r}; known: {', '.join(PROFILES)}")
+    _check_profile(profile)
     for name in [book.chapter(chapter)] if chapter else book.chapters():
-        out.print(_verdicts(book, name, profile, results.read(book.results_file(name, profile))))
-
-
-_COLOURS = {
-    "reproduced": "green",
-    "partly": "yellow",
-    "undecided": "blue",
-    "not reproduced": "red",
-    "not tested": "dim",
-}
+        _out.print(_verdicts(book, name, profile, results.read(book.results_file(name, profile))))
 
 
 def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
     from repro.book import claims
+    from repro.book.verdicts import VERDICTS
 
+    colours: dict[str, str] = dict(zip(VERDICTS, ("green", "yellow", "blue", "red", "dim"), strict=True))
     known = claims.load(book.claims_file(chapter))
     table = Table(title=f"{chapter}, profile {profile}")
     for column in ("claim", "statement", "verdict", "because"):
@@ -214,27 +210,24 @@ def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
     for claim in known.claims:
         judged = found.claims.get(claim.id)
         verdict, reason = (judged.verdict, judged.reason) if judged else ("not tested", "no result yet")
-        table.add_row(claim.id, claim.statement, f"[{_COLOURS[verdict]}]{verdict}[/]", reason)
+        table.add_row(claim.id, claim.statement, f"[{colours[verdict]}]{verdict}[/]", reason)
     return table
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=_EXIT_CODES)
 def build(
-    profile: ProfileOption = "quick",
+    profile: _Profile = "quick",
     accept: Annotated[
         bool, typer.Option("--accept", help="Take this build's verdicts as the committed ones.")
     ] = False,
-    no_cache: NoCacheOption = False,
+    no_cache: _NoCache = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters that run at the same time.")] = 2,
 ) -> None:
     """Run every chapter, judge the claims, and render the book into _build/html."""
     from repro.book.build import build as build_book
-    from repro.book.errors import nearest
     from repro.book.files import shown
-    from repro.book.layout import PROFILES
 
-    if profile not in PROFILES:
-        raise BadInput(f"there is no profile {profile!r}; {nearest(profile, PROFILES)}")
+    _check_profile(profile)
     built = build_book(
         _book(),
         profile=profile,
@@ -246,7 +239,7 @@ def build(
     print(f"The book is ready: {shown(built.index)}")
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=_EXIT_CODES)
 def check() -> None:
     """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts."""
     from repro.book import checks

@@ -72,9 +72,9 @@ def sweep(
     finished is kept whatever happens: the same command with --resume goes on. The exit code is 1 if any run failed.
     """
     from repro.book import claims, parameters
+    from repro.book.cache import commit_of
     from repro.book.files import shown
     from repro.book.layout import Book
-    from repro.book.provenance import commit_of
     from repro.book.sweep import engine, grid, runs
     from repro.book.sweep.cluster import cluster as dask
 

@@ -59,8 +59,3 @@ def test_without_any_book_the_error_says_what_to_type(
     monkeypatch.setattr(layout, "_CHECKOUT", tmp_path)  # as where the library lies in site-packages
     with pytest.raises(BadInput, match=rf"no book at or above {tmp_path}: .* REPRO_BOOK .* papermill --cwd"):
         Book.find()
-
-
-def test_a_folder_that_is_given_is_the_only_place_to_look(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no book at or above"):
-        Book.find(tmp_path)

@@ -6,15 +6,16 @@ import codecs
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import running_book
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.book import fingerprint, parameters
-from repro.book.declarations import read_cell
+from repro.book import cache, parameters
 from repro.book.errors import ParameterError
+from repro.book.parameters import read_cell
 
 CELL = """profile: str = "quick"  # {smoke, quick, paper} how much
 n: int = None  # [1, 9] how many
@@ -116,28 +117,32 @@ def package(tmp_path: Path) -> Path:
     return root
 
 
+def notebook(*sources: str) -> dict[str, Any]:
+    return {"cells": [{"cell_type": "code", "source": source} for source in sources]}
+
+
 def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_another_does_not(
     package: Path,
 ) -> None:
-    cell = ["from repro.papers import a\na.f()"]
-    assert fingerprint.modules(cell, package) == {"repro", "repro.papers", "repro.papers.a", "repro.b"}
-    before = fingerprint.library(cell, package)
+    cell = notebook("from repro.papers import a\na.f()")
+    reached = [path.relative_to(package).as_posix() for path in cache.library_files(cell, package)]
+    assert reached == ["__init__.py", "b.py", "papers/__init__.py", "papers/a.py"]
+    before = cache.library(cell, package)
     (package / "c.py").write_text("x = 2\n")
-    assert fingerprint.library(cell, package) == before
+    assert cache.library(cell, package) == before
     (package / "b.py").write_text("def g():\n    return 2\n")
-    assert fingerprint.library(cell, package) != before
+    assert cache.library(cell, package) != before
 
 
 def test_a_cell_that_cannot_be_read_depends_on_everything(package: Path) -> None:
-    assert "repro.c" in fingerprint.modules(["%%bash\nnot ) python"], package)
-    assert fingerprint.modules(["%matplotlib inline\nimport os"], package) == set()
+    assert package / "c.py" in cache.library_files(notebook("%%bash\nnot ) python"), package)
+    assert cache.library_files(notebook("%matplotlib inline\nimport os"), package) == []
 
 
 def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered() -> None:
     root = Path(__file__).parents[2]
-    notebook = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
-    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
-    reached = fingerprint.modules(cells)
-    assert "repro.papers.ewn_inductive_bias.training" in reached
-    assert "repro.papers.ewn_inductive_bias.flows" in reached
-    assert not {"repro.book.pages", "repro.book.build", "repro.book.runner", "repro.cli"} & reached
+    chapter = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
+    reached = {path.relative_to(root / "src/repro").as_posix() for path in cache.library_files(chapter)}
+    paper = {f"papers/ewn_inductive_bias/{name}.py" for name in ("training", "flows")}
+    assert paper <= reached
+    assert not {"book/pages.py", "book/build.py", "book/runner.py", "cli.py"} & reached

@@ -16,25 +16,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import filelock
+import yaml
 
-from repro.book import claims, page_runs, pages, results, runner
+from repro.book import claims, pages, results, runner
 from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
 from repro.book.results import Results
+from repro.book.runner import RunResult
 
-__all__ = ["Built", "build", "judge_run", "try_accepting"]
+__all__ = ["build", "judge_run", "try_accepting"]
 
-Say = Callable[[str], None]
+_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Built:
+class _Built:
     """What a build made: the first page, the results of this build, and the chapters that were run, not cached."""
 
     index: Path
@@ -42,7 +44,7 @@ class Built:
     ran: tuple[str, ...]
 
 
-def judge_run(book: Book, run: runner.RunResult) -> Results:
+def judge_run(book: Book, run: RunResult) -> Results:
     """The result of a run: its ledger judged against the file of claims.
 
     Raises ``RunFailed`` for a notebook that showed no ledger.
@@ -53,16 +55,8 @@ def judge_run(book: Book, run: runner.RunResult) -> Results:
         )
     chapter_claims = claims.load(book.claims_file(run.chapter))
     judged = claims.judge(chapter_claims, run.ledger["measurements"], run.ledger["not_tested"], run.profile)
-    return Results.model_validate(
-        {
-            "schema": 1,
-            "chapter": run.chapter,
-            "profile": run.profile,
-            "claims": judged,
-            "provenance": run.provenance,
-            "run": run.run,
-        }
-    )
+    found = {"schema": 1, "chapter": run.chapter, "profile": run.profile, "claims": judged}
+    return Results.model_validate(found | {"provenance": run.provenance, "run": run.run})
 
 
 def build(
@@ -72,8 +66,8 @@ def build(
     accept: bool = False,
     use_cache: bool = True,
     jobs: int = 2,
-    say: Say = print,
-) -> Built:
+    say: _Say = print,
+) -> _Built:
     """Run all chapters and pages, judge the claims, and render the book.
 
     Args:
@@ -94,8 +88,7 @@ def build(
     with _alone(book):
         for chapter in book.chapters() if accept else ():
             try_accepting(book, chapter, profile)
-        runs = _run_all(book, profile, use_cache, jobs, say)
-        other = _run_pages(book, use_cache, say)
+        runs, other = _run_all(book, profile, use_cache, jobs, say)
         found = {run.chapter: judge_run(book, run) for run in runs}
         for result in found.values():
             results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
@@ -107,7 +100,7 @@ def build(
             _compare(book, found, profile)
         stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
-    return Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+    return _Built(index, found, tuple(run.chapter for run in runs if not run.cached))
 
 
 def try_accepting(book: Book, chapter: str, profile: str) -> None:
@@ -117,14 +110,11 @@ def try_accepting(book: Book, chapter: str, profile: str) -> None:
 
 
 def _refuse_jupyter_book_2() -> None:
-    try:
-        version = metadata.version("jupyter-book")
-    except metadata.PackageNotFoundError:
-        raise BookError("jupyter-book is not installed; pip install 'repro[book]' installs it") from None
+    version = metadata.version("jupyter-book") if find_spec("jupyter_book") else "none"
     if not version.startswith("1."):
         raise BookError(
-            f"jupyter-book {version} ignores _config.yml and would build nothing; "
-            "install 'jupyter-book>=1.0.4.post1,<2'"
+            f"the pages need jupyter-book 1, found {version} (2 ignores _config.yml and would build nothing); "
+            "pip install 'repro[book]' installs it"
         )
 
 
@@ -143,40 +133,31 @@ def _alone(book: Book) -> Iterator[None]:
         ) from None
 
 
-def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: Say) -> list[runner.RunResult]:
-    """Every chapter; all of them are tried even if one fails, and the first failure is raised at the end."""
+def _run_all(
+    book: Book, profile: str, use_cache: bool, jobs: int, say: _Say
+) -> tuple[list[RunResult], list[RunResult]]:
+    """Chapters, and then the other notebooks; all are tried even if one fails, and the first failure is raised."""
+    failures: list[BookError] = []
 
-    def one(chapter: str) -> runner.RunResult | BookError:
+    def told(name: str, run: Callable[..., RunResult], *given: object) -> RunResult | None:
         try:
-            result = runner.run(book, chapter, {"profile": profile}, use_cache=use_cache)
+            done = run(book, name, *given, use_cache=use_cache)
         except BookError as error:
-            say(f"{chapter}: failed")
-            return error
-        cost = result.run
-        say(
-            f"{chapter}: unchanged, taken from the cache"
-            if result.cached
-            else f"{chapter}: ran in {cost['seconds']:.0f} s with {cost['peak_memory_mb']} MB"
-        )
-        return result
+            failures.append(error)
+            say(f"{name}: failed")
+            return None
+        ran = f"ran in {done.run['seconds']:.0f} s with {done.run['peak_memory_mb']} MB"
+        say(f"{name}: {'unchanged, taken from the cache' if done.cached else ran}")
+        return done
 
     chapters = book.chapters()
     say(f"running {len(chapters)} chapter{'s' * (len(chapters) > 1)}, profile {profile} ...")
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        done = list(pool.map(one, chapters))
-    failures = [result for result in done if isinstance(result, BookError)]
+        runs = list(pool.map(lambda chapter: told(chapter, runner.run, {"profile": profile}), chapters))
+    other = [told(page, runner.run_page) for page in book.pages()]
     if failures:
         raise failures[0]
-    return [result for result in done if isinstance(result, runner.RunResult)]
-
-
-def _run_pages(book: Book, use_cache: bool, say: Say) -> list[runner.RunResult]:
-    """Every other notebook of the table of contents, in the size it has."""
-    runs = [page_runs.run(book, page, use_cache=use_cache) for page in book.pages()]
-    for run in runs:
-        took = f"ran in {run.run['seconds']:.0f} s"
-        say(f"{run.chapter}: {'unchanged, taken from the cache' if run.cached else took}")
-    return runs
+    return [run for run in runs if run], [run for run in other if run]
 
 
 def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
@@ -196,8 +177,8 @@ def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
 
 def _stage(
     book: Book,
-    runs: list[runner.RunResult],
-    other: list[runner.RunResult],
+    runs: list[RunResult],
+    other: list[RunResult],
     found: Mapping[str, Results],
     profile: str,
 ) -> Path:
@@ -208,8 +189,11 @@ def _stage(
         if stage.exists():
             os.replace(stage, before)
         stage.mkdir(parents=True)
-        config = _without_execution((book.root / "_config.yml").read_text(encoding="utf-8"))
-        (stage / "_config.yml").write_text(config, encoding="utf-8")
+        config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
+        config["execute"] = {"execute_notebooks": "off"}  # they have run already
+        (stage / "_config.yml").write_text(
+            yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8"
+        )
         shutil.copy(book.root / "_toc.yml", stage)
         left_out = shutil.ignore_patterns("results", "claims", ".ipynb_checkpoints")
         shutil.copytree(book.root / "book", stage / "book", ignore=left_out, copy_function=shutil.copy)
@@ -240,7 +224,7 @@ def _tree_hash(folder: Path, *without: str) -> str:
     )
 
 
-def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
+def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     """Render the staging copy; the new pages replace the old ones only when there was no warning.
 
     As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts
@@ -262,30 +246,18 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
-        program = "from jupyter_book.cli.main import main; main()"
+        # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
+        program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last.partition(" ")[0] == frame:
             # the pages of source code are there already; to see whether they are of today, it imports everything
-            program = (
-                f"from sphinx.ext import viewcode; viewcode.collect_pages = lambda app: iter(()); {program}"
-            )
+            skipped = "from sphinx.ext import viewcode; viewcode.collect_pages = lambda app: iter(())"
+            program = f"{skipped}; {program}"
         else:
             shutil.rmtree(output, ignore_errors=True)
         output.mkdir(exist_ok=True)
+    flags = ["-n", "-W", "--keep-going", "-q", "--path-output", str(output)]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-c",
-            program,
-            "build",
-            "-n",
-            "-W",
-            "--keep-going",
-            "-q",
-            "--path-output",
-            str(output),
-            str(stage),
-        ],
+        [sys.executable, "-P", "-c", program, "build", *flags, str(stage)],
         cwd=stage,
         capture_output=True,
         text=True,
@@ -311,12 +283,3 @@ def _render(book: Book, stage: Path, use_cache: bool, say: Say) -> Path:
         shutil.rmtree(old, ignore_errors=True)
     write_atomically(record, now)
     return html / "index.html"
-
-
-def _without_execution(config: str) -> str:
-    """The configuration with execution off: the chapters in the staging copy have run already."""
-    import yaml
-
-    content: dict[str, Any] = yaml.safe_load(config) or {}
-    content["execute"] = {"execute_notebooks": "off"}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

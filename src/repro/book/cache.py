@@ -3,28 +3,49 @@
 The key covers the notebook's code, the resolved parameters, what of the claims decides a verdict, the part of the
 library that the notebook imports, the versions of the packages that matter, the settings of the machine that reach a
 run, and the files that it may read. Prose, words of claims, and how a page shows a cell are none of it.
+
+The part of the library is found by reading, not by running: the notebook's imports, the imports of those modules,
+and so on, inside ``repro``. A change to a module that a chapter does not reach leaves its fingerprint alone.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from repro.book import fingerprint
+import repro
 from repro.book.claim_models import ChapterClaims
-from repro.book.environment import settings
-from repro.book.files import sha256, system_errors
-from repro.book.notebooks import source_of
+from repro.book.environment import PACKAGES, answer, settings
+from repro.book.files import sha256, write_atomically
+from repro.book.notebooks import code_cells, source_of
 
-__all__ = ["Cache", "key_parts", "run_key"]
+__all__ = [
+    *(
+        "commit_of",
+        "data_files",
+        "keep",
+        "kept",
+        "key_parts",
+        "library",
+        "library_files",
+        "modules",
+        "run_key",
+    ),
+    "versions",
+]
 
-_NOTEBOOK, _CHECKSUM = "notebook.ipynb", "sha256"
+_LIBRARY = Path(repro.__file__).parent
+_BIG = 1 << 30
+# what papermill and nbclient look at; all others say how a page shows a cell
+_RUN_TAGS = frozenset({"parameters", "injected-parameters", "raises-exception", "skip-execution"})
 
 
 def key_parts(
@@ -37,13 +58,12 @@ def key_parts(
 
     ``files`` are the checksums of what it may read, by name.
     """
-    sources = [source_of(cell) for cell in notebook["cells"] if cell.get("cell_type") == "code"]
     return {
-        "code": fingerprint.code_hash(notebook),
+        "code": _code_hash(notebook),
         "parameters": dict(values),
         "claims": None if claims is None else run_key(claims.deciding()),
-        "library": fingerprint.library(sources),
-        "versions": fingerprint.versions(),
+        "library": library(notebook),
+        "versions": versions(),
         "settings": settings(),
         "files": dict(files),
     }
@@ -54,35 +74,149 @@ def run_key(parts: Mapping[str, Any]) -> str:
     return sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
-class Cache:
-    """Executed notebooks under ``folder/KEY/``, each with its checksum."""
+def kept(folder: Path, key: str) -> bytes | None:
+    """The executed notebook of a run, or None: it was never kept, or it is damaged."""
+    with suppress(OSError):
+        checksum, _, content = (folder / f"{key}.run").read_bytes().partition(b"\n")
+        if checksum == sha256(content).encode():
+            return content
+    return None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def get(self, key: str) -> bytes | None:
-        """The executed notebook of a run, or None: never kept, or damaged (then the entry goes)."""
-        entry = self.folder / key
-        try:
-            content = (entry / _NOTEBOOK).read_bytes()
-            if (entry / _CHECKSUM).read_text(encoding="ascii") == sha256(content):
-                return content
-        except (OSError, UnicodeDecodeError):
-            pass
-        shutil.rmtree(entry, ignore_errors=True)
+def keep(folder: Path, key: str, content: bytes) -> None:
+    """Keep an executed notebook, with its checksum; the entry appears whole or not at all."""
+    write_atomically(folder / f"{key}.run", sha256(content).encode() + b"\n" + content)
+
+
+def _code_hash(notebook: Mapping[str, Any]) -> str:
+    """A hash of the code cells' sources, and of those tags that change how they run; prose does not matter."""
+    cells = [
+        [source_of(cell), sorted(_RUN_TAGS.intersection(cell.get("metadata", {}).get("tags", [])))]
+        for cell in code_cells(notebook)
+    ]
+    return sha256(json.dumps(cells, ensure_ascii=True).encode())
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the dependencies that matter to a result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+# --- the library --------------------------------------------------------------------------------------------------
+
+
+def _parse(source: str) -> ast.Module | None:
+    """The syntax tree of a module or cell, IPython's magic lines left out; None where it cannot be read."""
+    lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
+    try:
+        return ast.parse("\n".join(lines))
+    except (SyntaxError, ValueError):
         return None
 
-    def put(self, key: str, content: bytes) -> None:
-        """Keep an executed notebook; the entry appears whole or not at all."""
-        with system_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-            try:
-                (fresh / _NOTEBOOK).write_bytes(content)
-                (fresh / _CHECKSUM).write_text(sha256(content), encoding="ascii")
-                shutil.rmtree(self.folder / key, ignore_errors=True)
-                # another process may have put the same run there in the meantime: then theirs is as good
-                with suppress(FileExistsError):
-                    os.replace(fresh, self.folder / key)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+
+def _names(tree: ast.Module, package: str) -> Iterator[str]:
+    """Dotted names that a module may import; ``package`` is what its relative imports start from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+@cache
+def _known(root: Path) -> dict[str, Path]:
+    """Every module of a package folder by its dotted name."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = [root.name, *path.relative_to(root).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
+    """The modules of the package at ``root`` that a notebook's code reaches.
+
+    A module brings its parents along, as Python runs their ``__init__`` first. A cell that cannot be parsed may
+    import anything: then it is all of them.
+    """
+    known, reached = _known(root), set()
+    waiting = [("", source_of(cell)) for cell in code_cells(notebook)]
+    while waiting:
+        package, source = waiting.pop()
+        if (tree := _parse(source)) is None:
+            return set(known)
+        for name in _names(tree, package):
+            parts = name.split(".")
+            for module in (".".join(parts[: end + 1]) for end in range(len(parts))):
+                if module in known and module not in reached:
+                    reached.add(module)
+                    path = known[module]
+                    own = module if path.name == "__init__.py" else module.rpartition(".")[0]
+                    waiting.append((own, path.read_text(encoding="utf-8")))
+    return reached
+
+
+def library_files(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> list[Path]:
+    """The files of the library that a notebook depends on: modules, and what else lies in their packages."""
+    known = _known(root)
+    files = {known[name] for name in _modules(notebook, root)}
+    for package in {path.parent for path in files if path.name == "__init__.py"}:
+        files.update(p for p in package.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
+    return sorted(files)
+
+
+def library(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> str:
+    """One hash of the part of the library that a notebook depends on."""
+    files = library_files(notebook, root)
+    return sha256(
+        *(part for p in files for part in (p.relative_to(root).as_posix().encode(), p.read_bytes()))
+    )
+
+
+# --- the data, and where it all comes from ------------------------------------------------------------------------
+
+
+def data_files() -> dict[str, str]:
+    """Checksums of the files in the folder that ``REPRO_DATA`` names, by their path in it; empty without one.
+
+    A file above 1 GiB counts by its size and time alone.
+    """
+    folder = os.environ.get("REPRO_DATA")
+    found = {}
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()) if folder else ():
+        status = path.stat()
+        big = status.st_size > _BIG
+        content = repr([status.st_size, status.st_mtime_ns]).encode() if big else path.read_bytes()
+        found[path.relative_to(str(folder)).as_posix()] = sha256(content)
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git answers in this folder, without a lock; None where there is no git or no repository."""
+    return answer("git", "--no-optional-locks", "-C", str(root), *arguments)
+
+
+def commit_of(root: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """The commit that is checked out, and whether any of the files that matter differs from it.
+
+    Returns {"commit": hash or None, "dirty": bool or None}; None: the book is not in a git repository.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    inside = [str(path) for path in files if path.resolve().is_relative_to(root.resolve())]
+    changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--ignored", "--", *inside)
+    return {"commit": commit, "dirty": None if changed is None else bool(changed)}

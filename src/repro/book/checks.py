@@ -11,14 +11,13 @@ from typing import Any
 
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
-from repro.book import page_runs
 from repro.book.claim_models import ChapterClaims, load
 from repro.book.code_checks import Problem, code_problems, page_code_problems
 from repro.book.errors import BadInput, BookError, nearest
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import document
 from repro.book.notebooks import read_notebook, source_of
-from repro.book.parameters import declared, fill
+from repro.book.parameters import declared, declared_by_page, fill
 from repro.book.prose import numbers_typed
 from repro.book.results import disagreements, read
 
@@ -112,7 +111,7 @@ class _Check:
             notebook = read_notebook(path)
             self.notebook(path, notebook, set())
             self.problems += page_code_problems(f"{page}.ipynb", notebook)
-            page_runs.declared(notebook, f"{page}.ipynb")
+            declared_by_page(notebook, f"{page}.ipynb")
 
     def results(self, claims: ChapterClaims, path: Path) -> None:
         with self.reading(path):

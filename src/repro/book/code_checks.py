@@ -11,9 +11,9 @@ from repro.book.claim_models import ChapterClaims
 from repro.book.errors import BookError
 from repro.book.notebooks import source_of
 
-__all__ = ["LONGEST_FUNCTION", "Problem", "code_problems", "page_code_problems"]
+__all__ = ["Problem", "code_problems", "page_code_problems"]
 
-LONGEST_FUNCTION = 8
+_LONGEST_FUNCTION = 8
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def _style(name: str, trees: list[tuple[int, ast.Module]]) -> Iterator[Problem]:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
-                if length > LONGEST_FUNCTION:
-                    message = f"function {node.name} has {length} lines; accepted: up to {LONGEST_FUNCTION}"
+                if length > _LONGEST_FUNCTION:
+                    message = f"function {node.name} has {length} lines; accepted: up to {_LONGEST_FUNCTION}"
                     yield Problem(name, index, f"{message}, longer ones live in the library")
             elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.show", "pyplot.show"):
                 yield Problem(name, index, "plt.show() gives a figure without text; use figures.show")

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from repro.book.executed import DATA
+from repro.book.notebooks import DATA
 
-__all__ = ["DataTable", "Described", "table"]
+if TYPE_CHECKING:
+    from repro.learn import Dataset
 
-
-class Described(Protocol):
-    """What a data set says of itself; ``repro.learn.data.Dataset`` does."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def checksum(self) -> str: ...
+__all__ = ["table"]
 
 
-class DataTable:
+class _Table:
     """Shown as the last line of a cell: a table for the reader, checksums for the result's provenance."""
 
-    def __init__(self, sets: tuple[Described, ...]) -> None:
-        if not sets:
-            raise ValueError("a table of data sets needs at least one of them")
+    def __init__(self, sets: tuple[Dataset, ...]) -> None:
         self._sets = sets
 
     def __repr__(self) -> str:
@@ -50,6 +38,6 @@ class DataTable:
         }
 
 
-def table(*sets: Described) -> DataTable:
+def table(*sets: Dataset) -> _Table:
     """The data sets that a chapter uses; the cache of runs and the result quote their checksums."""
-    return DataTable(sets)
+    return _Table(sets)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
+import shutil
 import site
 import subprocess
 import sys
@@ -10,12 +13,18 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import repro
-from repro.book.fingerprint import PACKAGES
 from repro.book.layout import Book
 
-__all__ = ["sealed", "settings"]
+__all__ = ["PACKAGES", "answer", "machine", "sealed", "settings"]
+
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
+    *("matplotlib", "seaborn", "ipykernel", "papermill"),
+)
+"""The dependencies whose version can change a number or a picture."""
 
 _SET = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -28,41 +37,23 @@ _SET = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "REPRO_PROGRESS": "0",
 }
-_DROPPED = (
-    *("PYTHON", "IPY", "JUPYTER", "MPL", "MATPLOTLIB", "TORCH", "PYTORCH", "SCIPY_", "SKLEARN_"),
-    *("LC_", "LANG", "COLUMNS", "LINES"),
+_DROPPED = re.compile(
+    "PYTHON|IPY|JUPYTER|MPL|MATPLOTLIB|TORCH|PYTORCH|SCIPY_|SKLEARN_|LC_|LANG|COLUMNS|LINES"
 )
-_HARMLESS = (
-    *("PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED"),
-    "PYTHONFAULTHANDLER",
-)
+_HARMLESS = re.compile("PYTHON(HOME|DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|FAULTHANDLER)$")
 """Where and how Python starts, which no number depends on."""
-_NAMED = (
-    *(
-        "OPENBLAS_",
-        "GOTO_",
-        "BLIS_",
-        "MKL_",
-        "NVPL_",
-        "VECLIB_",
-        "ATEN_",
-        "ONEDNN_",
-        "DNNL_",
-        "NPY_",
-        "NUMBA_",
-    ),
-    *("OMP_", "GOMP_", "KMP_", "CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "LD_", "DYLD_", "GLIBC_TUNABLES"),
+_NAMED = re.compile(
+    "(OPENBLAS|GOTO|BLIS|MKL|NVPL|VECLIB|ATEN|ONEDNN|DNNL|NPY|NUMBA|OMP|GOMP|KMP|CUDA|CUDNN|CUBLAS|NVIDIA|LD|DYLD)_"
+    "|GLIBC_TUNABLES"
 )
 """What fits the machine, such as the kernels of a BLAS: it stays as it is, and belongs to the key."""
+_OWN = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_PATH")
 
 
 def settings() -> dict[str, str]:
     """The variables of this environment that reach a run and can change its bits."""
-    return {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if name.startswith(_NAMED) and name not in _SET
-    }
+    named = {name: value for name, value in sorted(os.environ.items()) if _NAMED.match(name)}
+    return {name: value for name, value in named.items() if name not in _SET}
 
 
 def sealed(book: Book, folder: Path) -> dict[str, str]:
@@ -71,29 +62,17 @@ def sealed(book: Book, folder: Path) -> dict[str, str]:
     One thread, a fixed hash seed, C's locale, this very library; configuration of Python, IPython, Jupyter,
     Matplotlib and PyTorch in ``folder``, which is the process's own, in place of the user's.
     """
-    own = {
-        name: str(folder / name.lower())
-        for name in (
-            "IPYTHONDIR",
-            "JUPYTER_CONFIG_DIR",
-            "JUPYTER_DATA_DIR",
-            "JUPYTER_RUNTIME_DIR",
-            "JUPYTER_PATH",
-        )
-    }
+    own = {name: str(folder / name.lower()) for name in _OWN}
     own |= {"MPLCONFIGDIR": str(_matplotlib_folder(folder)), "PYTHONPATH": _python_path(folder)}
-    own["REPRO_BOOK"] = str(book.root)
+    own |= {"REPRO_BOOK": str(book.root)}
     if "REPRO_DATA" in os.environ:
         own["REPRO_DATA"] = os.path.abspath(os.environ["REPRO_DATA"])
     return _without_the_user() | _SET | own
 
 
 def _without_the_user() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _HARMLESS or not name.startswith(_DROPPED)
-    }
+    dropped = {name for name in os.environ if _DROPPED.match(name) and not _HARMLESS.match(name)}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
 def _matplotlib_folder(folder: Path) -> Path:
@@ -125,7 +104,28 @@ def _python_path(folder: Path) -> str:
 @cache
 def _looked_through() -> list[str]:
     """Where Python looks for modules when nobody tells it where."""
-    program = [sys.executable, "-c", "import sys; print(*sys.path, sep='\\n')"]
-    return subprocess.run(
-        program, env=_without_the_user(), capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    told = answer(sys.executable, "-c", "import sys; print(*sys.path, sep='\\n')", env=_without_the_user())
+    return (told or "").splitlines()
+
+
+def answer(*command: str, env: dict[str, str] | None = None) -> str | None:
+    """What a program prints; None where it is missing, fails, or takes long."""
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """The kind of machine: system, processor architecture, cores, and the accelerator if there is one."""
+    kind: dict[str, Any] = {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    if shutil.which("nvidia-smi"):
+        names = answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or ""
+        kind["accelerators"] = [name.strip() for name in names.splitlines()]
+    return kind

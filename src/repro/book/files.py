@@ -13,9 +13,9 @@ from pathlib import Path
 from repro import base
 from repro.book.errors import BookError, DiskFull
 
-__all__ = ["sha256", "shown", "system_errors", "try_writing", "write_atomically"]
+__all__ = ["NO_ROOM", "sha256", "shown", "system_errors", "try_writing", "write_atomically"]
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def system_errors(path: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         where = path or error.filename or "a file"
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise DiskFull(
                 f"the disk is full: could not write {where}; what was there before is unchanged"
             ) from error

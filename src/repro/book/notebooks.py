@@ -1,15 +1,45 @@
-"""Notebook files as plain JSON, read without the weight of the notebook tools."""
+"""A notebook file as plain JSON, read without the weight of the notebook tools; an executed one made fit to keep."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from repro.book.errors import BadInput
 
-__all__ = ["read_notebook", "source_of"]
+__all__ = [
+    "DATA",
+    "clean",
+    "code_cells",
+    "data_shown",
+    "heading_of",
+    "laid_over",
+    "ledger_shown",
+    "mark_failure",
+    "read_notebook",
+    "source_of",
+    "stopped_early",
+]
+
+_LEDGER = "application/vnd.repro.ledger+json"
+DATA = "application/vnd.repro.data+json"
+
+# lines that the kernel's machinery writes into a notebook's standard error
+_NOISE = re.compile(
+    r"Kernel is running over TCP without encryption|"
+    r"Use IPC transport or launch with kernel manager-provisioned|"
+    r"CurveZMQ keys to enable transport encryption|"
+    r"Debugger warning: It seems that frozen modules|"
+    r"make the debugger miss breakpoints|"
+    r"to python to disable frozen modules|"
+    r"Debugging will proceed\. Set PYDEVD_DISABLE|"
+    r"^\[IPKernelApp\]|"
+    r"resource_tracker: There appear to be"
+)
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -27,3 +57,123 @@ def source_of(cell: Mapping[str, Any]) -> str:
     """A cell's text; the format allows a string or a list of lines."""
     source = cell.get("source", "")
     return source if isinstance(source, str) else "".join(source)
+
+
+def code_cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The code cells, in order."""
+    return (cell for cell in notebook["cells"] if cell.get("cell_type") == "code")
+
+
+def _quiet(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not _NOISE.search(line))
+
+
+def clean(notebook: Mapping[str, Any]) -> None:
+    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place."""
+    for part in (notebook, *notebook["cells"]):
+        part.get("metadata", {}).pop("papermill", None)
+    for cell in code_cells(notebook):
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            if output.get("name") == "stderr":
+                output["text"] = _quiet("".join(output["text"]))
+        cell["outputs"] = [out for out in outputs if out.get("name") != "stderr" or out["text"].strip()]
+
+
+def laid_over(
+    source: Mapping[str, Any],
+    run: Mapping[str, Any],
+    show: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
+
+    Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
+    values, as ``claims.shown`` does. The cell that papermill injected gets the tag ``remove-cell``: the rendered
+    page shows the settings instead.
+    """
+    left = deepcopy(list(code_cells(run)))
+
+    def injected() -> Iterator[dict[str, Any]]:
+        while left and _is_injected(left[0]):
+            cell = left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
+            if (
+                source.get("nbformat_minor", 0) < 5
+            ):  # the tools write a newer format, in which cells have names
+                cell.pop("id", None)
+            yield cell
+
+    cells = [*injected()]
+    for cell in deepcopy(source["cells"]):
+        if _is_injected(cell):
+            continue
+        if cell.get("cell_type") == "code":
+            cell |= {name: left[0][name] for name in ("outputs", "execution_count")}
+            for output in left.pop(0)["outputs"]:
+                if show is not None and _LEDGER in output.get("data", {}):
+                    output["data"] = show(output["data"][_LEDGER])
+        cells += [cell, *injected()]
+    about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
+    return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
+
+
+def _is_injected(cell: Mapping[str, Any]) -> bool:
+    return "injected-parameters" in cell.get("metadata", {}).get("tags", [])
+
+
+def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
+    """Every output of one media type, in order."""
+    for cell in code_cells(notebook):
+        for output in cell.get("outputs", []):
+            if kind in output.get("data", {}):
+                yield output["data"][kind]
+
+
+def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
+    # a part of the table, shown on the way, says which claims alone it holds
+    whole = [ledger for ledger in _shown(notebook, _LEDGER) if "only" not in ledger]
+    return whole[-1] if whole else None
+
+
+def data_shown(notebook: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of the data sets that the notebook said it used, by name."""
+    found = {name: checksum for sets in _shown(notebook, DATA) for name, checksum in sets.items()}
+    return dict(sorted(found.items()))
+
+
+def heading_of(notebook: Mapping[str, Any], index: int) -> str:
+    """The text of the last heading before a cell, to say where in the chapter it stands; may be empty."""
+    for cell in reversed(notebook["cells"][:index]):
+        if cell.get("cell_type") == "markdown":
+            titles = re.findall(r"^#{1,6}\s+(.+?)\s*$", source_of(cell), re.MULTILINE)
+            if titles:
+                return str(titles[-1])
+    return ""
+
+
+def stopped_early(notebook: Mapping[str, Any]) -> int | None:
+    """Index of the first code cell that never ran (a cell called ``sys.exit``, which papermill takes as success)."""
+    for index, cell in enumerate(notebook["cells"]):
+        if (
+            cell.get("cell_type") == "code"
+            and source_of(cell).strip()
+            and cell.get("execution_count") is None
+        ):
+            return index
+    return None
+
+
+def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
+    """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
+    cells = notebook["cells"]
+    if any(
+        output.get("output_type") == "error"
+        for cell in code_cells(notebook)
+        for output in cell.get("outputs", [])
+    ):
+        return
+    at = cells[index] if index is not None and index < len(cells) else next(code_cells(notebook), None)
+    if at is not None and at.get("cell_type") == "code":
+        at.setdefault("outputs", []).append(
+            {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
+        )

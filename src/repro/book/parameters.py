@@ -1,30 +1,299 @@
-"""Parameters of a run: checked before a kernel starts, filled in by the profile, shown in the notebook.
+"""Parameters of a run: declared by a chapter, checked before a kernel starts, filled in by the profile, shown.
 
-Not to be confused with ``repro.book.declarations``, which reads what a chapter declares.
+A chapter declares its parameters in the one cell tagged ``parameters``, one on a line::
+
+    profile: str = "quick"  # {smoke, quick, paper} how large the experiments are
+    seed: int = 0           # [0, 1000000] the first seed
+    n_epochs: int = None    # [1, 10000] passes over the data
+
+The comment may begin with a range (square brackets include the end, round ones exclude it) or with the
+choices in braces. A parameter whose default is ``None`` takes the value that the chosen profile gives it (the
+profiles stand in the chapter's claims file). papermill reads the same cell with its own, looser parser; a
+line that the two would read differently is refused.
 """
 
 from __future__ import annotations
 
+import ast
 import html
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NoReturn
 
 from repro.book import claims
-from repro.book.declarations import Parameter, Value, declared
 from repro.book.errors import ParameterError, nearest
-from repro.book.layout import Book
+from repro.book.layout import PROFILES, Book
+from repro.book.notebooks import read_notebook, source_of
 
-__all__ = ["Parameter", "Settings", "declared", "fill", "from_texts", "resolve", "validate"]
+__all__ = [
+    "Parameter",
+    "Value",
+    "declared",
+    "declared_by_page",
+    "fill",
+    "from_texts",
+    "read_cell",
+    "resolve",
+    "validate",
+]
+
+Value = int | float | str | bool | None
+
+_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+_ACCEPTED: dict[str, type] = {"int": Integral, "float": Real, "str": str, "bool": bool}
+_CALLED = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+_NUMBER = r"[+-]?(?:inf|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+_RANGE = re.compile(rf"([\[(])\s*({_NUMBER})\s*,\s*({_NUMBER})\s*([\])])\s*")
+_CHOICES = re.compile(r"\{([^{}]*)\}\s*")
+
+
+@dataclass(frozen=True)
+class _Range:
+    """An interval of allowed values; an end is allowed itself unless it is open."""
+
+    low: float
+    high: float
+    low_open: bool
+    high_open: bool
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        return f"{'[('[self.low_open]}{self.low:.15g}, {self.high:.15g}{'])'[self.high_open]}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter: an int, float, str or bool; a default of None means "as the profile says"."""
+
+    name: str
+    type: str
+    default: Value
+    help: str = ""
+    range: _Range | None = None
+    choices: tuple[Value, ...] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The range or the choices as the cell writes them; empty when anything of the type goes."""
+        if self.choices is not None:
+            return "{" + ", ".join(_written(choice) for choice in self.choices) + "}"
+        return "" if self.range is None else str(self.range)
+
+    def check(self, value: object) -> Value:
+        """The value in the parameter's own type, or a ``ParameterError`` that quotes it.
+
+        A whole number is accepted for a float (and converted), a bool never for a number. None is accepted
+        only where the default is None.
+        """
+        if value is None and self.default is None:
+            return None
+        if value is None:
+            self._refuse(f"None (it has a default of its own: {_written(self.default)})")
+        typed = self._typed(value)
+        if self.choices is not None and typed not in self.choices:
+            hint = nearest(str(typed), [str(choice) for choice in self.choices])
+            raise ParameterError(f"{self.name} must be one of {self.allowed}, got {typed!r}; {hint}")
+        if self.range is not None and isinstance(typed, int | float) and typed not in self.range:
+            raise ParameterError(f"{self.name} must lie in {self.range}, got {_short(typed)}")
+        return typed
+
+    def _refuse(self, got: str) -> NoReturn:
+        raise ParameterError(f"{self.name} takes {_CALLED[self.type]}, got {got}")
+
+    def _typed(self, value: object) -> int | float | str | bool:
+        a_bool_for_another = isinstance(value, bool) and self.type != "bool"
+        if a_bool_for_another or not isinstance(value, _ACCEPTED[self.type]):
+            self._refuse(f"{_short(value)} ({type(value).__name__})")
+        try:
+            if isinstance(value, str):
+                value.encode()
+            typed = _TYPES[self.type](value)
+        except UnicodeEncodeError:  # bytes of a command line that are no text
+            raise ParameterError(f"{self.name} takes Unicode text, got {_short(value)}") from None
+        except OverflowError:
+            raise ParameterError(f"{self.name} must fit a float, got {_short(value)}") from None
+        if self.type == "float":
+            if math.isnan(typed) or (math.isinf(typed) and self.range is None):
+                raise ParameterError(f"{self.name} takes a finite number, got {typed}")
+            return typed + 0.0  # -0.0 is 0.0
+        return typed
+
+    def parse(self, text: str) -> Value:
+        """The value that a person typed, in the parameter's type.
+
+        Nothing is guessed: ``1e3`` is not a whole number, ``yes`` is not a bool. ``none`` stands for None
+        where the default is None. Raises ``ParameterError``.
+        """
+        word = text.strip()
+        if self.default is None and word in ("none", "None"):
+            return None
+        if self.type == "str":
+            return self.check(text)
+        try:
+            if self.type == "bool":
+                return self.check({"true": True, "false": False}[word.lower()])
+            return self.check(int(word) if self.type == "int" else float(word))
+        except ParameterError:
+            raise
+        except (KeyError, ValueError):  # Python itself refuses to read an int of very many digits
+            self._refuse(_short(text))
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else repr(value)
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python is willing to print
+        return "a number of very many digits"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_cell(source: str) -> list[Parameter]:
+    """The parameters that a cell declares, in order.
+
+    Each line must be blank, a comment, or ``name: type = value  # help``; anything else is a
+    ``ParameterError`` that names the line. So is a line that papermill would skip or read otherwise.
+    """
+    found: list[Parameter] = []
+    for number, line in enumerate(source.splitlines(), start=1):
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        parameter = _read_line(line, f"line {number} of the parameters cell, {_short(line.strip())},")
+        if parameter.name in {p.name for p in found}:
+            raise ParameterError(
+                f"line {number} of the parameters cell declares {parameter.name!r} a second time"
+            )
+        found.append(parameter)
+    _agree_with_papermill(source, found)
+    return found
+
+
+def _read_line(line: str, where: str) -> Parameter:
+    form = ParameterError(f"{where} is not `name: type = value  # help`")
+    if line != line.lstrip():
+        raise ParameterError(f"{where} must start in the first column")
+    if line.count("=") > 1:
+        raise ParameterError(
+            f"{where} holds a second '=', so papermill would skip it: reword the value or the help"
+        )
+    try:
+        (statement,) = ast.parse(line).body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise form from None
+    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+        raise form
+    annotation = ast.unparse(statement.annotation)
+    if annotation not in _TYPES:
+        raise ParameterError(f"{where} has the type {annotation!r}; parameters are {', '.join(_TYPES)}")
+    if statement.value is None:
+        raise form
+    try:
+        default = ast.literal_eval(statement.value)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        raise ParameterError(f"{where} has a default that is not a plain value") from None
+    comment = line.encode()[statement.end_col_offset :].decode().strip()
+    if comment and not comment.startswith("#"):
+        raise form
+    limits, choices, text = _read_help(comment.removeprefix("#").strip(), annotation, where)
+    parameter = Parameter(statement.target.id, annotation, default, text, limits, choices)
+    try:
+        return replace(parameter, default=parameter.check(default))
+    except ParameterError as error:
+        raise ParameterError(f"{where} has a default that it does not allow: {error}") from None
+
+
+def _read_help(comment: str, kind: str, where: str) -> tuple[_Range | None, tuple[Value, ...] | None, str]:
+    """Split a help comment into range, choices and the words that remain."""
+    if match := _CHOICES.match(comment):
+        plain = Parameter("a choice", kind, _TYPES[kind]())
+        try:
+            choices = tuple(plain.parse(choice.strip()) for choice in match[1].split(","))
+        except ParameterError as error:
+            raise ParameterError(f"{where} lists choices that are not of its type: {error}") from None
+        return None, choices, comment[match.end() :]
+    if match := _RANGE.match(comment):
+        if kind not in ("int", "float"):
+            raise ParameterError(f"{where} gives a range, which only int and float parameters can have")
+        limits = _Range(float(match[2]), float(match[3]), match[1] == "(", match[4] == ")")
+        if limits.low > limits.high:
+            raise ParameterError(f"{where} gives an empty range {limits}")
+        return limits, None, comment[match.end() :]
+    if comment.startswith(("[", "{")):
+        raise ParameterError(
+            f"{where} begins its help like a range [low, high] or choices {{a, b}}, but is neither"
+        )
+    return None, None, comment
+
+
+def _agree_with_papermill(source: str, found: Sequence[Parameter]) -> None:
+    """Refuse a cell that papermill's line-based inspection would not read in the same way."""
+    from papermill.translators import PythonTranslator
+
+    seen = {parameter.name: parameter for parameter in PythonTranslator.inspect({"source": source})}
+    for parameter in found:
+        theirs = seen.get(parameter.name)
+        advice = "keep '#' out of the value"
+        if theirs is None:
+            raise ParameterError(f"papermill cannot read the line that declares {parameter.name!r}: {advice}")
+        try:
+            agrees = ast.literal_eval(theirs.default) == parameter.default
+        except (ValueError, SyntaxError):
+            agrees = False
+        if not agrees or theirs.inferred_type_name != parameter.type:
+            raise ParameterError(
+                f"papermill reads {parameter.name!r} as {theirs.inferred_type_name} = {theirs.default}: "
+                + advice
+            )
+
+
+def declared_by_page(notebook: Mapping[str, Any], name: str) -> list[Parameter]:
+    """The parameters of a notebook, in order; none without a cell tagged ``parameters``. ``name`` is the file's."""
+    cells = [cell for cell in notebook["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if len(cells) > 1:
+        raise ParameterError(f"{name} may have one cell tagged 'parameters', it has {len(cells)}")
+    try:
+        return [parameter for cell in cells for parameter in read_cell(source_of(cell))]
+    except ParameterError as error:
+        raise ParameterError(f"{name}: {error}") from None
+
+
+def declared(notebook: Path) -> list[Parameter]:
+    """The parameters that a chapter's file declares, in order; ``profile`` must be the first."""
+    found = declared_by_page(read_notebook(notebook), notebook.name)
+    if not found or found[0].name != "profile" or found[0].type != "str" or found[0].default not in PROFILES:
+        raise ParameterError(
+            f"{notebook.name}: the first parameter, in a cell tagged 'parameters', must be `profile: str`, "
+            f"one of {', '.join(PROFILES)}"
+        )
+    return found
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def _find(parameters: Sequence[Parameter], name: str) -> Parameter:
+    known = {parameter.name: parameter for parameter in parameters}
+    if name not in known:
+        raise ParameterError(f"there is no parameter {name!r}; {nearest(name, known)}")
+    return known[name]
 
 
 def validate(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Value]:
     """The given values, typed and checked; raises ``ParameterError`` for an unknown name or a wrong value."""
-    known = {parameter.name: parameter for parameter in parameters}
-    for name in given:
-        if name not in known:
-            raise ParameterError(f"there is no parameter {name!r}; {nearest(name, known)}")
-    return {name: known[name].check(value) for name, value in given.items()}
+    return {name: _find(parameters, name).check(value) for name, value in given.items()}
 
 
 def fill(
@@ -60,66 +329,40 @@ def _from_profile(
 
 def from_texts(parameters: Sequence[Parameter], pairs: Sequence[str]) -> dict[str, Value]:
     """Typed values from ``name=value`` as typed on a command line; raises ``ParameterError``."""
-    known = {parameter.name: parameter for parameter in parameters}
     values: dict[str, Value] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals:
             raise ParameterError(f"a parameter is given as name=value, got {pair!r}")
-        if name not in known:
-            raise ParameterError(f"there is no parameter {name!r}; {nearest(name, known)}")
         if name in values:
             raise ParameterError(f"{name} is given twice")
-        values[name] = known[name].parse(text)
+        values[name] = _find(parameters, name).parse(text)
     return values
 
 
-class Settings:
+class _Settings:
     """The resolved parameters of a run, as attributes: ``settings.n_epochs``. They cannot be changed.
 
     Shown in a notebook, it is a table of name, value and help.
     """
 
-    def __init__(
-        self, chapter: str, values: Mapping[str, Value], helps: Mapping[str, str] | None = None
-    ) -> None:
-        object.__setattr__(self, "_chapter", chapter)
-        object.__setattr__(self, "_values", MappingProxyType(dict(values)))
-        object.__setattr__(self, "_helps", dict(helps or {}))
+    def __init__(self, chapter: str, values: Mapping[str, Value], helps: Mapping[str, str]) -> None:
+        vars(self).update(values, _chapter=chapter, _values=dict(values), _helps=dict(helps))
 
     _chapter: str
-    _values: Mapping[str, Value]
+    _values: dict[str, Value]
     _helps: dict[str, str]
 
-    def as_dict(self) -> dict[str, Value]:
-        """A copy of all values by name."""
-        return dict(self._values)
-
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._values:
-            known = () if name.startswith("_") else self._values
-            raise AttributeError(f"{self._chapter} has no parameter {name!r}; {nearest(name, known)}")
-        return self._values[name]
+        if name.startswith("_"):  # what Python itself asks for, also before there are values
+            raise AttributeError(name)
+        raise AttributeError(f"{self._chapter} has no parameter {name!r}; {nearest(name, self._values)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
             f"settings are fixed once resolved; change {name} in the parameters cell and run again"
         )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Settings):
-            return NotImplemented
-        return self._chapter == other._chapter and dict(self._values) == dict(other._values)
-
-    def __hash__(self) -> int:
-        return hash((self._chapter, tuple(self._values.items())))
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._values]
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
@@ -137,14 +380,14 @@ class Settings:
         )
 
 
-def resolve(chapter: str, namespace: Mapping[str, object], book: Book | None = None) -> Settings:
+def resolve(chapter: str, namespace: Mapping[str, object]) -> _Settings:
     """The parameters of a running notebook: pass ``globals()`` in the cell after the parameters.
 
     Takes each name that the chapter declares from ``namespace``, fills what is None from the profile, and
     checks all of it; raises ``ParameterError``. Works the same under ``repro run``, papermill, Binder and by
     hand.
     """
-    book = book or Book.find()
+    book = Book.find()
     parameters = declared(book.notebook(chapter))
     missing = [p.name for p in parameters if p.name not in namespace]
     if missing:
@@ -152,4 +395,4 @@ def resolve(chapter: str, namespace: Mapping[str, object], book: Book | None = N
     path = book.claims_file(chapter)
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
-    return Settings(chapter, values, {p.name: p.help for p in parameters})
+    return _Settings(chapter, values, {p.name: p.help for p in parameters})

@@ -1,47 +1,41 @@
-"""One chapter, one process, one result.
+"""One chapter or page, one run, one result: taken from the cache, or made in a process of its own.
 
-A run starts a worker process, which starts a kernel over private sockets; this side watches time and memory, and
-keeps the executed notebook only when everything went well. A failed run leaves its notebook, with the reason in the
+An executed notebook is kept only when everything went well. A failed run leaves its notebook, with the reason in the
 cell that failed, beside the last good one and never in its place.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import queue
-import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
+from glob import escape
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from repro.book import claims, executed, parameters
-from repro.book.cache import Cache, key_parts, run_key
-from repro.book.environment import sealed
-from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
-from repro.book.files import shown, try_writing, write_atomically
-from repro.book.fingerprint import data_files, library_files
-from repro.book.kernel import private_folder
+from repro.book import claims, parameters
+from repro.book.cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
+from repro.book.errors import BookError
+from repro.book.files import sha256, shown, try_writing, write_atomically
 from repro.book.layout import Book
-from repro.book.monitor import ProcessTree
-from repro.book.notebooks import read_notebook, source_of
-from repro.book.provenance import commit_of, machine
+from repro.book.notebooks import (
+    clean,
+    data_shown,
+    heading_of,
+    laid_over,
+    ledger_shown,
+    mark_failure,
+    read_notebook,
+    stopped_early,
+)
+from repro.book.process import Failure, Progress, execute
 
-__all__ = ["RunResult", "kept_or_run", "run"]
+__all__ = ["RunResult", "kept_or_run", "run", "run_page"]
 
-Progress = Callable[[int, int], None]
-_TICK = 0.1
-_GRACE = 60.0
-"""Seconds for the worker and the kernel to start, on top of the budget."""
+_PAGE_SECONDS, _PAGE_MEMORY_MB = 900.0, 4000.0
+"""What a page may take that is no chapter; it shows what is there and computes little."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,6 @@ class RunResult:
     provenance: dict[str, Any]
     run: dict[str, Any]
     cached: bool
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a run ended early; ``index`` is the cell at work."""
-
-    message: str
-    index: int | None
-    error: type[RunFailed] = RunFailed
 
 
 def run(
@@ -121,6 +106,52 @@ def run(
     )
 
 
+def run_page(
+    book: Book,
+    page: str,
+    given: Mapping[str, object] | None = None,
+    *,
+    output: Path | None = None,
+    use_cache: bool = True,
+) -> RunResult:
+    """Run a notebook of the book that is no chapter, as ``run`` does; it has no claims and no ledger.
+
+    It depends on its code, its parameters, the library, the packages, the files that parameters name, and
+    those of the same name with another ending.
+
+    Args:
+        book: the book.
+        page: as in the table of contents, e.g. ``book/sweep-report``.
+        given: parameters by name.
+        output: where the executed notebook goes (default: in ``_build/notebooks``).
+        use_cache: take a kept run if there is one; a finished run is kept in any case, if it can be.
+
+    Raises:
+        BadInput: unknown parameter, wrong value, or a broken notebook, before any work is done.
+        RunFailed: a cell raised or the kernel died; the attempt is kept beside ``output``.
+    """
+    path = book.page(page)
+    source = read_notebook(path)
+    known = parameters.declared_by_page(source, path.name)
+    values = {p.name: p.default for p in known} | parameters.validate(known, given or {})
+    named = [book.root / value for value in values.values() if isinstance(value, str) and value]
+    # a table may have its plan beside it, under the same name with another ending
+    files = {file for one in named if one.is_file() for file in one.parent.glob(f"{escape(one.stem)}.*")}
+    return kept_or_run(
+        book,
+        path,
+        source,
+        output or book.build_dir / "notebooks" / path.name,
+        key_parts(
+            source, values, None, {p.name: sha256(p.read_bytes()) for p in sorted(files) if p.is_file()}
+        ),
+        about={"page": page},
+        seconds=_PAGE_SECONDS,
+        memory_mb=_PAGE_MEMORY_MB,
+        use_cache=use_cache,
+    )
+
+
 def kept_or_run(
     book: Book,
     path: Path,
@@ -150,39 +181,40 @@ def kept_or_run(
         use_cache: take a kept run if there is one.
         progress: called with the number of code cells begun and their total.
     """
-    cache, key = Cache(book.cache_dir / "cache"), run_key(parts)
-    kept = cache.get(key) if use_cache else None
-    if kept is None:
+    cache, key = book.cache_dir / "cache", run_key(parts)
+    before = kept(cache, key) if use_cache else None
+    if before is None:
         try_writing(target)
-        notebook, cost, failure = _execute(
-            book, path, parts["parameters"], seconds, memory_mb, source, progress
-        )
-        executed.clean(notebook)
+        values = parts["parameters"]
+        notebook, cost, failure = execute(book, path, source, values, seconds, memory_mb, progress)
+        clean(notebook)
         failure = failure or _unsound(notebook, about, claims_of)
-        sources = [source_of(cell) for cell in source["cells"] if cell.get("cell_type") == "code"]
-        files = [path, *library_files(sources)] + ([book.claims_file(about["chapter"])] if claims_of else [])
-        quoted = {name: parts[name] for name in ("library", "code", "parameters", "versions")}
+        files = [path, *library_files(source)] + ([book.claims_file(about["chapter"])] if claims_of else [])
+        provenance = {
+            **commit_of(book.root, files),
+            **{name: parts[name] for name in ("library", "code", "parameters", "versions")},
+            # no paths of this machine
+            "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
+            "data": data_shown(notebook) | parts["files"],
+        }
         notebook["metadata"]["repro"] = {
             **about,
-            "parameters": parts["parameters"],
-            "provenance": {
-                **commit_of(book.root, files),
-                **quoted,
-                # no paths of this machine
-                "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
-                "data": executed.data_shown(notebook) | parts["files"],
-            },
+            "parameters": values,
+            "provenance": provenance,
             "run": cost,
         }
         if failure is not None:
-            _keep_failed(path.stem, notebook, failure, target.with_suffix(".failed.ipynb"))
+            mark_failure(notebook, failure.index, failure.message)
+            wreck = target.with_suffix(".failed.ipynb")
+            write_atomically(wreck, _as_text(notebook))
+            raise failure.error(f"{path.stem}: {failure.message}; see {shown(wreck)}", wreck)
     else:
-        notebook = json.loads(kept)
+        notebook = json.loads(before)
     show = None if claims_of is None else partial(claims.shown, claims_of)
-    write_atomically(target, _as_text(executed.laid_over(source, notebook, show)))
-    if kept is None:
+    write_atomically(target, _as_text(laid_over(source, notebook, show)))
+    if before is None:
         try:
-            cache.put(key, _as_text(notebook).encode())
+            keep(cache, key, _as_text(notebook).encode())
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
     done = notebook["metadata"]["repro"]
@@ -190,18 +222,11 @@ def kept_or_run(
         about.get("chapter") or about["page"],
         about.get("profile", ""),
         target,
-        executed.ledger_shown(notebook),
+        ledger_shown(notebook),
         done["provenance"],
         done["run"],
-        kept is not None,
+        before is not None,
     )
-
-
-def _keep_failed(name: str, notebook: dict[str, Any], failure: _Failure, wreck: Path) -> NoReturn:
-    """Keep a notebook that failed at ``wreck``, with the reason in its cell, and raise the failure's error."""
-    executed.mark_failure(notebook, failure.index, failure.message)
-    write_atomically(wreck, _as_text(notebook))
-    raise failure.error(f"{name}: {failure.message}; see {shown(wreck)}", wreck)
 
 
 def _as_text(notebook: Mapping[str, Any]) -> str:
@@ -211,171 +236,19 @@ def _as_text(notebook: Mapping[str, Any]) -> str:
 
 def _unsound(
     notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
-) -> _Failure | None:
+) -> Failure | None:
     """What is wrong with a run that raised nothing: a cell that never ran, a ledger that is not this run's."""
-    if (index := executed.stopped_early(notebook)) is not None:
-        where = executed.heading_of(notebook, index)
-        at = f" ({where})" if where else ""
-        return _Failure(
-            f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?", None
-        )
-    ledger = executed.ledger_shown(notebook)
+    if (index := stopped_early(notebook)) is not None:
+        heading = heading_of(notebook, index)
+        at = f" ({heading})" if heading else ""
+        return Failure(f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?")
+    ledger = ledger_shown(notebook)
     if ledger is None or claims_of is None:
         return None
     if any(ledger.get(name) != value for name, value in about.items()):
-        return _Failure(
-            f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}", None
-        )
+        return Failure(f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}")
     try:
         claims.shown(claims_of, ledger)
     except (BookError, KeyError) as error:
-        return _Failure(f"its ledger cannot be judged: {error}", None)
+        return Failure(f"its ledger cannot be judged: {error}")
     return None
-
-
-def _execute(
-    book: Book,
-    path: Path,
-    values: Mapping[str, object],
-    seconds: float,
-    memory_mb: float,
-    source: dict[str, Any],
-    progress: Progress | None,
-) -> tuple[dict[str, Any], dict[str, Any], _Failure | None]:
-    """Run a notebook in a process of its own: as far as it ran, what it cost, and why it failed, if it did.
-
-    ``values`` are its parameters, checked; ``source`` is its content; ``seconds`` and ``memory_mb`` are its budget.
-    """
-    folder = private_folder()
-    try:
-        out = folder / "out.ipynb"
-        request = {
-            "notebook": source,
-            "output": str(out),
-            "folder": str(folder),
-            "parameters": values,
-            "cell_timeout": int(seconds + _GRACE),
-        }
-        started = datetime.now(UTC)
-        begun = time.monotonic()
-        with subprocess.Popen(
-            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=path.parent,
-            env=sealed(book, folder),
-        ) as worker:
-            tree = ProcessTree(worker.pid)
-            try:
-                failure = _watch(worker, tree, request, source, seconds, memory_mb, progress)
-            finally:
-                tree.kill()
-        cost = {
-            "seconds": round(time.monotonic() - begun, 1),
-            "peak_memory_mb": round(tree.peak_mb),
-            "started": started.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-        }
-        try:
-            notebook = read_notebook(out)
-        except (OSError, BookError):
-            notebook = json.loads(json.dumps(source))
-            failure = failure or _Failure("the run left no notebook", None)
-        return notebook, cost, failure
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _watch(
-    worker: subprocess.Popen[str],
-    tree: ProcessTree,
-    request: Mapping[str, Any],
-    source: Mapping[str, Any],
-    seconds: float,
-    memory_mb: float,
-    progress: Progress | None,
-) -> _Failure | None:
-    """Follow the worker's events until it is done, fails, or goes over its budget."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    stdout = worker.stdout
-    events: queue.Queue[str | None] = queue.Queue()
-
-    def read() -> None:
-        for line in stdout:
-            events.put(line)
-        events.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
-        os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
-    total = sum(cell.get("cell_type") == "code" for cell in source["cells"])
-    index, n_begun, first_cell = None, 0, None
-    launched = time.monotonic()
-    while True:
-        try:
-            line = events.get(timeout=_TICK)
-        except queue.Empty:
-            line = ""
-        if line is None:
-            return _Failure("the process that ran the notebook died", index, RunLost)
-        if line:
-            event = json.loads(line)
-            if event["event"] == "done":
-                return None
-            if event["event"] == "failed":
-                tree.sample()
-                return _explained(event, index, source, seconds)
-            index, n_begun = event["index"], n_begun + 1
-            first_cell = first_cell or time.monotonic()
-            if progress is not None:
-                progress(min(n_begun, total), total)
-        if tree.sample() > memory_mb:
-            message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
-            return _Failure(message + _at(source, index), index, BudgetExceeded)
-        spent = time.monotonic() - (first_cell or launched + _GRACE)
-        if spent > seconds:
-            message = f"took more than the {seconds:.0f} seconds of its budget"
-            return _Failure(message + _at(source, index), index, BudgetExceeded)
-
-
-def _at(source: Mapping[str, Any], index: int | None) -> str:
-    heading = "" if index is None else executed.heading_of(source, index)
-    return f" (at {heading!r})" if heading else ""
-
-
-def _explained(
-    event: Mapping[str, Any], index: int | None, source: Mapping[str, Any], seconds: float
-) -> _Failure:
-    """One clear line about how the worker says it failed."""
-    where = _at(source, index)
-    kind = event.get("kind")
-    if kind == "cell":
-        first = str(event["evalue"]).strip().splitlines()[:1]
-        return _Failure(": ".join([event["ename"], *first]) + where, index)
-    if kind == "dead":
-        code = event.get("exit")
-        how = (
-            f"killed by signal {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"exit {code}"
-        )
-        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return _Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
-    if kind == "timeout":
-        return _Failure(
-            f"took more than the {seconds:.0f} seconds of its budget{where}", index, BudgetExceeded
-        )
-    if kind == "system":
-        if event.get("errno") in (28, 122):  # no space, no quota
-            raise DiskFull(
-                "the disk is full: the run could not be written; what was there before is unchanged"
-            )
-        return _Failure(f"{os.strerror(event['errno'])}{where}", index)
-    # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
-    outside = index is None or event.get("ename") == "KeyboardInterrupt"
-    message = f"{event.get('ename')}: {event.get('evalue')}{where}"
-    return _Failure(message, index, RunLost if outside else RunFailed)

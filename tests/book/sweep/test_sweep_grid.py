@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
-from repro.book.declarations import Parameter, Value, read_cell
 from repro.book.errors import ParameterError
+from repro.book.parameters import Parameter, Value, read_cell
 from repro.book.sweep import grid
 
 CELL = """profile: str = "quick"  # {smoke, quick, paper} how much

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import repro
+from repro.book.cache import versions
 from repro.book.errors import BookError
 from repro.book.files import sha256
-from repro.book.fingerprint import versions
 from repro.book.sweep.engine import ClusterGone, Ended, end_runs
 from repro.book.sweep.runs import Task, execute
 

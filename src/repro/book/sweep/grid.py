@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from repro.book.declarations import Parameter, Value
 from repro.book.errors import ParameterError, nearest
 from repro.book.files import shown
-from repro.book.parameters import fill
+from repro.book.parameters import Parameter, Value, fill
 
 __all__ = ["axis_values", "point_id", "points"]
 

@@ -17,7 +17,7 @@ import pandas as pd
 import seaborn as sns
 
 from repro.base import t_interval
-from repro.book import figures, page_runs, prose
+from repro.book import figures, prose, runner
 from repro.book.errors import BadInput, nearest
 from repro.book.files import shown, write_atomically
 from repro.book.layout import Book
@@ -280,7 +280,7 @@ def make(folder: Path, book: Book) -> Path:
     Raises ``RunFailed`` when the page failed, as it does without a table; the attempt is kept in the folder.
     """
     given = {"table": str((folder / "table.parquet").resolve())}
-    run = page_runs.run(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
+    run = runner.run_page(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
     write_atomically(
         folder / "report.html", to_html(read_notebook(run.notebook), f"Sweep in {shown(folder)}")
     )

@@ -30,13 +30,12 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims, runner
-from repro.book.cache import key_parts
-from repro.book.declarations import Value
+from repro.book.cache import data_files, key_parts
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
 from repro.book.files import sha256, shown, system_errors, write_atomically
-from repro.book.fingerprint import data_files
 from repro.book.layout import Book
 from repro.book.notebooks import read_notebook
+from repro.book.parameters import Value
 
 if TYPE_CHECKING:
     import pandas as pd

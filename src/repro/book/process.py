@@ -1,0 +1,273 @@
+"""One notebook in a process of its own: started, watched for time and memory, ended, and its failure in one line.
+
+The worker process (``repro.book.worker``) starts a kernel over private sockets; this side reads its events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import zmq
+
+from repro.book.environment import machine, sealed
+from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
+from repro.book.files import NO_ROOM
+from repro.book.layout import Book
+from repro.book.notebooks import heading_of, read_notebook
+
+__all__ = ["Failure", "ProcessTree", "Progress", "can_use_sockets", "execute"]
+
+Progress = Callable[[int, int], None]
+_TICK = 0.1
+_GRACE = 60.0
+"""Seconds for the worker and the kernel to start, on top of the budget."""
+_BEGINS = 1.0
+"""Seconds in which a process that was just forked has got a program of its own."""
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
+# sockaddr_un.sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero included
+_LONGEST_PATH = 103
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended early; ``index`` is the cell at work."""
+
+    message: str
+    index: int | None = None
+    error: type[RunFailed] = RunFailed
+
+
+def can_use_sockets(folder: Path) -> bool:
+    """Whether UNIX sockets exist here and a kernel's paths in this folder are short enough for them."""
+    fits = len(os.fsencode(folder / "k-65535")) <= _LONGEST_PATH
+    return fits and os.name == "posix" and bool(zmq.has("ipc"))
+
+
+def _private_folder() -> Path:
+    """A new temporary folder for one run, with a path short enough for sockets if any such place is writable."""
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        if can_use_sockets(Path(parent, "rp-12345678")) and os.access(parent, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix="rp-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix="rp-"))
+
+
+def execute(
+    book: Book,
+    path: Path,
+    source: dict[str, Any],
+    values: Mapping[str, object],
+    seconds: float,
+    memory_mb: float,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
+    """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
+
+    Args:
+        book: the book.
+        path: the notebook, and ``source`` its content.
+        values: its parameters, checked.
+        seconds: its budget, and ``memory_mb`` the other half of it.
+        progress: called with the number of code cells begun and their total.
+
+    Raises:
+        DiskFull: there was no room to write.
+    """
+    folder = _private_folder()
+    out = folder / "out.ipynb"
+    request = {
+        "notebook": source,
+        "output": str(out),
+        "folder": str(folder),
+        "parameters": values,
+        "cell_timeout": int(seconds + _GRACE),
+    }
+    started, begun = datetime.now(UTC), time.monotonic()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=path.parent,
+            env=sealed(book, folder),
+        ) as worker:
+            tree = ProcessTree(worker.pid)
+            try:
+                failure = _watch(worker, tree, request, seconds, memory_mb, progress)
+            finally:
+                tree.kill()
+        cost = {
+            "seconds": round(time.monotonic() - begun, 1),
+            "peak_memory_mb": round(tree.peak_mb),
+            "started": started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+        }
+        try:
+            return read_notebook(out), cost, failure
+        except (OSError, BookError):
+            as_it_was = json.loads(json.dumps(source))
+            return as_it_was, cost, failure or Failure("the run left no notebook")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _watch(
+    worker: subprocess.Popen[str],
+    tree: ProcessTree,
+    request: Mapping[str, Any],
+    seconds: float,
+    memory_mb: float,
+    progress: Progress | None,
+) -> Failure | None:
+    """Follow the worker's events until it is done, fails, or goes over its budget."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    lines, events = worker.stdout, queue.Queue[str]()
+
+    def read() -> None:
+        for line in lines:
+            events.put(line)
+        events.put('{"event": "died"}')
+
+    threading.Thread(target=read, daemon=True).start()
+    with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
+        os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
+    cells = request["notebook"]["cells"]
+    total = sum(cell.get("cell_type") == "code" for cell in cells)
+    index, where, n_begun = None, "", 0
+    deadline = time.monotonic() + _GRACE + seconds
+    while True:
+        with suppress(queue.Empty):
+            event = json.loads(events.get(timeout=_TICK))
+            if event["event"] == "done":
+                return None
+            if event["event"] == "died":
+                return Failure("the process that ran the notebook died", index, RunLost)
+            if event["event"] == "failed":
+                tree.sample()
+                return _explained(event, index, where, seconds)
+            index, n_begun = int(event["index"]), n_begun + 1
+            heading = heading_of(request["notebook"], index)
+            where = f" (at {heading!r})" if heading else ""
+            if n_begun == 1:
+                deadline = time.monotonic() + seconds
+            if progress is not None:
+                progress(min(n_begun, total), total)
+        if tree.sample() > memory_mb:
+            message = f"took {tree.peak_mb:.0f} MB of memory ({tree.held_by}), "
+            message += f"more than the {memory_mb:.0f} MB of its budget"
+            return Failure(message + where, index, BudgetExceeded)
+        if time.monotonic() > deadline:
+            return Failure(_too_long(seconds) + where, index, BudgetExceeded)
+
+
+def _too_long(seconds: float) -> str:
+    return f"took more than the {seconds:.0f} seconds of its budget"
+
+
+def _explained(event: Mapping[str, Any], index: int | None, where: str, seconds: float) -> Failure:
+    """One clear line about how the worker says it failed."""
+    kind = event["kind"]
+    if kind == "cell":
+        first = str(event["evalue"]).strip().splitlines()[:1]
+        return Failure(": ".join([event["ename"], *first]) + where, index)
+    if kind == "dead":
+        code = event["exit"]
+        signalled = code is not None and code < 0
+        how = f"killed by signal {signal.Signals(-code).name}" if signalled else f"exit {code}"
+        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
+        return Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
+    if kind == "timeout":
+        return Failure(_too_long(seconds) + where, index, BudgetExceeded)
+    if kind == "system":
+        if event["errno"] in NO_ROOM:
+            raise DiskFull(
+                "the disk is full: the run could not be written; what was there before is unchanged"
+            )
+        return Failure(f"{os.strerror(event['errno'])}{where}", index)
+    # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
+    outside = index is None or event["ename"] == "KeyboardInterrupt"
+    message = f"{event['ename']}: {event['evalue']}{where}"
+    return Failure(message, index, RunLost if outside else RunFailed)
+
+
+def _own_peak(pid: int) -> int:
+    """The most memory that one process ever held, in bytes, where the kernel counts it (Linux); else 0."""
+    with suppress(OSError):
+        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")):
+            return int(match[1]) * 1024
+    return 0
+
+
+class ProcessTree:
+    """What a worker process started: the kernel and the kernel's children, the worker itself left out.
+
+    ``peak_mb`` (MB of 10^6 bytes) is the largest sum of resident memory seen in any sample, or the largest
+    high-water mark of a single process, whichever is more: a spike between two samples still shows. ``held_by``
+    names the processes of that moment, the largest first. Memory that lasting processes share is counted once for
+    each; a process that has just begun is not in the sum, as until it runs a program of its own it shows the memory
+    of the one that started it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._worker = psutil.Process(pid)
+        self._seen: dict[int, tuple[psutil.Process, float]] = {}
+        self.peak_mb = 0.0
+        self.held_by = ""
+
+    def _look(self) -> None:
+        with suppress(psutil.Error):
+            for child in self._worker.children(recursive=True):
+                self._seen.setdefault(child.pid, (child, time.monotonic()))
+
+    def sample(self) -> float:
+        """Look once; returns the peak so far in MB."""
+        self._look()
+        lasting = []
+        for pid, (process, since) in list(self._seen.items()):
+            try:
+                name, size = process.name(), process.memory_info().rss / 1e6
+            except psutil.NoSuchProcess:
+                del self._seen[pid]
+                continue
+            except psutil.Error:
+                continue
+            self._note([(_own_peak(pid) / 1e6, name)])
+            if time.monotonic() - since >= _BEGINS:
+                lasting.append((size, name))
+        self._note(lasting)
+        return self.peak_mb
+
+    def _note(self, held: list[tuple[float, str]]) -> None:
+        total = sum(size for size, _ in held)
+        if total > self.peak_mb:
+            self.peak_mb = total
+            self.held_by = ", ".join(f"{name} {size:.0f} MB" for size, name in sorted(held, reverse=True)[:4])
+
+    def kill(self) -> None:
+        """End the worker and everything it started, and wait until they are gone."""
+        self._look()
+        processes = [self._worker, *(process for process, _ in self._seen.values())]
+        for process in processes:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(processes, timeout=5)
