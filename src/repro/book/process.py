@@ -173,8 +173,8 @@ def _watch(
             if progress is not None:
                 progress(min(n_begun, total), total)
         if tree.sample() > memory_mb:
-            message = f"took {tree.peak_mb:.0f} MB of memory ({tree.held_by}), "
-            message += f"more than the {memory_mb:.0f} MB of its budget"
+            message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
+            message += f" ({tree.held_by})"
             return Failure(message + where, index, BudgetExceeded)
         if time.monotonic() > deadline:
             return Failure(_too_long(seconds) + where, index, BudgetExceeded)
