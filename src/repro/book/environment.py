@@ -22,7 +22,7 @@ __all__ = ["PACKAGES", "answer", "machine", "sealed", "settings"]
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
-    *("matplotlib", "seaborn", "ipykernel", "papermill"),
+    *("numba", "celer", "matplotlib", "seaborn", "ipykernel", "papermill"),
 )
 """The dependencies whose version can change a number or a picture."""
 
