@@ -60,8 +60,8 @@ class Dataset:
     """A data set split into training, validation and test parts.
 
     Attributes:
-        x_train, x_validation, x_test: float32, ``(n, features)`` or ``(n, channels, height, width)``.
-        y_train, y_validation, y_test: int64, ``(n,)``, classes 0 to ``n_classes - 1``.
+        x_train: float32, ``(n, features)`` or ``(n, channels, height, width)``; ``x_validation`` and ``x_test`` alike.
+        y_train: int64, ``(n,)``, classes 0 to ``n_classes - 1``; ``y_validation`` and ``y_test`` alike.
         n_classes: number of classes.
         name: as given to ``load``.
         checksum: SHA-256 over the arrays as they were found, before splitting.

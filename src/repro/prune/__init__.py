@@ -8,7 +8,7 @@ fraction removed, ``density`` the fraction kept.
 >>> from repro.prune import costs, magnitude, select
 >>> network = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
 >>> mask = select(magnitude(network), sparsity=0.9)
->>> mask.apply(network)  # train on with after_step=[mask], or call mask(network) after each step of a loop of your own
+>>> mask.apply(network)  # train on with after_step=[mask], or call mask(network) yourself
 >>> mask, costs(network, (784,), mask).multiply_adds_kept
 (Mask(2 parameters, 23,820 of 238,200 weights kept), 23820)
 """

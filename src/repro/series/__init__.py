@@ -3,10 +3,12 @@
 >>> import numpy as np
 >>> from repro.series import granger_test, holm, lyapunov_tisean, phase_randomized
 >>> walks = np.random.default_rng(0).standard_normal((100, 200)).cumsum(axis=1)
->>> tests = granger_test(walks[0], walks[1:], lag=range(1, 6))  # does any of 99 walks help to predict the first?
+>>> # does any of 99 walks help to predict the first?
+>>> tests = granger_test(walks[0], walks[1:], lag=range(1, 6))
 >>> int((holm(tests.p_value).min(axis=1) < 0.05).sum())
 2
->>> exponents = [lyapunov_tisean(x, forward_steps=3).exponent for x in (walks, phase_randomized(walks, rng=0))]
+>>> both = walks, phase_randomized(walks, rng=0)
+>>> exponents = [lyapunov_tisean(x, forward_steps=3).exponent for x in both]
 >>> [round(float(each.mean()), 2) for each in exponents]
 [1.26, 1.35]
 
