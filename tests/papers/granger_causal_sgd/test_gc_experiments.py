@@ -16,7 +16,7 @@ from torch import Tensor
 
 from repro.learn import evaluate
 from repro.papers.granger_causal_sgd import curvature, experiments, training
-from repro.papers.granger_causal_sgd.experiments import ARMS, arm_masks, logged
+from repro.papers.granger_causal_sgd.experiments import ARMS, logged
 from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights
 from repro.papers.granger_causal_sgd.settings import ALPHAS, DIGITS, Start, start
 from repro.papers.granger_causal_sgd.training import Trace, derived_seed, train_to_stops
@@ -262,7 +262,7 @@ def test_draws_are_repeatable_and_each_network_has_its_own(arm, trace):
 
 def test_masks_remove_the_exact_number_of_the_lowest_from_each_network_and_are_nested(trace):
     sparsities = (0.0, 0.3, 0.5, 0.9)
-    masks = arm_masks(iris(), list(ARMS), sparsities)
+    masks = experiments._arm_masks(iris(), list(ARMS), sparsities)
     assert next(iter(masks)) == ("dense", 0.0)
     for arm in ARMS:
         flat = [torch.cat([kept.flatten(1) for kept in masks[arm, s].values()], dim=1) for s in sparsities]
@@ -275,7 +275,9 @@ def test_masks_remove_the_exact_number_of_the_lowest_from_each_network_and_are_n
 
 
 def test_networks_draw_the_same_in_any_company():
-    both, alone = (arm_masks(begun, ["random"], [0.5])["random", 0.5] for begun in (iris(), iris().first(1)))
+    both, alone = (
+        experiments._arm_masks(begun, ["random"], [0.5])["random", 0.5] for begun in (iris(), iris().first(1))
+    )
     assert all(torch.equal(both[name][:1], alone[name]) for name in WEIGHTS)
 
 
@@ -286,7 +288,7 @@ def test_accuracies_are_those_of_the_arms_trained_one_by_one(monkeypatch):
     monkeypatch.setattr(experiments, "_TRAINED_TOGETHER", 10)
     frame = experiments.accuracy_runs(iris(), [0.5])
     assert len(frame) == 2 * (1 + len(ARMS))
-    masks = arm_masks(iris(), list(ARMS), [0.5])
+    masks = experiments._arm_masks(iris(), list(ARMS), [0.5])
     for (arm, sparsity), rows in frame.groupby(["arm", "sparsity"]):
         _, _, history = training.tune(iris(), [masks[arm, sparsity]], IRIS.tune_epochs)
         for column in ("train_loss", "validation_accuracy", "test_accuracy"):
@@ -324,7 +326,7 @@ def flat() -> pd.DataFrame:
 
 
 def test_each_row_is_a_network_at_one_stop_and_its_hessian(flat):
-    masks = arm_masks(iris(), *PRUNED)
+    masks = experiments._arm_masks(iris(), *PRUNED)
     stopped = train_to_stops(iris(), list(masks.values()), **STOPS)
     x, y = training.stacked(iris().datasets * 10, "train")
     for (stopping, space), rows in flat.groupby(["stopping", "hessian"]):

@@ -145,7 +145,7 @@ def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_me
 
 
 def test_gradients_are_clamped(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 1)
+    monkeypatch.setattr(method, "_PASSES", 1)
     x, y = torch.tensor([[1e9, 1.0]], dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)
     assert tg_lasso(x, y, 1e-3).tolist() == pytest.approx(by_the_rule(x, y, 1e-3, 1)[0])
     assert tg_lasso(x, y, 1e-3)[0] == pytest.approx(1e-2 * 1e12)
@@ -163,7 +163,7 @@ def test_it_is_scikit_learns_sgd_with_the_authors_settings(alpha):
 
 
 def test_many_passes_end_at_least_squares_or_at_the_lasso(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 300)
+    monkeypatch.setattr(method, "_PASSES", 300)
     x, y = problem(20, 3, noise=0.0)
     least_squares = torch.linalg.lstsq(x, y.unsqueeze(-1)).solution.squeeze(-1)
     torch.testing.assert_close(tg_lasso(x, y, 1e-12), least_squares, rtol=0, atol=1e-3)
@@ -179,7 +179,7 @@ def test_many_passes_end_at_least_squares_or_at_the_lasso(monkeypatch):
 def test_one_row_moves_a_coefficient_and_the_penalty_pulls_it_back(y, alpha):
     x = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(method, "PASSES", 1)
+        patch.setattr(method, "_PASSES", 1)
         found = tg_lasso(x, torch.tensor([y], dtype=torch.float64), alpha)
     step = 1e-2 * y * x[0]
     torch.testing.assert_close(
@@ -202,7 +202,7 @@ def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
 
 
 def test_where_features_predict_it_is_no_such_threshold(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 30)
+    monkeypatch.setattr(method, "_PASSES", 30)
     x, y = problem(100, 50, seed=2)
     kept, plain = tg_lasso(x, y, 0.1) != 0, products(x, y) > 0.1
     assert (kept & plain).sum() / (kept | plain).sum() < 0.95
