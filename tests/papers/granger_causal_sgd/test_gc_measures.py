@@ -96,14 +96,6 @@ def test_a_logistic_without_noise_comes_back(midpoint, width, high, low):
     assert found["is_shift"] == (found["width"] <= 1)
 
 
-@pytest.mark.parametrize("width", [0.3, 0.9])
-def test_midpoint_and_width_are_recovered_from_noisy_curves(width):
-    found = fit(*noisy(logistic(U, 1.2, width), 0.01, 7))
-    assert found["midpoint"].median() == pytest.approx(1.2, abs=0.02)
-    assert found["width"].median() == pytest.approx(width, abs=0.06)
-    assert found["is_shift"].mean() >= 0.8
-
-
 def test_no_logistic_of_another_program_fits_better_and_the_rest_is_least_squares():
     (curve,) = noisy(logistic(U, 1.1, 0.7), 0.02, 1)
     bounds = ([0, 0.1, 0, 0], [2, 20, 1, 1])
@@ -195,6 +187,8 @@ def test_it_agrees_with_spearman_the_textbook_formula_and_the_inverse_of_the_cor
     inverse = np.linalg.inv(np.corrcoef(rankdata(values, axis=1)))
     two = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
     assert correlated(*values)["partial"] == pytest.approx(two, abs=1e-12)
+    for bad in (values[[2, 1, 2, 3]], values[:, :4]):  # determined by what is given, and too few
+        assert np.isnan(correlated(*bad)["partial"])
 
 
 @settings(max_examples=10)
@@ -205,12 +199,6 @@ def test_order_keeping_changes_of_scale_and_renumbering_change_nothing(values):
     other = correlated(np.exp(y)[::-1], x[::-1] ** 3, *values[2:, ::-1])["partial"]
     assert one == pytest.approx(other, abs=1e-9, nan_ok=True)
     assert np.isnan(one) or -1 <= one <= 1
-
-
-def test_a_determined_variable_has_no_correlation():
-    x, y, z, w = np.random.default_rng(3).normal(size=(4, 20))
-    for values in ((2 * z, y, z, w), (np.ones(20), y, z, w), (x[:4], y[:4], z[:4], w[:4])):
-        assert np.isnan(correlated(*values)["partial"])
 
 
 def test_changes_are_those_of_a_loop_over_networks():

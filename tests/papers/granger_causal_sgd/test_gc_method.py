@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import math
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ import pytest
 import statsmodels.api as sm
 import torch
 from gc_by_hand import SEEDS, WEIGHTS, descend, in_float64, iris
-from sklearn.linear_model import Lasso, SGDRegressor
+from sklearn.linear_model import SGDRegressor
 from torch import Tensor
 
 from repro.papers import granger_causal_sgd
@@ -30,9 +29,8 @@ def test_the_example_of_the_package_runs():
 # --- Granger's question ---------------------------------------------------------------------------------------
 
 
-def series(n_pairs: int, n_rows: int) -> tuple[Tensor, Tensor]:
-    x, y = torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return x, y
+def series(n_pairs: int, n_rows: int) -> Tensor:
+    return torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("n_lags", [1, 3])
@@ -50,13 +48,6 @@ def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row(n
         assert (found["f"][i], found["p_value"][i]) == (pytest.approx(f), pytest.approx(p_value))
         assert found["partial_r2"][i] == pytest.approx(1 - full.ssr / restricted.ssr)
         assert found["status"][i] == "OK"
-
-
-def test_the_newest_step_counts_and_later_ones_do_not():
-    x, y = series(1, 60)
-    later = x.roll(-1, dims=1) + 0.01 * y  # the loss change foretells the step
-    assert step_test(x, x + 0.01 * y)["partial_r2"][0] > 0.99
-    assert step_test(x, later)["partial_r2"][0] < 0.3
 
 
 def test_unrelated_series_are_rejected_as_often_as_the_level_says():
@@ -121,11 +112,14 @@ def by_the_rule(x: Tensor, y: Tensor, alpha: float, n_passes: int = 3) -> tuple[
     return gamma, errors
 
 
-@pytest.mark.parametrize("alpha", [1e-9, 0.05, 1.5])
-def test_it_is_the_authors_rule(alpha):
-    found, (wanted, _) = tg_lasso(*problem(), alpha), by_the_rule(*problem(), alpha)
-    assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
-    assert (found != 0).tolist() == [w != 0 for w in wanted]
+def test_it_is_the_authors_rule_at_several_penalties_at_once():
+    x, y = problem()
+    several = tg_lasso(x, y, alphas := [1e-9, 0.05, 1.5, 1e3])
+    for found, alpha in zip(several, alphas, strict=True):
+        wanted, _ = by_the_rule(x, y, alpha)
+        assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
+        assert (found != 0).tolist() == [w != 0 for w in wanted]
+    assert not several[-1].any()
 
 
 def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_meant_stops_there_too():
@@ -154,17 +148,7 @@ def test_it_is_scikit_learns_sgd_with_the_authors_settings():
     np.testing.assert_allclose(tg_lasso(x, y, 0.1), theirs.coef_, rtol=1e-8, atol=1e-12)
 
 
-def test_many_passes_end_at_the_lasso(monkeypatch):
-    monkeypatch.setattr(method, "_PASSES", 150)
-    x, y = problem(60, 20, seed=1)
-    converged = Lasso(alpha=0.1, fit_intercept=False, tol=1e-10).fit(x.numpy(), y.numpy()).coef_
-    found = tg_lasso(x, y, 0.1)
-    np.testing.assert_allclose(found, converged, atol=0.05)
-    assert set(found.abs().topk(2).indices.tolist()) == set(np.abs(converged).argsort()[-2:]) == {0, 1}
-
-
-@pytest.mark.parametrize("mean", [-0.1, 0.0])
-@pytest.mark.parametrize("removed", [0.2, 0.9])
+@pytest.mark.parametrize(("removed", "mean"), [(0.2, 0.0), (0.2, -0.1), (0.9, -0.1)])
 def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
     """Exactly with the steps' sizes as weights; nearly so for the plain mean, where products don't cancel."""
     x, y = tiny(mean=mean)
@@ -175,22 +159,6 @@ def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
     assert torch.equal(kept, weighted.abs() > alpha * eta.sum())
     if mean:
         assert (kept & plain).sum() / (kept | plain).sum() > 0.95
-
-
-def test_where_features_predict_it_is_no_such_threshold(monkeypatch):
-    monkeypatch.setattr(method, "_PASSES", 30)
-    x, y = problem(100, 50, seed=2)
-    kept, plain = tg_lasso(x, y, 0.1) != 0, products(x, y) > 0.1
-    assert (kept & plain).sum() / (kept | plain).sum() < 0.95
-
-
-def test_several_penalties_are_single_ones_and_a_huge_one_leaves_nothing():
-    x, y = problem()
-    found = tg_lasso(x, y, [0.01, 0.1, 1e3])
-    assert found.shape == (3, 6)
-    for a, alpha in enumerate((0.01, 0.1)):
-        torch.testing.assert_close(found[a], tg_lasso(x, y, alpha), rtol=1e-10, atol=1e-13)
-    assert not found[2].any()
 
 
 def test_bad_data_and_penalties_are_refused():
@@ -248,14 +216,6 @@ def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_n
         for name in WEIGHTS:
             assert not mask[name][0].any()
             assert torch.equal(mask[name][1], other[name][1])
-
-
-def test_weights_that_no_signal_reaches_go_at_any_penalty():
-    blind = tuple(replace(d, x_train=d.x_train * torch.tensor([0.0, 1.0, 1.0, 1.0])) for d in iris().datasets)
-    for regress in (True, False):
-        (mask,) = pruned(1e-300, replace(iris(), datasets=blind), n_iterations=1, regress=regress)
-        assert not mask["1.weight"][:, :, 0].any()
-        assert mask["1.weight"][:, :, 1:].double().mean() > 0.7  # the rest belongs to units that never fire
 
 
 def test_bad_input_of_the_loop_is_named():

@@ -121,8 +121,7 @@ def test_a_loss_that_is_not_finite_is_named():
 
 @pytest.fixture(scope="module")
 def masks() -> list[Mask]:
-    generator = torch.Generator().manual_seed(0)
-    scores = [random(member, generator=generator) for member in iris().ensemble]
+    scores = [random(member, generator=torch.Generator().manual_seed(0)) for member in iris().ensemble]
     return [Mask.stack([select(each, sparsity=s) for each in scores]) for s in (0.0, 0.5, 0.9)]
 
 
@@ -141,9 +140,9 @@ def alone(mask: Mask, i: int, n_epochs: int) -> nn.Module:
     return network
 
 
-def close(network: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(network.parameters(), other.parameters(), strict=True)
-    return all(torch.allclose(p, q, atol=1e-4) for p, q in pairs)
+def assert_close(network: nn.Module, other: nn.Module) -> None:
+    for p, q in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
 
 
 def test_networks_tuned_together_are_networks_tuned_alone(masks):
@@ -153,10 +152,9 @@ def test_networks_tuned_together_are_networks_tuned_alone(masks):
     assert mask.holds(ensemble)
     for i, member in enumerate(ensemble):
         data, network = iris().datasets[i % 2], alone(mask, i, 3)
-        assert close(member, network)
+        assert_close(member, network)
         accuracy = float(evaluate(network, data.x_test, data.y_test)[1])
         assert history.last("test_accuracy")[i] == accuracy
-        assert (ensemble.parameters["3.bias"][i] != before["3.bias"][i % 2]).any()
     assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
 
 
@@ -226,14 +224,9 @@ def test_no_more_epochs_once_all_have_stopped_and_masks_hold(masks, monkeypatch)
 
     monkeypatch.setattr(training, "train", spy)
     still = replace(iris(), setting=replace(IRIS, rate=1e-9))
-    assert list(fine_tune(still, masks[0], 1000)["tune_epochs"]) == [6, 6]
+    assert list(fine_tune(still, masks[1], 1000)["tune_epochs"]) == [6, 6]
     assert len(seen) == 1
-    nothing = Mask({name: torch.zeros_like(kept) for name, kept in masks[0].items()})
-    frame = fine_tune(iris(), both := joined([masks[1], nothing]), 21)
-    assert len(seen) == 3
-    assert both.holds(seen[-1])
-    # without weights only the class shares can be learned; iris has three equal classes
-    assert frame["train_loss"].iloc[-2:].to_numpy() == pytest.approx(np.log(3), abs=0.02)
+    assert masks[1].holds(seen[0])
 
 
 def test_a_network_that_diverges_is_named(masks):
@@ -250,24 +243,16 @@ def test_a_network_that_diverges_is_named(masks):
 TARGET, MAX_EPOCHS = 0.25, 12
 
 
-@pytest.fixture(scope="module")
-def stopped(masks):
-    return train_to_stops(iris(), masks, n_epochs=3, target_loss=TARGET, max_epochs=MAX_EPOCHS)
-
-
-def test_the_stop_by_epochs_is_where_plain_training_gets(stopped):
-    for i, member in enumerate(stopped.networks["epochs"]):
-        assert close(alone(stopped.mask, i, 3), member)
-    assert stopped.epochs["epochs"].tolist() == [3] * 6
-    assert all(stopped.mask.holds(networks) for networks in stopped.networks.values())
-
-
-def test_the_stop_by_loss_is_the_first_epoch_at_the_target(stopped):
+def test_one_stop_is_where_plain_training_gets_the_other_the_first_epoch_at_the_target(masks):
+    stopped = train_to_stops(iris(), masks, n_epochs=3, target_loss=TARGET, max_epochs=MAX_EPOCHS)
     x, y = training.stacked(iris().datasets * 3, "train")
     losses = evaluate(stopped.networks["loss"], x, y, per_member=True)[0]
     assert 0 < int(stopped.reached.sum()) < 6
+    assert stopped.epochs["epochs"].tolist() == [3] * 6
+    assert all(stopped.mask.holds(networks) for networks in stopped.networks.values())
     for i, (epoch, reached) in enumerate(zip(stopped.epochs["loss"].tolist(), stopped.reached, strict=True)):
-        assert close(alone(stopped.mask, i, epoch), stopped.networks["loss"].member(i))
+        assert_close(alone(stopped.mask, i, 3), stopped.networks["epochs"].member(i))
+        assert_close(alone(stopped.mask, i, epoch), stopped.networks["loss"].member(i))
         assert (losses[i] <= TARGET) == reached
         if reached and epoch > 1:
             assert float(evaluate(alone(stopped.mask, i, epoch - 1), x[i], y[i])[0]) > TARGET
@@ -278,5 +263,5 @@ def test_the_stop_by_loss_is_the_first_epoch_at_the_target(stopped):
 def test_either_stop_may_come_first(masks):
     late = train_to_stops(iris(), masks[1:2], n_epochs=6, target_loss=1e-9, max_epochs=2)
     assert not late.reached.any()
-    assert close(alone(late.mask, 1, 6), late.networks["epochs"].member(1))
-    assert close(alone(late.mask, 1, 2), late.networks["loss"].member(1))
+    assert_close(alone(late.mask, 1, 6), late.networks["epochs"].member(1))
+    assert_close(alone(late.mask, 1, 2), late.networks["loss"].member(1))
