@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -118,6 +120,17 @@ def test_a_loss_that_is_not_finite_is_named():
 
 # --- Adam, after pruning --------------------------------------------------------------------------------------
 
+N_EPOCHS = 22  # beyond 20 batches come in a new order
+
+
+class Epoch(NamedTuple):
+    """One network after an epoch; the losses are the mean over its batches, and that of the whole training part."""
+
+    network: nn.Module
+    batch_loss: float
+    train_loss: float
+    test_accuracy: float
+
 
 @pytest.fixture(scope="module")
 def masks() -> list[Mask]:
@@ -129,57 +142,18 @@ def joined(masks: list[Mask]) -> Mask:
     return Mask({name: torch.cat([mask[name] for mask in masks]) for name in masks[0]})
 
 
-def alone(mask: Mask, i: int, n_epochs: int) -> nn.Module:
-    """Network i of ``tune``, trained without the others."""
+@pytest.fixture(scope="module")
+def by_hand(masks) -> list[list[Epoch]]:
+    """Each network under each mask, trained alone by one Adam."""
+    return [list(adam_by_hand(joined(masks), i)) for i in range(6)]
+
+
+def adam_by_hand(mask: Mask, i: int) -> Iterator[Epoch]:
     data, network = iris().datasets[i % 2], iris().ensemble.member(i % 2)
     own = Mask({name: kept[i] for name, kept in mask.items()})
     own.apply(network)
-    train(
-        network, data, optimizer=IRIS.adam(), n_epochs=n_epochs, batch_size=20, after_step=[own], seed=SEEDS[i % 2]
-    )  # fmt: skip
-    return network
-
-
-def assert_close(network: nn.Module, other: nn.Module) -> None:
-    for p, q in zip(network.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
-
-
-def test_networks_tuned_together_are_networks_tuned_alone(masks):
-    before = iris().ensemble.state_dict()
-    ensemble, mask, history = tune(iris(), masks, 3)
-    assert mask == joined(masks)
-    assert mask.holds(ensemble)
-    for i, member in enumerate(ensemble):
-        data, network = iris().datasets[i % 2], alone(mask, i, 3)
-        assert_close(member, network)
-        accuracy = float(evaluate(network, data.x_test, data.y_test)[1])
-        assert history.last("test_accuracy")[i] == accuracy
-    assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("losses", "stop"),
-    [
-        (np.linspace(1, 0.5, 10), None),
-        (np.full(10, 0.3), 6),
-        (np.append(np.linspace(1, 0.5, 10), np.full(10, 0.6)), 15),
-        (1 - 0.9e-4 * np.arange(20), None),  # each second epoch is more than 1e-4 below the best noted
-        (1 - 0.9e-5 * np.arange(20), 6),  # falls 5.4e-5 in five epochs
-        (np.array([]), None),
-    ],
-)
-def test_where_the_rule_stops(losses, stop):
-    assert training._stop_epoch(losses) == stop
-
-
-def adam_by_hand(mask: Mask, i: int, n_epochs: int) -> list[tuple[float, float, float]]:
-    """Of each epoch mean loss, and then training loss and test accuracy: one Adam, a new order every 20 epochs."""
-    data, network = iris().datasets[i % 2], iris().ensemble.member(i % 2)
-    own = Mask({name: kept[i] for name, kept in mask.items()})
-    own.apply(network)
-    adam, epochs = torch.optim.Adam(network.parameters(), lr=IRIS.rate), []
-    for epoch in range(n_epochs):
+    adam = torch.optim.Adam(network.parameters(), lr=IRIS.rate)
+    for epoch in range(N_EPOCHS):
         if epoch % 20 == 0:
             order = streams(training.derived_seed(SEEDS[i % 2], 0, epoch) if epoch else SEEDS[i % 2]).shuffle
         total = 0.0
@@ -191,28 +165,56 @@ def adam_by_hand(mask: Mask, i: int, n_epochs: int) -> list[tuple[float, float, 
             own.apply(network)
             total += loss.item() * len(index)
         train_loss, _ = evaluate(network, data.x_train, data.y_train)
-        epochs.append((total / 90, float(train_loss), float(evaluate(network, data.x_test, data.y_test)[1])))
-    return epochs
+        test_accuracy = evaluate(network, data.x_test, data.y_test)[1]
+        yield Epoch(deepcopy(network), total / 90, float(train_loss), float(test_accuracy))
 
 
-def test_fine_tuning_is_one_adam_by_hand_measured_where_the_rule_stops_it(masks, monkeypatch):
-    mask = joined(masks)
-    hand = [adam_by_hand(mask, i, 22) for i in range(6)]
-    never = fine_tune(iris(), mask, 22)
+def assert_close(network: nn.Module, other: nn.Module) -> None:
+    for p, q in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
+
+
+def test_networks_tuned_together_are_networks_tuned_alone(masks, by_hand):
+    before = iris().ensemble.state_dict()
+    ensemble, mask, history = tune(iris(), masks, 3)
+    assert mask == joined(masks)
+    assert mask.holds(ensemble)
+    for member, accuracy, epochs in zip(ensemble, history.last("test_accuracy"), by_hand, strict=True):
+        assert_close(member, epochs[2].network)
+        assert accuracy == epochs[2].test_accuracy
+    assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("losses", "stop"),
+    [
+        (np.linspace(1, 0.5, 10), None),
+        (np.full(10, 0.3), 6),
+        (np.append(np.linspace(1, 0.5, 10), np.full(10, 0.6)), 15),
+        (1 - 0.9e-4 * np.arange(20), None),  # each second epoch is more than 1e-4 below the best noted
+        (1 - 0.9e-5 * np.arange(20), 6),  # falls 5.4e-5 in five epochs
+    ],
+)
+def test_where_the_rule_stops(losses, stop):
+    assert training._stop_epoch(losses) == stop
+
+
+def test_fine_tuning_is_one_adam_by_hand_measured_where_the_rule_stops_it(masks, by_hand, monkeypatch):
+    never = fine_tune(iris(), joined(masks), N_EPOCHS)
     assert list(never["seed"]) == [*SEEDS] * 3
     assert not never["stopped"].any()
     monkeypatch.setattr(training, "_TOLERANCE", 0.02)
     monkeypatch.setattr(training, "_PATIENCE", 2)
-    coarse = fine_tune(iris(), mask, 22)
+    coarse = fine_tune(iris(), joined(masks), N_EPOCHS)
     assert coarse["tune_epochs"].nunique() > 2
     assert coarse["stopped"].sum() > 2
-    for i, epochs in enumerate(hand):
-        stop = training._stop_epoch(np.array([loss for loss, _, _ in epochs]))
+    for i, epochs in enumerate(by_hand):
+        stop = training._stop_epoch(np.array([each.batch_loss for each in epochs]))
         assert coarse["stopped"][i] == (stop is not None)
-        for frame, epoch in ((never, 22), (coarse, stop or 22)):
-            row, (_, train_loss, test_accuracy) = frame.iloc[i], epochs[epoch - 1]
-            assert row["train_loss"] == pytest.approx(train_loss, rel=1e-3)
-            assert (row["tune_epochs"], row["test_accuracy"]) == (epoch, test_accuracy)
+        for frame, epoch in ((never, N_EPOCHS), (coarse, stop or N_EPOCHS)):
+            row, wanted = frame.iloc[i], epochs[epoch - 1]
+            assert row["train_loss"] == pytest.approx(wanted.train_loss, rel=1e-3)
+            assert (row["tune_epochs"], row["test_accuracy"]) == (epoch, wanted.test_accuracy)
 
 
 def test_no_more_epochs_once_all_have_stopped_and_masks_hold(masks, monkeypatch):
@@ -238,30 +240,19 @@ def test_a_network_that_diverges_is_named(masks):
         fine_tune(broken, masks[0], 2)
 
 
-# --- two stops ------------------------------------------------------------------------------------------------
-
-TARGET, MAX_EPOCHS = 0.25, 12
-
-
-def test_one_stop_is_where_plain_training_gets_the_other_the_first_epoch_at_the_target(masks):
-    stopped = train_to_stops(iris(), masks, n_epochs=3, target_loss=TARGET, max_epochs=MAX_EPOCHS)
-    x, y = training.stacked(iris().datasets * 3, "train")
-    losses = evaluate(stopped.networks["loss"], x, y, per_member=True)[0]
-    assert 0 < int(stopped.reached.sum()) < 6
-    assert stopped.epochs["epochs"].tolist() == [3] * 6
+@pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])
+def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
+    n_epochs, target, max_epochs, masks, by_hand
+):
+    how = {"n_epochs": n_epochs, "target_loss": target, "max_epochs": max_epochs}
+    stopped = train_to_stops(iris(), masks, **how)
+    assert int(stopped.reached.sum()) in ((0,) if target < 0.1 else range(1, 6))
+    assert stopped.epochs["epochs"].tolist() == [n_epochs] * 6
     assert all(stopped.mask.holds(networks) for networks in stopped.networks.values())
-    for i, (epoch, reached) in enumerate(zip(stopped.epochs["loss"].tolist(), stopped.reached, strict=True)):
-        assert_close(alone(stopped.mask, i, 3), stopped.networks["epochs"].member(i))
-        assert_close(alone(stopped.mask, i, epoch), stopped.networks["loss"].member(i))
-        assert (losses[i] <= TARGET) == reached
-        if reached and epoch > 1:
-            assert float(evaluate(alone(stopped.mask, i, epoch - 1), x[i], y[i])[0]) > TARGET
-        if not reached:
-            assert epoch == MAX_EPOCHS
-
-
-def test_either_stop_may_come_first(masks):
-    late = train_to_stops(iris(), masks[1:2], n_epochs=6, target_loss=1e-9, max_epochs=2)
-    assert not late.reached.any()
-    assert_close(alone(late.mask, 1, 6), late.networks["epochs"].member(1))
-    assert_close(alone(late.mask, 1, 2), late.networks["loss"].member(1))
+    for i, epochs in enumerate(by_hand):
+        low = [epoch for epoch in range(1, max_epochs + 1) if epochs[epoch - 1].train_loss <= target]
+        assert stopped.reached[i] == bool(low)
+        assert stopped.epochs["loss"][i] == min(low, default=max_epochs)
+        for stopping, networks in stopped.networks.items():
+            wanted = epochs[int(stopped.epochs[stopping][i]) - 1]
+            assert_close(networks.member(i), wanted.network)
