@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from scipy.stats import rankdata, spearmanr
@@ -191,16 +190,6 @@ def test_it_agrees_with_spearman_the_textbook_formula_and_the_inverse_of_the_cor
         assert np.isnan(correlated(*bad)["partial"])
 
 
-@settings(max_examples=10)
-@given(arrays(np.float64, (4, 12), elements=st.integers(-4, 4).map(float)))
-def test_order_keeping_changes_of_scale_and_renumbering_change_nothing(values):
-    x, y = values[:2]
-    one = correlated(*values)["partial"]
-    other = correlated(np.exp(y)[::-1], x[::-1] ** 3, *values[2:, ::-1])["partial"]
-    assert one == pytest.approx(other, abs=1e-9, nan_ok=True)
-    assert np.isnan(one) or -1 <= one <= 1
-
-
 def test_changes_are_those_of_a_loop_over_networks():
     frame = flat(np.random.default_rng(4), 2).sample(frac=1, random_state=0)
     frame.loc[frame["arm"] == "dense", "largest"] = frame["seed"] + 0.5
@@ -253,9 +242,8 @@ def test_a_measure_that_is_not_positive_leaves_its_network_out():
     frame = flat(np.random.default_rng(11), 2, effect=-2.0)
     frame.loc[frame.index[5], "noise"] = -1e-6
     changes = measures.against_dense(frame).set_index("measure")["flatness"]
-    assert changes["noise"].isna().sum() == 1
-    assert changes["largest"].notna().all()
-    frame.loc[frame["arm"] != "dense", "noise"] = 0.0
-    table = measures.flatness_accuracy(frame).set_index("measure")
-    assert table.loc["noise", ["raw", "partial", "low", "high"]].isna().all()
-    assert table.loc["largest"].notna().all()
+    assert (changes.isna().sum(), changes["noise"].isna().sum()) == (1, 1)
+    for noise, gone in ((frame["noise"], False), (frame["noise"].where(frame["arm"] == "dense", 0.0), True)):
+        table = measures.flatness_accuracy(frame.assign(noise=noise)).set_index("measure")
+        missing = table.loc["noise", ["raw", "partial", "low", "high"]].isna()
+        assert (missing == gone).all()
