@@ -234,7 +234,7 @@ def test_masks_remove_the_exact_number_of_the_lowest_from_each_network_and_are_n
 # --- accuracy at matched sparsity -----------------------------------------------------------------------------
 
 
-def test_accuracies_are_those_of_the_arms_trained_one_by_one(monkeypatch):
+def test_accuracies_are_those_of_the_arms_trained_one_by_one_and_the_test_part_decides_nothing(monkeypatch):
     monkeypatch.setattr(experiments, "_TRAINED_TOGETHER", 10)
     frame = experiments.accuracy_runs(iris(), [0.5])
     assert len(frame) == 2 * (1 + len(ARMS))
@@ -243,14 +243,10 @@ def test_accuracies_are_those_of_the_arms_trained_one_by_one(monkeypatch):
         _, _, history = training.tune(iris(), [masks[arm, sparsity]], IRIS.tune_epochs)
         for column in ("train_loss", "validation_accuracy", "test_accuracy"):
             assert rows[column].to_numpy() == pytest.approx(history.last(column), rel=1e-4)
-
-
-def test_the_test_part_decides_nothing():
     data = tuple(replace(d, y_test=2 - d.y_test, y_validation=2 - d.y_validation) for d in iris().datasets)
-    other = replace(iris(), datasets=data)
-    here, there = (experiments.accuracy_runs(begun, [0.5]) for begun in (iris(), other))
-    assert here["train_loss"].equals(there["train_loss"])
-    assert not here["test_accuracy"].equals(there["test_accuracy"])
+    other = experiments.accuracy_runs(replace(iris(), datasets=data), [0.5])
+    assert frame["train_loss"].equals(other["train_loss"])
+    assert not frame["test_accuracy"].equals(other["test_accuracy"])
 
 
 def test_a_layer_without_weights_tells_nothing_but_the_commonest_class():
@@ -265,7 +261,6 @@ def test_a_layer_without_weights_tells_nothing_but_the_commonest_class():
 # --- flatness -------------------------------------------------------------------------------------------------
 
 STOPS = {"n_epochs": 3, "target_loss": 0.25, "max_epochs": 8}
-PRUNED = (("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +269,7 @@ def flatness() -> pd.DataFrame:
 
 
 def test_each_row_is_a_network_at_one_stop_and_its_hessian(flatness):
-    masks = experiments._arm_masks(iris(), *PRUNED)
+    masks = experiments._arm_masks(iris(), ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
     stopped = train_to_stops(iris(), list(masks.values()), **STOPS)
     x, y = training.stacked(iris().datasets * 10, "train")
     for (stopping, space), rows in flatness.groupby(["stopping", "hessian"]):

@@ -77,7 +77,7 @@ def noisy(curve: NDArray, sd: float, n: int) -> list[NDArray]:
     return list(np.clip(curve + np.random.default_rng(0).normal(0, sd, (n, len(S))), 0, 1))
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.floats(0.6, 1.6), st.floats(0.3, 1.5), st.floats(0.7, 0.99), st.floats(0.0, 0.3))
 def test_a_logistic_without_noise_comes_back(midpoint, width, high, low):
     found = fit(logistic(U, midpoint, width, high, low)).iloc[0]
