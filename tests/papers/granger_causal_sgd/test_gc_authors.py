@@ -14,10 +14,11 @@ from torch.nn.utils import prune as torch_prune
 
 from repro.learn import train
 from repro.papers.granger_causal_sgd import authors
-from repro.papers.granger_causal_sgd.authors import full_scale_run, magnitude_pruning
+from repro.papers.granger_causal_sgd.authors import full_scale_run
 from repro.papers.granger_causal_sgd.method import causal_pruning
 from repro.papers.granger_causal_sgd.settings import Setting, Start, start
 from repro.papers.granger_causal_sgd.training import derived_seed, fine_tune
+from repro.prune import Mask
 
 
 def small_network() -> nn.Module:
@@ -25,19 +26,17 @@ def small_network() -> nn.Module:
 
 
 SMALL = Setting(
-    "small", "digits", small_network, images=True, parts={"train": 300, "validation": 100, "test": 200},
-    standardize=(5.0, 6.0), pretrain_epochs=2, logging_epochs=1,
-    tune_epochs=2,
+    "small", "digits", small_network, images=True, parts={"train": 200, "validation": 100, "test": 100},
+    standardize=(5.0, 6.0), pretrain_epochs=2, logging_epochs=1, tune_epochs=2,
 )  # fmt: skip
-ALPHAS = (1e-10, 1e-9, 1e3)
 N_WEIGHTS = 2 * 9 + 18 * 10
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(authors.SETTINGS, "small", SMALL)
-    monkeypatch.setitem(authors.ALPHAS, "small", ALPHAS)
-    monkeypatch.setattr(authors, "N_ITERATIONS", 2)
+    monkeypatch.setitem(authors.ALPHAS, "small", (1e-7, 1e3))
+    monkeypatch.setattr(authors, "_N_ITERATIONS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +54,12 @@ def frame(folder: Path) -> pd.DataFrame:
     return full_scale_run("small", 1, folder)
 
 
+def assert_tuned(rows: pd.DataFrame, begun: Start, mask: Mask) -> None:
+    assert rows["train_loss"].isna().tolist() == [True] * (len(rows) - 1) + [False]
+    wanted = fine_tune(begun, mask, 2)["train_loss"].item()
+    assert rows["train_loss"].iloc[-1] == pytest.approx(wanted, rel=1e-4)
+
+
 def test_the_arms_are_the_loops_themselves(frame, begun):
     for (target, alpha), rows in frame[frame["arm"] == "causal"].groupby(["loss_delta", "alpha"]):
         masks = causal_pruning(
@@ -63,29 +68,16 @@ def test_the_arms_are_the_loops_themselves(frame, begun):
         )  # fmt: skip
         assert list(rows["iteration"]) == [1, 2]
         assert rows["sparsity"].tolist() == pytest.approx([mask.sparsity for mask in masks])
-        tuned = fine_tune(begun, masks[-1], 2)
-        assert rows["train_loss"].isna().tolist() == [True, False]
-        assert rows["train_loss"].iloc[-1] == pytest.approx(tuned["train_loss"].item(), rel=1e-4)
+        assert_tuned(rows, begun, masks[-1])
     dense = frame[frame["arm"] == "dense"]
     assert dense["sparsity"].tolist() == [0]
-    assert dense["train_loss"].item() == pytest.approx(
-        fine_tune(begun, begun.dense(), 2)["train_loss"].item(), rel=1e-4
-    )
+    assert_tuned(dense, begun, begun.dense())
 
 
-def test_magnitude_comes_to_the_sparsity_of_its_counterpart(frame):
-    last = frame[frame["train_loss"].notna()].set_index(["loss_delta", "alpha"])
-    causal, other = (last[last["arm"] == arm]["sparsity"] for arm in ("causal", "magnitude"))
-    assert (causal.xs(1e3, level="alpha") == 1).all()
-    assert set(other.index) == {key for key, s in causal.items() if 0 < s < 1}
-    assert len(other) >= 3
-    assert (other - causal[other.index]).abs().max() <= 2 / N_WEIGHTS  # two roundings to whole weights
-
-
-@pytest.mark.parametrize("amount", [0.1, 0.6])
-def test_magnitude_removes_what_torch_removes(begun, amount):
-    mask, left = {"0.weight": torch.ones(2, 1, 3, 3), "4.weight": torch.ones(10, 18)}, N_WEIGHTS
-    for iteration, got in enumerate(magnitude_pruning(begun, amount), start=1):
+def by_torch(begun: Start, amount: float) -> list[Mask]:
+    """Magnitude pruning after SGD, in two iterations, with the tools of ``torch.nn.utils.prune``."""
+    mask, masks = {"0.weight": torch.ones(2, 1, 3, 3), "4.weight": torch.ones(10, 18)}, []
+    for iteration in (1, 2):
         network = begun.ensemble.member(0)
         layers = [(network.get_submodule(name.removesuffix(".weight")), "weight") for name in mask]
         for (layer, _), kept in zip(layers, mask.values(), strict=True):
@@ -95,17 +87,29 @@ def test_magnitude_removes_what_torch_removes(begun, amount):
         train(network, begun.datasets[0], optimizer=sgd, n_epochs=1, batch_size=64, seed=seed)
         torch_prune.global_unstructured(layers, torch_prune.L1Unstructured, amount=amount)
         mask = {name: layer.weight_mask.clone() for (layer, _), name in zip(layers, mask, strict=True)}
-        assert all(torch.equal(got[name][0], kept.bool()) for name, kept in mask.items())
-        left -= round(amount * left)
-        assert got.n_kept == left
+        masks.append(Mask({name: kept.bool()[None] for name, kept in mask.items()}))
+    return masks
+
+
+def test_magnitude_comes_to_the_sparsity_of_its_counterpart_by_what_torch_removes(frame, begun):
+    runs = dict(iter(frame.groupby(["arm", "loss_delta", "alpha"])))
+    for target in ("cross_batch", "same_batch"):
+        assert runs["causal", target, 1e3]["sparsity"].iloc[-1] == 1
+        assert ("magnitude", target, 1e3) not in runs
+        rows, wanted = (runs[arm, target, 1e-7] for arm in ("magnitude", "causal"))
+        sparsity = wanted["sparsity"].iloc[-1]
+        assert 0.1 < sparsity < 0.9
+        assert abs(rows["sparsity"].iloc[-1] - sparsity) <= 2 / N_WEIGHTS  # two roundings to whole weights
+        masks = by_torch(begun, 1 - (1 - sparsity) ** (1 / 2))
+        assert rows["sparsity"].tolist() == pytest.approx([mask.sparsity for mask in masks])
+        assert_tuned(rows, begun, masks[-1])
 
 
 def test_what_is_finished_is_read_and_not_repeated(folder, frame, monkeypatch):
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished run was repeated")
 
-    for name in ("causal_pruning", "magnitude_pruning", "fine_tune"):
-        monkeypatch.setattr(authors, name, never)
+    monkeypatch.setattr(authors, "fine_tune", never)
     monkeypatch.setattr(authors.settings, "start", never)
     pd.testing.assert_frame_equal(full_scale_run("small", 1, folder), frame)
 
@@ -133,6 +137,7 @@ def test_files_of_other_settings_are_not_taken_for_these(folder, frame, monkeypa
         full_scale_run("small", 1, folder)
     with pytest.raises(ValueError, match="unknown setting 'lenet'; did you mean"):
         full_scale_run("lenet", 0, folder)
+    assert authors.ALPHAS.keys() == authors.SETTINGS.keys()
 
 
 def test_all_arms_begin_at_the_weights_that_the_folder_keeps(tmp_path, begun, monkeypatch):
@@ -141,15 +146,4 @@ def test_all_arms_begin_at_the_weights_that_the_folder_keeps(tmp_path, begun, mo
     torch.save(state, tmp_path / "small-1-theta0.pt")
     halved = replace(begun, ensemble=begun.copy())
     halved.ensemble.load_state_dict(state)
-    got = full_scale_run("small", 1, tmp_path)
-    assert got["train_loss"].item() == pytest.approx(fine_tune(halved, begun.dense(), 2)["train_loss"].item())
-
-
-@pytest.mark.parametrize(
-    ("name", "n_weights"),
-    [("lenet-fashion", 430_500), ("lenet-cifar10", 656_500), ("resnet18-cifar10", 11_164_352)],
-)
-def test_the_authors_networks_have_as_many_weights_as_theirs(name, n_weights):
-    layers = [m for m in authors.SETTINGS[name].build().modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    assert sum(layer.weight.numel() for layer in layers) == n_weights
-    assert name in authors.ALPHAS
+    assert_tuned(full_scale_run("small", 1, tmp_path), halved, begun.dense())

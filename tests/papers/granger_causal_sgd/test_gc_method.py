@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,16 +12,13 @@ import pytest
 import statsmodels.api as sm
 import torch
 from gc_by_hand import SEEDS, WEIGHTS, descend, in_float64, iris
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.linear_model import Lasso, SGDRegressor
+from sklearn.linear_model import SGDRegressor
 from torch import Tensor
 
-from repro.learn import TrainingDivergedError
 from repro.papers import granger_causal_sgd
 from repro.papers.granger_causal_sgd import method
-from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
-from repro.papers.granger_causal_sgd.training import derived_seed, log
+from repro.papers.granger_causal_sgd.method import causal_pruning, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.training import derived_seed
 from repro.prune import Mask
 
 
@@ -32,12 +29,11 @@ def test_the_example_of_the_package_runs():
 # --- Granger's question ---------------------------------------------------------------------------------------
 
 
-def series(n_pairs: int, n_rows: int) -> tuple[Tensor, Tensor]:
-    x, y = torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return x, y
+def series(n_pairs: int, n_rows: int) -> Tensor:
+    return torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("n_lags", [1, 2, 4])
+@pytest.mark.parametrize("n_lags", [1, 3])
 def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row(n_lags):
     x, y = series(2, 40)
     y = y + 0.4 * x
@@ -52,13 +48,6 @@ def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row(n
         assert (found["f"][i], found["p_value"][i]) == (pytest.approx(f), pytest.approx(p_value))
         assert found["partial_r2"][i] == pytest.approx(1 - full.ssr / restricted.ssr)
         assert found["status"][i] == "OK"
-
-
-def test_the_newest_step_counts_and_later_ones_do_not():
-    x, y = series(1, 60)
-    later = x.roll(-1, dims=1) + 0.01 * y  # the loss change foretells the step
-    assert step_test(x, x + 0.01 * y)["partial_r2"][0] > 0.99
-    assert step_test(x, later)["partial_r2"][0] < 0.3
 
 
 def test_unrelated_series_are_rejected_as_often_as_the_level_says():
@@ -84,22 +73,17 @@ def test_constant_loss_changes_leave_nothing_to_explain_and_say_so():
 # --- the regression -------------------------------------------------------------------------------------------
 
 
-def problem(n_rows: int = 40, p: int = 6, *, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]:
+def problem(n_rows: int = 40, p: int = 6, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Normal regressors, of which the first two matter."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(n_rows, p, generator=generator, dtype=torch.float64)
-    error = torch.randn(n_rows, generator=generator, dtype=torch.float64)
-    return x, 2 * x[:, 0] - x[:, 1] + noise * error
+    normal = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = normal(n_rows, p)
+    return x, 2 * x[:, 0] - x[:, 1] + 0.1 * normal(n_rows)
 
 
 def tiny(n_rows: int = 100, p: int = 3000, mean: float = -0.1) -> tuple[Tensor, Tensor]:
     """Squared changes of size 1e-10, whose scale differs between weights, and loss changes of spread 0.1."""
-    generator = torch.Generator().manual_seed(0)
-    scale = torch.exp(2 * torch.randn(p, generator=generator, dtype=torch.float64))
-    steps = torch.randn(n_rows, p, generator=generator, dtype=torch.float64)
-    return 1e-10 * scale * steps**2, mean + 0.1 * torch.randn(
-        n_rows, generator=generator, dtype=torch.float64
-    )
+    normal = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return 1e-10 * torch.exp(2 * normal(p)) * normal(n_rows, p) ** 2, mean + 0.1 * normal(n_rows)
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
@@ -128,11 +112,14 @@ def by_the_rule(x: Tensor, y: Tensor, alpha: float, n_passes: int = 3) -> tuple[
     return gamma, errors
 
 
-@pytest.mark.parametrize("alpha", [1e-9, 0.05, 0.5, 1.5])
-def test_it_is_the_authors_rule(alpha):
-    found, (wanted, _) = tg_lasso(*problem(), alpha), by_the_rule(*problem(), alpha)
-    assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
-    assert (found != 0).tolist() == [w != 0 for w in wanted]
+def test_it_is_the_authors_rule_at_several_penalties_at_once():
+    x, y = problem()
+    several = tg_lasso(x, y, alphas := [1e-9, 0.05, 1.5, 1e3])
+    for found, alpha in zip(several, alphas, strict=True):
+        wanted, _ = by_the_rule(x, y, alpha)
+        assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
+        assert (found != 0).tolist() == [w != 0 for w in wanted]
+    assert not several[-1].any()
 
 
 def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_meant_stops_there_too():
@@ -145,50 +132,23 @@ def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_me
 
 
 def test_gradients_are_clamped(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 1)
+    monkeypatch.setattr(method, "_PASSES", 1)
     x, y = torch.tensor([[1e9, 1.0]], dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)
     assert tg_lasso(x, y, 1e-3).tolist() == pytest.approx(by_the_rule(x, y, 1e-3, 1)[0])
     assert tg_lasso(x, y, 1e-3)[0] == pytest.approx(1e-2 * 1e12)
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 0.1])
-def test_it_is_scikit_learns_sgd_with_the_authors_settings(alpha):
+def test_it_is_scikit_learns_sgd_with_the_authors_settings():
     x, y = problem(60, 8, seed=3)
     sequence = orders(60, 3)
     theirs = SGDRegressor(
-        loss="squared_error", penalty="l1", alpha=alpha, fit_intercept=False, shuffle=False, max_iter=1, tol=None,
+        loss="squared_error", penalty="l1", alpha=0.1, fit_intercept=False, shuffle=False, max_iter=1, tol=None,
         learning_rate="invscaling", eta0=1e-2, power_t=0.25,
     ).fit(x[sequence].numpy(), y[sequence].numpy())  # fmt: skip
-    np.testing.assert_allclose(tg_lasso(x, y, alpha), theirs.coef_, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(tg_lasso(x, y, 0.1), theirs.coef_, rtol=1e-8, atol=1e-12)
 
 
-def test_many_passes_end_at_least_squares_or_at_the_lasso(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 300)
-    x, y = problem(20, 3, noise=0.0)
-    least_squares = torch.linalg.lstsq(x, y.unsqueeze(-1)).solution.squeeze(-1)
-    torch.testing.assert_close(tg_lasso(x, y, 1e-12), least_squares, rtol=0, atol=1e-3)
-    x, y = problem(60, 20, seed=1)
-    converged = Lasso(alpha=0.1, fit_intercept=False, tol=1e-10).fit(x.numpy(), y.numpy()).coef_
-    found = tg_lasso(x, y, 0.1)
-    np.testing.assert_allclose(found, converged, atol=0.05)
-    assert set(found.abs().topk(2).indices.tolist()) == set(np.abs(converged).argsort()[-2:]) == {0, 1}
-
-
-@given(st.floats(-5, 5), st.floats(1e-3, 3))
-@settings(max_examples=30)
-def test_one_row_moves_a_coefficient_and_the_penalty_pulls_it_back(y, alpha):
-    x = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(method, "PASSES", 1)
-        found = tg_lasso(x, torch.tensor([y], dtype=torch.float64), alpha)
-    step = 1e-2 * y * x[0]
-    torch.testing.assert_close(
-        found, step.sign() * (step.abs() - 1e-2 * alpha).clamp(min=0), rtol=1e-12, atol=1e-16
-    )
-
-
-@pytest.mark.parametrize("mean", [-0.1, 0.0])
-@pytest.mark.parametrize("removed", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize(("removed", "mean"), [(0.2, 0.0), (0.2, -0.1), (0.9, -0.1)])
 def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
     """Exactly with the steps' sizes as weights; nearly so for the plain mean, where products don't cancel."""
     x, y = tiny(mean=mean)
@@ -201,36 +161,16 @@ def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
         assert (kept & plain).sum() / (kept | plain).sum() > 0.95
 
 
-def test_where_features_predict_it_is_no_such_threshold(monkeypatch):
-    monkeypatch.setattr(method, "PASSES", 30)
-    x, y = problem(100, 50, seed=2)
-    kept, plain = tg_lasso(x, y, 0.1) != 0, products(x, y) > 0.1
-    assert (kept & plain).sum() / (kept | plain).sum() < 0.95
-
-
-def test_several_penalties_are_single_ones_and_a_huge_one_leaves_nothing():
+def test_bad_data_and_penalties_are_refused():
     x, y = problem()
-    found = tg_lasso(x, y, [0.01, 0.1, 1e3])
-    assert found.shape == (3, 6)
-    for a, alpha in enumerate((0.01, 0.1)):
-        torch.testing.assert_close(found[a], tg_lasso(x, y, alpha), rtol=1e-10, atol=1e-13)
-    assert not found[2].any()
-
-
-@pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan, math.inf, [0.1, 0.0], []])
-def test_penalties_must_be_positive(alpha):
-    with pytest.raises(ValueError, match="alpha must be above 0 and finite"):
-        tg_lasso(*problem(), alpha)
-
-
-def test_bad_data_are_refused():
-    x, y = problem()
+    for alpha in (0.0, math.nan, [0.1, 0.0], []):
+        with pytest.raises(ValueError, match="alpha must be above 0 and finite"):
+            tg_lasso(x, y, alpha)
     for pair in ((x, y[1:]), (x[:0], y[:0]), (x[None], y)):
         with pytest.raises(ValueError, match=r"x must be \(T, p\) and y \(T,\)"):
             tg_lasso(*pair, 0.1)
-    x[3, 2] = math.nan
     with pytest.raises(ValueError, match="must be finite"):
-        tg_lasso(x, y, 0.1)
+        tg_lasso(x.where(x < x.max(), math.nan), y, 0.1)
 
 
 # --- the loop -------------------------------------------------------------------------------------------------
@@ -240,13 +180,13 @@ ALPHA = {"cross_batch": 1e-9, "same_batch": 4e-11}
 
 def pruned(alpha: float | list[float], start=None, **changed) -> list[Mask]:
     start = start or iris()
-    how = {"seeds": start.seeds, "n_iterations": 3, "n_epochs": 4, "learning_rate": 0.01, "batch_size": 20}
+    how = {"seeds": start.seeds, "n_iterations": 2, "n_epochs": 4, "learning_rate": 0.01, "batch_size": 20}
     return causal_pruning(start.ensemble, start.datasets, alpha, **(how | changed))
 
 
 def loop_by_hand(i: int, target: str, regress: bool) -> list[dict[str, Tensor]]:
     mask, masks = {name: torch.ones_like(kept[i]) for name, kept in iris().dense().items()}, []
-    for iteration in (1, 2, 3):
+    for iteration in (1, 2):
         seed = derived_seed(SEEDS[i], iteration)
         rows = descend(iris().ensemble.member(i), iris().datasets[i], seed, drop_last=False, mask=mask)
         y, layers = rows[target], rows["squares"].split([32, 24], dim=1)
@@ -270,18 +210,6 @@ def test_causal_pruning_is_the_loop_by_hand(target, regress):
     assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
 
 
-def test_the_mask_is_one_regression_a_layer_and_several_penalties_are_single_ones():
-    trace = log(iris().ensemble, iris().datasets, learning_rate=0.01, n_epochs=4, batch_size=20, seeds=SEEDS)
-    y = trace.loss_changes["same_batch"]
-    several = causal_weights(trace, y, torch.tensor([[1e-11, 4e-11]] * 2, dtype=torch.float64))
-    for i, (a, alpha) in ((0, (0, 1e-11)), (1, (1, 4e-11))):
-        layers = trace.squares(i).split([32, 24], dim=1)
-        assert torch.equal(several[i, a], torch.cat([tg_lasso(x, y[i], alpha) != 0 for x in layers]))
-    one = causal_weights(trace, y, torch.tensor([1e-11, 4e-11], dtype=torch.float64))
-    assert torch.equal(one[0], several[0, 0])
-    assert torch.equal(one[1], several[1, 1])
-
-
 def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_nobody():
     both, alone = pruned([1e3, ALPHA["cross_batch"]]), pruned(ALPHA["cross_batch"])
     for mask, other in zip(both, alone, strict=True):
@@ -290,21 +218,10 @@ def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_n
             assert torch.equal(mask[name][1], other[name][1])
 
 
-def test_weights_that_no_signal_reaches_go_at_any_penalty():
-    blind = tuple(replace(d, x_train=d.x_train * torch.tensor([0.0, 1.0, 1.0, 1.0])) for d in iris().datasets)
-    for regress in (True, False):
-        (mask,) = pruned(1e-300, replace(iris(), datasets=blind), n_iterations=1, regress=regress)
-        assert not mask["1.weight"][:, :, 0].any()
-        assert mask["1.weight"][:, :, 1:].double().mean() > 0.7  # the rest belongs to units that never fire
-
-
 def test_bad_input_of_the_loop_is_named():
-    for alpha in (0.0, -1e-9, float("nan")):
-        with pytest.raises(ValueError, match="alpha must be above 0"):
-            pruned(alpha)
+    with pytest.raises(ValueError, match="alpha must be above 0"):
+        pruned([1e-9, math.nan])
     with pytest.raises(ValueError, match="unknown target 'full_loss'"):
         pruned(1e-9, target="full_loss")
     with pytest.raises(ValueError, match="n_iterations must be a whole number of at least 1, got 0"):
         pruned(1e-9, n_iterations=0)
-    with pytest.raises(TrainingDivergedError):
-        pruned(1e-9, learning_rate=1e30)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from gc_by_hand import SEEDS, iris
-from hypothesis import given
-from hypothesis import strategies as st
+from gc_by_hand import SEEDS
 from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
@@ -52,53 +52,31 @@ def test_on_a_quadratic_loss_with_diagonal_hessian_only_curvature_is_left_over(m
         explicit = torch.stack([trace.squares(i) @ (diagonal / 2 - 1 / 0.1) for i in range(2)])
         torch.testing.assert_close(explicit, trace.loss_changes["same_batch"], rtol=0, atol=1e-10)
     assert curvature.max() > 1e-3
-
-
-def test_without_products_the_step_of_momentum_is_misread():
-    trace, _ = quadratic(0.9)
     torch.testing.assert_close(first_order(trace, products=False), -trace.energy / 0.1)
-    torch.testing.assert_close(first_order(trace), (0.9 * trace.cross - trace.energy) / 0.1)
 
 
-@given(st.integers(0, 99), st.floats(0.01, 100), st.floats(-5, 5))
-def test_slope_and_r2_are_those_of_a_line_through_zero(seed, scale, offset):
-    x, y = torch.randn(2, 1, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    y = scale * y + offset
+@pytest.mark.parametrize("offset", [-5.0, 0.0, 100.0])
+def test_slope_and_r2_are_those_of_a_line_through_zero(offset):
+    x, y = torch.randn(2, 2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = 3 * y + offset
     found = line_through_zero(x, y)
-    (slope,), residual, *_ = np.linalg.lstsq(x[0, :, None].numpy(), y[0].numpy(), rcond=None)
-    assert found["slope"][0] == pytest.approx(slope)
-    assert found["r2"][0] == pytest.approx(1 - residual[0] / (12 * y[0].numpy().var()))
-    assert found["r2_identity"][0] <= found["r2"][0] + 1e-12
-
-
-def test_what_is_predicted_is_explained_noise_is_not_and_a_constant_has_no_r2():
-    x, noise = torch.randn(2, 1, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert [float(v[0]) for v in line_through_zero(x, x).values()] == pytest.approx([1, 1, 1])
-    assert line_through_zero(x, noise)["r2"][0] < 0.01
-    placebo = log(
-        iris().ensemble,
-        iris().datasets,
-        learning_rate=0.1,
-        n_epochs=2,
-        batch_size=20,
-        seeds=SEEDS,
-        placebo=True,
-    )
-    found = line_through_zero(first_order(placebo), placebo.loss_changes["same_batch"])
-    assert found["slope"].tolist() == [0, 0]
-    assert np.isnan([found["r2"], found["r2_identity"]]).all()
+    for i in range(2):
+        (slope,), residual, *_ = np.linalg.lstsq(x[i, :, None].numpy(), y[i].numpy(), rcond=None)
+        assert found["slope"][i] == pytest.approx(slope)
+        assert found["r2"][i] == pytest.approx(1 - residual[0] / (12 * y[i].numpy().var()))
+        assert found["r2_identity"][i] <= found["r2"][i] + 1e-12
+    assert [v.tolist() for v in line_through_zero(x, x).values()] == [pytest.approx([1, 1])] * 3
+    constant = line_through_zero(x, torch.zeros_like(x))
+    assert constant["slope"].tolist() == [0, 0]
+    assert np.isnan([constant["r2"], constant["r2_identity"]]).all()
 
 
 # --- the regression, solved to its end ------------------------------------------------------------------------
 
 
-def problem(n_rows: int = 30, p: int = 200) -> tuple[Tensor, Tensor]:
+def problem(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
     """Squared changes that share their size at each step, in scales of their own; the loss falls with their sum."""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
+    normal = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = 1e-8 * torch.exp(normal(p)) * (normal(n_rows, p) + normal(n_rows, 1)) ** 2
     return x, -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
 
@@ -122,21 +100,11 @@ def test_ridge_without_penalty_is_the_least_squares_solution_of_least_norm(n_row
     torch.testing.assert_close(twice, found, rtol=1e-6, atol=1e-9 * float(found.abs().max()))
 
 
-def test_ridge_of_a_huge_penalty_ranks_as_the_covariance_does():
-    x, y = problem()
-    (found,), products = ridge(x, y, [1e9]), y @ x
-    torch.testing.assert_close(found / found.norm(), products / products.norm(), rtol=1e-6, atol=0)
-
-
-def standardized(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    scale = x.std(dim=0, correction=0)
-    return (x - x.mean(dim=0)) / scale, scale, y - y.mean()
-
-
-@pytest.mark.parametrize("penalty", [0.5, 0.1, 0.02])
+@pytest.mark.parametrize("penalty", [0.5, 0.05])
 def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
     x, y = problem()
-    z, scale, target = standardized(x, y)
+    scale, target = x.std(dim=0, correction=0), y - y.mean()
+    z = (x - x.mean(dim=0)) / scale
     alpha = penalty * float((z.T @ target).abs().max()) / len(y)
 
     def objective(beta: Tensor) -> float:
@@ -152,27 +120,10 @@ def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
     assert 0 < (beta != 0).sum() <= len(y)
 
 
-def test_at_the_largest_penalty_nothing_is_left_and_just_below_one_column():
-    x, y = problem()
-    nothing, one, several = lasso(x, y, [1.0, 0.99, 0.3])  # in any order, solved from the largest on
-    assert not nothing.any()
-    correlation = torch.corrcoef(torch.cat([y[None], x.T]))[0, 1:].abs()
-    assert one.nonzero().flatten().tolist() == [int(correlation.argmax())]
-    assert (several != 0).sum() > 1
-    torch.testing.assert_close(
-        lasso(x, y, [0.3, 1.0])[0], several, rtol=0.02, atol=0.02 * float(several.abs().max())
-    )
-
-
 def test_orthogonal_columns_are_shrunk_by_the_penalty_and_units_do_not_matter():
-    x = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
+    x = torch.tensor([[1, 1, 0.1], [1, -1, 0.1], [-1, 1, 0.1], [-1, -1, 0.1]], dtype=torch.float64)
     y = 3 * x[:, 0] - 2 * x[:, 1] + 7
-    wanted = torch.tensor([1.5, -0.5], dtype=torch.float64)
-    torch.testing.assert_close(lasso(x, y, [0.5])[0], wanted, rtol=0, atol=0.02)
-    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, [0.5])[0] / 1e7, wanted, rtol=0, atol=0.02)
-
-
-def test_constant_columns_have_no_coefficient():
-    x, y = problem()
-    x[:, 3] = 0.1
-    assert lasso(x, y, [0.01])[0, 3] == 0
+    wanted = torch.tensor([[1.5, -0.5, 0], [0, 0, 0], [0.3, 0, 0]], dtype=torch.float64)
+    penalties = [0.5, 1.0, 0.9]  # in any order, solved from the largest on
+    torch.testing.assert_close(lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)

@@ -24,7 +24,7 @@ from repro.prune import Mask, select
 
 __all__ = ["ALPHAS", "SETTINGS", "full_scale_run"]
 
-N_ITERATIONS = 10
+_N_ITERATIONS = 10
 
 _LENET = Setting(
     "lenet-fashion", "fashion_mnist", lenet5, images=True, parts={"validation": 5000}, standardize=(0.2860, 0.3530),
@@ -73,7 +73,7 @@ def full_scale_run(name: str, seed: int, folder: str | Path) -> pd.DataFrame:
     """
     chosen = SETTINGS[one_of("setting", name, SETTINGS)]
     runs = Runs(Path(folder))
-    made_with = {k: v for k, v in vars(chosen).items() if k != "build"} | {"n_iterations": N_ITERATIONS}
+    made_with = {k: v for k, v in vars(chosen).items() if k != "build"} | {"n_iterations": _N_ITERATIONS}
     begun = cache(partial(_same_start, chosen, seed, runs.folder))
     frames = []
 
@@ -95,8 +95,8 @@ def full_scale_run(name: str, seed: int, folder: str | Path) -> pd.DataFrame:
         labels = {"loss_delta": target, "alpha": alpha}
         pruned = run("causal", partial(_causal, target=target, alpha=alpha), **labels)[-1]["sparsity"]
         if 0 < pruned < 1:
-            amount = 1 - (1 - pruned) ** (1 / N_ITERATIONS)
-            run("magnitude", partial(magnitude_pruning, amount=amount), **labels)
+            amount = 1 - (1 - pruned) ** (1 / _N_ITERATIONS)
+            run("magnitude", partial(_magnitude_pruning, amount=amount), **labels)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -126,7 +126,7 @@ def _causal(begun: Start, target: str, alpha: float) -> list[Mask]:
         alpha,
         seeds=begun.seeds,
         target=target,
-        n_iterations=N_ITERATIONS,
+        n_iterations=_N_ITERATIONS,
         n_epochs=begun.setting.logging_epochs,
         learning_rate=begun.setting.logging_rate,
         batch_size=begun.setting.batch_size,
@@ -134,7 +134,7 @@ def _causal(begun: Start, target: str, alpha: float) -> list[Mask]:
     )
 
 
-def magnitude_pruning(begun: Start, amount: float) -> list[Mask]:
+def _magnitude_pruning(begun: Start, amount: float) -> list[Mask]:
     r"""Prune the smallest of the remaining weights over all layers, after the same SGD as causal pruning, and rewind.
 
     The sparsity after J iterations is $1-(1-a)^J$, to within rounding to whole weights in each.
@@ -149,7 +149,7 @@ def magnitude_pruning(begun: Start, amount: float) -> list[Mask]:
     Source: the authors' code of September 2024.
     """
     mask, masks = Mask.dense(begun.ensemble.member(0)), []
-    for j in range(1, N_ITERATIONS + 1):
+    for j in range(1, _N_ITERATIONS + 1):
         network = begun.ensemble.member(0)
         mask.apply(network)
         train(

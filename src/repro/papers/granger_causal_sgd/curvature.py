@@ -21,8 +21,8 @@ from repro.learn import Ensemble, evaluate
 
 __all__ = ["Hessian", "eigenvalues", "noise_sensitivity"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-_cross_entropy: Loss = partial(functional.cross_entropy, reduction="none")
+_Loss = Callable[[Tensor, Tensor], Tensor]
+_cross_entropy: _Loss = partial(functional.cross_entropy, reduction="none")
 
 _MOST_PRODUCTS = 200
 _DRAWS = 10  # of noise, each used with both signs
@@ -60,7 +60,7 @@ class Hessian:
         x: Tensor,
         y: Tensor,
         *,
-        loss: Loss = _cross_entropy,
+        loss: _Loss = _cross_entropy,
         parameters: Sequence[str] | None = None,
         kept: Mapping[str, Tensor] | None = None,
         per_member: bool = False,
@@ -212,7 +212,7 @@ def noise_sensitivity(
     sigma: float,
     *,
     kept: Mapping[str, Tensor] | None = None,
-    loss: Loss = _cross_entropy,
+    loss: _Loss = _cross_entropy,
     per_member: bool = False,
 ) -> Tensor:
     r"""Mean rise of the loss under Gaussian noise on the weights, $\mathbb E\,L(\theta+\varepsilon)-L(\theta)$.

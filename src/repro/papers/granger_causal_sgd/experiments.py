@@ -378,31 +378,31 @@ def counts(mask: Mask) -> pd.DataFrame:
 
 # --- accuracy at matched sparsity (G5 to G7, K3) ----------------------------------------------------------------------
 
-Scores = dict[str, Tensor]
-Draws = Sequence[torch.Generator]
+_Scores = dict[str, Tensor]
+_Draws = Sequence[torch.Generator]
 
 
-def _permuted(run: Trace, start: Start, draws: Draws) -> Scores:
+def _permuted(run: Trace, start: Start, draws: _Draws) -> _Scores:
     rows = []
     for i, (y, draw) in enumerate(zip(run.loss_changes["same_batch"], draws, strict=True)):
         rows.append((y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs())
     return run.by_name(torch.stack(rows))
 
 
-def _exact(run: Trace, start: Start, draws: Draws) -> Scores:
+def _exact(run: Trace, start: Start, draws: _Draws) -> _Scores:
     changes = run.loss_changes["same_batch"]
     return run.by_name(torch.cat([ridge(run.squares(i), y, [0.0]).abs() for i, y in enumerate(changes)]))
 
 
-def _magnitude(run: Trace, start: Start, draws: Draws) -> Scores:
+def _magnitude(run: Trace, start: Start, draws: _Draws) -> _Scores:
     return _stacked([magnitude(member) for member in start.ensemble])
 
 
-def _random(run: Trace, start: Start, draws: Draws) -> Scores:
+def _random(run: Trace, start: Start, draws: _Draws) -> _Scores:
     return _stacked([random(each, generator=draw) for each, draw in zip(start.ensemble, draws, strict=True)])
 
 
-def _random_layerwise(run: Trace, start: Start, draws: Draws) -> Scores:
+def _random_layerwise(run: Trace, start: Start, draws: _Draws) -> _Scores:
     def shuffled(score: Tensor, draw: torch.Generator) -> Tensor:
         return score.flatten()[torch.randperm(score.numel(), generator=draw)].view(score.shape)
 
@@ -413,11 +413,11 @@ def _random_layerwise(run: Trace, start: Start, draws: Draws) -> Scores:
     }
 
 
-def _stacked(scores: list[Scores]) -> Scores:
+def _stacked(scores: list[_Scores]) -> _Scores:
     return {name: torch.stack([each[name] for each in scores]).double() for name in scores[0]}
 
 
-ARMS: dict[str, Callable[[Trace, Start, Draws], Scores]] = {
+ARMS: dict[str, Callable[[Trace, Start, _Draws], _Scores]] = {
     "causal": lambda run, start, draws: run.by_name(run.covariance["same_batch"].abs()),
     "causal_cross": lambda run, start, draws: run.by_name(run.covariance["cross_batch"].abs()),
     "energy": lambda run, start, draws: run.by_name(run.mean_squares),
@@ -442,7 +442,7 @@ With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the 
 """
 
 
-def arm_masks(
+def _arm_masks(
     start: Start, arms: Sequence[str], sparsities: Sequence[float]
 ) -> dict[tuple[str, float], Mask]:
     r"""Return masks ``(S, *shape)`` by arm and sparsity, the dense one first.
@@ -479,7 +479,7 @@ def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | 
         (mean cross-entropy of the whole training part), ``validation_accuracy``, ``test_accuracy`` (in [0, 1])
         and ``collapsed``, the number of layers without a weight left.
     """
-    conditions = list(arm_masks(start, list(ARMS), sparsities).items())
+    conditions = list(_arm_masks(start, list(ARMS), sparsities).items())
     at_once = max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
@@ -523,7 +523,7 @@ def flatness_runs(start: Start, *, n_epochs: int, target_loss: float, max_epochs
         each weight, which leaves pruned ones where they are), largest (algebraically largest eigenvalue).
         ``stopping`` is ``"epochs"`` or ``"loss"``, ``hessian`` ``"kept"`` or ``"all"``.
     """
-    conditions = arm_masks(start, ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
+    conditions = _arm_masks(start, ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
     stopped = train_to_stops(
         start, list(conditions.values()), n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
     )

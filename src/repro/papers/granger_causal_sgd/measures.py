@@ -22,7 +22,7 @@ __all__ = [
     "variance_shares",
 ]
 
-Vector = NDArray[np.float64]
+_Vector = NDArray[np.float64]
 
 
 # --- accuracy and sparsity --------------------------------------------------------------------------------------------
@@ -75,16 +75,35 @@ _NO_FALL = 1e-6
 
 
 def phase_shifts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fit the curve of every arm and seed (claim G6), beginning with the dense network of the seed.
+    r"""Fit three curves to the accuracies of every arm and seed, along $u = -\log_{10}(1-s)$ (claim G6).
+
+    By least squares: $a(u) = \ell + \frac{h-\ell}{1+e^{(u-u^*)/\tau}}$ with $0\le\ell\le h\le1$, width $2\ln(9)\,\tau$
+    and $u^*$ within the range of u; a straight line; a parabola. Each has $\mathrm{AIC} = n\ln(\mathrm{RSS}/n) + 2k$
+    with k = 5, 3, 4 (the variance is counted), not corrected for small samples: with 7 or 8 points the correction
+    would outweigh any fit. Mean squared residuals below $10^{-12}$ count as that, or exact curves would be told
+    apart by rounding. Each curve begins with the dense network of its seed.
+
+    That the logistic wins does not make an abrupt fall: a curve that is level and then slopes is closer to it
+    than to a line. Hence the bound on the width. Of curves that are level but for noise, up to one in three
+    passes as a shift all the same; claim G6 therefore asks for 4 seeds of 5, and ``high - low`` says how deep.
 
     Args:
-        frame: of ``experiments.accuracy_runs``.
+        frame: of ``experiments.accuracy_runs``, with at least 7 sparsities an arm, the dense one's 0 included.
 
     Returns:
-        By (arm, seed), what ``fit_phase_shift`` finds.
+        By (arm, seed): ``midpoint`` $u^*$ in decades of 1 - s, NaN where accuracy never falls; ``width``, decades from
+        10 % to 90 % of the fall (one between two neighbouring points has no width of its own and is given half the
+        smallest distance of neighbours); ``high`` and ``low``, the levels; ``aic_logistic``, ``aic_line``,
+        ``aic_quadratic``; ``is_shift``, whether the logistic has the lowest of the three and a width of at most one
+        decade.
+
+    Raises:
+        ValueError: fewer than 7 points.
+
+    Source: ours; the paper's own definition of a phase shift is not known.
     """
     rows = {
-        (arm, seed): fit_phase_shift(curve["sparsity"], curve["test_accuracy"])
+        (arm, seed): _fit_phase_shift(curve["sparsity"], curve["test_accuracy"])
         for arm, seed, curve in _curves(frame)
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
@@ -106,7 +125,7 @@ def knees(frame: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for arm, seed, curve in _curves(frame):
         test = curve.set_index("sparsity")["test_accuracy"]
-        shift = fit_phase_shift(curve["sparsity"], curve["validation_accuracy"])
+        shift = _fit_phase_shift(curve["sparsity"], curve["validation_accuracy"])
         s = test.index.to_numpy()
         before = s[-np.log10(1 - s) <= shift["midpoint"] - shift["width"]].max(initial=0.0)
         knee = np.nan if np.isnan(shift["midpoint"]) else before
@@ -114,34 +133,8 @@ def knees(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
 
 
-def fit_phase_shift(sparsities: ArrayLike, accuracies: ArrayLike) -> dict[str, Any]:
-    r"""Fit three curves to the accuracies of one network by least squares, along $u = -\log_{10}(1-s)$.
-
-    $a(u) = \ell + \frac{h-\ell}{1+e^{(u-u^*)/\tau}}$ with $0\le\ell\le h\le1$, width $2\ln(9)\,\tau$ and $u^*$
-    within the range of u; a straight line; a parabola. Each has $\mathrm{AIC} = n\ln(\mathrm{RSS}/n) + 2k$ with
-    k = 5, 3, 4 (the variance is counted), not corrected for small samples: with 7 or 8 points the correction
-    would outweigh any fit. Mean squared residuals below $10^{-12}$ count as that, or exact curves would be told
-    apart by rounding.
-
-    That the logistic wins does not make an abrupt fall: a curve that is level and then slopes is closer to it
-    than to a line. Hence the bound on the width. Of curves that are level but for noise, up to one in three
-    passes as a shift all the same; claim G6 therefore asks for 4 seeds of 5, and ``high - low`` says how deep.
-
-    Args:
-        sparsities: shares of weights removed ``(n,)``, in [0, 1), all different, at least 7.
-        accuracies: shares ``(n,)``, in [0, 1].
-
-    Returns:
-        ``midpoint`` $u^*$ in decades of 1 - s, NaN where accuracy never falls; ``width``, decades from 10 % to 90 % of
-        the fall (one between two neighbouring points has no width of its own and is given half the smallest distance
-        of neighbours); ``high`` and ``low``, the levels; ``aic_logistic``, ``aic_line``, ``aic_quadratic``;
-        ``is_shift``, whether the logistic has the lowest of the three and a width of at most one decade.
-
-    Raises:
-        ValueError: fewer than 7 points.
-
-    Source: ours; the paper's own definition of a phase shift is not known.
-    """
+def _fit_phase_shift(sparsities: ArrayLike, accuracies: ArrayLike) -> dict[str, Any]:
+    """One row of ``phase_shifts``."""
     s, a = (np.asarray(values, dtype=np.float64) for values in (sparsities, accuracies))
     if len(s) < 7:
         raise ValueError(
@@ -168,17 +161,17 @@ def _curves(frame: pd.DataFrame) -> Iterator[tuple[str, Any, pd.DataFrame]]:
         yield str(arm), seed, pd.concat([dense[dense["seed"] == seed], own])
 
 
-def _aic(residuals: Vector, n_parameters: int) -> float:
+def _aic(residuals: _Vector, n_parameters: int) -> float:
     n = len(residuals)
     return float(n * np.log(max(float(np.mean(residuals**2)), _EXACT)) + 2 * n_parameters)
 
 
-def _logistic(u: Vector, midpoint: float, scale: float, high: float, low: float) -> Vector:
-    fallen: Vector = expit((u - midpoint) / scale)
+def _logistic(u: _Vector, midpoint: float, scale: float, high: float, low: float) -> _Vector:
+    fallen: _Vector = expit((u - midpoint) / scale)
     return high + (low - high) * fallen
 
 
-def _fit_logistic(u: Vector, a: Vector) -> tuple[float, float, float, float]:
+def _fit_logistic(u: _Vector, a: _Vector) -> tuple[float, float, float, float]:
     """Return midpoint, scale, high and low of the least-squares logistic: the best of several starts."""
     narrowest, widest = np.diff(u).min() / 2, 10 * (u[-1] - u[0])
     bounds = (
@@ -186,7 +179,7 @@ def _fit_logistic(u: Vector, a: Vector) -> tuple[float, float, float, float]:
         [u[-1], np.log(widest / _WIDTH_OF_SCALE), 1, 1],
     )
 
-    def residuals(p: Vector) -> Vector:  # low = p[3] * high, so that it cannot exceed it
+    def residuals(p: _Vector) -> _Vector:  # low = p[3] * high, so that it cannot exceed it
         return _logistic(u, p[0], np.exp(p[1]), p[2], p[3] * p[2]) - a
 
     fits = [least_squares(residuals, start, bounds=bounds) for start in _starts(u, a, bounds)]
@@ -194,7 +187,7 @@ def _fit_logistic(u: Vector, a: Vector) -> tuple[float, float, float, float]:
     return midpoint, float(np.exp(log_scale)), high, share * high
 
 
-def _starts(u: Vector, a: Vector, bounds: tuple[list[float], list[float]]) -> Vector:
+def _starts(u: _Vector, a: _Vector, bounds: tuple[list[float], list[float]]) -> _Vector:
     """Return the best few points of a grid of midpoints and scales, each with the levels that suit it: ``(5, 4)``."""
     midpoints, scales = (np.linspace(bounds[0][i], bounds[1][i], _GRID) for i in (0, 1))
     m, t = (grid.ravel() for grid in np.meshgrid(midpoints, scales))
@@ -265,9 +258,11 @@ def flatness_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     r"""Correlate, over all pruned networks, the change of flatness with the change of test accuracy (claim G9).
 
     Spearman's correlation as it is (``raw``), and with the ranks of sparsity and of training loss held fixed
-    (``partial``). The interval is of the partial correlation, from a percentile bootstrap that draws seeds
-    with all their networks, because networks of one seed share data and initial weights. With few seeds it
-    is too narrow: of unrelated values it holds 0 in about 86 of 100 cases over 5 seeds, in 92 over 10 to 20.
+    (``partial``): $\operatorname{corr}(r_x - \hat r_x, r_y - \hat r_y)$ with $\hat r$ by least squares on 1 and those
+    ranks; equal values share their mean rank. The interval is of the partial correlation, from a percentile
+    bootstrap that draws seeds with all their networks, because networks of one seed share data and initial weights.
+    With few seeds it is too narrow: of unrelated values it holds 0 in about 86 of 100 cases over 5 seeds, in 92 over
+    10 to 20.
 
     An association of two outcomes of one intervention: not to be confused with the effect of flatness on
     accuracy.
@@ -276,46 +271,20 @@ def flatness_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
         frame: of ``experiments.flatness_runs``.
 
     Returns:
-        One row a (measure, protocol): raw, partial, low, high (95 %). Networks without a defined change of flatness are
-        not counted.
+        One row a (measure, protocol): raw, partial, low, high (95 %); NaN where flatness or accuracy is constant or
+        determined by what is held fixed. Networks without a defined change of flatness are not counted.
     """
     rows = []
     for names, by_seed in _clusters(frame):
         clusters = list(by_seed.values())
         pooled = np.concatenate(clusters, axis=1)
         low, high = _over_seeds(clusters)
-        raw = partial_rank_correlation(pooled[0], pooled[1], pooled[:0])
+        raw = _partial(pooled[:2])
         rows.append(names | {"raw": raw, "partial": _partial(pooled), "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
-def partial_rank_correlation(x: Vector, y: Vector, given: Vector) -> float:
-    r"""Return the correlation of the ranks of x and y after a linear fit of the ranks of ``given``.
-
-    $\operatorname{corr}(r_x - \hat r_x, r_y - \hat r_y)$ with $\hat r = $ least squares on 1 and the ranks of
-    ``given``. Equal values share their mean rank. Without anything given it is Spearman's correlation.
-
-    Args:
-        x, y: values ``(n,)``.
-        given: values ``(k, n)``; k may be 0.
-
-    Returns:
-        In [-1, 1]; NaN where x or y is constant or determined by what is given, or n < k + 3.
-    """
-    if len(x) < len(given) + 3:
-        return float("nan")
-    ranks = rankdata(np.stack([x, y, *given]), axis=-1)
-    centered = ranks - ranks.mean(axis=-1, keepdims=True)
-    pair, controls = centered[:2], centered[2:]
-    if len(controls):
-        pair = pair - np.linalg.lstsq(controls.T, pair.T, rcond=1e-9)[0].T @ controls
-    size = np.linalg.norm(pair, axis=-1)
-    if (size < 1e-9 * len(x) ** 1.5).any():
-        return float("nan")
-    return float(np.clip(pair[0] @ pair[1] / size.prod(), -1, 1))
-
-
-def _clusters(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[Any, Vector]]]:
+def _clusters(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[Any, _Vector]]]:
     """Yield for each measure and protocol the values ``(4, n)`` of ``_VARIABLES`` by seed."""
     changes = against_dense(frame)
     for (measure, stopping, hessian), some in changes.groupby(["measure", "stopping", "hessian"], sort=False):
@@ -326,11 +295,22 @@ def _clusters(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[Any, V
         yield {"measure": measure, "protocol": f"{stopping}-{hessian}"}, clusters
 
 
-def _partial(values: Vector) -> float:
-    return partial_rank_correlation(values[0], values[1], values[2:])
+def _partial(values: _Vector) -> float:
+    """Correlate the ranks of the first two rows of ``(k, n)``, those of the others held fixed."""
+    if values.shape[1] < len(values) + 1:
+        return float("nan")
+    ranks = rankdata(values, axis=-1)
+    centered = ranks - ranks.mean(axis=-1, keepdims=True)
+    pair, controls = centered[:2], centered[2:]
+    if len(controls):
+        pair = pair - np.linalg.lstsq(controls.T, pair.T, rcond=1e-9)[0].T @ controls
+    size = np.linalg.norm(pair, axis=-1)
+    if (size < 1e-9 * values.shape[1] ** 1.5).any():
+        return float("nan")
+    return float(np.clip(pair[0] @ pair[1] / size.prod(), -1, 1))
 
 
-def _over_seeds(clusters: list[Vector]) -> tuple[float, float]:
+def _over_seeds(clusters: list[_Vector]) -> tuple[float, float]:
     """Bootstrap interval of the pooled partial correlation; which seeds are drawn matters, their order not."""
     n = len(clusters)
     drawn = np.sort(np.random.default_rng(0).integers(n, size=(_RESAMPLES, n)), axis=1)

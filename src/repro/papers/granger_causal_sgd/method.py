@@ -21,11 +21,11 @@ from repro.series.granger import Status, granger_test
 
 __all__ = ["causal_pruning", "causal_weights", "step_test", "tg_lasso"]
 
-PASSES = 3
-"""Of ``tg_lasso`` over the rows. A slip in the authors' code compares the error of a pass with that of the last row of
-an earlier one, sees no improvement after the first pass, and stops after two more, whatever the data. Where features
-are so small that nothing is predicted, the rule that was meant (two passes without an improvement of 1e-4) stops there,
-too."""
+# Of tg_lasso over the rows. A slip in the authors' code compares the error of a pass with that of the last row of an
+# earlier one, sees no improvement after the first pass, and stops after two more, whatever the data. Where features are
+# so small that nothing is predicted, the rule that was meant (two passes without an improvement of 1e-4) stops there,
+# too.
+_PASSES = 3
 _LARGEST_GRADIENT = 1e12  # the authors' bound
 
 
@@ -106,7 +106,7 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor) -> T
 
 def _rows_in_random_order(n: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(0)
-    for _ in range(PASSES):
+    for _ in range(_PASSES):
         yield from torch.randperm(n, generator=generator).tolist()
 
 

@@ -36,7 +36,7 @@ ARM_NAMES = {
     "random": "random",
     "random_layerwise": "random within layers",
 }
-TARGET_NAMES = {"same_batch": "same batch", "cross_batch": "cross-batch", "full_loss": "full loss"}
+_TARGET_NAMES = {"same_batch": "same batch", "cross_batch": "cross-batch", "full_loss": "full loss"}
 _LOOKS = {
     name: {"color": color, "marker": marker, "linestyle": line}
     for name, color, marker, line in zip(
@@ -66,7 +66,7 @@ def predicted_and_observed(table: pd.DataFrame) -> Figure:
 def partial_r2(table: pd.DataFrame) -> Figure:
     """Partial R² of the squared step, by loss change: the real run, the placebo, shuffled rows."""
     names = {"real": "real run", "placebo": "placebo: learning rate 0", "permuted": "steps shuffled"}
-    targets = [target for target in TARGET_NAMES if target in set(table["target"])]
+    targets = [target for target in _TARGET_NAMES if target in set(table["target"])]
     fig, axes = panels(1, 6.2, 2.9)
     for y, target in enumerate(targets):
         for j, condition in enumerate(names):
@@ -77,7 +77,7 @@ def partial_r2(table: pd.DataFrame) -> Figure:
             axes[0].plot([], [], f"{MARKERS[0]}-", color=PALETTE[j], label=label)
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="partial R² of the squared step", xlim=(-0.05, 1.02))
-    _rows(axes[0], [TARGET_NAMES[target] for target in targets])
+    _rows(axes[0], [_TARGET_NAMES[target] for target in targets])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
@@ -110,7 +110,7 @@ def mask_overlaps(table: pd.DataFrame, targets: Sequence[str] = ("same_batch", "
             look = {"marker": MARKERS[j], "color": PALETTE[j]}
             axis.plot(100 * of_other["sparsity"], of_other["jaccard"], linestyle="", alpha=0.25, **look)
             axis.plot(100 * middle["sparsity"], middle["jaccard"], label=name, **look)
-        axis.set(title=TARGET_NAMES[target], xlabel="sparsity, %", ylim=(-0.03, 1.03))
+        axis.set(title=_TARGET_NAMES[target], xlabel="sparsity, %", ylim=(-0.03, 1.03))
     axes[0].set_ylabel("overlap of kept weights")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
@@ -140,7 +140,7 @@ def accuracy_against_alpha(table: pd.DataFrame) -> Figure:
     fig, axes = panels(2, 3.9, 3.6)
     last = table[table["iteration"] == table["iteration"].max()]
     for j, (loss_delta, chosen) in enumerate(last.groupby("loss_delta", sort=False)):
-        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": TARGET_NAMES[str(loss_delta)]}
+        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": _TARGET_NAMES[str(loss_delta)]}
         for axis, column in zip(axes, ("sparsity", "test_accuracy"), strict=True):
             percent = chosen.assign(percent=100 * chosen[column])
             band(axis, percent, "alpha", "percent", **look)
@@ -164,7 +164,7 @@ def sparsity_by_iteration(table: pd.DataFrame) -> Figure:
             percent = chosen.assign(percent=100 * chosen["sparsity"])
             look = {"color": PALETTE[j % len(PALETTE)], "marker": MARKERS[j % 7], "label": f"{alpha:.0e}"}
             band(axis, percent, "iteration", "percent", **look)
-        axis.set(title=TARGET_NAMES[kind], xlabel="iteration", ylim=(-4, 104))
+        axis.set(title=_TARGET_NAMES[kind], xlabel="iteration", ylim=(-4, 104))
         axis.set_xticks(sorted(table["iteration"].unique()))
     axes[0].set_ylabel("sparsity, %")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title="penalty α")

@@ -21,11 +21,11 @@ from repro.prune import Mask, prunable
 
 __all__ = ["Trace", "fine_tune", "log", "train_to_stops"]
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-EpochHook = Callable[[Ensemble, EpochReport], object]
-_cross_entropy: Loss = partial(functional.cross_entropy, reduction="none")
+_Loss = Callable[[Tensor, Tensor], Tensor]
+_EpochHook = Callable[[Ensemble, EpochReport], object]
+_cross_entropy: _Loss = partial(functional.cross_entropy, reduction="none")
 
-TARGETS = ("cross_batch", "same_batch", "full_loss")
+_TARGETS = ("cross_batch", "same_batch", "full_loss")
 _MOST_BYTES = 2**32  # of the steps of a trace
 _TOLERANCE, _PATIENCE = 1e-4, 5  # of the authors' rule for when to stop
 _LEG = 20  # epochs of fine-tuning between looks at whether all networks have stopped
@@ -107,7 +107,7 @@ def log(
     full_loss: bool = False,
     placebo: bool = False,
     drop_last: bool = True,
-    loss: Loss = _cross_entropy,
+    loss: _Loss = _cross_entropy,
 ) -> Trace:
     r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
 
@@ -180,12 +180,12 @@ def log(
         evaluate_every=n_epochs,
         seed=list(seeds),
     )
-    raise_if_diverged(history, [f"network {i}" for i in range(len(ensemble))])
+    _raise_if_diverged(history, [f"network {i}" for i in range(len(ensemble))])
     series = {name: torch.stack([row[name] for row in logged.rows], dim=1).cpu() for name in logged.rows[0]}
     mean = {name: learning_rate**2 / n_rows * total.cpu() for name, total in logged.sums.items()}
     return Trace(
         logged.steps,
-        {name: series[name] for name in TARGETS if name in series},
+        {name: series[name] for name in _TARGETS if name in series},
         learning_rate**2 * series["energy"],
         learning_rate**2 * series["cross"],
         mean.pop("energy"),
@@ -204,7 +204,7 @@ class _Logging:
     """
 
     datasets: Sequence[Dataset]
-    loss: Loss
+    loss: _Loss
     momentum: float
     pruned: dict[str, Tensor]
     full_loss: bool
@@ -321,7 +321,7 @@ def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Ten
 
 
 def tune(
-    start: Start, masks: Sequence[Mask], n_epochs: int, after_epoch: Sequence[EpochHook] = ()
+    start: Start, masks: Sequence[Mask], n_epochs: int, after_epoch: Sequence[_EpochHook] = ()
 ) -> tuple[Ensemble, Mask, History]:
     r"""Train the S networks under each of R masks, from $\theta_0\odot m$ with the mask held, all as one.
 
@@ -353,7 +353,7 @@ def tune(
         evaluate_every=n_epochs,
         seed=list(start.seeds) * len(masks),
     )
-    raise_if_diverged(history, [f"seed {seed}, mask {i}" for i in range(len(masks)) for seed in start.seeds])
+    _raise_if_diverged(history, [f"seed {seed}, mask {i}" for i in range(len(masks)) for seed in start.seeds])
     return ensemble, mask, history
 
 
@@ -401,12 +401,12 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
             evaluate_every=1,
             seed=[seed if first == 0 else derived_seed(seed, 0, first) for seed in seeds],
         )
-        raise_if_diverged(history, [f"seed {seed} after {first} epochs" for seed in seeds])
+        _raise_if_diverged(history, [f"seed {seed} after {first} epochs" for seed in seeds])
         leg = history.metrics[history.metrics["epoch"] > 0]
         legs.append(leg.assign(tune_epochs=leg["epoch"] + first))
         course = pd.concat(legs)
         losses = course.pivot(index="member", columns="tune_epochs", values="batch_loss").to_numpy()
-        stops = [stop_epoch(each) for each in losses]
+        stops = [_stop_epoch(each) for each in losses]
         if None not in stops:
             break
     places = [(i, stop or losses.shape[1]) for i, stop in enumerate(stops)]
@@ -415,7 +415,7 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
     return at[["seed", "tune_epochs", "stopped", "train_loss", "validation_accuracy", "test_accuracy"]]
 
 
-def stop_epoch(losses: NDArray[np.float64]) -> int | None:
+def _stop_epoch(losses: NDArray[np.float64]) -> int | None:
     """Return the epoch, counted from 1, after which the authors' rule stops a training, or None.
 
     The rule: five epochs one after the other, none of them with a mean loss more than 1e-4 below the best before.
@@ -500,7 +500,7 @@ def stacked(datasets: Sequence[Dataset], part: str) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def raise_if_diverged(history: History, names: Sequence[str]) -> None:
+def _raise_if_diverged(history: History, names: Sequence[str]) -> None:
     """Raise ``TrainingDivergedError`` for the first network whose loss was not finite, by its name."""
     for i, (epoch, step) in history.diverged.items():
         raise TrainingDivergedError(
