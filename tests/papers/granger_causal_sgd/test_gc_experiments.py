@@ -31,6 +31,15 @@ def longer() -> Start:
 # --- one step -------------------------------------------------------------------------------------------------
 
 
+def test_steps_are_those_of_the_first_network():
+    table, trace = experiments.steps(iris()), logged(iris().first(1))
+    same, cross, placebo = (rows for _, rows in table.groupby("condition", sort=False))
+    assert same["observed"].tolist() == trace.loss_changes["same_batch"][0].tolist()
+    assert cross["observed"].tolist() == trace.loss_changes["cross_batch"][0].tolist()
+    assert same["predicted"].tolist() == pytest.approx((-trace.energy[0] / 0.01).tolist())
+    assert not np.allclose(placebo["observed"], cross["observed"])
+
+
 def test_smaller_rates_come_closer_to_the_identity_and_the_next_batch_does_not_obey_it(longer):
     frame = experiments.identity_runs(longer).set_index(["target", "learning_rate", "seed"]).sort_index()
     for target in ("same_batch", "full_batch"):

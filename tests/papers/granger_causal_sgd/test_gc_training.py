@@ -62,6 +62,19 @@ def test_a_trace_is_descent_by_hand_and_its_means_need_no_rows(how, masked, mask
                 torch.testing.assert_close(covariance[i], wanted, rtol=1e-9, atol=atol)
 
 
+def test_columns_are_the_weights_in_the_order_of_shapes():
+    network = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3))
+    data = iris().datasets[0]
+    trace = training.log(
+        Ensemble([network]), [data], learning_rate=0.1, n_epochs=2, batch_size=None, seeds=[0]
+    )
+    cross_entropy(network(data.x_train), data.y_train).backward()
+    assert trace.shapes == {"1.weight": (2, 1, 2, 2), "3.weight": (3, 2)}
+    for name, first in trace.by_name(trace.steps[:, 0]).items():
+        torch.testing.assert_close(first[0], network.get_parameter(name).grad)
+        assert torch.equal(first[0].flatten(), trace.steps[0, 0, trace.layers[name]])
+
+
 def test_a_trace_that_would_not_fit_says_so(monkeypatch):
     monkeypatch.setattr(training, "_MOST_BYTES", needed := 2 * 15 * 56 * 4)
     assert logged(iris()).steps.nbytes == needed
