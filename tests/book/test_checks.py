@@ -95,8 +95,8 @@ def _set(change):
         (_append("plt.show()"), "use figures.show"),
         (_append('ledger.measure("T1", test="fals", values=v)'), "claim T1 has no test 'fals'"),
         (_set(lambda nb, cell: cell.outputs.append(new_output("stream", text="x"))), "outputs are committed"),
-        (_set(lambda nb, cell: cell.metadata.pop("tags")), "0 cells have the tag parameters"),
-        (_set(lambda nb, cell: cell.update(source="")), "first parameter must be profile"),
+        (_set(lambda nb, cell: cell.metadata.pop("tags")), "the first parameter, in a cell"),
+        (_set(lambda nb, cell: cell.update(source="")), "the first parameter, in a cell"),
         (
             # what a formatter makes of a long line: papermill reads one line a parameter
             _set(lambda nb, cell: cell.update(source='profile: str = "quick"\nn: float = (\n    None\n)')),

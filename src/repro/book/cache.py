@@ -28,17 +28,14 @@ from repro.book.files import sha256, write_atomically
 from repro.book.notebooks import code_cells, source_of
 
 __all__ = [
-    *(
-        "commit_of",
-        "data_files",
-        "keep",
-        "kept",
-        "key_parts",
-        "library",
-        "library_files",
-        "modules",
-        "run_key",
-    ),
+    "commit_of",
+    "data_files",
+    "keep",
+    "kept",
+    "key_parts",
+    "library",
+    "library_files",
+    "run_key",
     "versions",
 ]
 
