@@ -11,9 +11,10 @@ from typing import Any
 
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
+from repro.base import nearest
 from repro.book.claim_models import ChapterClaims, load
 from repro.book.code_checks import Problem, code_problems
-from repro.book.errors import BadInput, BookError, nearest
+from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import document
 from repro.book.notebooks import read_notebook, source_of

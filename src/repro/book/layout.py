@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from repro.book.errors import BadInput, nearest
+from repro.base import nearest
+from repro.book.errors import BadInput
 
 __all__ = ["PROFILES", "Book"]
 
