@@ -1,6 +1,5 @@
 """Scores: what can be pruned, and how it is ranked."""
 
-import doctest
 import math
 
 import pytest
@@ -8,13 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-import repro.prune
 from repro.learn.ensembles import Ensemble
 from repro.prune import Mask, magnitude, prunable, random, select, unit_norms
-
-
-def test_the_lines_of_the_page_run():
-    assert doctest.testmod(repro.prune) == (0, 6)
 
 
 def test_a_shared_weight_is_listed_once_under_its_first_name():

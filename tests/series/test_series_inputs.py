@@ -1,13 +1,10 @@
 """Series in containers of every kind: read for what they mean, or refused; and work on several threads."""
 
-import doctest
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from repro import series
 from repro.series import granger_test, lyapunov_rosenstein, lyapunov_tisean, shuffled
 from repro.series._inputs import over_chunks
 
@@ -23,10 +20,6 @@ OF_SERIES = {
     "shuffled": lambda x: shuffled(x, 0)[:, 0],
 }
 every_function_of_series = pytest.mark.parametrize("f", OF_SERIES.values(), ids=OF_SERIES)
-
-
-def test_the_lines_of_the_page_run():
-    assert doctest.testmod(series) == (0, 7)
 
 
 def read_only(x):

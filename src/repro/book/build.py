@@ -217,8 +217,15 @@ def _stage(
 
 
 def _tree_hash(folder: Path, *without: str) -> str:
-    """One hash of all files of a folder, with their names; ``without`` those with these endings."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in without)
+    """One hash of all files of a folder, with their names; ``without`` those with these endings.
+
+    What Python and numba have compiled is left out: it comes and goes with the runs.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in without and path.parent.name != "__pycache__"
+    )
     return hash_of_files(folder, files)
 
 
@@ -233,7 +240,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
     frame = sha256(
         _tree_hash(stage, ".md", ".ipynb").encode(),
-        _tree_hash(Path(__file__).parents[1], ".pyc").encode(),
+        _tree_hash(Path(__file__).parents[1]).encode(),
         " ".join(sorted(f"{d.name} {d.version}" for d in metadata.distributions())).encode(),
     )
     now = f"{frame} {_tree_hash(stage)}"
