@@ -15,7 +15,7 @@ import pytest
 from repro.book import claims, notebooks
 from repro.book.layout import Book
 
-BOOK = Book.find(Path(__file__).parents[1])
+BOOK = Book(Path(__file__).resolve().parents[1])
 
 pytestmark = pytest.mark.notebook
 

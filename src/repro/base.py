@@ -22,6 +22,7 @@ __all__ = [
     "Interval",
     "Runs",
     "bootstrap_median_interval",
+    "nearest",
     "one_of",
     "t_interval",
     "unknown",
@@ -49,11 +50,16 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
         >>> unknown("loss", "Logistics", ["logistic", "squared_error"])
         "unknown loss 'Logistics'; did you mean 'logistic'? Known: logistic, squared_error"
     """
+    return f"unknown {what} {name!r}; {nearest(name, known)}"
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Return the end of a sentence about an unknown name: the nearest known one if any is near, and all known ones."""
     names = [str(each) for each in known]
     loosely = {_loose(each): each for each in names}
     near = difflib.get_close_matches(_loose(name), loosely, n=1, cutoff=0.5)
     hint = f"did you mean {loosely[near[0]]!r}? Known" if near else "known"
-    return f"unknown {what} {name!r}; {hint}: {', '.join(each or repr(each) for each in names) or 'none'}"
+    return f"{hint}: {', '.join(each or repr(each) for each in names) or 'none'}"
 
 
 def _loose(name: object) -> str:

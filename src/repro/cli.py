@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repro import __version__
-from repro.book.errors import BadInput, BookError, nearest
+from repro.book.errors import BadInput, BookError
 from repro.sweep_command import sweep
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _book() -> Book:
 
 
 def _check_profile(name: str) -> None:
+    from repro.base import nearest
     from repro.book.layout import PROFILES
 
     if name not in PROFILES:

@@ -72,9 +72,8 @@ def test_faults_of_a_page_are_found(book: Book, change: dict[str, str], message:
 
 
 def test_wrong_parameters_start_nothing(book: Book) -> None:
-    for given, message in (({"tims": 2}, "did you mean 'times'"), ({"times": 10}, "must lie in")):
-        with pytest.raises(ParameterError, match=message):
-            runner.run_page(book, "book/adding", given)
+    with pytest.raises(ParameterError, match="did you mean 'times'"):
+        runner.run_page(book, "book/adding", {"tims": 2})
     assert not book.build_dir.exists()
 
 

@@ -39,6 +39,7 @@ def test_the_cell_is_read_with_types_ranges_and_help() -> None:
     [
         ("n=3", 3),
         ("rate=1", 1.0),
+        ("rate=-0.0", 0.0),
         ("rate=1e-3", 0.001),
         ("loud=true", True),
         ("loud=False", False),
@@ -47,19 +48,13 @@ def test_the_cell_is_read_with_types_ranges_and_help() -> None:
 )
 def test_texts_become_typed_values(text: str, value: object) -> None:
     (found,) = parameters.from_texts(DECLARED, [text]).values()
-    assert found == value
-    assert type(found) is type(value)
+    assert repr(found) == repr(value)  # one zero, too
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
     label = read_cell('label: str = "none"')
     with pytest.raises(ParameterError, match=r"label takes Unicode text, got 'a\\udcff'"):
         parameters.from_texts(label, [f"label={os.fsdecode(b'a' + bytes([255]))}"])
-
-
-def test_there_is_one_zero() -> None:
-    (found,) = parameters.from_texts(DECLARED, ["rate=-0.0"]).values()
-    assert str(found) == "0.0"
 
 
 def test_a_notebook_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -105,7 +100,7 @@ def test_none_is_filled_from_the_profile_and_a_given_value_stays() -> None:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package in which a reaches b, through an import inside a function, and nothing reaches c."""
     root = tmp_path / "repro"
     (root / "papers").mkdir(parents=True)
@@ -114,6 +109,7 @@ def package(tmp_path: Path) -> Path:
     (root / "papers/a.py").write_text("def f():\n    from repro.b import g\n    return g()\n")
     (root / "b.py").write_text("def g():\n    return 1\n")
     (root / "c.py").write_text("x = 1\n")
+    monkeypatch.setattr(cache, "_LIBRARY", root)
     return root
 
 
@@ -125,18 +121,18 @@ def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_anothe
     package: Path,
 ) -> None:
     cell = notebook("from repro.papers import a\na.f()")
-    reached = [path.relative_to(package).as_posix() for path in cache.library_files(cell, package)]
+    reached = [path.relative_to(package).as_posix() for path in cache.library_files(cell)]
     assert reached == ["__init__.py", "b.py", "papers/__init__.py", "papers/a.py"]
-    before = cache.library(cell, package)
+    before = cache.library(cell)
     (package / "c.py").write_text("x = 2\n")
-    assert cache.library(cell, package) == before
+    assert cache.library(cell) == before
     (package / "b.py").write_text("def g():\n    return 2\n")
-    assert cache.library(cell, package) != before
+    assert cache.library(cell) != before
 
 
 def test_a_cell_that_cannot_be_read_depends_on_everything(package: Path) -> None:
-    assert package / "c.py" in cache.library_files(notebook("%%bash\nnot ) python"), package)
-    assert cache.library_files(notebook("%matplotlib inline\nimport os"), package) == []
+    assert package / "c.py" in cache.library_files(notebook("%%bash\nnot ) python"))
+    assert cache.library_files(notebook("%matplotlib inline\nimport os")) == []
 
 
 def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered() -> None:

@@ -25,7 +25,7 @@ import yaml
 from repro.book import claims, pages, results, runner
 from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
-from repro.book.files import sha256, shown, system_errors, try_writing, write_atomically
+from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
 from repro.book.results import Results
 from repro.book.runner import RunResult
@@ -226,9 +226,7 @@ def _tree_hash(folder: Path, *without: str) -> str:
         for path in folder.rglob("*")
         if path.is_file() and path.suffix not in without and path.parent.name != "__pycache__"
     )
-    return sha256(
-        *(part for p in files for part in (p.relative_to(folder).as_posix().encode(), p.read_bytes()))
-    )
+    return hash_of_files(folder, files)
 
 
 def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
@@ -238,7 +236,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
     html, output = book.build_dir / "html", book.build_dir / "rendering"
-    record, log = book.cache_dir / "rendered", book.build_dir / "rendering.log"
+    record = book.cache_dir / "rendered"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
     frame = sha256(
         _tree_hash(stage, ".md", ".ipynb").encode(),
@@ -262,23 +260,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
         else:
             shutil.rmtree(output, ignore_errors=True)
         output.mkdir(exist_ok=True)
-    flags = ["-n", "-W", "--keep-going", "-q", "--path-output", str(output)]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program, "build", *flags, str(stage)],
-        cwd=stage,
-        capture_output=True,
-        text=True,
-        env=sealed(book, output) | {"NO_COLOR": "1"},
-    )
-    write_atomically(log, done.stdout + done.stderr)
-    made = output / "_build" / "html"
-    if done.returncode or not (made / "index.html").is_file():
-        warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
-        first = re.sub(r"\x1b\[[\d;]*m", "", warnings[0]) if warnings else "see the log"
-        first = first.replace(f"{stage}{os.sep}", "")
-        raise RunFailed(
-            f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
-        )
+    made = _made_pages(book, stage, output, program)
     with system_errors(html):
         new, old = book.build_dir / "html.new", book.build_dir / "html.old"
         for left in (new, old):
@@ -290,3 +272,25 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
         shutil.rmtree(old, ignore_errors=True)
     write_atomically(record, now)
     return html / "index.html"
+
+
+def _made_pages(book: Book, stage: Path, output: Path, program: str) -> Path:
+    """The folder of pages that ``program``, jupyter-book, makes of the staging copy; raises for any warning."""
+    flags = ["-n", "-W", "--keep-going", "-q", "--path-output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, "build", *flags, str(stage)],
+        cwd=stage,
+        capture_output=True,
+        text=True,
+        env=sealed(book, output) | {"NO_COLOR": "1"},
+    )
+    log, made = book.build_dir / "rendering.log", output / "_build" / "html"
+    write_atomically(log, done.stdout + done.stderr)
+    if done.returncode or not (made / "index.html").is_file():
+        warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
+        first = re.sub(r"\x1b\[[\d;]*m", "", warnings[0]) if warnings else "see the log"
+        first = first.replace(f"{stage}{os.sep}", "")
+        raise RunFailed(
+            f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
+        )
+    return made

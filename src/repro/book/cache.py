@@ -24,21 +24,18 @@ from typing import Any
 import repro
 from repro.book.claim_models import ChapterClaims
 from repro.book.environment import PACKAGES, answer, settings
-from repro.book.files import sha256, write_atomically
+from repro.book.files import hash_of_files, sha256, write_atomically
 from repro.book.notebooks import code_cells, source_of
 
 __all__ = [
-    *(
-        "commit_of",
-        "data_files",
-        "keep",
-        "kept",
-        "key_parts",
-        "library",
-        "library_files",
-        "modules",
-        "run_key",
-    ),
+    "commit_of",
+    "data_files",
+    "keep",
+    "kept",
+    "key_parts",
+    "library",
+    "library_files",
+    "run_key",
     "versions",
 ]
 
@@ -146,13 +143,13 @@ def _known(root: Path) -> dict[str, Path]:
     return found
 
 
-def _modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
-    """The modules of the package at ``root`` that a notebook's code reaches.
+def _modules(notebook: Mapping[str, Any]) -> set[str]:
+    """The modules of the library that a notebook's code reaches.
 
     A module brings its parents along, as Python runs their ``__init__`` first. A cell that cannot be parsed may
     import anything: then it is all of them.
     """
-    known, reached = _known(root), set()
+    known, reached = _known(_LIBRARY), set()
     waiting = [("", source_of(cell)) for cell in code_cells(notebook)]
     while waiting:
         package, source = waiting.pop()
@@ -169,21 +166,18 @@ def _modules(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> set[str]:
     return reached
 
 
-def library_files(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> list[Path]:
+def library_files(notebook: Mapping[str, Any]) -> list[Path]:
     """The files of the library that a notebook depends on: modules, and what else lies in their packages."""
-    known = _known(root)
-    files = {known[name] for name in _modules(notebook, root)}
+    known = _known(_LIBRARY)
+    files = {known[name] for name in _modules(notebook)}
     for package in {path.parent for path in files if path.name == "__init__.py"}:
         files.update(p for p in package.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
     return sorted(files)
 
 
-def library(notebook: Mapping[str, Any], root: Path = _LIBRARY) -> str:
+def library(notebook: Mapping[str, Any]) -> str:
     """One hash of the part of the library that a notebook depends on."""
-    files = library_files(notebook, root)
-    return sha256(
-        *(part for p in files for part in (p.relative_to(root).as_posix().encode(), p.read_bytes()))
-    )
+    return hash_of_files(_LIBRARY, library_files(notebook))
 
 
 # --- the data, and where it all comes from ------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from typing import Any
 
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
+from repro.base import nearest
 from repro.book.claim_models import ChapterClaims, load
-from repro.book.code_checks import Problem, code_problems, page_code_problems
-from repro.book.errors import BadInput, BookError, nearest
+from repro.book.code_checks import Problem, code_problems
+from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import document
 from repro.book.notebooks import read_notebook, source_of
@@ -93,16 +94,13 @@ class _Check:
         path = self.book.root / "book" / "chapters" / f"{chapter}.ipynb"
         with self.reading(path):
             notebook = read_notebook(self.book.notebook(chapter))
-            before = len(self.problems)
             for cell, message in _headings(notebook):
                 self.add(path, [message], cell)
             self.notebook(path, notebook, _quotable(claims))
             self.problems += code_problems(path.relative_to(self.book.root).as_posix(), notebook, claims)
-            # a cell of parameters that is missing or begins wrongly has been named already
-            if not any("parameter" in problem.message for problem in self.problems[before:]):
-                parameters = declared(path)
-                for profile in PROFILES if claims is not None else ():
-                    fill(parameters, {"profile": profile}, claims.profiles, f"{chapter}.yml")
+            parameters = declared(path)
+            for profile in PROFILES if claims is not None else ():
+                fill(parameters, {"profile": profile}, claims.profiles, f"{chapter}.yml")
 
     def page(self, page: str) -> None:
         """A notebook that is no chapter."""
@@ -110,7 +108,7 @@ class _Check:
         with self.reading(path):
             notebook = read_notebook(path)
             self.notebook(path, notebook, set())
-            self.problems += page_code_problems(f"{page}.ipynb", notebook)
+            self.problems += code_problems(f"{page}.ipynb", notebook, None)
             declared_by_page(notebook, f"{page}.ipynb")
 
     def results(self, claims: ChapterClaims, path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
-from repro.book.errors import BadInput, nearest
+from repro.base import nearest
+from repro.book.errors import BadInput
 from repro.book.layout import PROFILES
 from repro.book.verdicts import Criterion
 

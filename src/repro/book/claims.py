@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from repro.base import nearest
 from repro.book.claim_models import ChapterClaims, Claim, ClaimTest, load
-from repro.book.errors import BadInput, nearest
+from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import badge, inline_html, number
 from repro.book.verdicts import (

@@ -1,4 +1,4 @@
-"""Checks of a notebook's code cells, by reading them: parameters, measured claims, long functions."""
+"""Checks of a notebook's code cells, by reading them: measured claims, long functions, figures without text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.book.claim_models import ChapterClaims
 from repro.book.errors import BookError
 from repro.book.notebooks import source_of
 
-__all__ = ["Problem", "code_problems", "page_code_problems"]
+__all__ = ["Problem", "code_problems"]
 
 _LONGEST_FUNCTION = 8
 
@@ -38,8 +38,7 @@ def _python(source: str) -> str:
 
 
 def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | None) -> Iterator[Problem]:
-    """What is wrong with the code cells of a chapter; without ``claims`` what needs them is left out."""
-    yield from _parameters(name, _cells(notebook))
+    """What is wrong with the code cells of a notebook; what needs ``claims``, which a page has not, is left out."""
     trees, problems = _trees(name, notebook)
     yield from problems
     yield from _style(name, trees)
@@ -47,21 +46,12 @@ def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | N
         yield from _measured(name, trees, claims)
 
 
-def page_code_problems(name: str, notebook: dict[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the code cells of a notebook that is no chapter; its parameters are its own."""
-    trees, problems = _trees(name, notebook)
-    yield from problems
-    yield from _style(name, trees)
-
-
-def _cells(notebook: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    return [(i, cell) for i, cell in enumerate(notebook["cells"]) if cell.get("cell_type") == "code"]
-
-
 def _trees(name: str, notebook: dict[str, Any]) -> tuple[list[tuple[int, ast.Module]], list[Problem]]:
     """Every code cell as a syntax tree, and those that are not Python."""
     trees, problems = [], []
-    for index, cell in _cells(notebook):
+    for index, cell in enumerate(notebook["cells"]):
+        if cell.get("cell_type") != "code":
+            continue
         try:
             trees.append((index, ast.parse(_python(source_of(cell)))))
         except SyntaxError as error:
@@ -80,24 +70,6 @@ def _style(name: str, trees: list[tuple[int, ast.Module]]) -> Iterator[Problem]:
                     yield Problem(name, index, f"{message}, longer ones live in the library")
             elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.show", "pyplot.show"):
                 yield Problem(name, index, "plt.show() gives a figure without text; use figures.show")
-
-
-def _parameters(name: str, cells: list[tuple[int, dict[str, Any]]]) -> Iterator[Problem]:
-    tagged = [item for item in cells if "parameters" in item[1].get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        where = tagged[1][0] if tagged else None
-        yield Problem(name, where, f"{len(tagged)} cells have the tag parameters; accepted: one")
-        return
-    index, cell = tagged[0]
-    try:
-        statements = ast.parse(source_of(cell)).body
-    except SyntaxError:
-        return  # reported with the other cells
-    first = statements[0] if statements else None
-    target = first.target if isinstance(first, ast.AnnAssign) else None
-    if not isinstance(target, ast.Name) or target.id != "profile":
-        found = ast.unparse(first) if first else "nothing"
-        yield Problem(name, index, f"the first parameter must be profile, found {found[:60]}")
 
 
 def _text(node: ast.expr | None) -> str | None:

@@ -14,8 +14,6 @@ code   meaning
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "RunFailed",
     "RunLost",
     "VerdictTurned",
-    "nearest",
 ]
 
 
@@ -78,13 +75,3 @@ class Locked(BookError):
     """Another build of the same book is at work."""
 
     exit_code = 4
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one and the whole list."""
-    names = list(known)
-    if not names:
-        return "there are none"
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = ", ".join(names)
-    return f"did you mean {close[0]!r}? Known: {listed}" if close else f"known: {listed}"

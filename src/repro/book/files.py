@@ -6,14 +6,14 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from repro import base
 from repro.book.errors import BookError, DiskFull
 
-__all__ = ["NO_ROOM", "sha256", "shown", "system_errors", "try_writing", "write_atomically"]
+__all__ = ["NO_ROOM", "hash_of_files", "sha256", "shown", "system_errors", "try_writing", "write_atomically"]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -54,6 +54,13 @@ def sha256(*parts: bytes) -> str:
         digest.update(str(len(part)).encode() + b":")
         digest.update(part)
     return digest.hexdigest()
+
+
+def hash_of_files(folder: Path, files: Iterable[Path]) -> str:
+    """One hash of these files of a folder: of their places in it and their contents."""
+    return sha256(
+        *(part for p in files for part in (p.relative_to(folder).as_posix().encode(), p.read_bytes()))
+    )
 
 
 def shown(path: Path) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from repro.book.errors import BadInput, nearest
+from repro.base import nearest
+from repro.book.errors import BadInput
 
 __all__ = ["PROFILES", "Book"]
 
@@ -55,26 +56,25 @@ class Book:
     root: Path
 
     @classmethod
-    def find(cls, start: Path | str | None = None) -> Book:
-        """The book that ``REPRO_BOOK`` (environment) names, or the nearest one at or above ``start``.
+    def find(cls) -> Book:
+        """The book that ``REPRO_BOOK`` (environment) names, or the nearest one at or above the working directory.
 
-        Where the working directory, from which the search starts unless told otherwise, lies in no book, it is the
-        one whose checkout this library was installed from; a note says so. That is what lets papermill, which starts
-        kernels wherever it was started itself, run a chapter from any folder.
+        Where that lies in no book, it is the one whose checkout this library was installed from; a note says so.
+        That is what lets papermill, which starts kernels wherever it was started itself, run a chapter from any
+        folder.
 
         Raises ``BadInput`` when there is none; the message says what would make one findable.
         """
-        named = os.environ.get("REPRO_BOOK")
-        if start is None and named:
+        if named := os.environ.get("REPRO_BOOK"):
             folder = Path(named).expanduser()
             if not _is_book(folder):
                 raise BadInput(f"REPRO_BOOK names {named!r}, which holds no _toc.yml beside a folder book/")
             return cls(folder.resolve())
-        here = Path(start or Path.cwd()).resolve()
+        here = Path.cwd().resolve()
         for folder in (here, *here.parents):
             if _is_book(folder):
                 return cls(folder)
-        if start is None and _is_book(_CHECKOUT):
+        if _is_book(_CHECKOUT):
             _note_checkout(here)
             return cls(_CHECKOUT)
         raise BadInput(

@@ -30,15 +30,10 @@ DATA = "application/vnd.repro.data+json"
 
 # lines that the kernel's machinery writes into a notebook's standard error
 _NOISE = re.compile(
-    r"Kernel is running over TCP without encryption|"
-    r"Use IPC transport or launch with kernel manager-provisioned|"
-    r"CurveZMQ keys to enable transport encryption|"
-    r"Debugger warning: It seems that frozen modules|"
-    r"make the debugger miss breakpoints|"
-    r"to python to disable frozen modules|"
-    r"Debugging will proceed\. Set PYDEVD_DISABLE|"
-    r"^\[IPKernelApp\]|"
-    r"resource_tracker: There appear to be"
+    "Kernel is running over TCP without encryption|Use IPC transport or launch with kernel manager-provisioned|"
+    "CurveZMQ keys to enable transport encryption|Debugger warning: It seems that frozen modules|"
+    "make the debugger miss breakpoints|to python to disable frozen modules|"
+    r"Debugging will proceed\. Set PYDEVD_DISABLE|^\[IPKernelApp\]|resource_tracker: There appear to be"
 )
 
 
@@ -92,15 +87,12 @@ def laid_over(
     page shows the settings instead.
     """
     left = deepcopy(list(code_cells(run)))
+    old_format = source.get("nbformat_minor", 0) < 5  # the tools write a newer one, in which cells have names
 
     def injected() -> Iterator[dict[str, Any]]:
         while left and _is_injected(left[0]):
             cell = left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
-            if (
-                source.get("nbformat_minor", 0) < 5
-            ):  # the tools write a newer format, in which cells have names
-                cell.pop("id", None)
-            yield cell
+            yield {name: value for name, value in cell.items() if not (old_format and name == "id")}
 
     cells = [*injected()]
     for cell in deepcopy(source["cells"]):
@@ -154,11 +146,8 @@ def heading_of(notebook: Mapping[str, Any], index: int) -> str:
 def stopped_early(notebook: Mapping[str, Any]) -> int | None:
     """Index of the first code cell that never ran (a cell called ``sys.exit``, which papermill takes as success)."""
     for index, cell in enumerate(notebook["cells"]):
-        if (
-            cell.get("cell_type") == "code"
-            and source_of(cell).strip()
-            and cell.get("execution_count") is None
-        ):
+        to_run = cell.get("cell_type") == "code" and source_of(cell).strip()
+        if to_run and cell.get("execution_count") is None:
             return index
     return None
 
@@ -166,11 +155,8 @@ def stopped_early(notebook: Mapping[str, Any]) -> int | None:
 def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
     """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
     cells = notebook["cells"]
-    if any(
-        output.get("output_type") == "error"
-        for cell in code_cells(notebook)
-        for output in cell.get("outputs", [])
-    ):
+    outputs = [output for cell in code_cells(notebook) for output in cell.get("outputs", [])]
+    if any(output.get("output_type") == "error" for output in outputs):
         return
     at = cells[index] if index is not None and index < len(cells) else next(code_cells(notebook), None)
     if at is not None and at.get("cell_type") == "code":

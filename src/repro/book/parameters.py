@@ -24,8 +24,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn
 
+from repro.base import nearest
 from repro.book import claims
-from repro.book.errors import ParameterError, nearest
+from repro.book.errors import ParameterError
 from repro.book.layout import PROFILES, Book
 from repro.book.notebooks import read_notebook, source_of
 

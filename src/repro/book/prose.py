@@ -26,8 +26,9 @@ from collections.abc import Collection, Iterator
 from string import Formatter
 from typing import Any, NamedTuple
 
+from repro.base import nearest
 from repro.book import markup
-from repro.book.errors import BadInput, nearest
+from repro.book.errors import BadInput
 
 __all__ = ["numbers_typed", "say", "sentence"]
 

@@ -185,29 +185,8 @@ def kept_or_run(
     before = kept(cache, key) if use_cache else None
     if before is None:
         try_writing(target)
-        values = parts["parameters"]
-        notebook, cost, failure = execute(book, path, source, values, seconds, memory_mb, progress)
-        clean(notebook)
-        failure = failure or _unsound(notebook, about, claims_of)
-        files = [path, *library_files(source)] + ([book.claims_file(about["chapter"])] if claims_of else [])
-        provenance = {
-            **commit_of(book.root, files),
-            **{name: parts[name] for name in ("library", "code", "parameters", "versions")},
-            # no paths of this machine
-            "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
-            "data": data_shown(notebook) | parts["files"],
-        }
-        notebook["metadata"]["repro"] = {
-            **about,
-            "parameters": values,
-            "provenance": provenance,
-            "run": cost,
-        }
-        if failure is not None:
-            mark_failure(notebook, failure.index, failure.message)
-            wreck = target.with_suffix(".failed.ipynb")
-            write_atomically(wreck, _as_text(notebook))
-            raise failure.error(f"{path.stem}: {failure.message}; see {shown(wreck)}", wreck)
+        budget = (seconds, memory_mb)
+        notebook = _made(book, path, source, target, parts, about, claims_of, budget, progress)
     else:
         notebook = json.loads(before)
     show = None if claims_of is None else partial(claims.shown, claims_of)
@@ -227,6 +206,39 @@ def kept_or_run(
         done["run"],
         before is not None,
     )
+
+
+def _made(
+    book: Book,
+    path: Path,
+    source: dict[str, Any],
+    target: Path,
+    parts: Mapping[str, Any],
+    about: Mapping[str, str],
+    claims_of: claims.ChapterClaims | None,
+    budget: tuple[float, float],
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
+    values = parts["parameters"]
+    notebook, cost, failure = execute(book, path, source, values, *budget, progress)
+    clean(notebook)
+    failure = failure or _unsound(notebook, about, claims_of)
+    files = [path, *library_files(source)] + ([book.claims_file(about["chapter"])] if claims_of else [])
+    provenance = {
+        **commit_of(book.root, files),
+        **{name: parts[name] for name in ("library", "code", "parameters", "versions")},
+        # no paths of this machine
+        "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
+        "data": data_shown(notebook) | parts["files"],
+    }
+    notebook["metadata"]["repro"] = {**about, "parameters": values, "provenance": provenance, "run": cost}
+    if failure is not None:
+        mark_failure(notebook, failure.index, failure.message)
+        wreck = target.with_suffix(".failed.ipynb")
+        write_atomically(wreck, _as_text(notebook))
+        raise failure.error(f"{path.stem}: {failure.message}; see {shown(wreck)}", wreck)
+    return notebook
 
 
 def _as_text(notebook: Mapping[str, Any]) -> str:

@@ -132,8 +132,6 @@ class _Engine(NBClientEngine):
 
 
 papermill_engines.register(_ENGINE, _Engine)
-
-
 _ending = threading.Event()
 
 
@@ -207,9 +205,8 @@ def _main() -> int:
 if __name__ == "__main__":
     code = _main()
     sys.stderr.flush()
-    if (
-        _ending.is_set()
-    ):  # the runner is gone, and the thread that saw it is clearing up: it ends this process
+    if _ending.is_set():
+        # the runner is gone, and the thread that saw it is clearing up: it ends this process
         threading.Event().wait(60)
     # the thread that watches the input holds its lock, which an orderly exit would wait for
     os._exit(code)

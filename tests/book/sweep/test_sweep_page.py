@@ -16,7 +16,7 @@ from repro.book.layout import Book
 from repro.book.sweep import grid
 from repro.cli import app
 
-BOOK = Book.find(__file__)
+BOOK = Book(Path(__file__).resolve().parents[3])
 PAGE = (BOOK.root / "book/sweeps.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^repro (sweep .*)$", PAGE, flags=re.MULTILINE)
 AXES = re.findall(r"^\| `(\w+)=(.+?)` \| ([\d., ]+?)(?::.*)? \|$", PAGE, flags=re.MULTILINE)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from repro.book.errors import ParameterError, nearest
+from repro.base import nearest
+from repro.book.errors import ParameterError
 from repro.book.files import shown
 from repro.book.parameters import Parameter, Value, fill
 

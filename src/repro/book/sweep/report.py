@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from repro.base import t_interval
+from repro.base import nearest, t_interval
 from repro.book import figures, prose, runner
-from repro.book.errors import BadInput, nearest
+from repro.book.errors import BadInput
 from repro.book.files import shown, write_atomically
 from repro.book.layout import Book
 from repro.book.markup import number
