@@ -173,27 +173,19 @@ def test_the_strength_with_the_best_mean_is_chosen_for_each_method_and_sparsity(
     assert chosen_by_validation(shuffled)[["method", "strength"]].equals(chosen[["method", "strength"]])
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_of_equal_means_the_smaller_strength_is_taken(order: int) -> None:
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
     # (0.1 + 0.2) / 2 is a rounding error more than 0.15
-    assert (0.1 + 0.2) / 2 > 0.15
-    rows = [
-        ("a", 2.0, 0, 0.9, 0.1),
-        ("a", 2.0, 1, 0.9, 0.2),
-        ("a", 1.0, 0, 0.9, 0.15),
-        ("a", 1.0, 1, 0.9, 0.15),
-    ]
+    [((0.15, 0.15), (0.1, 0.2)), ((0.5, 0.5), (NAN, 0.9))],
+    ids=["equal means", "a seed diverged"],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_smaller_of_equal_strengths_is_taken_and_none_at_which_a_seed_diverged(
+    smaller: tuple[float, float], larger: tuple[float, float], order: int
+) -> None:
+    both = ((1.0, smaller), (2.0, larger))
+    rows = [("a", strength, seed, 0.9, of[seed]) for strength, of in both for seed in (0, 1)]
     assert set(chosen_by_validation(accuracies(rows)[::order])["strength"]) == {1.0}
-
-
-def test_a_strength_at_which_a_seed_diverged_is_not_chosen() -> None:
-    rows = [
-        ("a", 1.0, 0, 0.9, 0.5),
-        ("a", 1.0, 1, 0.9, 0.5),
-        ("a", 2.0, 0, 0.9, NAN),
-        ("a", 2.0, 1, 0.9, 0.9),
-    ]
-    assert set(chosen_by_validation(accuracies(rows))["strength"]) == {1.0}
 
 
 def test_the_advantage_is_in_points_a_seed_and_over_the_sparsities_asked_for() -> None:
