@@ -81,11 +81,9 @@ def test_a_run_that_is_missing_damaged_or_made_otherwise_is_not_taken_for_one_th
         again = run(tmp_path)
     assert asked == [("x", 0.0), ("PILoT", 1e-2)]
     np.testing.assert_allclose(again["test_accuracy"], whole["test_accuracy"])
-    changed = replace(METHODS["x"], schedule="half")
     for home, name, other, told in (
         (SETTINGS, "small", replace(SMALL, n_epochs=3), "n_epochs"),
-        (METHODS, "x", changed, "schedule"),
-        (vars(authors), "_SPARSITIES", (0.5,), "sparsities"),
+        (METHODS, "x", replace(METHODS["x"], schedule="half"), "schedule"),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(home, name, other)

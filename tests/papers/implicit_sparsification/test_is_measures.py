@@ -13,7 +13,6 @@ from repro.papers.implicit_sparsification.measures import (
     balanced_start,
     best_schedules,
     chosen_by_validation,
-    chosen_curves,
     crossings,
     error_rates,
     steps_to_reach,
@@ -21,17 +20,6 @@ from repro.papers.implicit_sparsification.measures import (
 )
 
 # ---- flows
-
-
-def test_flows_cross_once_from_l2_to_l1():
-    moving = experiments.transition([0, 1])
-    found = crossings(moving)
-    assert found["crossings"].tolist() == [1, 1]
-    assert found[["l2_cosine_first", "l1_cosine_last"]].min().min() > 0.99
-    for _, one in moving.groupby("seed"):
-        assert one["l2_distance"].is_monotonic_increasing
-        late = one[one["l1_distance"] < one["l2_distance"]]
-        assert late["l1_distance"].is_monotonic_decreasing
 
 
 def test_crossings_are_counted_as_by_hand():
@@ -114,13 +102,6 @@ def test_the_balanced_start_is_compared_at_its_best_and_its_flips_in_the_whole_g
     found = balanced_start(pd.concat([earlier, TABLE, later]), 5)
     assert found["ratio"].tolist() == [3.0, 3.0]
     assert found["flips"].tolist() == [0, 4]
-
-
-def test_curves_hold_one_setting_a_family_and_all_its_steps() -> None:
-    curves = chosen_curves(pd.concat([TABLE, TABLE.assign(step=2)]), 5)
-    assert len(curves) == 2 * 2 * 2
-    assert set(where(curves, family="pilot")["schedule"]) == {"harmonic"}
-    assert set(where(curves, family="spred")["amplitude"]) == {1.0}
 
 
 def test_steps_to_reach_a_level() -> None:

@@ -11,8 +11,6 @@ from matplotlib import pyplot as plt
 
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments, plots
-from repro.papers.implicit_sparsification.diagonal import FAMILIES
-from repro.papers.implicit_sparsification.measures import best_schedules, chosen_curves
 from repro.papers.implicit_sparsification.method import METHODS
 
 
@@ -41,18 +39,6 @@ def test_errors_are_averaged_as_logarithms_and_rates_lie_beside_the_line_of_equa
 
 
 # ---- diagonal networks
-
-
-def test_curves_are_medians_over_seeds(grid: pd.DataFrame) -> None:
-    curves = chosen_curves(grid, 100)
-    axis = plots.distance_by_steps(curves).axes[0]
-    lines = {line.get_label(): line for line in axis.lines}
-    assert list(lines) == [family.name for family in FAMILIES.values()]
-    middle = where(curves, family="pilot").groupby("step")["distance"].median()
-    np.testing.assert_allclose(lines["m ⊙ w, unbalanced start"].get_ydata(), middle)
-    assert len({line.get_marker() for line in axis.lines}) == len(FAMILIES)
-    axis = plots.distance_by_horizon(best_schedules(grid, [50, 100]).query("best")).axes[0]
-    assert all(line.get_xdata().tolist() == [50, 100] for line in axis.lines)
 
 
 def test_amplitudes_at_which_a_seed_diverged_are_left_out(grid: pd.DataFrame) -> None:

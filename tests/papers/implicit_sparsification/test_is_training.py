@@ -114,26 +114,6 @@ def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
 # ---- the course
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("pilot", [1, 1, 0.8, 0.8**2, 0.8**3]),
-        ("continuous", [0, 0.25, 0.5, 0.75, 1]),
-    ],
-)
-def test_strengths_follow_the_methods_schedule_and_the_course_keeps_them(
-    name: str, shape: list[float]
-) -> None:
-    found = fit(TINY, METHODS[name], [1e-3], seeds=[0], n_epochs=5)
-    course = found.course
-    np.testing.assert_allclose(course["alpha"], 1e-3 * np.array(shape), rtol=1e-12)
-    rate = TINY.factor_rate if METHODS[name].fast else TINY.rate
-    rates = rate * (1 + np.cos(np.pi * np.arange(5) / 5)) / 2
-    np.testing.assert_allclose(course["dose"], np.cumsum(3 * rates * course["alpha"] / (1 - 0.9)), rtol=1e-12)
-    l1 = sum(float(found.networks.parameters[key].detach().abs().sum()) for key in NAMES)
-    assert course["l1"].iloc[-1] == pytest.approx(l1, rel=1e-5)
-
-
 def test_algorithm_1_acts_on_what_the_course_says() -> None:
     course = fit(TINY, METHODS["pilot_algorithm"], [1e-5], seeds=[0], n_epochs=8).course
     (plain,) = TINY.networks([0])
