@@ -20,6 +20,7 @@ from repro.papers.implicit_sparsification.method import (
     METHODS,
     effective_weights,
     pilot_factors,
+    schedule,
     weight_tensors,
 )
 from repro.papers.implicit_sparsification.settings import SETTINGS
@@ -109,6 +110,13 @@ def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
         if name != "spred_independent":
             torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
     assert (found.course["alpha"] > 0).any() == (how.penalty is not None)
+    course = found.course
+    if how.penalty and how.schedule != "pilot":
+        shape = schedule(how.schedule, 2)[course["epoch"] - 1]
+        np.testing.assert_allclose(course["alpha"], course["strength"] * shape, rtol=1e-12)
+    l1 = sum(found.networks.parameters[key].detach().abs().flatten(1).sum(dim=1) for key in NAMES)
+    if name != "continuous_original":  # whose masks grow hotter after the course is noted
+        np.testing.assert_allclose(course[course["epoch"] == 2]["l1"], l1, rtol=1e-5)
 
 
 # ---- the course
