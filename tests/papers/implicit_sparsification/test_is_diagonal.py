@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, FAMILIES, descend, logarithmic_steps
 from repro.papers.implicit_sparsification.method import schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression, sparse_regression
-from repro.papers.implicit_sparsification.theory import Strength, lasso, mirror_flow
+from repro.papers.implicit_sparsification.theory import lasso
 
 Array = NDArray[np.float64]
 
@@ -68,13 +68,6 @@ def test_every_run_follows_the_path_it_would_follow_alone(family: str, orders: l
             alone = one_alone(problems[p], family, amplitude * schedule(name, n_steps), batches)
             np.testing.assert_allclose(paths[-1, p, r], alone, rtol=1e-10, atol=1e-12)
             np.testing.assert_allclose(paths[0, p, r], problems[p].x0, rtol=1e-14)
-
-
-def test_small_steps_follow_the_mirror_flow() -> None:
-    problem, n_steps, alpha = small(2), 200, 0.1
-    exact = mirror_flow(problem.gradient, problem.x0, 1.0, np.array([2.0]), Strength(alpha))[0]
-    found = descend([problem], {"pilot": runs(("constant", alpha))}, [n_steps])["pilot"][0, 0, 0]
-    assert np.abs(found - exact).max() < 0.03 < np.abs(exact - problem.x0).max()
 
 
 def test_constant_strength_ends_at_the_lasso() -> None:

@@ -15,7 +15,6 @@ from repro.learn import perceptron
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments
 from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, FAMILIES, descend
-from repro.papers.implicit_sparsification.experiments import _stationarity
 from repro.papers.implicit_sparsification.measures import (
     best_schedules,
     chosen_curves,
@@ -40,14 +39,6 @@ def test_potentials_lie_between_the_square_and_the_absolute_value_with_minima_th
     assert lowest.to_numpy() == pytest.approx(0.5 * np.exp(-4 * lowest.index.to_numpy()), abs=0.005)
     assert table["value"].min() >= 0
     assert table.groupby(["x0", "dose"])["value"].last().to_numpy() == pytest.approx(1)
-
-
-def test_the_flows_agree_and_the_printed_scale_misses_the_start_by_the_start_itself():
-    table = experiments.flow_agreement([1])
-    assert table["difference"].max() < 1e-9
-    assert table["invariant_error"].max() < 1e-9
-    assert table["printed_difference"].min() > 0.1
-    assert table["printed_at_start"].to_numpy() == pytest.approx(np.abs(sparse_regression(1).x0).max())
 
 
 def test_the_gap_of_squared_factors_forgets_the_loss_only_if_both_are_decayed():
@@ -86,34 +77,6 @@ def test_paths_of_neuronwise_masks_are_those_of_an_ode_solver():
     assert row["moved"].item() == pytest.approx(np.linalg.norm(end(v) - theta[0] * theta[1:]), rel=1e-7)
 
 
-def test_points_on_the_way_and_limits_have_least_potential_and_others_do_not():
-    table = experiments.optimality([0])
-    assert where(table, where="limit")["misfit"].max() < 1e-9
-    assert where(table, where="on the way")["misfit"].min() > 1e-2
-    assert table["difference"].max() < 1e-8
-    assert table["range_residual"].max() < 1e-8
-    problem = sparse_regression(0)
-    moved = problem.x_star + 0.1 * np.linalg.svd(problem.Z)[2][-1]
-    of_moved = _stationarity(problem, moved, 1.0, problem.Z @ moved)
-    assert of_moved["difference"] > 1e-2
-    assert of_moved["range_residual"] > 1e-2
-
-
-def test_the_error_of_limits_falls_with_the_dose():
-    table = experiments.recovery([0, 1])
-    for _, curve in table.groupby(["seed", "beta"]):
-        assert curve.sort_values("dose")["error"].is_monotonic_decreasing
-    assert where(table, beta=1.0, dose=6.0)["error"].max() < 1e-3 < where(table, dose=0.0)["error"].min()
-
-
-def test_decay_that_dies_out_interpolates_and_constant_decay_is_the_lasso():
-    table = experiments.interpolation([0])
-    constant = where(table, decay="constant")
-    assert where(table, decay="dying out")["misfit"].item() < 1e-8
-    assert constant["misfit"].min() > 1e-3
-    assert constant["lasso_difference"].max() < 1e-5
-
-
 def test_late_rates_keep_the_bound_after_a_switch_and_break_it_under_slow_decay():
     table = experiments.late_rate([0])
     switched, slow = where(table, decay="switched off"), where(table, decay="slow")
@@ -140,7 +103,7 @@ SEEDS = [0, 3]
 
 @pytest.fixture(scope="module")
 def grid() -> pd.DataFrame:
-    return experiments.diagonal_grid(SEEDS, 400, [100, 400])
+    return experiments.diagonal_grid(SEEDS, 200, [100, 200])
 
 
 def test_every_family_has_the_same_grid(grid: pd.DataFrame) -> None:
@@ -149,27 +112,19 @@ def test_every_family_has_the_same_grid(grid: pd.DataFrame) -> None:
     of_all = product(FAMILIES, expected, SEEDS, grid["step"].unique())
     assert set(grid[keys].itertuples(index=False, name=None)) == {(f, *e, s, k) for f, e, s, k in of_all}
     assert len(grid) == len(grid.drop_duplicates(keys))
-    assert {0, 1, 100, 400} <= set(grid["step"])
+    assert {0, 1, 100, 200} <= set(grid["step"])
 
 
 @pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("weights", "constant")])
 def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, name: str) -> None:
     amplitude, problem = AMPLITUDES[name][4], sparse_regression(3)
     runs = pd.DataFrame({"schedule": [name], "amplitude": [amplitude]})
-    x = descend([problem], {family: runs}, [100, 400])[family][0, 0, 0]
+    x = descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
     row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
     assert row["distance"] == pytest.approx(np.sqrt(((x - problem.x_star) ** 2).sum()))
     assert row["flips"] == sum(
         np.sign(x[i]) != np.sign(problem.x0[i]) for i in np.flatnonzero(problem.x_star)
     )
-
-
-def test_the_validation_error_estimates_half_the_squared_distance(grid: pd.DataFrame) -> None:
-    known = grid.dropna(subset="distance")
-    ratio = known["validation_error"] / (known["distance"] ** 2 / 2)
-    # mean of 40 squared normal numbers: its deviation is sqrt(2 / 40) = 0.22
-    assert ratio.between(0.2, 2.2).all()
-    assert ratio.groupby(known["seed"]).mean().between(0.6, 1.4).all()
 
 
 def test_numbers_of_diverged_runs_are_missing(grid: pd.DataFrame) -> None:
@@ -180,26 +135,26 @@ def test_numbers_of_diverged_runs_are_missing(grid: pd.DataFrame) -> None:
 
 
 def test_mini_batches_repeat_the_chosen_settings_in_two_orders(grid: pd.DataFrame) -> None:
-    noisy = experiments.stochastic(grid, 400)
-    chosen = best_schedules(grid, [400])
+    noisy = experiments.stochastic(grid, 200)
+    chosen = best_schedules(grid, [200])
     keys = ["family", "schedule", "amplitude", "seed"]
     assert set(noisy[keys].itertuples(index=False)) == set(chosen[keys].itertuples(index=False))
     assert (noisy.groupby(keys)["distance"].nunique() == 2).all()
-    found = stochastic_against_full(grid, noisy, 400)
+    found = stochastic_against_full(grid, noisy, 200)
     row = where(found, family="weights", schedule="constant", seed=3).iloc[0]
-    at = {"family": "weights", "schedule": "constant", "amplitude": row["amplitude"], "seed": 3, "step": 400}
+    at = {"family": "weights", "schedule": "constant", "amplitude": row["amplitude"], "seed": 3, "step": 200}
     assert row["full"] == where(grid, **at)["distance"].item()
     assert row["stochastic"] == np.median(where(noisy, **at)["distance"])
 
 
 def test_weight_paths_agree_with_the_grid(grid: pd.DataFrame) -> None:
-    chosen = chosen_curves(grid, 400).drop_duplicates("family")
-    paths = experiments.weight_paths(chosen, 3, 400)
+    chosen = chosen_curves(grid, 200).drop_duplicates("family")
+    paths = experiments.weight_paths(chosen, 3, 200)
     problem = sparse_regression(3)
     assert sorted(paths["coordinate"].unique()) == np.flatnonzero(problem.x_star).tolist()
     for run in chosen.itertuples():
-        own = where(grid, family=run.family, schedule=run.schedule, amplitude=run.amplitude, seed=3, step=400)
-        x = where(paths, family=run.family, step=400).set_index("coordinate")["x"]
+        own = where(grid, family=run.family, schedule=run.schedule, amplitude=run.amplitude, seed=3, step=200)
+        x = where(paths, family=run.family, step=200).set_index("coordinate")["x"]
         assert own["flips"].item() == (x * problem.x0[x.index] < 0).sum()
 
 
@@ -223,17 +178,3 @@ def test_the_tables_of_one_shot_pruning_are_those_of_the_fits(tiny: Setting) -> 
         pd.testing.assert_frame_equal(own, found)
         assert where(flips, method=name)["flips"].tolist() == alone.sign_flips()["flips"].tolist()
         assert where(courses, method=name)["dose"].tolist() == alone.course["dose"].tolist()
-
-
-def test_iterative_pruning_compares_methods_at_their_grids_in_both_rewinds(tiny: Setting) -> None:
-    table = experiments.iterative(SEEDS, 1, 2)
-    runs = (
-        table.drop_duplicates(["method", "strength", "rewind"])
-        .groupby(["method", "rewind"], sort=False)
-        .size()
-    )
-    assert runs.to_dict() == {
-        ("x", "rates"): 1, ("x", "weights"): 1, ("mw", "rates"): 1, ("mw", "weights"): 1,
-        ("pilot", "rates"): 3, ("pilot", "weights"): 3, ("l1_x", "rates"): 3,
-    }  # fmt: skip
-    assert len(table) == 13 * 2 * len(SEEDS)

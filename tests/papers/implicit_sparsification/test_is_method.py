@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Lasso
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
@@ -42,29 +41,22 @@ from repro.papers.implicit_sparsification.method import (
 )
 
 Form = Callable[[], nn.Module]
-KEEPING: dict[str, Form] = {
+ALL: dict[str, Form] = {
     "pilot": Product,
     "balanced": lambda: Product("balanced"),
     "power": lambda: SignedPower(2.5),
     "soft": SoftThreshold,
     "sigmoid": SigmoidMask,
+    "independent": lambda: Product("independent", generator=torch.Generator().manual_seed(1)),
 }
-ALL = KEEPING | {"independent": lambda: Product("independent", generator=torch.Generator().manual_seed(1))}
 
 
-def mlp(seed: int = 0) -> nn.Module:
+INPUTS = torch.randn((4, 1, 6, 6), generator=torch.Generator().manual_seed(5))
+
+
+def small(seed: int = 0) -> nn.Module:
     with initialization(seed):
-        return perceptron((6, 5, 3))
-
-
-def convolutional(seed: int = 0) -> nn.Module:
-    with initialization(seed):
-        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
-
-
-def inputs(network: nn.Module) -> Tensor:
-    shape = (4, 6) if isinstance(network[0], nn.Flatten) else (4, 1, 8, 8)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(5))
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
 
 
 def test_the_lines_for_a_network_of_ones_own_run() -> None:
@@ -77,21 +69,17 @@ def test_the_lines_for_a_network_of_ones_own_run() -> None:
 # ---- starts and forms
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.floats(-3, 3, allow_subnormal=False), min_size=1, max_size=8), st.floats(1e-3, 5))
-def test_pilot_factors_solve_their_two_equations(values: list[float], beta: float) -> None:
+def test_factors_solve_their_two_equations(values: list[float], beta: float) -> None:
     x = np.array(values)
     m, w = pilot_factors(x, beta)
     assert (m > 0).all()
     np.testing.assert_allclose(m * w, x, rtol=1e-14)
     np.testing.assert_allclose(m**2 - w**2, beta, atol=1e-13 * (beta + np.abs(x).max()))
-
-
-def test_factors_of_known_weights() -> None:
-    m, w = pilot_factors(np.array([0.3, 0.0]))
-    assert m.tolist() == pytest.approx([1.0407185928, 1.0], abs=1e-10)
-    assert w.tolist() == pytest.approx([0.2882623622, 0.0], abs=1e-10)
-    np.testing.assert_array_equal(balanced_factors(np.array([-4.0, 0.0, 9.0])), [[2, 0, 3], [-2, 0, 3]])
+    m, w = balanced_factors(x)
+    np.testing.assert_allclose(m * w, x, rtol=1e-14)
+    np.testing.assert_array_equal(m, np.abs(w))
 
 
 def test_independent_factors_are_he_normal_seeded_and_another_function() -> None:
@@ -107,18 +95,6 @@ def test_independent_factors_are_he_normal_seeded_and_another_function() -> None
     kernel = Product("independent").right_inverse(torch.zeros(64, 8, 5, 5))[0]
     for factor in (m, w, kernel):  # 200 inputs each
         assert factor.std().item() == pytest.approx((2 / 200) ** 0.5, rel=0.03)
-
-
-@pytest.mark.parametrize("build", [mlp, convolutional])
-@pytest.mark.parametrize("name", KEEPING)
-def test_forms_keep_the_function_and_reach_every_weight(build: Callable[[], nn.Module], name: str) -> None:
-    plain = build()
-    network = parametrize(copy.deepcopy(plain), KEEPING[name])
-    x = inputs(plain)
-    torch.testing.assert_close(network(x), plain(x), rtol=1e-5, atol=1e-5)
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    assert all(torch_parametrize.is_parametrized(layer, "weight") for layer in layers)
-    assert not any(torch_parametrize.is_parametrized(layer, "bias") for layer in layers)
 
 
 @pytest.mark.parametrize(
@@ -162,47 +138,46 @@ def test_powers_have_a_finite_gradient_at_zero_and_an_exponent_that_stays() -> N
 
 
 @pytest.mark.parametrize("name", [*ALL, "plain"])
-@pytest.mark.parametrize("build", [mlp, convolutional])
-def test_ensembles_equal_their_members_and_folded_networks_have_the_same_bits(
-    build: Callable[[int], nn.Module], name: str
-) -> None:
-    members = [build(seed) for seed in range(2)]
+def test_forms_keep_the_function_stacks_equal_their_members_and_folding_keeps_every_bit(name: str) -> None:
+    plain = [small(seed) for seed in range(2)]
+    members = copy.deepcopy(plain)
     if name != "plain":
         members = [parametrize(member, ALL[name]) for member in members]
-    ensemble, x = Ensemble(members), inputs(members[0])
-    weights = effective_weights(ensemble)
-    plain = build(0)
+    ensemble = Ensemble(members)
+    outputs, weights = ensemble(INPUTS), effective_weights(ensemble)
     for i, member in enumerate(members):
-        expected = member(x)
-        torch.testing.assert_close(ensemble(x)[i], expected, rtol=1e-5, atol=1e-5)
+        expected = member(INPUTS)
+        if name != "independent":
+            torch.testing.assert_close(expected, plain[i](INPUTS), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(outputs[i], expected, rtol=1e-5, atol=1e-5)
+        for layer in (member[0], member[3]):
+            assert torch_parametrize.is_parametrized(layer, "weight") == (name != "plain")
+            assert not torch_parametrize.is_parametrized(layer, "bias")
         own = {key: weight.clone() for key, weight in effective_weights(member).items()}
         for key, weight in own.items():
-            assert torch.equal(weight, member.get_submodule(key.removesuffix(".weight")).weight)
             torch.testing.assert_close(weights[key][i], weight)
         other = copy.deepcopy(member)
         folded = fold(member)
         assert folded is member
-        assert {k: v.shape for k, v in folded.state_dict().items()} == {
-            k: v.shape for k, v in plain.state_dict().items()
-        }
+        assert folded.state_dict().keys() == plain[i].state_dict().keys()
         assert all(torch.equal(folded.state_dict()[key], weight) for key, weight in own.items())
-        assert torch.equal(folded(x), expected)
-        assert torch.equal(other(x), expected)  # a copy lives on
+        assert torch.equal(folded(INPUTS), expected)
+        assert torch.equal(other(INPUTS), expected)  # a copy lives on
 
 
 def test_members_of_different_exponents_are_one_stack() -> None:
-    members = [parametrize(mlp(), partial(SignedPower, p)) for p in (2.0, 3.0, 4.0)]
+    members = [parametrize(small(), partial(SignedPower, p)) for p in (2.0, 3.0, 4.0)]
     ensemble = Ensemble(members)
     for tensor in [*ensemble.parameters.values(), *(p for member in members for p in member.parameters())]:
         if tensor.requires_grad:
             tensor.data.mul_(1.5)
-    for outputs, member in zip(ensemble(inputs(members[0])), members, strict=True):
-        torch.testing.assert_close(outputs, member(inputs(member)))
+    for outputs, member in zip(ensemble(INPUTS), members, strict=True):
+        torch.testing.assert_close(outputs, member(INPUTS))
 
 
 def test_l1_norms_are_those_of_the_members() -> None:
-    members = [parametrize(mlp(seed), Product) for seed in range(3)]
-    expected = [sum(m[i].weight.abs().sum().item() for i in (1, 3)) for m in members]
+    members = [parametrize(small(seed), Product) for seed in range(3)]
+    expected = [sum(m[i].weight.abs().sum().item() for i in (0, 3)) for m in members]
     assert l1_norms(Ensemble(members)).tolist() == pytest.approx(expected, rel=1e-6)
     assert l1_norms(members[1]).tolist() == pytest.approx(expected[1:2], rel=1e-6)
 
@@ -247,20 +222,6 @@ def test_gradients_of_penalties_are_those_of_their_formulas(name: str) -> None:
         torch.testing.assert_close(tensor.grad, torch.zeros_like(tensor) if gradient is None else gradient)
 
 
-def test_a_network_is_penalised_as_an_ensemble_of_one() -> None:
-    with initialization(0):
-        network = parametrize(perceptron((3, 4, 2)), Product)
-    ensemble = Ensemble([network])
-    x = torch.randn(5, 3)
-    network(x).sum().backward()
-    ensemble(x).sum().backward()
-    Penalty(network, squares, 0.1, weight_decay=0.01, decays=True)()
-    Penalty(ensemble, squares, 0.1, weight_decay=0.01, decays=True)()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad.dtype == torch.float32
-        torch.testing.assert_close(parameter.grad, ensemble.parameters[name].grad[0])
-
-
 def test_the_rest_decays_as_in_torch_and_weights_only_if_asked() -> None:
     for decays in (False, True):
         model = ensemble_of(Product)
@@ -268,49 +229,6 @@ def test_the_rest_decays_as_in_torch_and_weights_only_if_asked() -> None:
         for name, tensor in model.parameters.items():
             behind = "original1" in name or ("original0" in name and not decays)
             torch.testing.assert_close(tensor.grad, (0.0 if behind else 0.01) * tensor.detach())
-
-
-def test_twice_the_strength_is_torchs_weight_decay() -> None:
-    alpha, ends = 0.05, []
-    for decay in (0.0, 2 * alpha):
-        model = ensemble_of(Product)
-        factors = [tensor for name, tensor in model.parameters.items() if "original" in name]
-        stepper = torch.optim.SGD(factors, lr=0.1, momentum=0.9, weight_decay=decay)
-        penalty = Penalty(model, squares, alpha)
-        for _ in range(4):
-            for tensor in factors:
-                tensor.grad.copy_(tensor.detach().sin())
-            if not decay:
-                penalty()
-            stepper.step()
-        ends.append(factors)
-    for one, other in zip(*ends, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
-
-
-def test_squares_on_balanced_factors_end_where_l1_on_their_product_does() -> None:
-    """The Lasso with twice the strength, each network with its own."""
-    rng = np.random.default_rng(0)
-    data, truth = rng.normal(size=(30, 6)), np.array([2.0, -1.5, 0.0, 0.0, 1.0, 0.0])
-    target = data @ truth + 0.1 * rng.normal(size=30)
-    alphas = [0.05, 0.2]
-    layer = nn.Linear(6, 1, bias=False).double()
-    # signs of the truth, since balanced factors cannot change them
-    layer.weight.data.copy_(torch.as_tensor(np.where(truth == 0, 0.5, np.sign(truth)))[None])
-    network = parametrize(nn.Sequential(layer), lambda: Product("balanced"))
-    model = Ensemble([network, network])
-    penalty = Penalty(model, squares, torch.tensor(alphas))
-    stepper = torch.optim.SGD(model.parameters.values(), lr=0.2)
-    x, y = torch.as_tensor(data), torch.as_tensor(target)
-    for _ in range(500):
-        stepper.zero_grad()
-        (0.5 * (model(x)[..., 0] - y).square().mean(dim=1)).sum().backward()
-        penalty()
-        stepper.step()
-    for alpha, found in zip(alphas, effective_weights(model)["0.weight"].detach()[:, 0], strict=True):
-        exact = Lasso(alpha=2 * alpha, fit_intercept=False, tol=1e-12).fit(data, target).coef_
-        assert 3 <= np.count_nonzero(exact) < 6
-        np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
 # ---- schedules and algorithm 1
@@ -339,7 +257,7 @@ def courses(draw: st.DrawFn) -> tuple[int, Tensor, Tensor]:
     return n_epochs, torch.tensor(accuracies).double(), torch.tensor(norms).double()
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(courses())
 def test_algorithm_1_agrees_with_a_slow_loop_network_by_network(course: tuple[int, Tensor, Tensor]) -> None:
     n_epochs, accuracies, norms = course
@@ -357,24 +275,6 @@ def test_algorithm_1_agrees_with_a_slow_loop_network_by_network(course: tuple[in
             alpha = alpha * delta if up else alpha / delta
             previous = accuracy
             assert float(alphas[k][i]) == pytest.approx(alpha)
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "l1", "epoch", "up"),
-    [
-        (0.6, 1.0, 1, True),
-        (0.6, 1.0, 2, True),
-        (0.6, 1.0, 3, False),
-        (0.6, 0.4, 2, False),
-        (0.5, 1.0, 2, False),
-    ],
-    ids=["first", "at half", "after half", "below K", "accuracy fell"],
-)
-def test_each_condition_of_algorithm_1_by_itself(accuracy: float, l1: float, epoch: int, up: bool) -> None:
-    rule = Algorithm1(4, torch.tensor([0.5 / 0.03]))
-    rule(torch.ones(1), 1, torch.tensor([0.55]), torch.tensor([1.0]))
-    found = rule(torch.ones(1), epoch, torch.tensor([accuracy]), torch.tensor([l1]))
-    assert found.item() == pytest.approx(15**0.5 if up else 15**-0.5)
 
 
 # ---- the methods that are compared
@@ -419,31 +319,31 @@ def test_factors_have_their_own_rate_and_start_and_never_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "message"),
+    "act",
     [
-        (lambda: Product("pilot", 0.0), r"beta must be a number above 0, got 0\.0.*'balanced'"),
-        (lambda: Product("pilots"), "unknown start 'pilots'; did you mean 'pilot'"),
-        (lambda: SignedPower(1.0), r"2 or above; got 1\.0"),
-        (lambda: schedule("geometrical", 5), "unknown schedule 'geometrical'; did you mean 'geometric'"),
-        (lambda: Penalty(mlp(), squares, -0.1), r"0 or above, .*; got -0\.1"),
-        (lambda: Penalty(mlp(), squares, torch.tensor([0.1, 0.2])), "one for each of 1; got"),
-        (lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4)), Product), "Linear"),
+        lambda: Product("pilot", 0.0),
+        lambda: Product("pilots"),
+        lambda: SignedPower(1.0),
+        lambda: schedule("geometrical", 5),
+        lambda: Penalty(small(), squares, -0.1),
+        lambda: Penalty(small(), squares, torch.tensor([0.1, 0.2])),
+        lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4)), Product),
     ],
 )
-def test_bad_input_is_refused_with_its_value(act: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_input_is_refused(act: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"got|unknown|Linear"):
         act()
 
 
 def test_a_network_is_written_once_or_left_as_it_was() -> None:
-    network = mlp()
+    network = small()
     torch_parametrize.register_parametrization(network[3], "weight", Product())
-    with pytest.raises(ValueError, match=r"'3.weight' is already parametrised; call fold\(network\) first"):
+    with pytest.raises(ValueError, match=r"3\.weight"):
         parametrize(network, Product)
-    assert not torch_parametrize.is_parametrized(network[1])
+    assert not torch_parametrize.is_parametrized(network[0])
     assert isinstance(parametrize(fold(network), SignedPower)[3].parametrizations.weight[0], SignedPower)
     tied = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
     tied[2].weight = tied[0].weight
-    with pytest.raises(ValueError, match=r"'0\.weight' and '2\.weight' are one tensor"):
+    with pytest.raises(ValueError, match="one tensor"):
         parametrize(tied, Product)
     assert tied[2].weight is tied[0].weight

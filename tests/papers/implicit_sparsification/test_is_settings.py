@@ -35,14 +35,6 @@ def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
     )
 
 
-def test_the_papers_optimizer():
-    """SGD at 0.1, factors at twice that, momentum 0.9, weight decay 1e-4; 150 epochs of batches of 256 for CIFAR."""
-    for where in SETTINGS.values():
-        assert (where.rate, where.factor_rate, where.momentum, where.weight_decay) == (0.1, 0.2, 0.9, 1e-4)
-    cifar = SETTINGS["resnet20-cifar10"]
-    assert (cifar.n_epochs, cifar.batch_size, cifar.images) == (150, 256, True)
-
-
 def test_seeds_have_splits_of_their_own_and_the_same_seed_the_same():
     first, second = SETTINGS["digits"].data_sets([0, 1])
     (again,) = SETTINGS["digits"].data_sets([1])

@@ -16,12 +16,12 @@ from repro.papers.implicit_sparsification.method import METHODS, Method
 from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
-__all__ = ["PAPER_GRID", "PAPER_SPARSITIES", "full_scale_run"]
+__all__ = ["full_scale_run"]
 
-PAPER_SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
+_SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
 """The paper's levels, 20 % to 99.6 %, and 0."""
 
-PAPER_GRID: dict[str, tuple[float, ...]] = {
+_GRID: dict[str, tuple[float, ...]] = {
     "x": (0.0,),
     "mw": (0.0,),
     "pilot": (1e-4, 3e-4, 1e-3),
@@ -40,7 +40,7 @@ strength is turned off during training, which its second version does: hence bot
 
 
 def full_scale_run(name: str, seeds: Sequence[int], folder: str | Path) -> pd.DataFrame:
-    r"""Train and prune at one of the paper's settings, in each method of ``PAPER_GRID``; on a GPU in mixed precision.
+    r"""Train and prune at one of the paper's settings, in each method that it compares; on a GPU in mixed precision.
 
     A run is a method and a strength, all seeds together. Each finished run is kept in a file of the folder and not
     repeated.
@@ -60,10 +60,8 @@ def full_scale_run(name: str, seeds: Sequence[int], folder: str | Path) -> pd.Da
         DataNotFoundError: the data are not on this machine; says how to get them.
     """
     where, runs, tables = SETTINGS[one_of("setting", name, SETTINGS)], Runs(Path(folder)), []
-    for method, strengths in PAPER_GRID.items():
-        made_with = (
-            {"seeds": list(seeds), "sparsities": PAPER_SPARSITIES} | _told(where) | _told(METHODS[method])
-        )
+    for method, strengths in _GRID.items():
+        made_with = {"seeds": list(seeds), "sparsities": _SPARSITIES} | _told(where) | _told(METHODS[method])
         for strength in strengths:
             run = f"{name}-{method}-{strength:g}"
             rows = runs.get(run, made_with)
@@ -86,11 +84,11 @@ def _trained(where: Setting, how: Method, strength: float, seeds: Sequence[int])
     try:
         done = fit(where, how, [strength], seeds=seeds, mixed_precision=torch.cuda.is_available())
     except TrainingDivergedError:  # all of them
-        runs = [{"strength": strength, "seed": s, "sparsity": p} for s in seeds for p in PAPER_SPARSITIES]
+        runs = [{"strength": strength, "seed": s, "sparsity": p} for s in seeds for p in _SPARSITIES]
         return [run | dict.fromkeys(numbers, float("nan")) | {"diverged": True} for run in runs]
     doses = done.course.groupby("seed", as_index=False)["dose"].last()
     labels = done.sign_flips().merge(doses).assign(diverged=False)
     labels.loc[done.diverged, "diverged"] = True
-    table = done.pruned_accuracy(PAPER_SPARSITIES).merge(labels)
+    table = done.pruned_accuracy(_SPARSITIES).merge(labels)
     table[numbers] = table[numbers].mask(table["diverged"])
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

@@ -31,7 +31,6 @@ __all__ = [
     "dual_flow",
     "factor_flow",
     "hyperbolic_entropy",
-    "inverse_mirror_map",
     "lasso",
     "least_l1",
     "least_l2",
@@ -84,7 +83,7 @@ def mirror_map(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
     return 0.5 * (np.arcsinh(np.asarray(x) / np.asarray(a)) - np.asarray(c))
 
 
-def inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
     r"""Weights of a dual state $\mu=-\int\nabla f$, $x = a\sinh(2\mu+c)$; also where the two factors are out of range.
 
     Args:
@@ -207,7 +206,7 @@ def dual_flow(
     centre = np.arcsinh(x0 / (beta / 2))
 
     def weights(t: ArrayLike, nu: Array) -> Array:
-        return inverse_mirror_map(nu @ Z, np.log(beta / 2) - 4 * strength.dose(t), centre)
+        return _inverse_mirror_map(nu @ Z, np.log(beta / 2) - 4 * strength.dose(t), centre)
 
     def velocity(t: float, nu: Array) -> Array:
         return -(Z @ weights(t, nu) - y) / len(y)
