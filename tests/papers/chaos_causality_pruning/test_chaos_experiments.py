@@ -1,4 +1,4 @@
-"""Tables of experiments: controls against known answers, comparisons against slow versions; the pictures draw them."""
+"""Tables of experiments: controls against known answers, comparisons against slow versions."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
-"""Measures on tables made by hand, and the pictures of them."""
+"""Measures on tables made by hand."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro.papers.ewn_inductive_bias import measures
 
-mpl.use("Agg")
 COLUMNS = ["method", "seed", "z", "pruned_percent", "accuracy"]
 
 
@@ -68,6 +66,7 @@ def test_the_smallest_bound_looks_at_positive_z_of_ewn_only():
     assert measures.smallest_bound(pd.concat([path, other])).to_dict() == pytest.approx({0: 3 / 9 * 12 / 4})
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=20), st.floats(0.01, 100))
 def test_gini_is_the_mean_difference_of_all_pairs_and_has_no_unit(w, scale):
     w = np.array(w)
