@@ -1,4 +1,4 @@
-"""Tables of experiments: controls against known answers, comparisons against slow versions; the pictures draw them."""
+"""Tables of experiments: controls against known answers, comparisons against slow versions."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import experiments, plots
-from repro.papers.chaos_causality_pruning.measures import faster_shares
 from repro.papers.chaos_causality_pruning.method import decide, paper_exponents
 from repro.papers.chaos_causality_pruning.perceptrons import loss, retrain
 from repro.papers.chaos_causality_pruning.settings import setting
 from repro.papers.chaos_causality_pruning.theory import shapley_values
-from repro.papers.chaos_causality_pruning.training import ARMS, masks
+from repro.papers.chaos_causality_pruning.training import ARMS, masks, observe
 
 SHORT = replace(setting("iris"), epochs=10, window=60)
 
@@ -35,7 +32,6 @@ def test_the_papers_exponent_ranks_noise_above_chaos():
     assert means["chaos: logistic map"] == pytest.approx(np.log(2), abs=0.02)
     assert abs(means["sine"]) < 0.02
     assert means["exponential decay"] < 0
-    assert isinstance(plots.known_processes(table), Figure)
 
 
 def test_a_weight_is_kept_at_every_update_with_its_windows():
@@ -46,17 +42,15 @@ def test_a_weight_is_kept_at_every_update_with_its_windows():
     window = path["weight"].to_numpy()[None, 54:114]
     assert ends.loc[113, "exponent"] == paper_exponents(window)[0]
     assert ends["error"].between(0, 1).all()
-    assert isinstance(plots.one_weight(path), Figure)
 
 
 def test_surrogates_of_weights_have_exponents_of_their_own():
-    found = experiments.weights_and_surrogates(SHORT, [0, 1])
-    assert {values.shape for values in found.values()} == {(2, 42, 16)}
-    own = experiments.one_weight(SHORT, 1, 4).dropna()["exponent"]
-    assert np.abs(found["weights"][1, 4] - own).mean() < 1e-3
+    found = experiments.weights_and_surrogates(SHORT, [0])
+    assert {values.shape for values in found.values()} == {(1, 42, 16)}
+    own = experiments.one_weight(SHORT, 0, 4).dropna()["exponent"]
+    assert np.abs(found["weights"][0, 4] - own).mean() < 1e-3
     assert not np.allclose(found["weights"], found["linear"])
     assert not np.allclose(found["weights"], found["walks"])
-    assert isinstance(plots.exponents_of_weights(found, np.ones(2)), Figure)
 
 
 def test_twin_runs_of_a_setting():
@@ -65,20 +59,18 @@ def test_twin_runs_of_a_setting():
     last = table[table["epoch"] == 3]
     assert last["updates"].unique().tolist() == [270]
     assert np.allclose(np.exp(last["rate"] * last["updates"]), last["ratio"])
-    assert isinstance(plots.twins(table), Figure)
 
 
 def test_the_null_shares_of_the_rules(monkeypatch):
     """Shares that an independent implementation gave for the same shapes: .06 at (53, 14), .54 at (166, 20)."""
     monkeypatch.setattr(experiments, "_SHAPES", ((53, 14), (166, 20)))
-    table = experiments.null_shares(150, seed=0)
+    table = experiments.null_shares(80, seed=0)
     noise = table[table["process"] == "white noise"].groupby(["windows", "rule"])["non_causal"].mean()
     assert noise.loc[53, "paper"] == pytest.approx(0.06, abs=0.04)
     assert noise.loc[166, "paper"] == pytest.approx(0.54, abs=0.06)
     assert noise.loc[53, "f_test"] == pytest.approx(0.77, abs=0.06)
     assert noise.loc[53, "single_lag"] == pytest.approx(0.95, abs=0.02)
     assert noise.loc[53, "honest"] > 0.99
-    assert isinstance(plots.null_shares(table), Figure)
 
 
 def test_shared_trends_look_causal_until_they_are_differenced():
@@ -87,9 +79,9 @@ def test_shared_trends_look_causal_until_they_are_differenced():
     assert causal[1] == pytest.approx(0.05, abs=0.03)
 
 
-def test_our_statistics_agree_with_the_references_on_a_run(observed_wine):
-    table = experiments.agreement(observed_wine)
-    assert len(table) == 3
+def test_our_statistics_agree_with_the_references_on_a_run():
+    table = experiments.agreement(observe(replace(SHORT, learning_rate=1.0), [0]))
+    assert len(table) == 1
     assert table["granger"].max() < 1e-7
     assert table["lyapunov"].max() < 1e-8
 
@@ -107,7 +99,7 @@ def test_every_counterpart_is_tested_against_the_networks_own_errors(observed_wi
     table = experiments.compare_decisions(observed_wine)
     for variant, rule in product(("ft", "pt"), ("paper", "f_test")):
         chosen = where(table, variant=variant, rule=rule, part="validation")
-        assert chosen["series"].value_counts().to_dict() == dict.fromkeys(plots.COUNTERPARTS, 3)
+        assert chosen["series"].value_counts().to_dict() == dict.fromkeys(plots._COUNTERPARTS, 3)
     assert ((table["causal"] + table["non_causal"] + table["untestable"]).round(9) == 1).all()
     assert set(where(table, rule="honest")["series"]) == {"own", "stranger"}
     chosen = where(table, variant="ft", rule="paper", part="validation", seed=2).set_index("series")["causal"]
@@ -115,7 +107,6 @@ def test_every_counterpart_is_tested_against_the_networks_own_errors(observed_wi
     assert chosen["stranger"] == decide(y, stranger, max_lag=5).causal.mean()
     reverse = [decide(own, y[None], max_lag=5).causal.item() for own in observed_wine.series("ft")[2]]
     assert chosen["reverse"] == np.mean(reverse)
-    assert isinstance(plots.causal_shares(table), Figure)
 
 
 def test_overlaps_compare_with_chance(observed_wine):
@@ -128,7 +119,6 @@ def test_overlaps_compare_with_chance(observed_wine):
         chance = [np.random.default_rng(k).permutation(b) for k in range(2000)]
         mean = np.mean([(a & c).sum() / (a | c).sum() if (a | c).any() else 1 for c in chance])
         assert row["expected"] == pytest.approx(mean, abs=0.02)
-    assert isinstance(plots.overlaps(table), Figure)
 
 
 def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retrained):
@@ -160,7 +150,6 @@ def test_deleting_large_weights_hurts_more_than_deleting_small_ones(observed_win
     share = np.mean([(value < after) + 0.5 * (value == after) for value in by_chance])
     (row,) = where(table, variant="ft", arm="causal", seed=1).to_dict("records")
     assert row["share_below"] == pytest.approx(share, abs=0.011)
-    assert isinstance(plots.deletions(table), Figure)
 
 
 def test_accuracy_falls_with_sparsity_and_least_by_magnitude(observed_wine):
@@ -170,7 +159,6 @@ def test_accuracy_falls_with_sparsity_and_least_by_magnitude(observed_wine):
     assert means["random", 0.0] == pytest.approx(means["noncausal", 0.0])
     assert means["random", 0.9] < means["random", 0.0]
     assert means["magnitude after", 0.9] >= means["random", 0.9]
-    assert isinstance(plots.sparsity_curves(table, "wine"), Figure)
 
 
 def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, retrained, monkeypatch):
@@ -184,21 +172,3 @@ def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, retrain
     for run in runs.query("arm == 'noncausal' and kept == n_weights").itertuples():
         same = where(table, seed=run.seed, variant=run.variant, arm="noncausal")
         assert same["spearman"].item() == pytest.approx(1)
-    assert isinstance(plots.agreement_of_rankings(table), Figure)
-    assert isinstance(plots.ranks_among_random({"wine": faster_shares(runs, "ft").to_numpy()}), Figure)
-
-
-@pytest.mark.parametrize(("name", "early", "window"), [("iris", 10, 60), ("digits", None, 0)])
-def test_runs_have_all_their_parts(name, early, window):
-    short = replace(setting(name), epochs=15, early_epochs=early, window=window, benchmark=0.4)
-    runs = experiments.runs_of([short], [0, 1], 2)
-    either = [runs.spectra] if name == "digits" else [runs.deletions, runs.rankings, runs.overlaps]
-    for frame in (runs.retrained, runs.decisions, *either):
-        assert isinstance(frame, pd.DataFrame)
-        assert frame["seed"].nunique() == 2
-    assert np.isfinite(runs.retrained["test_accuracy"]).all()
-    if name == "digits":
-        assert runs.spectra["layer"].unique().tolist() == [1, 2]
-        assert (runs.spectra["alpha"] > 1).all()
-    one = runs.observed[name]
-    assert isinstance(plots.causal_map(one.initial.sizes, {"own": one.decisions("pt")[0]}), Figure)

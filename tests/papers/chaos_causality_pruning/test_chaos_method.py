@@ -14,7 +14,6 @@ from statsmodels.tsa.stattools import grangercausalitytests
 from repro.papers.chaos_causality_pruning import method
 from repro.papers.chaos_causality_pruning.method import (
     RULES,
-    Decision,
     WindowRecorder,
     decide,
     largest_lag,
@@ -38,7 +37,7 @@ def recorded(recorder: WindowRecorder) -> WindowRecorder:
     return recorder
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("overlap", [0.1, 0.5])
 def test_a_recorder_sees_the_windows_of_the_full_log(overlap):
     seen = recorded(WindowRecorder(30, overlap=overlap))
     stride = round(30 * (1 - overlap))
@@ -115,9 +114,9 @@ def test_the_papers_rule_is_the_authors_loop():
 def test_the_papers_rule_rounds_before_it_compares(monkeypatch):
     least = references()["ssr_chi2test"].min(1)
     i = np.flatnonzero((least.round(4) > least + 1e-6) & (least > 0.01))[0]
-    monkeypatch.setattr(method, "LEVEL", (least[i] + least[i].round(4)) / 2)
+    monkeypatch.setattr(method, "_LEVEL", (least[i] + least[i].round(4)) / 2)
     assert not decide(*series(), rule="paper", max_lag=LAGS).causal[i]
-    assert least[i] < method.LEVEL
+    assert least[i] < method._LEVEL
 
 
 def test_the_f_rule_and_the_single_lag_are_statsmodels():
@@ -159,13 +158,6 @@ def test_a_weight_whose_test_fails_at_one_lag_is_kept_and_the_others_do_not_noti
     np.testing.assert_allclose(after.p[others], before.p[others], rtol=1e-9)
 
 
-def test_untestable_and_causal_weights_stay():
-    one = Decision(np.array([0.01, 0.5, np.nan, 0.6]), np.array([True, False, False, False]))
-    assert one.testable.tolist() == [True, True, False, True]
-    assert one.non_causal.tolist() == [False, True, False, True]
-    assert one.keep.tolist() == [True, False, True, False]
-
-
 @pytest.mark.parametrize(("n_windows", "lag"), [(4, 0), (25, 7), (43, 13), (90, 14)])
 def test_lags_are_lowered_to_what_the_windows_allow(n_windows, lag):
     assert largest_lag(n_windows, 14) == lag
@@ -180,8 +172,3 @@ def test_differencing_is_that_of_the_series():
     found = decide(effect, causes, difference=1, max_lag=5)
     by_hand = decide(np.diff(effect), np.diff(causes), max_lag=5)
     np.testing.assert_allclose(found.p, by_hand.p, rtol=1e-8)
-
-
-def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="'bonferroni'; known: paper, f_test, single_lag, honest"):
-        decide(*series(), rule="bonferroni")

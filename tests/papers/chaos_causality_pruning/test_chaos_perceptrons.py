@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -162,20 +160,6 @@ def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, size
             assert measure(networks, both)[run] == pytest.approx(measure(networks.pick([run]), data)[0])
 
 
-def test_training_stops_when_told_and_takes_the_last_short_batch():
-    epochs, updates = [], []
-
-    def stop(epoch: int) -> bool:
-        epochs.append(epoch)
-        return epoch == 2
-
-    how = {"learning_rate": 0.5, "n_epochs": 9, "batch_size": 8}
-    look = partial(updates.append, None)
-    descend(gaussian((4, 6, 3), [0]), iris(), after_update=look, after_epoch=stop, **how)
-    assert epochs == [0, 1, 2]
-    assert len(updates) == 1 + 3 * 4
-
-
 def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch):
     data, seen = iris(n=10), []
     monkeypatch.setattr(Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
@@ -221,19 +205,3 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
     assert table["reached"].tolist() == [True] * 4 + [False]
     assert table["kept"].tolist() == keep.sum(1).tolist()
     assert torch.equal(start.flat(), before)
-
-
-def test_a_mask_that_keeps_all_changes_no_bit_and_pruned_weights_stay_zero():
-    start, keep = gaussian((4, 6, 3), [0]), np.concatenate([np.ones((1, 42), bool), random_keep(1)])
-    table, networks = retrain(start.pick([0, 0]), keep, TRAIN, TEST, **HOW)
-    dense = start.pick([0, 0])
-    descend(dense, TRAIN, learning_rate=1.0, n_epochs=int(table.loc[0, "epochs"]) + 1)
-    assert torch.equal(networks.flat()[0], dense.flat()[0])
-    assert bool((networks.flat()[torch.tensor(~keep)] == 0).all())
-
-
-def test_a_benchmark_met_at_once_is_met_in_epoch_zero():
-    table, _ = retrain(
-        gaussian((4, 6, 3), [0]), np.ones((1, 42), bool), TRAIN, TEST, **HOW | {"benchmark": 0.0}
-    )
-    assert table["epochs"].tolist() == [0]

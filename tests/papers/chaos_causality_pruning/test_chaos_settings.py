@@ -174,8 +174,3 @@ def test_images_are_pixels_between_0_and_1_and_end_in_a_softmax():
     assert networks.head == "softmax"
     assert one.how["reshuffle"]
     assert not setting("iris").how["reshuffle"]
-
-
-def test_a_share_shortens_dense_training_alone():
-    short = setting("iris", 0.3)
-    assert (short.dense_epochs, short.epochs) == (81, 270)

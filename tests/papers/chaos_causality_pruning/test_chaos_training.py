@@ -7,7 +7,7 @@ import torch
 
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
 from repro.papers.chaos_causality_pruning.perceptrons import accuracy, descend
-from repro.papers.chaos_causality_pruning.training import ARMS, ROLES, laid_out, masks, matched, random_masks
+from repro.papers.chaos_causality_pruning.training import ARMS, ROLES, masks, matched, random_masks
 
 LAYERS = np.array([0, 0, 0, 0, 1, 1, 1])
 
@@ -89,12 +89,3 @@ def test_all_arms_of_a_network_remove_equally_many_and_each_what_it_says(observe
                     assert values[here & ~keep].max() <= values[here & keep].min()
     again = masks(observed_wine, "ft", 4)
     assert all((found[arm] == again[arm]).all() for arm in ARMS)
-
-
-def test_masks_are_laid_out_network_after_network():
-    dense, drawn = np.ones((2, 1, 3), bool), np.arange(12).reshape(2, 2, 3) > 5
-    rows, keep = laid_out({("dense", "dense"): dense, ("ft", "random"): drawn}, [7, 9])
-    assert rows["network"].tolist() == [0, 0, 0, 1, 1, 1]
-    assert rows["seed"].tolist() == [7, 7, 7, 9, 9, 9]
-    assert rows["draw"].tolist() == [0, 0, 1] * 2
-    assert keep.all(axis=1).tolist() == [True, False, False, True, True, True]

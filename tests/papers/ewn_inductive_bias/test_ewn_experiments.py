@@ -10,7 +10,7 @@ from torch import nn
 from repro.learn.ensembles import Ensemble
 from repro.papers.ewn_inductive_bias import experiments, measures
 from repro.papers.ewn_inductive_bias.flows import euler_steps
-from repro.papers.ewn_inductive_bias.settings import IMAGES, depth_problem, depth_weights
+from repro.papers.ewn_inductive_bias.settings import depth_problem, depth_weights
 from repro.papers.ewn_inductive_bias.theory import row_norm, split_weights
 
 
@@ -26,9 +26,9 @@ def test_flow_identity_and_its_controls():
 
 
 def test_euler_converges_with_order_one_and_directions_never_shrink():
-    table = experiments.euler_convergence([0, 1])
+    table = experiments.euler_convergence([0])
     ratios = table["ratio"].dropna()
-    assert len(ratios) == 2 * 2 * 2
+    assert len(ratios) == 2 * 2
     assert ratios.between(1.9, 2.1).all()
     assert table["recursion_error"].max() < 1e-12
     assert table["smallest_growth"].min() > -1e-14
@@ -186,14 +186,12 @@ LOGGED = {
 }
 
 
-def test_depth_one_is_the_authors_and_seeds_do_not_mix():
+def test_curves_of_seeds_do_not_mix():
     curves = experiments.depth_curves([0, 3], n_steps=99)
     alone = experiments.depth_curves([3], n_steps=99)
     np.testing.assert_allclose(curves[curves["seed"] == 3]["loss"], alone["loss"], rtol=1e-10)
     last = curves[curves["step"] == 99].set_index(["depth", "method", "seed"])["loss"].unstack("seed")
     assert ((last[0] - last[3]).abs().groupby("depth").min() > 1e-4).tolist() == [False, True, True, True]
-    for method, losses in LOGGED.items():  # the n-th entry of the logs is the loss before the n-th step
-        np.testing.assert_allclose(last.loc[(1, method)], losses[1], atol=6e-6)
     ratios = measures.depth_ratios(curves).set_index(["method", "seed"])["ratio"]
     assert ratios["ewn", 0] == pytest.approx(
         last[0].xs("ewn", level=1).max() / last[0].xs("ewn", level=1).min()
@@ -202,6 +200,7 @@ def test_depth_one_is_the_authors_and_seeds_do_not_mix():
 
 @pytest.mark.parametrize("method", LOGGED)
 def test_depth_one_to_the_end_of_the_authors_logs(method):
+    # the n-th entry of the logs is the loss before the n-th step
     problem, first_map = depth_problem("logistic")
     start = depth_weights(1, 100, 0, first_map)
     parameters = split_weights(start, method, float(row_norm(start[0])[0]))  # v at its own length
@@ -237,14 +236,6 @@ def test_ewn_spreads_the_lengths_and_the_control_does_the_same(images):
     assert ((gini["control"] - gini["ewn"]).abs() < 0.03).all()
     control = measures.learning_rate_control(*images, 10.0)
     np.testing.assert_allclose(control["gini_control_minus_ewn"], gini["control"] - gini["ewn"])
-
-
-def test_mini_batches_train_too():
-    runs, accuracy = experiments.image_pruning("digits-sgd", (0,), ("ewn",), (1.0,))
-    assert runs["reached"].all()
-    assert runs["steps"].item() < 200  # epochs
-    assert set(accuracy["score"]) == {"length", "random"}
-    assert IMAGES["digits-sgd"].batch_size == 20
 
 
 def small_cnn():

@@ -33,7 +33,7 @@ class Logged(NamedTuple):
     max_lag: int | None
 
 
-class HyperParameters(NamedTuple):
+class _HyperParameters(NamedTuple):
     """Network and training of one set, from the authors' code.
 
     Attributes:
@@ -50,8 +50,8 @@ class HyperParameters(NamedTuple):
     pt: Logged
 
 
-HYPER_PARAMETERS: Mapping[str, HyperParameters] = {
-    name: HyperParameters(sizes, learning_rate, benchmark, Logged(*ft), Logged(*pt))
+HYPER_PARAMETERS: Mapping[str, _HyperParameters] = {
+    name: _HyperParameters(sizes, learning_rate, benchmark, Logged(*ft), Logged(*pt))
     for name, sizes, learning_rate, benchmark, ft, pt in (
         ("cancer", (9, 6, 1), 0.01, 0.90, (50, 200, 20, 20), (12, 50, None, None)),
         ("titanic", (6, 8, 1), 0.1, 0.74, (50, 250, 20, 20), (3, 50, None, None)),
@@ -256,7 +256,7 @@ def regenerate(name: str, n_random: int) -> pd.DataFrame:
         DataNotFoundError: the set's files are not on this machine.
     """
     start = authors_initial_weights(name)
-    layer_of, ours = start.layer_of, recomputed_masks(name, start)
+    layer_of, ours = start.layer_of, _recomputed_masks(name, start)
     everything = np.ones((len(start), len(layer_of)), bool)
     published, keeps = {}, {("dense", "dense"): everything[:, None]}
     for i, variant in enumerate(("ft", "pt")):
@@ -291,12 +291,12 @@ def distribution_over_seeds(name: str, seeds: range) -> pd.DataFrame:
     """
     start = perceptrons.gaussian(HYPER_PARAMETERS[name].sizes, seeds)
     keeps = {("dense", "dense"): np.ones((len(start), 1, len(start.layer_of)), bool)}
-    for variant, keep in recomputed_masks(name, start).items():
+    for variant, keep in _recomputed_masks(name, start).items():
         keeps[variant, "noncausal"] = keep[:, None]
     return _retrained(name, start, keeps, seeds)[0]
 
 
-def recomputed_masks(name: str, start: Perceptrons) -> dict[str, Mask]:
+def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, Mask]:
     r"""Choose FT and PT masks by the paper's rule, with the set's windows, from one dense training.
 
     As the authors do, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$. Where the forward steps or

@@ -33,7 +33,7 @@ __all__ = ["Decision", "WindowRecorder", "decide", "granger_tests", "judge", "pa
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-LEVEL = 0.05
+_LEVEL = 0.05
 """Of the tests; the false-discovery rate of the honest rule."""
 
 RULES = ("paper", "f_test", "single_lag", "honest")
@@ -173,8 +173,8 @@ def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
         p = holm(p, axis=1)
     least = p.min(axis=1)  # NaN where any lag could not be tested
     if rule == "honest":
-        return Decision(least, benjamini_hochberg(least) <= LEVEL)
-    return Decision(least, (least.round(4) if rule == "paper" else least) < LEVEL)
+        return Decision(least, benjamini_hochberg(least) <= _LEVEL)
+    return Decision(least, (least.round(4) if rule == "paper" else least) < _LEVEL)
 
 
 def decide(

@@ -45,7 +45,7 @@ NAMES = {
 }
 """Data sets, variants, arms and rules."""
 
-COUNTERPARTS = {
+_COUNTERPARTS = {
     "own": "the weight's own exponents",
     "stranger": "another network's",
     "shifted": "shifted in time",
@@ -194,7 +194,7 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
     variants = [v for v in ("ft", "pt") if v in set(chosen["variant"])]
     fig, axes = panels(len(variants), 3.9, 3.6, sharey=True)
     for axis, variant in zip(axes, variants, strict=True):
-        rows = {name: {"variant": variant, "series": series} for series, name in COUNTERPARTS.items()}
+        rows = {name: {"variant": variant, "series": series} for series, name in _COUNTERPARTS.items()}
         _intervals(axis, chosen.assign(causal=100 * chosen["causal"]), rows, "causal", spread=0.7)
         axis.axvline(5, color=GREY, linestyle=":", linewidth=1.2)
         windows = where(chosen, variant=variant)["windows"]

@@ -28,7 +28,6 @@ __all__ = [
     "expected_exponent",
     "join_weights",
     "local_exponent",
-    "log_loss_slopes",
     "loser_limit",
     "node_quantities",
     "pair_predictions",
@@ -127,7 +126,7 @@ _TAIL = 30.0
 """Margin beyond which $\\log\\log(1+e^{-q})$ becomes $-q - e^{-q}/2$; the next term is below 1e-26."""
 
 
-def log_loss_slopes(margins: Array, loss: str) -> tuple[Array, Array]:
+def _log_loss_slopes(margins: Array, loss: str) -> tuple[Array, Array]:
     r"""Log-loss and its derivative with respect to every margin.
 
     $\log\mathcal L = \operatorname{LSE}_i \log\ell_i$ with $\ell_i = e^{-q_i}$ (exponential) or
@@ -195,7 +194,7 @@ class BinaryProblem:
             pre.append(w @ signal)
             positive = np.maximum(pre[-1], 0.0)
             signal = positive * positive
-        log_loss, slopes = log_loss_slopes(self.y * pre[-1][..., 0, :], self.loss)
+        log_loss, slopes = _log_loss_slopes(self.y * pre[-1][..., 0, :], self.loss)
         delta = (self.y * slopes)[..., None, :]
         gradients = []
         for i in reversed(range(len(weights))):
@@ -212,7 +211,7 @@ class BinaryProblem:
         products = [weights[0]]
         for w in weights[1:]:
             products.append(w @ products[-1])
-        log_loss, slopes = log_loss_slopes(self.y * (products[-1] @ self.x.T)[..., 0, :], self.loss)
+        log_loss, slopes = _log_loss_slopes(self.y * (products[-1] @ self.x.T)[..., 0, :], self.loss)
         pull = (self.y * slopes) @ self.x
         gradients, above = [], np.ones((*pull.shape[:-1], 1))
         for i in reversed(range(len(weights))):
