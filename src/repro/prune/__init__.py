@@ -6,9 +6,10 @@ fraction removed, ``density`` the fraction kept.
 
 >>> from torch import nn
 >>> from repro.prune import costs, magnitude, select
->>> network = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+>>> first, last = nn.Linear(784, 300), nn.Linear(300, 10)
+>>> network = nn.Sequential(first, nn.ReLU(), last)
 >>> mask = select(magnitude(network), sparsity=0.9)
->>> mask.apply(network)  # train on with after_step=[mask], or call mask(network) yourself
+>>> mask.apply(network)  # and after each step of a training: mask(network)
 >>> mask, costs(network, (784,), mask).multiply_adds_kept
 (Mask(2 parameters, 23,820 of 238,200 weights kept), 23820)
 """

@@ -1,8 +1,10 @@
 """Statistics of many time series at once: each row of an ``(N, T)`` array is a series.
 
 >>> import numpy as np
->>> from repro.series import granger_test, holm, lyapunov_tisean, phase_randomized
->>> walks = np.random.default_rng(0).standard_normal((100, 200)).cumsum(axis=1)
+>>> from repro.series import granger_test, holm
+>>> from repro.series import lyapunov_tisean, phase_randomized
+>>> rng = np.random.default_rng(0)
+>>> walks = rng.standard_normal((100, 200)).cumsum(axis=1)
 >>> # does any of 99 walks help to predict the first?
 >>> tests = granger_test(walks[0], walks[1:], lag=range(1, 6))
 >>> int((holm(tests.p_value).min(axis=1) < 0.05).sum())

@@ -3,15 +3,18 @@
 With a network, data and a loop of your own:
 
     >>> import torch
-    >>> x, model, recorder = torch.randn(200, 8), torch.nn.Linear(8, 1), WindowRecorder(50)
-    >>> y, optimizer = x[:, :1] + torch.randn(200, 1), torch.optim.SGD(model.parameters(), lr=0.05)
+    >>> x, model = torch.randn(200, 8), torch.nn.Linear(8, 1)
+    >>> y = x[:, :1] + torch.randn(200, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    >>> recorder = WindowRecorder(50)
     >>> for k in range(2000):  # an example a step
-    ...     recorder(model.weight.detach()[0], lambda: (model(x) - y).square().mean().item())
+    ...     error = lambda: (model(x) - y).square().mean().item()
+    ...     recorder(model.weight.detach()[0], error)
     ...     optimizer.zero_grad()
     ...     (model(x[k % 200]) - y[k % 200]).square().sum().backward()
     ...     optimizer.step()
-    >>> keep = decide(recorder.errors, recorder.exponents).keep  # False for weights that LEGCNet prunes
-    >>> keep.shape
+    >>> decision = decide(recorder.errors, recorder.exponents)
+    >>> decision.keep.shape  # False for weights that LEGCNet prunes
     (8,)
 """
 

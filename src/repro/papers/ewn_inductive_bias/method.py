@@ -15,9 +15,11 @@ Normalize, train in any loop, fold back, prune the shortest neurons:
 >>> from repro.learn import load, perceptron, train
 >>> from repro.prune import select_units, unit_mask, unit_norms
 >>> network = normalize_weights(perceptron((64, 128, 10)), "ewn", ["1"])
->>> history = train(network, load("digits", seed=0), optimizer=torch.optim.SGD, n_epochs=1, seed=0)
+>>> history = train(network, load("digits", seed=0),
+...                 optimizer=torch.optim.SGD, n_epochs=1, seed=0)
 >>> lengths = unit_norms(fold(network))["1"]
->>> unit_mask(network, "1", select_units(lengths, sparsity=0.5)).apply(network)
+>>> units = select_units(lengths, sparsity=0.5)
+>>> unit_mask(network, "1", units).apply(network)
 >>> int((unit_norms(network)["1"] > 0).sum())
 64
 """

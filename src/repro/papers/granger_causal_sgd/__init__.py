@@ -4,8 +4,10 @@ Log how every weight moves in plain SGD and what the loss does; keep the weights
 on the other calls causal:
 
 >>> from repro.learn import Ensemble, load, perceptron
->>> networks, data = Ensemble([perceptron((4, 16, 3))]), [load("iris", seed=0)]
->>> trace = log(networks, data, learning_rate=0.1, n_epochs=10, batch_size=10, seeds=[0])
+>>> networks = Ensemble([perceptron((4, 16, 3))])
+>>> data = [load("iris", seed=0)]
+>>> trace = log(networks, data, learning_rate=0.1, n_epochs=10,
+...             batch_size=10, seeds=[0])
 >>> changes = trace.loss_changes["same_batch"][0]
 >>> coefficients = tg_lasso(trace.squares(0), changes, alpha=1e-6)
 >>> masks = causal_pruning(networks, data, 1e-6, seeds=[0], n_iterations=2,

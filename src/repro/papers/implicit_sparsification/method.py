@@ -8,20 +8,25 @@ Without the penalty a tenth of these weights gives seven or eight of ten answers
 >>> from repro.prune import magnitude, select
 >>> digits = load("digits", seed=0)
 >>> network = parametrize(perceptron((64, 32, 10)), Product)
->>> penalty, rule = Penalty(network, squares, 2e-3), Algorithm1(20, l1_norms(network))
+>>> penalty = Penalty(network, squares, 2e-3)
+>>> rule = Algorithm1(20, l1_norms(network))
+>>> loss = torch.nn.CrossEntropyLoss()
 >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
 >>> for epoch in range(1, 21):
 ...     right = 0
 ...     for batch in torch.randperm(len(digits.y_train)).split(64):
 ...         outputs = network(digits.x_train[batch])
 ...         optimizer.zero_grad()
-...         torch.nn.functional.cross_entropy(outputs, digits.y_train[batch]).backward()
+...         loss(outputs, digits.y_train[batch]).backward()
 ...         penalty()
 ...         optimizer.step()
 ...         right += (outputs.argmax(dim=1) == digits.y_train[batch]).sum()
-...     penalty.strengths = rule(penalty.strengths, epoch, right / len(digits.y_train), l1_norms(network))
+...     accuracy = right / len(digits.y_train)
+...     norms = l1_norms(network)
+...     penalty.strengths = rule(penalty.strengths, epoch, accuracy, norms)
 >>> select(magnitude(fold(network)), sparsity=0.9).apply(network)
->>> bool((network(digits.x_test).argmax(dim=1) == digits.y_test).double().mean() > 0.9)
+>>> right = network(digits.x_test).argmax(dim=1) == digits.y_test
+>>> bool(right.double().mean() > 0.9)
 True
 
 What follows works alike for a network and for an ``Ensemble``, in which every network has a strength of its own. A
