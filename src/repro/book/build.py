@@ -216,6 +216,11 @@ def _stage(
     return stage
 
 
+def _is_copy(package: metadata.Distribution) -> bool:
+    """Whether it came with setuptools, which shows its own copies of packages once something has imported it."""
+    return "_vendor" in str(package.locate_file(""))
+
+
 def _tree_hash(folder: Path, *without: str) -> str:
     """One hash of all files of a folder, with their names; ``without`` those with these endings.
 
@@ -241,7 +246,9 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     frame = sha256(
         _tree_hash(stage, ".md", ".ipynb").encode(),
         _tree_hash(Path(__file__).parents[1]).encode(),
-        " ".join(sorted(f"{d.name} {d.version}" for d in metadata.distributions())).encode(),
+        " ".join(
+            sorted(f"{d.name} {d.version}" for d in metadata.distributions() if not _is_copy(d))
+        ).encode(),
     )
     now = f"{frame} {_tree_hash(stage)}"
     last = record.read_text() if use_cache and record.is_file() else ""
