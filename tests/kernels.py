@@ -27,10 +27,9 @@ LOGS = ROOT / ".repro" / "kernels"
 NUMBERS = ("series", "learn", "prune", "papers", "test_base.py")
 CORES = os.cpu_count() or 1
 PYTEST = ["-m", "pytest", "-q", "--dist", "loadfile"]
-CHAPTERS = ["-m", "repro.cli", "run", *sorted(path.stem for path in ROOT.glob("book/chapters/*.ipynb"))]
 WORK = {
     "busy": [*PYTEST, "-n", str(CORES), "tests"],
-    "verdicts": [*CHAPTERS, "--no-cache", "--timeout", "36000"],
+    "verdicts": ["-m", "repro.cli", "build", "--no-cache"],
 }
 
 SIMD = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
@@ -26,7 +27,7 @@ __all__ = ["app", "main"]
 
 _EXIT_CODES = (
     "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
-    "2 bad input; 3 a verdict turned over against the committed one; 4 another build of this book, or sweep of this "
+    "2 bad input; 3 a run contradicts a committed answer; 4 another build of this book, or sweep of this "
     "folder, is at work; 130 stopped with Ctrl-C."
 )
 app = typer.Typer(
@@ -39,9 +40,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 _out = Console()
+_COLOURS = {
+    "reproduced": "green",
+    "passed": "green",
+    "partly": "yellow",
+    "undecided": "blue",
+    "open": "blue",
+} | {
+    "not reproduced": "red",
+    "failed": "red",
+}
 
 _Profile = Annotated[
-    str, typer.Option("--profile", help="smoke, quick or paper: the size of the experiments.")
+    str, typer.Option("--profile", help="smoke, quick, full or paper: the size of the experiments.")
 ]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
 _Parameters = Annotated[
@@ -91,7 +102,7 @@ def run(
     ],
     parameter: _Parameters = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="smoke, quick or paper; the same as -p profile=...")
+        str | None, typer.Option("--profile", help="smoke, quick, full or paper; the same as -p profile=...")
     ] = None,
     output: Annotated[
         Path | None,
@@ -201,17 +212,14 @@ def show_claims(
 
 def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
     from repro.book import claims
-    from repro.book.verdicts import VERDICTS
 
-    colours: dict[str, str] = dict(zip(VERDICTS, ("green", "yellow", "blue", "red", "dim"), strict=True))
-    known = claims.load(book.claims_file(chapter))
     table = Table(title=f"{chapter}, profile {profile}")
-    for column in ("claim", "statement", "verdict", "because"):
+    for column in ("claim", "statement", "answer", "because"):
         table.add_column(column)
-    for claim in known.claims:
+    for claim in claims.load(book.claims_file(chapter)).claims:
         judged = found.claims.get(claim.id)
-        verdict, reason = (judged.verdict, judged.reason) if judged else ("not tested", "no result yet")
-        table.add_row(claim.id, claim.statement, f"[{colours[verdict]}]{verdict}[/]", reason)
+        word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
+        table.add_row(claim.id, claim.statement, f"[{_COLOURS.get(word, 'dim')}]{word}[/]", escape(why))
     return table
 
 

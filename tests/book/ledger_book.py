@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import claims, results
+from repro.book import answers, claims, results
 from repro.book.checks import HEADINGS
 from repro.book.layout import Book
 
@@ -18,11 +18,13 @@ paper: {title: A toy, authors: "A. Nobody", arxiv: "2001.00001", key: nobody2020
 budget:
   smoke: {seconds: 60, memory_mb: 500}
   quick: {seconds: 120, memory_mb: 500}
+  full: {seconds: 3600, memory_mb: 500}
   paper: {seconds: 3600, memory_mb: 5000}
 profiles:
-  smoke: {n: 1}
-  quick: {n: 2}
-  paper: {n: 3}
+  smoke: {n: 1, seed: 0}
+  quick: {n: 10, seed: 500000}
+  full: {n: 20, seed: 10000}
+  paper: {n: 20, seed: 10000}
 quoted: [98.34]
 claims:
   - id: T1
@@ -30,44 +32,55 @@ claims:
     where: section 2
     kind: theory
     paper_value: null
-    tests:
-      - {name: falls, metric: the loss $L$, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
+    headline: true
+    deciding:
+      - name: falls
+        metric: the loss $L$
+        unit: nats
+        claim: below 0.5
+        margin: 0.2
+        why: it is fixed
+        sd: 0.05
+        seeds: n
+        scale: small
   - id: T2
     statement: It helps on two sets.
     where: table 1
     kind: empirical
     paper_value: 98.34
     paper_value_is: printed in the table
-    tests:
-      - {name: first, metric: gain, direction: above, threshold: 0.0, reason: better, min_seeds: 3}
-      - {name: second, metric: gain, direction: above, threshold: 0.0, reason: better, min_seeds: 3}
+    together: readings
+    deciding:
+      - {name: first, metric: gain, unit: points, claim: above 0, margin: 0.5, why: better, seeds: n, scale: small}
+      - {name: second, metric: gain, unit: points, claim: above 0, margin: 0.5, why: better, seeds: n, scale: small}
       - name: large
         metric: gain
-        direction: above
-        threshold: 0.0
-        reason: better
-        min_seeds: 3
+        unit: points
+        claim: above 0
+        margin: 0.5
+        why: better
+        seeds: n
+        scale: paper
         profiles: [paper]
         otherwise: needs a GPU
+    supporting:
+      - {name: beside, metric: gain of another, unit: points, scale: small}
   - id: T3
     statement: Nothing where nothing is.
     where: own control
     kind: control
-    tests:
-      - name: share
-        metric: "hits?"
-        direction: between
-        threshold: [0.0, 0.4]
-        reason: chance
-        min_seeds: 3
-        interval: wilson
+    deciding:
+      - {name: share, metric: "hits?", unit: none, claim: below 0.4, margin: 0.2, why: chance, statistic: share,
+         seeds: n, scale: small}
 """
 
 PARAMETERS = (
-    'profile: str = "quick"  # {smoke, quick, paper} how much to run\nn: int = None  # [1, 9] how many'
+    'profile: str = "quick"  # {smoke, quick, full, paper} how much to run\n'
+    "seed: int = None  # [0, 1000000] first seed\nn: int = None  # [1, 30] how many"
 )
 MEASURE = """ledger.measure("T1", test="falls", values=v)
-ledger.measure("T2", test="first", values=v)
+for name in ("first", "second", "large", "beside"):
+    ledger.measure("T2", test=name, values=v)
 ledger.not_tested("T3", "no time")"""
 
 
@@ -108,16 +121,17 @@ def write_notebook(folder: Path, content: nbformat.NotebookNode) -> None:
     nbformat.write(content, folder / "book/chapters/toy.ipynb")
 
 
-def result(
-    book: Book, t1=(0.123456789, 0.13, 0.11), profile: str = "quick", **changes: Any
-) -> results.Results:
+T1 = (0.123456789, *(0.1 + 0.005 * k for k in range(9)))
+GAINS = [1.0 + 0.1 * k for k in range(10)]
+
+
+def result(book: Book, t1=T1, profile: str = "quick", **changes: Any) -> results.Results:
     """What a run of the chapter found, with other values for the test of T1, or with ``changes``."""
-    values = {("T1", "falls"): list(t1), ("T2", "first"): [1.0, 1.1, 1.2], ("T2", "second"): [1.0, 1.1, 1.2]}
-    measurements = [{"claim": c, "test": test, "values": found} for (c, test), found in values.items()]
+    values = {("T1", "falls"): list(t1), ("T2", "first"): GAINS, ("T2", "second"): GAINS}
     given = {
         "chapter": "toy",
         "profile": profile,
-        "claims": claims.judge(claims.load(book.claims_file("toy")), measurements, {}, profile),
+        "claims": answers.judge(claims.load(book.claims_file("toy")), values, profile),
         "provenance": {
             "commit": "0123456789abcdef",
             "dirty": True,
@@ -130,5 +144,5 @@ def result(
             "machine": {"system": "Linux", "architecture": "x86_64", "cores": 2, "accelerators": ["A | B"]},
         },
     }
-    given["provenance"]["parameters"] = {"rate": 0.123456789}
+    given["provenance"]["parameters"] = {"rate": 0.123456789, "seed": 500_000}
     return results.Results(**(given | changes))

@@ -15,17 +15,23 @@ paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
 budget:
   smoke: {seconds: 600, memory_mb: 600}
   quick: {seconds: 600, memory_mb: 600}
+  full: {seconds: 600, memory_mb: 600}
   paper: {seconds: 600, memory_mb: 600}
-profiles: {smoke: {n: 1}, quick: {n: 4}, paper: {n: 5}}
+profiles:
+  smoke: {n: 1, seed: 0}
+  quick: {n: 7, seed: 500000}
+  full: {n: 8, seed: 10000}
+  paper: {n: 8, seed: 10000}
 claims:
   - id: T1
     statement: The values are below one half.
     where: section 2
     kind: theory
-    tests:
-      - {name: low, metric: the value, direction: below, threshold: 0.5, reason: fixed, min_seeds: 3}
+    deciding:
+      - {name: low, metric: the value, unit: none, claim: below 0.5, margin: 0.1, why: fixed, seeds: n, scale: small}
 """
-PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
+PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much to run
+seed: int = None  # [0, 1000000] first seed
 n: int = None  # [1, 9] how many seeds
 level: float = 0.1  # [0, 1] the value that every seed measures
 mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat} how the second cell ends"""
@@ -45,9 +51,10 @@ if mode == "sleep":
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
     time.sleep(3000)"""
-LEDGER = """from repro.book import claims, parameters
+LEDGER = """from repro.book import parameters
+from repro.book.ledger import Ledger
 settings = parameters.resolve("toy", globals())
-ledger = claims.Ledger("toy", settings.profile)
+ledger = Ledger("toy", settings.profile, settings.seed)
 ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in range(settings.n)])
 ledger"""
 

@@ -18,8 +18,9 @@ import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from repro.book import claims, figures, pages
+from repro.book import figures, pages
 from repro.book.layout import Book
+from repro.book.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,8 +87,8 @@ def _figure() -> str:
 
 def _chapter(book: Book) -> nbformat.NotebookNode:
     """The chapter with its outputs, as a run leaves it."""
-    judged = claims.Ledger("toy", "quick", book)
-    judged.measure("T1", test="falls", values=[0.1, 0.11, 0.12])
+    judged = Ledger("toy", "quick", 500_000, book)
+    judged.measure("T1", test="falls", values=ledger_book.T1)
     outputs: list[tuple[str, Any]] = [
         ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
         ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),

@@ -22,7 +22,7 @@ from pathlib import Path
 import filelock
 import yaml
 
-from repro.book import claims, pages, results, runner
+from repro.book import claims, ledger, pages, results, runner
 from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
@@ -53,9 +53,9 @@ def judge_run(book: Book, run: RunResult) -> Results:
         raise RunFailed(
             f"{run.chapter} showed no ledger: the last cell of its result must be `ledger`", run.notebook
         )
-    chapter_claims = claims.load(book.claims_file(run.chapter))
-    judged = claims.judge(chapter_claims, run.ledger["measurements"], run.ledger["not_tested"], run.profile)
-    found = {"schema": 1, "chapter": run.chapter, "profile": run.profile, "claims": judged}
+    judged = ledger.answers(claims.load(book.claims_file(run.chapter)), run.ledger)
+    found = {"chapter": run.chapter, "profile": run.profile, "claims": judged}
+    found |= {"not_tested": run.ledger["not_tested"]}
     return Results.model_validate(found | {"provenance": run.provenance, "run": run.run})
 
 
@@ -82,7 +82,7 @@ def build(
         Locked: another build of this book is at work.
         BadInput: something in the sources is wrong; nothing has run.
         RunFailed: a chapter, a page or the rendering failed.
-        VerdictTurned: a verdict differs from the committed one; the message holds both values.
+        VerdictTurned: the run contradicts a committed answer; the message holds both values.
     """
     _refuse_jupyter_book_2()
     with _alone(book):
@@ -97,7 +97,7 @@ def build(
                 results.write(book.results_file(result.chapter, profile), result)
             pages.write_readme(book)
         else:
-            _compare(book, found, profile)
+            _compare(book, found, say)
         stage = _stage(book, runs, other, found, profile)
         index = _render(book, stage, use_cache, say)
     return _Built(index, found, tuple(run.chapter for run in runs if not run.cached))
@@ -160,17 +160,19 @@ def _run_all(
     return [run for run in runs if run], [run for run in other if run]
 
 
-def _compare(book: Book, found: Mapping[str, Results], profile: str) -> None:
-    changes = [
-        f"{chapter} ({profile}) {change}"
-        for chapter, result in found.items()
-        if book.results_file(chapter, profile).is_file()
-        for change in results.compare(results.read(book.results_file(chapter, profile)), result)
-    ]
-    if changes:
+def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
+    """Tell which answers are others than before, and refuse a run that contradicts a committed answer."""
+    against = []
+    for (chapter, profile), committed in pages.all_results(book).items():
+        if new := found.get(chapter):
+            against += [f"{chapter} ({profile}) {told}" for told in results.contradictions(committed, new)]
+            if profile == new.profile:
+                for change in results.changes(committed, new):
+                    say(f"note: {chapter} ({profile}) {change}")
+    if against:
         raise VerdictTurned(
-            "verdicts differ from the committed ones: "
-            + " | ".join(changes)
+            "this run contradicts committed answers: "
+            + " | ".join(against)
             + "; if the new ones are right, repro build --accept takes them over"
         )
 

@@ -1,8 +1,9 @@
 """Executed notebooks kept by content: a run is repeated only when something it depends on has changed.
 
-The key covers the notebook's code, the resolved parameters, what of the claims decides a verdict, the part of the
-library that the notebook imports, the versions of the packages that matter, the settings of the machine that reach a
-run, and the files that it may read. Prose, words of claims, and how a page shows a cell are none of it.
+The key covers the notebook's code, the resolved parameters, the names of claims and tests, the part of the library
+that the notebook imports, the versions of the packages that matter, the settings of the machine that reach a run, and
+the files that it may read. Prose, what the claims say, and how a page shows a cell are none of it: a run's values are
+judged anew on every build.
 
 The part of the library is found by reading, not by running: the notebook's imports, the imports of those modules,
 and so on, inside ``repro``. A change to a module that a chapter does not reach leaves its fingerprint alone.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import repro
-from repro.book.claim_models import ChapterClaims
+from repro.book.claims import ChapterClaims
 from repro.book.environment import PACKAGES, answer, settings
 from repro.book.files import hash_of_files, sha256, write_atomically
 from repro.book.notebooks import code_cells, source_of
@@ -58,7 +59,7 @@ def key_parts(
     return {
         "code": _code_hash(notebook),
         "parameters": dict(values),
-        "claims": None if claims is None else run_key(claims.deciding()),
+        "claims": None if claims is None else {c.id: [t.name for t in c.tests] for c in claims.claims},
         "library": library(notebook),
         "versions": versions(),
         "settings": settings(),

@@ -12,7 +12,7 @@ from typing import Any
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
 from repro.base import nearest
-from repro.book.claim_models import ChapterClaims, load
+from repro.book.claims import ChapterClaims, load
 from repro.book.code_checks import Problem, code_problems
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
@@ -167,7 +167,11 @@ def _references(path: Path) -> list[str]:
 def _quotable(claims: ChapterClaims | None) -> set[float]:
     if claims is None:
         return set()
-    thresholds = {value for claim in claims.claims for test in claim.tests for value in test.thresholds}
+    thresholds = {
+        value
+        for _, test in claims.deciding()
+        for value in (*test.criterion.bounds, *([test.margin] if test.margin else []))
+    }
     return thresholds | set(claims.quoted)
 
 

@@ -1,275 +1,321 @@
-"""The ledger: what a paper claims, how it is tested, what was found.
+"""The file of claims, ``book/claims/CHAPTER.yml``: its shape, checked when it is read.
 
-A chapter's notebook only measures::
-
-    ledger = claims.Ledger("ewn-inductive-bias", settings.profile)
-    ledger.measure("E3", test="ewn-first-order", values=ratios)  # one value a seed
-    ledger  # the table of verdicts
-
-The library judges: here for the page, and once more, from the same values, when the book is built.
+A claim has one to three deciding tests, fixed before the run, and any number of supporting ones, which have an
+interval and no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from typing import Any
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from repro.base import nearest
-from repro.book.claim_models import ChapterClaims, Claim, ClaimTest, load
 from repro.book.errors import BadInput
-from repro.book.layout import PROFILES, Book
-from repro.book.markup import badge, inline_html, number
-from repro.book.verdicts import (
-    VERDICTS,
-    JudgedClaim,
-    JudgedTest,
-    judge_claim,
-    judge_tests,
-    significant_digits,
-)
+from repro.book.judging import Criterion, Statistic, significant_digits
+from repro.book.layout import PROFILES
 
-__all__ = ["ChapterClaims", "Claim", "ClaimTest", "Ledger", "counts", "judge", "load", "shown"]
+__all__ = ["FIRST_SEEDS", "ChapterClaims", "Claim", "DecidingTest", "SupportingTest", "first_fault", "load"]
 
-LEDGER = "application/vnd.repro.ledger+json"
+_Profile = Literal["smoke", "quick", "full", "paper"]
+_Judged = Literal["quick", "full", "paper"]
+_Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Value = bool | int | float | str
+_ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
+_T = TypeVar("_T")
+
+FIRST_SEEDS: dict[str, range] = {
+    "smoke": range(10_000),
+    "quick": range(500_000, 1_000_001),
+    "full": range(10_000, 500_000),
+    "paper": range(10_000, 500_000),
+}
+"""Where a profile's seeds begin. Those below 10,000 are for planning: no claim is judged by them."""
+_MOST_HEADLINES = 3
 
 
-class Ledger:
-    """What a run measured for a chapter's claims; shown as the last line of a cell, the table of verdicts.
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    ``chapter`` is the chapter's name, ``profile`` the one of this run. The claims come from the book around
-    the working directory, or from ``book``. Raises ``BadInput`` for a chapter or profile that does not exist.
+
+class _Paper(_Strict):
+    """The paper that a chapter reruns; ``key`` is its entry in the list of references."""
+
+    title: _Text
+    authors: _Text
+    arxiv: Annotated[str, Field(pattern=_ARXIV)] | None = None
+    key: Annotated[str, Field(pattern=r"^[^\s,{}]+$")]
+
+
+class _Budget(_Strict):
+    """What a run of a profile may use."""
+
+    seconds: _Positive
+    memory_mb: _Positive
+
+
+class SupportingTest(_Strict):
+    """One number a seed and its unit (``none`` for a plain one), shown with an interval and without an answer.
+
+    ``scale`` is *paper* where the setting is the paper's, and *small* where another stands in for it.
     """
 
-    def __init__(self, chapter: str, profile: str, book: Book | None = None) -> None:
-        _known_profile(profile)
-        book = book or Book.find()
-        self.chapter, self.profile = book.chapter(chapter), profile
-        self.claims = load(book.claims_file(chapter))
-        self._measurements: list[dict[str, Any]] = []
-        self._not_tested: dict[str, str] = {}
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    metric: _Text
+    unit: _Text
+    scale: Literal["small", "paper"]
+    statistic: Literal["mean", "median", "share"] = "mean"
+    profiles: list[_Judged] = ["quick", "full", "paper"]
+    otherwise: _Text | None = None
 
-    def measure(self, claim: str, *, test: str, values: Any) -> None:
-        """Record the values of a test, one a seed: a list, an array, a tensor, or one number.
-
-        Raises ``BadInput`` for an unknown claim or test (with the nearest), a test measured before, a claim
-        declared not tested, and a value that is not finite.
-        """
-        entry = {"claim": claim, "test": test, "values": values}
-        found = _values(self.claims, [*self._measurements, entry], self._not_tested)
-        self._measurements.append(entry | {"values": found[claim, test]})
-
-    def not_tested(self, claim: str, reason: str) -> None:
-        """Say why this run cannot test a claim.
-
-        Raises ``BadInput`` without a reason, for an unknown claim, and for one that was measured.
-        """
-        if not str(reason).strip():
-            raise BadInput(f"{claim}: not tested needs a reason")
-        declared = self._not_tested | {claim: " ".join(str(reason).split())}
-        _values(self.claims, self._measurements, declared)
-        self._not_tested = declared
-
-    def judged(self) -> dict[str, JudgedClaim]:
-        """The verdicts on what was measured so far, by claim id."""
-        return judge(self.claims, self._measurements, self._not_tested, self.profile)
-
-    def summary(self) -> dict[str, int]:
-        """How many claims got each verdict so far."""
-        return counts(self.judged())
-
-    def __repr__(self) -> str:
-        return str(self._repr_mimebundle_()["text/plain"])
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        content = {
-            "chapter": self.chapter,
-            "profile": self.profile,
-            "measurements": [dict(entry) for entry in self._measurements],
-            "not_tested": dict(self._not_tested),
-        }
-        return shown(self.claims, content)
+    @model_validator(mode="after")
+    def _explained(self) -> Self:
+        if len(set(self.profiles)) < 3 and self.otherwise is None:
+            told = "accepted: a reason why the other profiles cannot run this test"
+            raise ValueError(f"profiles is {self.profiles} without otherwise; {told}")
+        return self
 
 
-# --- from measurements to verdicts --------------------------------------------------------------------------------
+class DecidingTest(SupportingTest):
+    """A test that the claim stands or falls by: on which side of which bound, and the smallest effect that matters.
 
-
-def judge(
-    chapter: ChapterClaims,
-    measurements: Sequence[Mapping[str, Any]],
-    not_tested: Mapping[str, str],
-    profile: str,
-) -> dict[str, JudgedClaim]:
-    """The verdict of every claim of a chapter, by claim id, in the order of the file.
-
-    ``measurements`` holds {"claim", "test", "values"}, as a ledger shows them; ``not_tested`` maps a claim to
-    the reason. Values are judged with six significant digits, as the results keep them, so that judging a
-    result again gives the same verdicts. The profile ``smoke`` is never judged. Raises ``BadInput`` for an
-    unknown profile, claim or test, a test measured twice, and values that are not finite numbers.
+    ``sd`` (between planning seeds) and ``seeds`` (their number, or the parameter that holds it) are for planning
+    only, and ``fewer`` says why a profile has fewer seeds than planned.
     """
-    _known_profile(profile)
-    values = {
-        key: tuple(significant_digits(value) for value in found)
-        for key, found in _values(chapter, measurements, not_tested).items()
-    }
 
-    def skipped(claim: Claim, test: ClaimTest) -> str:
-        """Why the test is not judged in this run; empty when it is."""
-        if profile == "smoke":
-            return "the smoke profile only asks whether every cell runs"
-        if claim.id in not_tested:
-            return not_tested[claim.id]
-        if profile not in test.profiles or (claim.id, test.name) not in values:
-            return test.otherwise or "this run measured nothing for it"
-        return ""
+    statistic: Statistic = "mean"  # type: ignore[assignment]
+    claim: _Text
+    margin: _Positive | None = None
+    why: _Text
+    sd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    seeds: Annotated[int, Field(ge=1)] | _Text | None = None
+    fewer: _Text | None = None
 
-    tests: dict[tuple[str, str], tuple[ClaimTest, Sequence[float]]] = {}
-    others: dict[tuple[str, str], JudgedTest] = {}
-    for claim in chapter.claims:
-        for test in claim.tests:
-            key = claim.id, test.name
-            if reason := skipped(claim, test):
-                others[key] = JudgedTest(values=values.get(key, ()), verdict="not tested", reason=reason)
-            else:
-                tests[key] = test, values[key]
-    # what is proved, and what is a control, is not looked for among many
-    empirical = {claim.id for claim in chapter.claims if claim.kind == "empirical"}
-    judged = others | judge_tests(tests, [key for key in tests if key[0] in empirical])
-    return {
-        claim.id: judge_claim({test.name: judged[claim.id, test.name] for test in claim.tests})
-        for claim in chapter.claims
-    }
+    @property
+    def criterion(self) -> Criterion:
+        """What the judge needs of this test."""
+        return Criterion(*_parsed(self.claim), self.margin, self.statistic)
 
-
-def counts(judged: Mapping[Any, JudgedClaim]) -> dict[str, int]:
-    """How many claims got each of the five verdicts, in their usual order."""
-    found = [claim.verdict for claim in judged.values()]
-    return {verdict: found.count(verdict) for verdict in VERDICTS}
-
-
-def _known_profile(profile: str) -> None:
-    if profile not in PROFILES:
-        raise BadInput(f"there is no profile {profile!r}; {nearest(str(profile), PROFILES)}")
-
-
-def _values(
-    chapter: ChapterClaims, measurements: Sequence[Mapping[str, Any]], not_tested: Mapping[str, str]
-) -> dict[tuple[str, str], list[float]]:
-    """The values of each measured test, by claim and test, all of them checked."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for entry in measurements:
-        if not isinstance(entry, Mapping) or set(entry) != {"claim", "test", "values"}:
-            raise BadInput(f"a measurement holds claim, test and values, got {str(entry)[:80]}")
-        claim = chapter.claim(str(entry["claim"]))
-        test = claim.test(str(entry["test"]))
-        if (claim.id, test.name) in values:
-            raise BadInput(
-                f"{claim.id}, test {test.name}: measured before; each test takes one list of values"
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        side, bounds = _parsed(self.claim)
+        has_margin = side != "between" and self.statistic != "worst"
+        if side == "between" and bounds[0] >= bounds[1]:
+            raise ValueError(f"claim is {self.claim!r}; accepted for between: [a, b] with a < b")
+        if has_margin and self.margin is None:
+            raise ValueError("margin is missing; accepted: the smallest effect that would matter, above 0")
+        if not has_margin and self.margin is not None:
+            kind = "between (its bounds are its margin)" if side == "between" else "worst"
+            raise ValueError(f"margin is {self.margin:g}; accepted for {kind}: none")
+        ends = (*bounds, self.criterion.matters) if has_margin else bounds
+        if any(significant_digits(value) != value for value in (*bounds, self.margin or 0.0)):
+            raise ValueError(
+                f"claim is {self.claim!r}, margin {self.margin}; accepted: six significant digits"
             )
-        values[claim.id, test.name] = _numbers(claim, test, entry["values"])
-    for claim_id, reason in not_tested.items():
-        chapter.claim(claim_id)
-        if measured := [test for claim, test in values if claim == claim_id]:
-            raise BadInput(f"{claim_id}: test {measured[0]} is measured, but declared not tested: {reason}")
-    return values
+        if self.statistic == "share" and not all(0 < end < 1 for end in ends):
+            named = " and ".join(f"{end:g}" for end in ends)
+            raise ValueError(f"claim and margin of a share lie at {named}; accepted: between 0 and 1")
+        if self.seeds is None and self.statistic != "worst":
+            raise ValueError("seeds is missing; accepted: their number, or the parameter that holds it")
+        return self
 
 
-def _numbers(claim: Claim, test: ClaimTest, values: Any) -> list[float]:
-    """The values as floats: one number or a flat list, array or tensor; truth values count as 0 and 1.
+_SAID = re.compile(r"(above|below)\s+(\S+)|(between)\s+\[\s*([^\s,]+)\s*,\s*([^\s,]+)\s*\]")
 
-    An empty list is a result too: no seed qualified, and the test is then not tested for want of seeds.
-    """
-    where = f"{claim.id}, test {test.name}"
+
+def _parsed(claim: str) -> tuple[Literal["above", "below", "between"], tuple[float, ...]]:
+    """The side and the bounds of ``above T``, ``below T`` or ``between [a, b]``."""
     try:
-        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise BadInput(f"{where}: values must be numbers, one a seed, got {str(values)[:60]}") from None
-    if array.ndim != 1:
-        raise BadInput(f"{where}: values must be a flat list, one number a seed, got shape {array.shape}")
-    for position in np.flatnonzero(~np.isfinite(array)):
-        raise BadInput(
-            f"{where}: value {position + 1} of {array.size} is {array[position]}; a test takes finite "
-            f"numbers (say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
-        )
-    for wrong in array[~np.isin(array, (0.0, 1.0))] if test.interval == "wilson" else ():
-        raise BadInput(f"{where}: a proportion takes zeros and ones, one a seed, got {wrong}")
-    return [float(value) for value in array]
+        side, *bounds = filter(None, _SAID.fullmatch(claim.strip()).groups())  # type: ignore[union-attr]
+        return side, tuple(map(float, bounds))
+    except (AttributeError, ValueError):
+        raise ValueError(f"claim is {claim!r}; accepted: above T, below T or between [a, b]") from None
 
 
-# --- as a reader sees it ------------------------------------------------------------------------------------------
+class Claim(_Strict):
+    """One claim of the paper (or a control of our own), in Markdown that may hold mathematics.
 
-
-def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """A ledger as an output: the table for a person, by media type, and the values, which are judged again later.
-
-    ``ledger`` holds {"chapter", "profile", "measurements", "not_tested"}.
+    ``together``: *all* for a claim that needs every deciding test, *readings* where they are alternative ways to
+    understand it. ``headline`` marks the answers on the chapter's first screen.
     """
-    judged = judge(chapter, ledger["measurements"], ledger["not_tested"], ledger["profile"])
-    lines = [f"{claim}: {found.verdict} ({found.reason})" for claim, found in judged.items()]
-    return {
-        "text/plain": "\n".join([f"{chapter.chapter}, profile {ledger['profile']}", *lines]),
-        "text/html": _table(chapter, judged, ledger["profile"]),
-        LEDGER: dict(ledger),
-    }
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
+    statement: _Text
+    where: _Text
+    kind: Literal["theory", "empirical", "control"]
+    paper_value: _Text | FiniteFloat | None = None
+    paper_value_is: _Text | None = None
+    together: Literal["all", "readings"] = "all"
+    headline: bool = False
+    deciding: list[DecidingTest] = []
+    supporting: list[SupportingTest] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 1 <= len(self.deciding) <= 3:
+            told = "accepted: one to three, the rest are supporting"
+            raise ValueError(f"deciding holds {len(self.deciding)} tests; {told}")
+        if self.together == "readings" and self.kind == "control":
+            raise ValueError("together is 'readings'; accepted for a control, which passes or fails: 'all'")
+        if self.paper_value is not None and self.paper_value_is is None:
+            told = "paper_value_is; accepted: what kind of number it is"
+            raise ValueError(f"paper_value is {self.paper_value!r} without {told}")
+        _unique("test name", [test.name for test in self.tests])
+        return self
+
+    @property
+    def tests(self) -> list[SupportingTest]:
+        """All tests, the deciding ones first."""
+        return [*self.deciding, *self.supporting]
+
+    def test(self, name: str) -> SupportingTest:
+        """The test of this name; an unknown one is an error with the nearest."""
+        return _named(f"claim {self.id} has no test", name, {test.name: test for test in self.tests})
+
+    def fixed(self) -> dict[str, Any]:
+        """What must not change after the run that it judged: statement, kind, what the deciding tests say."""
+        said = {"metric", "unit", "statistic", "claim", "margin", "scale"}
+        found = self.model_dump(mode="json", include={"statement", "kind", "together"})
+        return found | {"deciding": {test.name: test.model_dump(include=said) for test in self.deciding}}
 
 
-def anchor(claim: str) -> str:
-    """The id of a claim's row on its chapter's page."""
-    return f"claim-{claim.lower()}"
+class ChapterClaims(_Strict):
+    """All that ``book/claims/CHAPTER.yml`` says: paper, profiles, budgets, claims, quotable numbers."""
+
+    chapter: _Text
+    paper: _Paper
+    budget: Annotated[dict[_Profile, _Budget], Field(min_length=len(PROFILES))]
+    profiles: Annotated[dict[_Profile, dict[str, _Value]], Field(min_length=len(PROFILES))]
+    quoted: list[FiniteFloat] = []
+    claims: Annotated[list[Claim], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = {name for values in self.profiles.values() for name in values}
+        for profile, values in self.profiles.items():
+            if missing := sorted((names | {"seed"}) - set(values)):
+                told = f"accepted: every name in all of {', '.join(PROFILES)}"
+                raise ValueError(f"profile {profile} has no value for {', '.join(missing)}; {told}")
+            if values["seed"] not in (allowed := FIRST_SEEDS[profile]):
+                told = f"accepted: {allowed.start} to {allowed.stop - 1}"
+                raise ValueError(f"profile {profile}: seed is {values['seed']!r}; {told}")
+        _unique("claim id", [claim.id for claim in self.claims])
+        if len(headlines := [claim.id for claim in self.claims if claim.headline]) > _MOST_HEADLINES:
+            told = f"accepted: at most {_MOST_HEADLINES} claims"
+            raise ValueError(f"headline is true for {', '.join(headlines)}; {told}")
+        counts = [name for name, value in self.profiles["full"].items() if type(value) is int]
+        for claim, test in self.deciding():
+            if isinstance(test.seeds, str) and test.seeds not in counts:
+                told = f"accepted: a whole number, or a parameter that is one; {nearest(test.seeds, counts)}"
+                raise ValueError(f"claim {claim.id}: test {test.name}: seeds is {test.seeds!r}; {told}")
+        return self
+
+    def claim(self, claim_id: str) -> Claim:
+        """The claim of this id; an unknown one is an error with the nearest."""
+        return _named(f"{self.chapter} has no claim", claim_id, {claim.id: claim for claim in self.claims})
+
+    def deciding(self) -> list[tuple[Claim, DecidingTest]]:
+        """Every deciding test with its claim, in the order of the file."""
+        return [(claim, test) for claim in self.claims for test in claim.deciding]
+
+    def seeds(self, test: DecidingTest, profile: str) -> int | None:
+        """How many seeds a profile gives to a test; None where it is not run, or its worst case has no number."""
+        if profile not in test.profiles or test.seeds is None:
+            return None
+        return test.seeds if isinstance(test.seeds, int) else int(self.profiles[profile][test.seeds])
+
+    def family(self, profile: str) -> list[tuple[str, str]]:
+        """The deciding tests, by claim and name, that share the correction: all of empirical claims but worst cases.
+
+        The file and the profile fix them before the run; that one of them measured nothing makes the others no easier.
+        """
+        return [
+            (claim.id, test.name)
+            for claim, test in self.deciding()
+            if claim.kind == "empirical" and test.statistic != "worst" and profile in test.profiles
+        ]
 
 
-def expected(test: ClaimTest) -> str:
-    """What the claim says of the test's metric, in words."""
-    return f"{test.direction} {' and '.join(number(value) for value in test.thresholds)}"
+def _named(none: str, name: str, known: dict[str, _T]) -> _T:
+    if name not in known:
+        raise BadInput(f"{none} {name!r}; {nearest(name, known)}")
+    return known[name]
 
 
-def finding(test: ClaimTest, judged: JudgedTest) -> str:
-    """What the run found, in words: estimate, interval and number of seeds."""
-    if not judged.values:
-        return "not measured"
-    seeds = f"{len(judged.values)} seed{'s' * (len(judged.values) != 1)}"
-    if judged.estimate is None:
-        return f"not judged, {seeds}"
-    what = {"t": "mean", "bootstrap-median": "median", "wilson": "share"}[test.interval]
-    return f"{what} {number(judged.estimate)} [{number(judged.low)}, {number(judged.high)}] over {seeds}"
+def _unique(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} stands twice; accepted: every {what} once")
 
 
-def paper_value(claim: Claim, inline: Callable[[str], str]) -> str:
-    """The paper's value with what kind of number it is; ``inline`` makes the Markdown fit for its place."""
-    if claim.paper_value is None:
-        return "unknown"
-    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{inline(value)} ({inline(claim.paper_value_is or '')})"
+class _Loader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys; here that is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key.value in [before.value for before in keys[:place]]:
+                raise yaml.YAMLError(
+                    f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice in one mapping"
+                )
+        return node
 
 
-def _row(claim: Claim, judged: JudgedClaim) -> str:
-    tests = "".join(
-        f"<li>{inline_html(test.metric)}: <strong>{finding(test, result)}</strong>; "
-        f"claim: {expected(test)}.{f' {badge(result.verdict)}' if len(claim.tests) > 1 else ''}</li>"
-        for test in claim.tests
-        for result in [judged.tests[test.name]]
-    )
-    value = paper_value(claim, inline_html)
-    return (
-        f'<tr id="{anchor(claim.id)}"><th scope="row">{escape(claim.id)}</th>'
-        f"<td><strong>{inline_html(claim.statement)}</strong><br>"
-        f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. Paper's value: {value}.</small>"
-        f"<ul>{tests}</ul></td>"
-        f"<td>{badge(judged.verdict)}<br><small>{inline_html(judged.reason)}</small></td></tr>"
-    )
+def load(path: Path | str) -> ChapterClaims:
+    """Read and check a file of claims.
+
+    Raises ``BadInput``: one line that names the file, the claim, the field, the value, and what is accepted.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        found = ChapterClaims.model_validate(content)
+    except FileNotFoundError:
+        raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
+    except OSError as error:
+        raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise BadInput(f"{path.name}: {first_fault(error, content, _KEYS)}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
+    if found.chapter != path.stem:
+        raise BadInput(f"{path.name}: chapter is {found.chapter!r}; accepted: the file's name, {path.stem!r}")
+    return found
 
 
-def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
-    """The table of all claims, whose rows other pages can link to: show it once on a page."""
-    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts(judged).items() if n)
-    titles = ("Claim", "What the paper claims, and what this run found", "Verdict")
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_row(claim, judged[claim.id]) for claim in chapter.claims)
-    return (
-        '<div class="ledger" role="region" aria-label="Claims and verdicts" tabindex="0">'
-        '<table class="dataframe">'
-        f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+_KEYS = [key for model in (ChapterClaims, Claim, DecidingTest, _Paper, _Budget) for key in model.model_fields]
+
+
+def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) -> str:
+    """The first thing that pydantic finds wrong with a file's content, in one line, and how many more there are.
+
+    Entries of lists are named by their ``id`` or ``name``: ``claims.E3.deciding.first.margin``. ``keys`` are
+    those that an unknown one is compared with.
+    """
+    faults = error.errors(include_url=False)
+    # an unknown key explains best why another one is missing
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    place: list[str] = []
+    for step in fault["loc"]:
+        if isinstance(content, dict | list) and step != "[key]":
+            try:
+                content = content[step]  # type: ignore[index]
+            except (LookupError, TypeError):
+                content = None
+            named = content if isinstance(step, int) and isinstance(content, dict) else {}
+            place.append(str(named.get("id") or named.get("name") or step))
+        # what remains are pydantic's names for the parts of a union: not a part of the file
+    kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        told = f"unknown key; {nearest(place[-1], keys)}"
+    elif kind not in ("missing", "value_error"):
+        hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
+        told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{'.'.join(place) or 'the file'}: {told}{more}"

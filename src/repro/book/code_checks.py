@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from repro.book.claim_models import ChapterClaims
+from repro.book.claims import ChapterClaims
 from repro.book.errors import BookError
 from repro.book.notebooks import source_of
 

@@ -6,7 +6,7 @@ code   meaning
 0      all well
 1      a run, a check or the rendering failed, or the output could not be written
 2      bad input: unknown name, wrong type, broken file
-3      a verdict turned over against the committed one
+3      a run contradicts a committed answer
 4      another build of this book, or sweep of this folder, is at work
 130    stopped with Ctrl-C
 =====  ==========================================================
@@ -66,7 +66,7 @@ class DiskFull(BookError):
 
 
 class VerdictTurned(BookError):
-    """A verdict differs from the committed one."""
+    """A run contradicts a committed answer."""
 
     exit_code = 3
 

@@ -17,7 +17,7 @@ from repro.book.errors import BadInput
 
 __all__ = ["PROFILES", "Book"]
 
-PROFILES = ("smoke", "quick", "paper")
+PROFILES = ("smoke", "quick", "full", "paper")
 _CHECKOUT = Path(__file__).resolve().parents[3]  # of an installation with -e; elsewhere no book lies there
 
 

@@ -24,6 +24,10 @@ _SYMBOLS = {
     "undecided": "?",
     "not reproduced": "✗",
     "not tested": "–",
+    "passed": "✓",
+    "failed": "✗",
+    "open": "?",
+    "exploratory": "~",
 }
 
 # --- a whole text -------------------------------------------------------------------------------------------------
@@ -136,12 +140,16 @@ def number(value: float | None) -> str:
     return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
 
 
-def badge(verdict: str) -> str:
-    """A verdict as HTML: always its word, with a sign; colour only repeats what the word says."""
-    name = escape(verdict)
+def badge(word: str, scale: str | None = None) -> str:
+    """A verdict as HTML: always its word, with a sign; colour only repeats what the word says.
+
+    It is filled for an answer at the paper's scale, and hollow for one on small data, which it says.
+    """
+    name = escape(word)
+    small = "" if scale != "small" else ' <span class="scale">at small scale</span>'
     return (
-        f'<span class="verdict verdict-{name.replace(" ", "-")}">'
-        f'<span aria-hidden="true">{_SYMBOLS.get(verdict, "")}</span> {name}</span>'
+        f'<span class="verdict verdict-{name.replace(" ", "-")}{" verdict-small" * bool(small)}">'
+        f'<span aria-hidden="true">{_SYMBOLS.get(word, "")}</span> {name}{small}</span>'
     )
 
 

@@ -6,23 +6,24 @@ The same claims and results give the same bytes: nothing here asks for the time,
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from repro.book.claim_models import Claim, load
-from repro.book.claims import anchor, counts, expected, finding, paper_value
+from repro.book.answers import VERDICTS, JudgedClaim
+from repro.book.claims import Claim, load
 from repro.book.errors import BadInput
 from repro.book.files import write_atomically
-from repro.book.layout import Book
+from repro.book.layout import PROFILES, Book
+from repro.book.ledger import anchor, paper_value
 from repro.book.markup import badge, inline_myst, list_table
 from repro.book.results import Results, read
 from repro.book.source_links import repository_url
-from repro.book.verdicts import VERDICTS, JudgedClaim
 
 __all__ = ["all_results", "readme_table", "scoreboard", "status", "write_readme"]
 
-_PROFILES = ("quick", "paper")
+_PROFILES = PROFILES[1:]
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 _NOTICE = "% Made by `repro build` from book/claims and book/results. Changes made here are lost.\n"
 
@@ -48,16 +49,13 @@ def scoreboard(book: Book, results: _AllResults) -> str:
                 "–": None
             }
             rows += [_claim_row(chapter, profile, claim, found) for profile, found in judged.items()]
-    head = ("Claim", "Chapter", "Profile", "Statement", "Paper's value", "Ours", "Verdict")
-    counted = [row for profile in _PROFILES if (row := _count_row(results, profile))]
-    summary = list_table("verdict-counts", ("Profile", *map(badge, VERDICTS), "Claims"), counted)
+    head = ("Claim", "Chapter", "Profile", "Statement", "Paper's value", "Answer")
     parts = [
         "# Scoreboard\n",
         _NOTICE,
         "Every claim of every paper with its verdict, computed from the values of the last committed run. "
         "What the verdicts mean, and how they are computed, is in the {doc}`reading guide <reading-guide>`. "
         "Intervals are 95 %.\n",
-        *([summary] if counted else []),
         _filter({"chapter": book.chapters(), "verdict": VERDICTS, "profile": _PROFILES}),
         list_table("scoreboard", head, rows),
     ]
@@ -65,33 +63,15 @@ def scoreboard(book: Book, results: _AllResults) -> str:
 
 
 def _claim_row(chapter: str, profile: str, claim: Claim, judged: JudgedClaim | None) -> list[str]:
-    verdict, reason = ("not tested", "not run yet") if judged is None else (judged.verdict, judged.reason)
-    several = len(claim.tests) > 1
-    ours = [
-        f"- `{test.name}`: {finding(test, result)}; claim: {expected(test)}{f', {result.verdict}' * several}"
-        for test in claim.tests
-        if judged is not None and (result := judged.tests.get(test.name)) is not None
-    ]
+    word, sentence = ("not tested", "not run yet") if judged is None else (judged.word, judged.sentence)
     return [
         f'<a href="chapters/{escape(chapter)}.html#{anchor(claim.id)}">{escape(claim.id)}</a>',
         f"[{chapter}](chapters/{chapter}.ipynb)",
         profile,
         inline_myst(claim.statement),
-        paper_value(claim, inline_myst),
-        "\n".join(ours) or "–",
-        f"{badge(verdict)} {inline_myst(reason)}",
+        inline_myst(paper_value(claim)),
+        f"{badge(word)} {inline_myst(sentence)}",
     ]
-
-
-def _count_row(results: _AllResults, profile: str) -> list[str]:
-    """How many claims of all chapters got which verdict in a profile; empty for one that nobody ran."""
-    judged = {
-        (chapter, claim): verdict
-        for (chapter, its_profile), result in results.items()
-        if its_profile == profile
-        for claim, verdict in result.claims.items()
-    }
-    return [profile, *map(str, counts(judged).values()), str(len(judged))] if judged else []
 
 
 def _filter(offered: Mapping[str, Any]) -> str:
@@ -106,6 +86,10 @@ def _filter(offered: Mapping[str, Any]) -> str:
         '<form id="scoreboard-filter" aria-label="Filter the claims" hidden>'
         f'{selects} <button type="reset">Show all</button> <span role="status"></span></form>\n'
     )
+
+
+def _words(judged: Mapping[str, JudgedClaim]) -> Counter[str]:
+    return Counter(claim.word for claim in judged.values())
 
 
 # --- the status page ----------------------------------------------------------------------------------------------
@@ -137,7 +121,7 @@ def status(book: Book, results: _AllResults) -> str:
 
 def _run_row(book: Book, result: Results, url: str | None) -> list[str]:
     budget, run = load(book.claims_file(result.chapter)).budget[result.profile], result.run
-    told = ", ".join(f"{n} {verdict}" for verdict, n in counts(result.claims).items() if n)
+    told = ", ".join(f"{n} {word}" for word, n in _words(result.claims).items())
     commit = str(result.provenance.get("commit") or "")
     short = f"`{commit[:10]}`" if commit else "–"
     linked = f"[{short}]({url}/commit/{commit})" if url and commit else short
@@ -187,7 +171,8 @@ def readme_table(book: Book) -> str:
             for name, size in claims.profiles[result.profile].items()
             if used.get(name, size) != size
         ]
-        numbers = map(str, counts(result.claims).values())
+        found = _words(result.claims)
+        numbers = [str(found[verdict]) for verdict in VERDICTS]
         command = f"`repro run {chapter} --profile {profile}{''.join(own)}`"
         cells = [f"[{chapter}](book/chapters/{chapter}.ipynb)", paper, profile, *numbers, command]
         lines.append(f"| {' | '.join(cells)} |")

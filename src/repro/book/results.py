@@ -13,31 +13,36 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from repro.book.claim_models import ChapterClaims, first_fault
-from repro.book.claims import judge
+from repro.book.answers import JudgedClaim, judge
+from repro.book.claims import ChapterClaims, first_fault
 from repro.book.errors import BadInput
 from repro.book.files import write_atomically
-from repro.book.markup import number
-from repro.book.verdicts import JudgedClaim, JudgedTest
+from repro.book.ledger import is_planning
 
-__all__ = ["Results", "compare", "disagreements", "read", "write"]
+__all__ = ["Results", "again", "changes", "contradictions", "disagreements", "read", "write"]
 
 
 class Results(BaseModel):
     """What a run of a chapter in a profile found, with where it comes from.
 
-    ``provenance`` says what the result depends on, ``run`` what differs between two equal runs; both hold
-    plain JSON.
+    ``not_tested`` maps claims to the reason that the run gave. ``provenance`` says what the result depends on, ``run``
+    what differs between two equal runs; both hold plain JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[2] = Field(2, alias="schema")
     chapter: str
-    profile: Literal["smoke", "quick", "paper"]
+    profile: Literal["smoke", "quick", "full", "paper"]
     claims: dict[str, JudgedClaim]
+    not_tested: dict[str, str] = {}
     provenance: dict[str, Any]
     run: dict[str, Any]
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether its seeds are planning seeds, by which no claim is judged."""
+        return is_planning((self.provenance.get("parameters") or {}).get("seed", 0))
 
 
 def as_text(results: Results) -> str:
@@ -72,63 +77,74 @@ def read(path: Path) -> Results:
         raise BadInput(f"{path.name} is broken, not JSON: {error}; run the chapter again") from error
 
 
-def compare(old: Results, new: Results) -> list[str]:
-    """The claims of ``old`` whose verdict is another in ``new``, or that are gone: a line each, with both values.
+def again(chapter: ChapterClaims, results: Results, exploratory: bool) -> dict[str, JudgedClaim]:
+    """The answers of a stored result, judged anew from its values against the claims of today.
 
-    A claim that is only in ``new`` is no change. Raises ``BadInput`` for different chapters or profiles.
+    Values of claims and tests that the file no longer has are left out.
     """
-    if (old.chapter, old.profile) != (new.chapter, new.profile):
-        raise BadInput(
-            f"results of {old.chapter} ({old.profile}) and {new.chapter} ({new.profile}) cannot be compared"
-        )
-    changes = []
+    known = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
+    values = {key: found for key, found in _values(results).items() if key in known}
+    return judge(chapter, values, results.profile, results.not_tested, exploratory)
+
+
+def _values(results: Results) -> dict[tuple[str, str], tuple[float, ...]]:
+    return {
+        (claim, name): test.values
+        for claim, judged in results.claims.items()
+        for name, test in (judged.deciding | judged.supporting).items()
+        if test.values
+    }
+
+
+def contradictions(committed: Results, new: Results) -> list[str]:
+    """Where a run contradicts a committed answer, and not merely fails to decide: a line each, with both values.
+
+    That is a deciding test answered yes in one and no in the other.
+    """
+    opposite = {"yes": "no", "no": "yes"}
+    return [
+        f"{claim}: {name}: was {before.answer}, {before.words}; is now {after.answer}, {after.words}"
+        for claim, judged in committed.claims.items()
+        if claim in new.claims
+        for name, before in judged.deciding.items()
+        if (after := new.claims[claim].deciding.get(name)) is not None
+        if before.answer is not None and after.answer == opposite.get(before.answer)
+    ]
+
+
+def changes(old: Results, new: Results) -> list[str]:
+    """The claims of ``old`` whose answer is another in ``new``, or that are gone: a line each, with both.
+
+    A claim that is only in ``new`` is no change.
+    """
+    found = []
     for claim, before in old.claims.items():
         after = new.claims.get(claim)
         if after is None:
-            changes.append(f"{claim}: was {before.verdict}, is no longer in the result")
-        elif after.verdict != before.verdict:
-            changes.append(f"{claim}: was {before.verdict}, is now {after.verdict}{_details(before, after)}")
-    return changes
-
-
-def _details(before: JudgedClaim, after: JudgedClaim) -> str:
-    """The tests whose verdict is another, with both values."""
-    pairs = {name: (before.tests.get(name), test) for name, test in after.tests.items()}
-    told = [
-        f"{name}: was {_value(old)}, is now {_value(new)}"
-        for name, (old, new) in pairs.items()
-        if old is None or old.verdict != new.verdict
-    ]
-    return f" ({'; '.join(told)})" if told else ""
-
-
-def _value(test: JudgedTest | None) -> str:
-    if test is None:
-        return "absent"
-    if test.estimate is None:
-        return test.verdict
-    return f"{number(test.estimate)} [{number(test.low)}, {number(test.high)}] {test.verdict}"
+            found.append(f"{claim}: was {before.word}, is no longer in the result")
+        elif after.word != before.word:
+            found.append(
+                f"{claim}: was {before.word}, is now {after.word} (was: {before.sentence} now: {after.sentence})"
+            )
+    return found
 
 
 def disagreements(chapter: ChapterClaims, results: Results) -> list[str]:
     """Where a stored result and its file of claims do not fit: one line each, empty when they do.
 
-    The verdicts are computed again from the stored values: an edited verdict, threshold or value shows here.
+    The answers are computed again from the stored values: an edited answer, threshold or value shows here.
     """
-    tests = {claim.id: {test.name for test in claim.tests} for claim in chapter.claims}
-    problems = [f"{claim}: has no result yet" for claim in tests if claim not in results.claims]
-    measurements = []
-    for claim, judged in results.claims.items():
-        if claim not in tests:
-            problems.append(f"{claim}: in the result, but not in the claims")
-            continue
-        for name, test in judged.tests.items():
-            if name not in tests[claim]:
-                problems.append(f"{claim}: test {name} is in the result, but not in the claims")
-            elif test.values:
-                measurements.append({"claim": claim, "test": name, "values": test.values})
-    for claim, again in judge(chapter, measurements, {}, results.profile).items():
+    tests = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
+    problems = [f"{c.id}: has no result yet" for c in chapter.claims if c.id not in results.claims]
+    known = {claim for claim, _ in tests}
+    problems += [f"{c}: in the result, but not in the claims" for c in results.claims if c not in known]
+    problems += [
+        f"{claim}: test {name} is in the result, but not in the claims"
+        for claim, name in _values(results)
+        if claim in known and (claim, name) not in tests
+    ]
+    for claim, now in again(chapter, results, results.exploratory).items():
         stored = results.claims.get(claim)
-        if stored is not None and stored.verdict != again.verdict:
-            problems.append(f"{claim}: stored as {stored.verdict}, but its values say {again.verdict}")
+        if stored is not None and stored.word != now.word:
+            problems.append(f"{claim}: stored as {stored.word}, but its values say {now.word}")
     return problems

@@ -15,7 +15,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from repro.book import claims, parameters
+from repro.book import claims, ledger, parameters
 from repro.book.cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
 from repro.book.errors import BookError
 from repro.book.files import sha256, shown, try_writing, write_atomically
@@ -189,7 +189,7 @@ def kept_or_run(
         notebook = _made(book, path, source, target, parts, about, claims_of, budget, progress)
     else:
         notebook = json.loads(before)
-    show = None if claims_of is None else partial(claims.shown, claims_of)
+    show = None if claims_of is None else partial(ledger.shown, claims_of)
     write_atomically(target, _as_text(laid_over(source, notebook, show)))
     if before is None:
         try:
@@ -254,13 +254,13 @@ def _unsound(
         heading = heading_of(notebook, index)
         at = f" ({heading})" if heading else ""
         return Failure(f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?")
-    ledger = ledger_shown(notebook)
-    if ledger is None or claims_of is None:
+    found = ledger_shown(notebook)
+    if found is None or claims_of is None:
         return None
-    if any(ledger.get(name) != value for name, value in about.items()):
-        return Failure(f"its ledger is that of {ledger.get('chapter')!r}, profile {ledger.get('profile')!r}")
+    if any(found.get(name) != value for name, value in about.items()):
+        return Failure(f"its ledger is that of {found.get('chapter')!r}, profile {found.get('profile')!r}")
     try:
-        claims.shown(claims_of, ledger)
+        ledger.shown(claims_of, found)
     except (BookError, KeyError) as error:
         return Failure(f"its ledger cannot be judged: {error}")
     return None

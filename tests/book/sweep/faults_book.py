@@ -22,8 +22,9 @@ from running_book import CLAIMS
 from repro.book.layout import Book
 
 MARKS = "FAULTS_MARKS"
-PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
-seed: int = 0  # [0, 999] the number of the run
+PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much to run
+n: int = None  # [1, 9] how many
+seed: int = None  # [0, 1000000] the number of the run
 mode: str = "fine"  # {fine, raise, kill, exit, sleep, eat, flood, endless} how the work ends"""
 WORK = f"""import os, signal, sys, time
 def mark(what):
@@ -49,9 +50,9 @@ while mode == "endless":
     print("drop " * 100_000)"""
 # what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
 LEDGER = """from IPython.display import display
-values = [0.001 * (seed + i) for i in range(3)]
+values = [0.001 * (seed + i) for i in range(7)]
 measured = {"claim": "T1", "test": "low", "values": values}
-shown = {"chapter": "toy", "profile": profile, "measurements": [measured], "not_tested": {}}
+shown = {"chapter": "toy", "profile": profile, "seed": 500_000, "measurements": [measured], "not_tested": {}}
 mark("ended")
 display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
 

@@ -18,13 +18,13 @@ import seaborn as sns
 
 from repro.base import nearest, t_interval
 from repro.book import figures, prose, runner
+from repro.book.answers import VERDICTS
 from repro.book.errors import BadInput
 from repro.book.files import shown, write_atomically
 from repro.book.layout import Book
 from repro.book.markup import number
 from repro.book.notebooks import read_notebook
 from repro.book.plain_html import to_html
-from repro.book.verdicts import VERDICTS
 
 __all__ = ["cost", "errors", "facets", "make", "read", "swept", "turned", "verdicts"]
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from repro.book import claims, runner
+from repro.book import claims, ledger, runner
 from repro.book.cache import data_files, key_parts
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
 from repro.book.files import sha256, shown, system_errors, write_atomically
@@ -110,19 +110,17 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
         return row | {"error_type": type(error).__name__}, notebook
 
 
-def _judged(chapter: claims.ChapterClaims, ledger: Mapping[str, Any] | None) -> Row:
-    """Columns of the table: the verdict of each claim; mean, values and verdict of each of its tests."""
-    if ledger is None:
+def _judged(chapter: claims.ChapterClaims, found: Mapping[str, Any] | None) -> Row:
+    """Columns of the table: the verdict of each claim; mean and values of each of its tests."""
+    if found is None:
         return {}
     columns: Row = {}
-    found = claims.judge(chapter, ledger["measurements"], ledger["not_tested"], ledger["profile"])
-    for claim_id, claim in found.items():
-        columns[f"{claim_id}.verdict"] = claim.verdict
-        for name, test in claim.tests.items():
+    for claim_id, claim in ledger.answers(chapter, found).items():
+        columns[f"{claim_id}.verdict"] = claim.word
+        for name, test in (claim.deciding | claim.supporting).items():
             mean = sum(test.values) / len(test.values) if test.values else None
             columns[f"{claim_id}.{name}.mean"] = mean
             columns[f"{claim_id}.{name}.values"] = json.dumps(test.values)
-            columns[f"{claim_id}.{name}.verdict"] = test.verdict
     return columns
 
 
@@ -231,8 +229,8 @@ class Folder:
 
         Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``error_type``,
         ``attempts``, ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
-        (path in the folder); for each claim ``CLAIM.verdict``, and for each of its tests ``CLAIM.TEST.mean``,
-        ``CLAIM.TEST.values`` (JSON, one number a seed) and ``CLAIM.TEST.verdict``.
+        (path in the folder); for each claim ``CLAIM.verdict``, and for each of its tests ``CLAIM.TEST.mean``
+        and ``CLAIM.TEST.values`` (JSON, one number a seed).
         """
         import pandas as pd
 

@@ -1,0 +1,341 @@
+"""From the values of a run to the answers of a chapter: a verdict a claim, and one sentence that says why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import floor, isfinite, log10
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from repro.base import Interval
+from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
+from repro.book.judging import (
+    ALPHA,
+    Answer,
+    Criterion,
+    answer,
+    answer_of_worst,
+    corrected,
+    interval,
+    more_seeds,
+    one_sided,
+    questions,
+    significant_digits,
+    strictest_level,
+    worst,
+)
+
+__all__ = ["CONTROL_VERDICTS", "VERDICTS", "JudgedClaim", "JudgedTest", "Verdict", "judge", "tally"]
+
+Verdict = Literal[
+    "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
+]
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "partly", "undecided", "not tested")
+CONTROL_VERDICTS: tuple[Verdict, ...] = ("passed", "failed", "open", "not tested")
+Scale = Literal["small", "paper"]
+_OF_A_CONTROL: dict[Verdict, Verdict] = {
+    "reproduced": "passed",
+    "not reproduced": "failed",
+    "undecided": "open",
+    "not tested": "not tested",
+}
+
+
+class JudgedTest(BaseModel):
+    """One test after judging; ``None`` where there was nothing to compute or the number is infinite.
+
+    ``p`` holds the p-values of the two questions, for yes and for no; those of empirical claims are corrected over the
+    chapter. ``words`` is the answer in short, or the reason why there is none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    values: tuple[float, ...] = ()
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: tuple[float, float] | None = None
+    answer: Answer | None = None
+    more_seeds: int | None = None
+    words: str
+    scale: Scale
+
+
+class JudgedClaim(BaseModel):
+    """One claim after judging; an exploratory one has its effects, and ``None`` for a verdict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verdict: Verdict | None
+    scale: Scale | None = None
+    sentence: str
+    deciding: dict[str, JudgedTest]
+    supporting: dict[str, JudgedTest]
+
+    @property
+    def word(self) -> str:
+        """The verdict, or *exploratory*."""
+        return self.verdict or "exploratory"
+
+
+def judge(
+    chapter: ChapterClaims,
+    measured: Mapping[tuple[str, str], Sequence[float]],
+    profile: str,
+    not_tested: Mapping[str, str] | None = None,
+    exploratory: bool = False,
+) -> dict[str, JudgedClaim]:
+    """The answer to every claim of a chapter, by claim id, in the order of the file.
+
+    ``measured`` maps (claim, test) to finite values, one a run; ``not_tested`` a claim to the reason why this run
+    could not test it. ``exploratory`` values (of planning seeds, or of a run that is not proved to have come after
+    its claims) are shown and not judged, and neither are those of the profile ``smoke``.
+    """
+    values = {key: tuple(map(significant_digits, found)) for key, found in measured.items() if len(found)}
+    reasons = not_tested or {}
+    judged_by_p = {
+        (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
+        for claim in chapter.claims
+        for test in claim.deciding
+        if test.statistic != "worst" and not _why_not(claim, test, values, profile, reasons)
+    }
+    family = chapter.family(profile)
+    adjusted = corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
+    in_family = {key: (p_yes, p_no) for key, (p_yes, p_no) in zip(family, adjusted.tolist(), strict=True)}
+
+    def deciding(claim: Claim, test: DecidingTest) -> JudgedTest:
+        key = (claim.id, test.name)
+        if reason := _why_not(claim, test, values, profile, reasons):
+            return JudgedTest(values=values.get(key, ()), words=reason, scale=test.scale)
+        effect = _effect_alone(test, values[key])
+        if exploratory:
+            return effect
+        if test.statistic == "worst":
+            found = answer_of_worst(test.criterion, worst(values[key], test.criterion))
+            return effect.model_copy(update={"answer": found})
+        p = judged_by_p[key]
+        k = len(family) if key in in_family else 1
+        return effect.model_copy(update=_answered(test, effect, p, in_family.get(key, p), k))
+
+    def supporting(claim: Claim, test: SupportingTest) -> JudgedTest:
+        if (claim.id, test.name) not in values:
+            return JudgedTest(words="not measured", scale=test.scale)
+        return _effect_alone(test, values[claim.id, test.name])
+
+    return {
+        claim.id: _claim(
+            claim,
+            {test.name: deciding(claim, test) for test in claim.deciding},
+            {test.name: supporting(claim, test) for test in claim.supporting},
+            profile,
+            exploratory,
+        )
+        for claim in chapter.claims
+    }
+
+
+def tally(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim]) -> dict[str, Counter[str]]:
+    """How many claims, and how many controls, have each verdict; "exploratory" counts as a word of its own."""
+    found: dict[str, Counter[str]] = {"claims": Counter(), "controls": Counter()}
+    for claim in chapter.claims:
+        kind = "controls" if claim.kind == "control" else "claims"
+        found[kind][judged[claim.id].word] += 1
+    return found
+
+
+# --- tests ------------------------------------------------------------------------------------------------------
+
+
+def _why_not(
+    claim: Claim,
+    test: DecidingTest,
+    values: Mapping[tuple[str, str], object],
+    profile: str,
+    not_tested: Mapping[str, str],
+) -> str:
+    """Why the test has no answer in this run; empty when it has one."""
+    if profile == "smoke":
+        return "the smoke profile only asks whether every cell runs"
+    if claim.id in not_tested:
+        return not_tested[claim.id]
+    if profile not in test.profiles:
+        return test.otherwise or f"only in {', '.join(test.profiles)}"
+    return "" if (claim.id, test.name) in values else "this run measured nothing for it"
+
+
+def _p_values(criterion: Criterion, values: Sequence[float]) -> tuple[float, float]:
+    p_yes, p_no = questions(criterion, partial(one_sided, values, statistic=criterion.statistic))
+    return float(p_yes), float(p_no)
+
+
+def _effect_alone(test: DecidingTest | SupportingTest, values: Sequence[float]) -> JudgedTest:
+    """A test with its effect, and no answer."""
+    if isinstance(test, DecidingTest) and test.statistic == "worst":
+        value = worst(values, test.criterion)
+        words = f"at worst {_with_unit(_number(value, '.4g'), test.unit)}"
+        return JudgedTest(values=tuple(values), estimate=value, words=words, scale=test.scale)
+    found = interval(values, test.statistic)
+    estimate, low, high = (
+        significant_digits(value) if isfinite(value) else None
+        for value in (found.estimate, found.low, found.high)
+    )
+    words = _effect(found, test.unit, _marks(test.criterion) if isinstance(test, DecidingTest) else ())
+    return JudgedTest(
+        values=tuple(values), estimate=estimate, low=low, high=high, words=words, scale=test.scale
+    )
+
+
+def _answered(
+    test: DecidingTest, effect: JudgedTest, raw: tuple[float, float], p: tuple[float, float], k: int
+) -> dict[str, Any]:
+    """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
+    criterion, n = test.criterion, len(effect.values)
+    decided = answer(criterion, interval(effect.values, test.statistic), *p)
+    if decided == "open":
+        more = more_seeds(*raw, n, k)
+        what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
+        return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
+    over, under = one_sided(effect.values, criterion.bounds[0], test.statistic)
+    opposite = bool((under if criterion.sign > 0 else over) <= strictest_level(k))
+    words = _words(test, decided, effect.words, too_small=p[1] <= ALPHA, opposite=opposite)
+    return {"answer": decided, "p": p, "words": words}
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def _words(test: DecidingTest, decided: Answer, effect: str, too_small: bool, opposite: bool) -> str:
+    """A yes or a no in words.
+
+    ``too_small``: the effect is short of one that would matter, also where there is one. ``opposite``: it lies on the
+    other side of the threshold, and so clearly that the correction would let it pass as a yes.
+    """
+    criterion, bounds = test.criterion, _bounds(test.criterion)
+    if criterion.side == "between":
+        return f"{'inside' if decided == 'yes' else 'outside'} {bounds}: {effect}"
+    amount = _with_unit(_number(criterion.margin or 0.0, "g"), test.unit)
+    rise, loss = ("rise", "loss") if criterion.sign > 0 else ("fall", "rise")
+    of_a_change = criterion.bounds[0] == 0
+    if criterion.no_harm:
+        yes, though = f"no {loss} as large as {amount}: {effect}", f", though there is a {loss}"
+        no, no_at_all = f"there is a {loss}: {effect}", f"a {loss} larger than {amount}: {effect}"
+    else:
+        by = "" if of_a_change else "by "
+        yes, though = effect, f", though {by}less than the {amount} that would matter"
+        no = f"no {rise} as large as" if of_a_change else f"not {criterion.side} {bounds} by as much as"
+        no, no_at_all = f"{no} {amount}: {effect}", f"the opposite: {effect}"
+    if decided == "yes":
+        return yes + (though if too_small else "")
+    return no_at_all if opposite else no
+
+
+def _asked(test: DecidingTest, judged: JudgedTest) -> str:
+    """What was asked of a test, and its answer."""
+    of = {"mean": "", "worst": " (worst case)"}.get(test.statistic, f" ({test.statistic})")
+    criterion = test.criterion
+    asked = _with_unit(_bounds(criterion), "" if criterion.bounds == (0.0,) else test.unit)
+    answered = f"{judged.answer}, {judged.words}" if judged.answer else judged.words
+    return f"whether {test.metric}{of} is {criterion.side} {asked}: {answered}"
+
+
+def _effect(found: Interval, unit: str, marks: Sequence[float]) -> str:
+    """Estimate, unit and interval, such as "+2.1 points [1.4, 2.8]".
+
+    With as many decimals as half the width of the interval deserves, and as it takes to show on which side of the
+    ``marks`` its ends lie. The sign of a plus is shown where an effect is compared with 0.
+    """
+    half, form = (found.high - found.low) / 2, ".4g"
+    if isfinite(half) and half > 0:
+        decimals = max(0, -floor(log10(half / 2)))
+        pairs = [(end, mark) for end in (found.low, found.high) for mark in marks]
+        while decimals <= 6 and any(
+            np.sign(round(end, decimals) - mark) != np.sign(end - mark) for end, mark in pairs
+        ):
+            decimals += 1
+        form = f"z.{decimals}f" if decimals <= 6 else ".3g"
+    sign = "+" if 0.0 in marks and found.estimate > 0 else ""
+    estimate = _with_unit(sign + _number(found.estimate, form), unit)
+    if not isfinite(half):
+        return estimate
+    return f"{estimate} [{_number(found.low, form)}, {_number(found.high, form)}]"
+
+
+def _marks(criterion: Criterion) -> tuple[float, ...]:
+    return criterion.bounds if criterion.margin is None else (*criterion.bounds, criterion.matters)
+
+
+def _bounds(criterion: Criterion) -> str:
+    shown = ", ".join(_number(bound, "g") for bound in criterion.bounds)
+    return f"[{shown}]" if criterion.side == "between" else shown
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form).replace("-", "−")
+
+
+def _with_unit(number: str, unit: str) -> str:
+    return number if unit in ("", "none") else f"{number} {unit}"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+# --- claims -----------------------------------------------------------------------------------------------------
+
+
+def _claim(
+    claim: Claim,
+    deciding: dict[str, JudgedTest],
+    supporting: dict[str, JudgedTest],
+    profile: str,
+    exploratory: bool,
+) -> JudgedClaim:
+    """A claim from its tests; those that the profile leaves out are a matter of scale and not of the verdict."""
+    asked = {test.name: deciding[test.name] for test in claim.deciding if profile in test.profiles}
+    ran = [test for test in asked.values() if test.estimate is not None]
+    verdict, scale = _verdict(claim, list(asked.values())), None
+    if not ran:
+        reasons = dict.fromkeys(test.words for test in (asked or deciding).values())
+        sentence = f"not tested: {'; '.join(reasons)}."
+    else:
+        scale = _scale(verdict, claim, ran)
+        fewest, most = min(len(test.values) for test in ran), max(len(test.values) for test in ran)
+        seeds = (f"{fewest:,} to " if fewest < most else "") + _counted(most, "seed")
+        answers = "; ".join(_asked(test, asked[test.name]) for test in claim.deciding if test.name in asked)
+        sentence = f"asked {answers} ({seeds}, {scale} scale)."
+    if verdict == "partly":
+        yes, no = (" and ".join(n for n, t in asked.items() if t.answer == word) for word in ("yes", "no"))
+        sentence = f"it holds under the reading {yes} and not under {no}: {sentence}"
+    if exploratory and ran:
+        verdict, sentence = None, f"exploratory: {sentence}"
+    return JudgedClaim(
+        verdict=_OF_A_CONTROL[verdict] if verdict and claim.kind == "control" else verdict,
+        scale=scale,
+        sentence=sentence[0].upper() + sentence[1:],
+        deciding=deciding,
+        supporting=supporting,
+    )
+
+
+def _verdict(claim: Claim, asked: Sequence[JudgedTest]) -> Verdict | None:
+    """The verdict from the deciding tests that were due; one of them that did not run leaves it undecided."""
+    seen = {test.answer for test in asked}
+    if all(test.estimate is None for test in asked):
+        return "not tested"
+    if seen == {"yes"}:
+        return "reproduced"
+    if seen == {"no"} or (claim.together == "all" and "no" in seen):
+        return "not reproduced"
+    return "partly" if seen == {"yes", "no"} else "undecided"
+
+
+def _scale(verdict: Verdict | None, claim: Claim, ran: Sequence[JudgedTest]) -> Scale:
+    """The paper's scale only where every test that bears the verdict has it; one *no* bears a *not reproduced*."""
+    if verdict == "not reproduced" and claim.together == "all":
+        return "paper" if any(test.answer == "no" and test.scale == "paper" for test in ran) else "small"
+    return "paper" if all(test.scale == "paper" for test in ran) else "small"

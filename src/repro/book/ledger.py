@@ -1,0 +1,217 @@
+"""The ledger: what a run measured for a chapter's claims, and what that answers.
+
+A chapter's notebook only measures::
+
+    ledger = Ledger("ewn-inductive-bias", settings.profile, settings.seed)
+    ledger.measure("E3", test="ewn-first-order", values=ratios)  # one value a seed
+    ledger  # the table of answers
+
+The library judges: here for the page, and once more, from the same values, when the book is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from repro.base import nearest
+from repro.book.answers import JudgedClaim, JudgedTest, judge, tally
+from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
+from repro.book.errors import BadInput
+from repro.book.layout import PROFILES, Book
+from repro.book.markup import badge, inline_html, number
+
+__all__ = ["Ledger", "anchor", "answers", "is_planning", "paper_value", "shown", "values_of"]
+
+LEDGER = "application/vnd.repro.ledger+json"
+
+_Values = dict[tuple[str, str], list[float]]
+
+
+class Ledger:
+    """What a run measured for a chapter's claims; shown as the last line of a cell, the table of answers.
+
+    ``chapter`` is the chapter's name, ``profile`` the one of this run, ``seed`` its first seed: answers from planning
+    seeds are exploratory. The claims come from the book around the working directory, or from ``book``. Raises
+    ``BadInput`` for a chapter or profile that does not exist.
+    """
+
+    def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
+        if profile not in PROFILES:
+            raise BadInput(f"there is no profile {profile!r}; {nearest(str(profile), PROFILES)}")
+        book = book or Book.find()
+        self.chapter, self.profile, self.seed = book.chapter(chapter), profile, int(seed)
+        self.claims = load(book.claims_file(chapter))
+        self._measurements: list[dict[str, Any]] = []
+        self._not_tested: dict[str, str] = {}
+
+    def measure(self, claim: str, *, test: str, values: Any) -> None:
+        """Record the values of a test, one a seed: a list, an array, a tensor, or one number.
+
+        Raises ``BadInput`` for an unknown claim or test (with the nearest), a test measured before, a claim
+        declared not tested, and a value that is not finite.
+        """
+        entry = {"claim": claim, "test": test, "values": values}
+        found = values_of(self.claims, [*self._measurements, entry], self._not_tested)
+        self._measurements.append(entry | {"values": found[claim, test]})
+
+    def not_tested(self, claim: str, reason: str) -> None:
+        """Say why this run cannot test a claim.
+
+        Raises ``BadInput`` without a reason, for an unknown claim, and for one that was measured.
+        """
+        if not str(reason).strip():
+            raise BadInput(f"{claim}: not tested needs a reason")
+        declared = self._not_tested | {claim: " ".join(str(reason).split())}
+        values_of(self.claims, self._measurements, declared)
+        self._not_tested = declared
+
+    def content(self) -> dict[str, Any]:
+        """What was measured so far, as plain JSON."""
+        about = {"chapter": self.chapter, "profile": self.profile, "seed": self.seed}
+        measurements = [dict(entry) for entry in self._measurements]
+        return about | {"measurements": measurements, "not_tested": dict(self._not_tested)}
+
+    def __repr__(self) -> str:
+        return str(self._repr_mimebundle_()["text/plain"])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return shown(self.claims, self.content())
+
+
+# --- from measurements to answers ---------------------------------------------------------------------------------
+
+
+def is_planning(seed: object) -> bool:
+    """Whether a run that begins with this seed took planning seeds, by which no claim is judged."""
+    return seed in FIRST_SEEDS["smoke"]
+
+
+def answers(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, JudgedClaim]:
+    """The answer to every claim, by claim id, from a ledger's content.
+
+    Raises ``BadInput`` for an unknown claim or test, a test measured twice, and values that are not finite.
+    """
+    values = values_of(chapter, ledger["measurements"], ledger["not_tested"])
+    return judge(chapter, values, ledger["profile"], ledger["not_tested"], is_planning(ledger["seed"]))
+
+
+def values_of(
+    chapter: ChapterClaims, measurements: Sequence[Mapping[str, Any]], not_tested: Mapping[str, str]
+) -> _Values:
+    """The values of each measured test, by claim and test, all of them checked."""
+    values: _Values = {}
+    for entry in measurements:
+        if not isinstance(entry, Mapping) or set(entry) != {"claim", "test", "values"}:
+            raise BadInput(f"a measurement holds claim, test and values, got {str(entry)[:80]}")
+        claim = chapter.claim(str(entry["claim"]))
+        test = claim.test(str(entry["test"]))
+        if (claim.id, test.name) in values:
+            raise BadInput(
+                f"{claim.id}, test {test.name}: measured before; each test takes one list of values"
+            )
+        values[claim.id, test.name] = _numbers(claim, test, entry["values"])
+    for claim_id, reason in not_tested.items():
+        chapter.claim(claim_id)
+        if measured := [test for claim, test in values if claim == claim_id]:
+            raise BadInput(f"{claim_id}: test {measured[0]} is measured, but declared not tested: {reason}")
+    return values
+
+
+def _numbers(claim: Claim, test: SupportingTest, values: Any) -> list[float]:
+    """The values as floats: one number or a flat list, array or tensor; truth values count as 0 and 1.
+
+    An empty list is a result too: no seed qualified, and the test is then not tested for want of seeds.
+    """
+    where = f"{claim.id}, test {test.name}"
+    try:
+        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise BadInput(f"{where}: values must be numbers, one a seed, got {str(values)[:60]}") from None
+    if array.ndim != 1:
+        raise BadInput(f"{where}: values must be a flat list, one number a seed, got shape {array.shape}")
+    for position in np.flatnonzero(~np.isfinite(array)):
+        raise BadInput(
+            f"{where}: value {position + 1} of {array.size} is {array[position]}; a test takes finite "
+            f"numbers (say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
+        )
+    for wrong in array[~np.isin(array, (0.0, 1.0))] if test.statistic == "share" else ():
+        raise BadInput(f"{where}: a share takes zeros and ones, one a seed, got {wrong}")
+    return [float(value) for value in array]
+
+
+# --- as a reader sees it ------------------------------------------------------------------------------------------
+
+
+def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """A ledger as an output: the table for a person, by media type, and the values, which are judged again later."""
+    judged = answers(chapter, ledger)
+    lines = [f"{claim}: {found.word}: {found.sentence}" for claim, found in judged.items()]
+    return {
+        "text/plain": "\n".join([f"{chapter.chapter}, profile {ledger['profile']}", *lines]),
+        "text/html": _table(chapter, judged, ledger["profile"]),
+        LEDGER: dict(ledger),
+    }
+
+
+def anchor(claim: str) -> str:
+    """The id of a claim's row on its chapter's page."""
+    return f"claim-{claim.lower()}"
+
+
+def paper_value(claim: Claim) -> str:
+    """The paper's value in Markdown, with what kind of number it is."""
+    if claim.paper_value is None:
+        return "unknown"
+    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
+    return f"{value} ({claim.paper_value_is or ''})"
+
+
+def details(claim: Claim, judged: JudgedClaim) -> str:
+    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
+    lines = []
+    for test in claim.deciding:
+        margin = "" if test.margin is None else f", margin {number(test.margin)}"
+        lines.append(
+            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
+        )
+    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
+    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
+
+
+def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
+    n = len(judged.values) if judged else 0
+    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
+    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
+
+
+def _row(claim: Claim, judged: JudgedClaim) -> str:
+    return (
+        f'<tr id="{anchor(claim.id)}"><th scope="row">{escape(claim.id)}</th>'
+        f"<td><strong>{inline_html(claim.statement)}</strong><br>"
+        f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. "
+        f"Paper's value: {inline_html(paper_value(claim))}.</small>"
+        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details></td>"
+        f"<td>{badge(judged.word, judged.scale)}</td></tr>"
+    )
+
+
+def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
+    """The table of all claims, whose rows other pages can link to: show it once on a page."""
+    counted = "; ".join(
+        f"{kind}: {', '.join(f'{n} {word}' for word, n in found.items())}"
+        for kind, found in tally(chapter, judged).items()
+        if found
+    )
+    titles = ("Claim", "What the paper claims, and what this run found", "Answer")
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    rows = "".join(_row(claim, judged[claim.id]) for claim in chapter.claims)
+    return (
+        '<div class="ledger" role="region" aria-label="Claims and answers" tabindex="0">'
+        '<table class="dataframe">'
+        f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
