@@ -73,8 +73,9 @@ def fails(book: Book, good: runner.RunResult, error: type[RunFailed], **given: o
 def test_a_run_leaves_notebook_ledger_and_provenance(good: runner.RunResult) -> None:
     assert good.ledger is not None
     (measured,) = good.ledger["measurements"]
-    assert (measured["claim"], len(measured["values"])) == ("T1", 4)
-    assert good.provenance["parameters"] == {"profile": "quick", "n": 4, "level": 0.1, "mode": "fine"}
+    assert (measured["claim"], len(measured["values"])) == ("T1", 7)
+    used = {"profile": "quick", "seed": 500_000, "n": 7, "level": 0.1, "mode": "fine"}
+    assert good.provenance["parameters"] == used
     assert good.run["peak_memory_mb"] > 10
     notebook = nbformat.read(good.notebook, as_version=4)
     injected = next(c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", []))
