@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from repro.base import Interval
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import (
-    ALPHA,
     Answer,
     Criterion,
     answer,
@@ -52,7 +51,7 @@ class JudgedTest(BaseModel):
     chapter. ``words`` is the answer in short, or the reason why there is none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     values: tuple[float, ...] = ()
     estimate: float | None = None
@@ -99,42 +98,35 @@ def judge(
     reasons = not_tested or {}
     judged_by_p = {
         (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
-        for claim in chapter.claims
-        for test in claim.deciding
+        for claim, test in chapter.deciding()
         if test.statistic != "worst" and not _why_not(claim, test, values, profile, reasons)
     }
     family = chapter.family(profile)
     adjusted = corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
     in_family = {key: (p_yes, p_no) for key, (p_yes, p_no) in zip(family, adjusted.tolist(), strict=True)}
 
-    def deciding(claim: Claim, test: DecidingTest) -> JudgedTest:
+    def judged(claim: Claim, test: SupportingTest) -> JudgedTest:
         key = (claim.id, test.name)
-        if reason := _why_not(claim, test, values, profile, reasons):
+        reason = "" if key in values else "not measured"
+        if isinstance(test, DecidingTest):
+            reason = _why_not(claim, test, values, profile, reasons)
+        if reason:
             return JudgedTest(values=values.get(key, ()), words=reason, scale=test.scale)
         effect = _effect_alone(test, values[key])
-        if exploratory:
+        if exploratory or not isinstance(test, DecidingTest):
             return effect
         if test.statistic == "worst":
             found = answer_of_worst(test.criterion, worst(values[key], test.criterion))
             return effect.model_copy(update={"answer": found})
-        p = judged_by_p[key]
-        k = len(family) if key in in_family else 1
+        p, k = judged_by_p[key], len(family) if key in in_family else 1
         return effect.model_copy(update=_answered(test, effect, p, in_family.get(key, p), k))
 
-    def supporting(claim: Claim, test: SupportingTest) -> JudgedTest:
-        if (claim.id, test.name) not in values:
-            return JudgedTest(words="not measured", scale=test.scale)
-        return _effect_alone(test, values[claim.id, test.name])
+    def all_of(claim: Claim, tests: Sequence[SupportingTest]) -> dict[str, JudgedTest]:
+        return {test.name: judged(claim, test) for test in tests}
 
     return {
-        claim.id: _claim(
-            claim,
-            {test.name: deciding(claim, test) for test in claim.deciding},
-            {test.name: supporting(claim, test) for test in claim.supporting},
-            profile,
-            exploratory,
-        )
-        for claim in chapter.claims
+        c.id: _claim(c, all_of(c, c.deciding), all_of(c, c.supporting), profile, exploratory)
+        for c in chapter.claims
     }
 
 
@@ -193,15 +185,16 @@ def _answered(
     test: DecidingTest, effect: JudgedTest, raw: tuple[float, float], p: tuple[float, float], k: int
 ) -> dict[str, Any]:
     """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
-    criterion, n = test.criterion, len(effect.values)
-    decided = answer(criterion, interval(effect.values, test.statistic), *p)
+    criterion, n, found = test.criterion, len(effect.values), interval(effect.values, test.statistic)
+    decided = answer(criterion, found, *p)
     if decided == "open":
         more = more_seeds(*raw, n, k)
         what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
         return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
     over, under = one_sided(effect.values, criterion.bounds[0], test.statistic)
     opposite = bool((under if criterion.sign > 0 else over) <= strictest_level(k))
-    words = _words(test, decided, effect.words, too_small=p[1] <= ALPHA, opposite=opposite)
+    too_small = answer(criterion, found, 1.0, p[1]) == "no"
+    words = _words(test, decided, effect.words, too_small, opposite)
     return {"answer": decided, "p": p, "words": words}
 
 

@@ -19,7 +19,16 @@ from repro.book.errors import BadInput
 from repro.book.judging import Criterion, Statistic, significant_digits
 from repro.book.layout import PROFILES
 
-__all__ = ["FIRST_SEEDS", "ChapterClaims", "Claim", "DecidingTest", "SupportingTest", "first_fault", "load"]
+__all__ = [
+    "FIRST_SEEDS",
+    "ChapterClaims",
+    "Claim",
+    "DecidingTest",
+    "SupportingTest",
+    "first_fault",
+    "load",
+    "parsed",
+]
 
 _Profile = Literal["smoke", "quick", "full", "paper"]
 _Judged = Literal["quick", "full", "paper"]
@@ -125,14 +134,14 @@ class DecidingTest(SupportingTest):
         return self
 
 
-_SAID = re.compile(r"(above|below)\s+(\S+)|(between)\s+\[\s*([^\s,]+)\s*,\s*([^\s,]+)\s*\]")
+_SAID = re.compile(r"(above|below)\s+([\d.eE+-]+)|(between)\s+\[\s*([\d.eE+-]+)\s*,\s*([\d.eE+-]+)\s*\]")
 
 
 def _parsed(claim: str) -> tuple[Literal["above", "below", "between"], tuple[float, ...]]:
     """The side and the bounds of ``above T``, ``below T`` or ``between [a, b]``."""
     try:
-        side, *bounds = filter(None, _SAID.fullmatch(claim.strip()).groups())  # type: ignore[union-attr]
-        return side, tuple(map(float, bounds))
+        side, *said = filter(None, _SAID.fullmatch(claim.strip()).groups())  # type: ignore[union-attr]
+        return side, tuple(map(float, said))
     except (AttributeError, ValueError):
         raise ValueError(f"claim is {claim!r}; accepted: above T, below T or between [a, b]") from None
 
@@ -177,11 +186,11 @@ class Claim(_Strict):
         """The test of this name; an unknown one is an error with the nearest."""
         return _named(f"claim {self.id} has no test", name, {test.name: test for test in self.tests})
 
-    def fixed(self) -> dict[str, Any]:
-        """What must not change after the run that it judged: statement, kind, what the deciding tests say."""
-        said = {"metric", "unit", "statistic", "claim", "margin", "scale"}
-        found = self.model_dump(mode="json", include={"statement", "kind", "together"})
-        return found | {"deciding": {test.name: test.model_dump(include=said) for test in self.deciding}}
+    def fixed(self, profile: str) -> dict[str, object]:
+        """What must not change after a run in this profile: the claim itself, and what its deciding tests say."""
+        found: dict[str, object] = {"statement": self.statement, "kind": self.kind, "together": self.together}
+        due = [test for test in self.deciding if profile in test.profiles]
+        return found | {f"test {t.name}": (t.metric, t.unit, t.scale, t.criterion) for t in due}
 
 
 class ChapterClaims(_Strict):
@@ -189,13 +198,16 @@ class ChapterClaims(_Strict):
 
     chapter: _Text
     paper: _Paper
-    budget: Annotated[dict[_Profile, _Budget], Field(min_length=len(PROFILES))]
-    profiles: Annotated[dict[_Profile, dict[str, _Value]], Field(min_length=len(PROFILES))]
+    budget: dict[_Profile, _Budget]
+    profiles: dict[_Profile, dict[str, _Value]]
     quoted: list[FiniteFloat] = []
     claims: Annotated[list[Claim], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for what, given in (("budget", self.budget), ("profiles", self.profiles)):
+            if lacking := [profile for profile in PROFILES if profile not in given]:
+                raise ValueError(f"{what} lacks {', '.join(lacking)}; accepted: all of {', '.join(PROFILES)}")
         names = {name for values in self.profiles.values() for name in values}
         for profile, values in self.profiles.items():
             if missing := sorted((names | {"seed"}) - set(values)):
@@ -208,7 +220,8 @@ class ChapterClaims(_Strict):
         if len(headlines := [claim.id for claim in self.claims if claim.headline]) > _MOST_HEADLINES:
             told = f"accepted: at most {_MOST_HEADLINES} claims"
             raise ValueError(f"headline is true for {', '.join(headlines)}; {told}")
-        counts = [name for name, value in self.profiles["full"].items() if type(value) is int]
+        sizes = self.profiles.values()
+        counts = [name for name in names if all(type(values[name]) is int for values in sizes)]
         for claim, test in self.deciding():
             if isinstance(test.seeds, str) and test.seeds not in counts:
                 told = f"accepted: a whole number, or a parameter that is one; {nearest(test.seeds, counts)}"
@@ -274,21 +287,36 @@ def load(path: Path | str) -> ChapterClaims:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        found = ChapterClaims.model_validate(content)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path.name} is not readable YAML: {error}") from error
+    return parsed(text, path.name)
+
+
+def parsed(text: str, name: str) -> ChapterClaims:
+    """A file of claims from its text, checked as by ``load``; ``name`` is the file's."""
+    try:
+        content = yaml.load(text, Loader=_Loader)
+        found = ChapterClaims.model_validate(content)
     except ValidationError as error:
-        raise BadInput(f"{path.name}: {first_fault(error, content, _KEYS)}") from None
+        raise BadInput(f"{name}: {first_fault(error, content, _KEYS)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
-    if found.chapter != path.stem:
-        raise BadInput(f"{path.name}: chapter is {found.chapter!r}; accepted: the file's name, {path.stem!r}")
+        raise BadInput(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
+    if f"{found.chapter}.yml" != name:
+        raise BadInput(f"{name}: chapter is {found.chapter!r}; accepted: the file's name, {name[:-4]!r}")
     return found
 
 
+_ACCEPTED = {
+    "where": "the place in the paper",
+    "unit": "what the values are counted in, none for a plain number",
+    "why": "the reason for the margin",
+    "scale": "small or paper",
+}
 _KEYS = [key for model in (ChapterClaims, Claim, DecidingTest, _Paper, _Budget) for key in model.model_fields]
 
 
@@ -313,9 +341,14 @@ def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) 
         # what remains are pydantic's names for the parts of a union: not a part of the file
     kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        told = f"unknown key; {nearest(place[-1], keys)}"
-    elif kind not in ("missing", "value_error"):
+        told = f"unknown key; {nearest(place[-1], keys)}" if keys else "unknown key"
+    elif kind == "missing":
+        told = f"is missing; accepted: {_ACCEPTED.get(place[-1], 'a value')}"
+    elif kind != "value_error":
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
+        told = re.sub(r"\w+ should (be )?", "accepted: ", told, count=1).replace(
+            r"match pattern '\S'", "text"
+        )
         told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{'.'.join(place) or 'the file'}: {told}{more}"

@@ -17,7 +17,7 @@ The two null hypotheses exclude each other, and both can be wrong: an effect bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
 from typing import Any, Literal
@@ -38,7 +38,6 @@ __all__ = [
     "corrected",
     "interval",
     "more_seeds",
-    "one_a_run",
     "one_sided",
     "questions",
     "share_one_sided",
@@ -49,9 +48,9 @@ __all__ = [
 
 Statistic = Literal["mean", "median", "share", "worst"]
 Answer = Literal["yes", "no", "open"]
-P = Any  # a p-value, or an array of them
+_P = Any  # a p-value, or an array of them
 
-LEVEL = 0.95
+_LEVEL = 0.95
 ALPHA = 0.05
 
 
@@ -93,17 +92,6 @@ def significant_digits(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits - 1}e}") if isfinite(value) else value
 
 
-def one_a_run(values: Sequence[float], runs: Sequence[Hashable]) -> list[float]:
-    """One value a run: the mean of those that came from the same run, in the order in which runs first appear.
-
-    Several values of one run are no independent evidence, and copies of it are none at all.
-    """
-    of_run: dict[Hashable, list[float]] = {}
-    for run, value in zip(runs, values, strict=True):
-        of_run.setdefault(run, []).append(value)
-    return [found[0] if len(set(found)) == 1 else float(np.mean(found)) for found in of_run.values()]
-
-
 # --- statistics -----------------------------------------------------------------------------------------------
 
 
@@ -114,16 +102,16 @@ def interval(values: Sequence[float], statistic: Statistic) -> Interval:
     $P(\mathrm{Bin}(n, 1/2) < k) \le 2.5 \%$: exact for every distribution, and the whole line below six values.
     """
     if statistic == "share":
-        found = wilson_interval(values, LEVEL)
+        found = wilson_interval(values, _LEVEL)
         return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0), "share")
     array = np.sort(np.asarray(values, dtype=np.float64))
     if statistic == "median":
-        k = int(stats.binom.ppf((1 - LEVEL) / 2, array.size, 0.5))
+        k = int(stats.binom.ppf((1 - _LEVEL) / 2, array.size, 0.5))
         low, high = (array[k - 1], array[-k]) if k else (-inf, inf)
         return Interval(float(np.median(array)), float(low), float(high), "median")
     if array.size > 1 and array[0] == array[-1]:  # the rounding of a mean must not give equal values a width
         return Interval(float(array[0]), float(array[0]), float(array[0]), "mean")
-    found = t_interval(array, LEVEL)
+    found = t_interval(array, _LEVEL)
     return Interval(found.estimate, found.low, found.high, "mean")
 
 
@@ -135,7 +123,7 @@ def worst(values: Sequence[float], criterion: Criterion) -> float:
     return float(min(values, key=lambda value: criterion.sign * value))
 
 
-def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[P, P]:
+def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[_P, _P]:
     r"""p-values for "the truth lies above ``at``" and "the truth lies below it"; samples along the last axis.
 
     * mean: Student's test, made careful where values are skewed or discrete (``_of_a_mean``).
@@ -152,7 +140,7 @@ def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[P, P]
     return _of_a_mean(array, at)
 
 
-def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
+def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
     r"""The largest p-value of those that apply, so that no kind of value is called sure too soon.
 
     With $t = \sqrt n (\bar x - T) / s$ and the skewness $\gamma$ of the values:
@@ -173,9 +161,8 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
     mean = np.where(equal, ordered[..., 0], array.mean(axis=-1))  # which rounding must not move
     sd = np.where(equal, 0.0, array.std(axis=-1, ddof=1))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        t = (
-            np.sqrt(n) * (mean - at) / sd
-        )  # not a number for equal values on the threshold: they speak for no side
+        # not a number for equal values on the threshold: they speak for no side
+        t = np.sqrt(n) * (mean - at) / sd
         z = (array - mean[..., None]) / sd[..., None]
         skewness = (z * z * z).mean(axis=-1)
         hall = t + skewness * (t**2 / 3 + 1 / 6) / np.sqrt(n) + skewness**2 * t**3 / (27 * n)
@@ -184,19 +171,19 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
     exact = share_one_sided(array.sum(axis=-1), n, at) if 0 < at < 1 else (0.0, 0.0)
     binary = np.isin(array, (0.0, 1.0)).all(axis=-1)
 
-    def largest(sign: int, of_a_share: P) -> P:
+    def largest(sign: int, of_a_share: _P) -> _P:
         student = np.nan_to_num(stats.t.sf(sign * np.stack([t, hall]), n - 1), nan=1.0).max(axis=0)
         return np.maximum(np.maximum(student, ties), np.where(binary, of_a_share, 0.0))
 
     return largest(1, exact[0]), largest(-1, exact[1])
 
 
-def share_one_sided(hits: Any, n: int, at: float) -> tuple[P, P]:
+def share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
     """The exact p-values of ``hits`` of n for "the share is above ``at``" and "it is below"."""
     return stats.binom.sf(hits - 1, n, at), stats.binom.cdf(hits, n, at)
 
 
-def questions(criterion: Criterion, one_sided: Callable[[float], tuple[P, P]]) -> tuple[P, P]:
+def questions(criterion: Criterion, one_sided: Callable[[float], tuple[_P, _P]]) -> tuple[_P, _P]:
     """The p-values of the two questions of a test, for yes and for no.
 
     ``one_sided`` gives those for "above" and "below" a number. *Between* is inside when both bounds hold (the larger
@@ -205,11 +192,9 @@ def questions(criterion: Criterion, one_sided: Callable[[float], tuple[P, P]]) -
     if criterion.side == "between":
         (above_a, below_a), (above_b, below_b) = (one_sided(bound) for bound in criterion.bounds)
         return np.maximum(above_a, below_b), np.minimum(1.0, 2 * np.minimum(below_a, above_b))
-    above_t, below_t = one_sided(criterion.bounds[0])
-    above_where_it_matters, below_where_it_matters = one_sided(criterion.matters)
-    if criterion.side == "above":
-        return above_t, below_where_it_matters
-    return below_t, above_where_it_matters
+    at_t, where_it_matters = one_sided(criterion.bounds[0]), one_sided(criterion.matters)
+    above = criterion.side == "above"
+    return (at_t[0], where_it_matters[1]) if above else (at_t[1], where_it_matters[0])
 
 
 # --- many tests -----------------------------------------------------------------------------------------------
@@ -257,13 +242,13 @@ def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> 
     outside [a, b]                           no
     =======================================  ======
     """
+    a, b = criterion.bounds[0], criterion.bounds[-1]
     if criterion.side == "between":
-        a, b = criterion.bounds
         beyond, short = a < found.low and found.high < b, found.high < a or b < found.low
     elif criterion.side == "above":
-        beyond, short = found.low > criterion.bounds[0], found.high < criterion.matters
+        beyond, short = found.low > a, found.high < criterion.matters
     else:
-        beyond, short = found.high < criterion.bounds[0], found.low > criterion.matters
+        beyond, short = found.high < a, found.low > criterion.matters
     if beyond and p_yes <= ALPHA:
         return "yes"
     return "no" if short and p_no <= ALPHA else "open"
