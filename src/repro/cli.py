@@ -249,10 +249,25 @@ def build(
 
 
 @app.command(epilog=_EXIT_CODES)
-def check() -> None:
-    """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts."""
-    from repro.book import checks
+def check(
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Instead: prove that results came after their claims."),
+    ] = False,
+) -> None:
+    """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts.
 
+    With --history, git is asked for every committed result whether its claims were fixed before its run.
+    """
+    from repro.book import checks
+    from repro.book.history import report
+
+    if history:
+        lines, failures = report(_book())
+        print("\n".join(lines))
+        if failures:
+            raise BookError(f"{failures} reason{'s' * (failures > 1)} why committed results may not count")
+        return
     problems = checks.run(_book())
     for problem in problems:
         print(problem)

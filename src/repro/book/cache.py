@@ -24,7 +24,7 @@ from typing import Any
 
 import repro
 from repro.book.claims import ChapterClaims
-from repro.book.environment import PACKAGES, answer, settings
+from repro.book.environment import PACKAGES, git, settings
 from repro.book.files import hash_of_files, sha256, write_atomically
 from repro.book.notebooks import code_cells, source_of
 
@@ -199,19 +199,14 @@ def data_files() -> dict[str, str]:
     return found
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git answers in this folder, without a lock; None where there is no git or no repository."""
-    return answer("git", "--no-optional-locks", "-C", str(root), *arguments)
-
-
 def commit_of(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     """The commit that is checked out, and whether any of the files that matter differs from it.
 
     Returns {"commit": hash or None, "dirty": bool or None}; None: the book is not in a git repository.
     """
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git(root, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
     inside = [str(path) for path in files if path.resolve().is_relative_to(root.resolve())]
-    changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--ignored", "--", *inside)
+    changed = git(root, "status", "--porcelain", "--untracked-files=all", "--ignored", "--", *inside)
     return {"commit": commit, "dirty": None if changed is None else bool(changed)}

@@ -19,7 +19,16 @@ from repro.book.errors import BadInput
 from repro.book.judging import Criterion, Statistic, significant_digits
 from repro.book.layout import PROFILES
 
-__all__ = ["FIRST_SEEDS", "ChapterClaims", "Claim", "DecidingTest", "SupportingTest", "first_fault", "load"]
+__all__ = [
+    "FIRST_SEEDS",
+    "ChapterClaims",
+    "Claim",
+    "DecidingTest",
+    "SupportingTest",
+    "first_fault",
+    "load",
+    "parsed",
+]
 
 _Profile = Literal["smoke", "quick", "full", "paper"]
 _Judged = Literal["quick", "full", "paper"]
@@ -181,11 +190,11 @@ class Claim(_Strict):
         """The test of this name; an unknown one is an error with the nearest."""
         return _named(f"claim {self.id} has no test", name, {test.name: test for test in self.tests})
 
-    def fixed(self) -> dict[str, Any]:
-        """What must not change after the run that it judged: statement, kind, what the deciding tests say."""
-        said = {"metric", "unit", "statistic", "claim", "margin", "scale"}
-        found = self.model_dump(mode="json", include={"statement", "kind", "together"})
-        return found | {"deciding": {test.name: test.model_dump(include=said) for test in self.deciding}}
+    def fixed(self, profile: str) -> dict[str, object]:
+        """What must not change after a run in this profile: the claim itself, and what its deciding tests say."""
+        found: dict[str, object] = {"statement": self.statement, "kind": self.kind, "together": self.together}
+        due = [test for test in self.deciding if profile in test.profiles]
+        return found | {f"test {t.name}": (t.metric, t.unit, t.scale, t.criterion) for t in due}
 
 
 class ChapterClaims(_Strict):
@@ -278,18 +287,27 @@ def load(path: Path | str) -> ChapterClaims:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        found = ChapterClaims.model_validate(content)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
     except OSError as error:
         raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path.name} is not readable YAML: {error}") from error
+    return parsed(text, path.name)
+
+
+def parsed(text: str, name: str) -> ChapterClaims:
+    """A file of claims from its text, checked as by ``load``; ``name`` is the file's."""
+    try:
+        content = yaml.load(text, Loader=_Loader)
+        found = ChapterClaims.model_validate(content)
     except ValidationError as error:
-        raise BadInput(f"{path.name}: {first_fault(error, content, _KEYS)}") from None
+        raise BadInput(f"{name}: {first_fault(error, content, _KEYS)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
-    if found.chapter != path.stem:
-        raise BadInput(f"{path.name}: chapter is {found.chapter!r}; accepted: the file's name, {path.stem!r}")
+        raise BadInput(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
+    if f"{found.chapter}.yml" != name:
+        raise BadInput(f"{name}: chapter is {found.chapter!r}; accepted: the file's name, {name[:-4]!r}")
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import repro
 from repro.book.layout import Book
 
-__all__ = ["PACKAGES", "answer", "machine", "sealed", "settings"]
+__all__ = ["PACKAGES", "answer", "git", "machine", "sealed", "settings"]
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
@@ -115,6 +115,11 @@ def answer(*command: str, env: dict[str, str] | None = None) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """What git answers in this folder, without a lock; None where it fails, or there is no git or no repository."""
+    return answer("git", "--no-optional-locks", "-C", str(root), *arguments)
 
 
 def machine() -> dict[str, Any]:

@@ -40,9 +40,15 @@ class Results(BaseModel):
     run: dict[str, Any]
 
     @property
+    def seed(self) -> int:
+        """The first seed of its run."""
+        seed = (self.provenance.get("parameters") or {}).get("seed")
+        return seed if isinstance(seed, int) else 0
+
+    @property
     def exploratory(self) -> bool:
         """Whether its seeds are planning seeds, by which no claim is judged."""
-        return is_planning((self.provenance.get("parameters") or {}).get("seed", 0))
+        return is_planning(self.seed)
 
 
 def as_text(results: Results) -> str:

@@ -1,0 +1,194 @@
+"""Proof from git that a committed result may count: what it judged was fixed before its run, and its seeds were new.
+
+An answer that cannot be proved is shown as exploratory. What was run and never committed, git cannot show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from repro.book.claims import FIRST_SEEDS, ChapterClaims, load, parsed
+from repro.book.environment import git
+from repro.book.errors import BadInput
+from repro.book.layout import PROFILES, Book
+from repro.book.results import Results, read
+
+__all__ = ["doubts", "report"]
+
+
+def doubts(book: Book, results: Results) -> dict[str, str]:
+    """Why answers of a result may not count, by claim id; a reason that concerns the whole run stands at every claim.
+
+    Empty when all is proved. Where git cannot tell (a shallow clone, no repository), what the result says of itself
+    must do.
+    """
+    now = load(book.claims_file(results.chapter))
+    reason = _against_the_run(results)
+    if not reason and _blind(book.root) is None:
+        then = _claims_at(book.root, _commit(results), results.chapter)
+        reason = _against_the_commit(book.root, results, then)
+        if not reason:
+            known = {f"its run at {_commit(results)[:10]}": then} | _seen_before(book.root, results)
+            found = {
+                claim.id: _against_the_claim(claim.id, results.profile, now, known) for claim in now.claims
+            }
+            return {claim: reason for claim, reason in found.items() if reason}
+    return {claim.id: reason for claim in now.claims} if reason else {}
+
+
+def report(book: Book) -> tuple[list[str], int]:
+    """A line for each doubt, and for each result that is proved; and how many doubts are a failure.
+
+    Results from planning seeds are exploratory anyway: that is said, and no failure.
+    """
+    if blind := _blind(book.root):
+        return [f"cannot look: {blind}"], 0
+    lines, failures = [], 0
+    for path in (book.results_file(c, profile) for c in book.chapters() for profile in PROFILES[1:]):
+        if not path.is_file():
+            continue
+        try:
+            results = read(path)
+            found = doubts(book, results)
+        except BadInput as error:
+            lines.append(f"{path.name}: {error}")
+            failures += 1
+            continue
+        reasons: dict[str, list[str]] = {}
+        for claim, reason in found.items():
+            reasons.setdefault(reason, []).append(claim)
+        lines += [f"{path.name}: {', '.join(claims)}: {reason}" for reason, claims in reasons.items()]
+        failures += 0 if results.exploratory else len(reasons)
+        if not found:
+            lines.append(f"{path.name}: proved: {_commit(results)[:10]} is clean, and came after its claims")
+    return lines, failures
+
+
+def _blind(root: Path) -> str | None:
+    """Why git cannot tell what was before; None where it can."""
+    shallow = git(root, "rev-parse", "--is-shallow-repository")
+    if shallow is None:
+        return "there is no git, or no repository"
+    return "this is a shallow clone; git fetch --unshallow brings the rest" if shallow == "true" else None
+
+
+def _commit(results: Results) -> str:
+    """The full hash of its commit; empty where there is none, as a name such as HEAD would prove nothing."""
+    commit = str(results.provenance.get("commit"))
+    return commit if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit) else ""
+
+
+def _against_the_run(results: Results) -> str:
+    """What a result says of itself that speaks against it."""
+    seed, blocks, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
+    if results.exploratory:
+        return f"seeds from {seed} are for planning"
+    if seed not in blocks:
+        return (
+            f"seeds from {seed} are not for {results.profile}; accepted: {blocks.start} to {blocks.stop - 1}"
+        )
+    if not commit:
+        return "it names no commit"
+    clean = results.provenance.get("dirty") is False
+    return "" if clean else f"it was not made from a clean tree: files differed from commit {commit[:10]}"
+
+
+def _against_the_commit(root: Path, results: Results, then: ChapterClaims | str) -> str:
+    """What its commit, and the claims there, have against all of a result."""
+    commit, used = _commit(results), results.provenance["parameters"]
+    if git(root, "merge-base", "--is-ancestor", commit, "HEAD") is None:
+        return f"its commit {commit[:10]} is no ancestor of what is checked out"
+    if isinstance(then, str):
+        return then
+    for name, value in then.profiles[results.profile].items():
+        if used.get(name, value) != value:
+            return f"{name} was {used[name]}, but {value} in the file of claims at {commit[:10]}"
+    return ""
+
+
+def _against_the_claim(
+    claim: str, profile: str, now: ChapterClaims, known: Mapping[str, ChapterClaims | str]
+) -> str:
+    """What is no longer as it was when its run began, or when others had seen its seeds."""
+    for when, then in known.items():
+        if changed := then if isinstance(then, str) else _changed(claim, profile, now, then):
+            return f"not as at {when}: {changed}"
+    return ""
+
+
+def _changed(claim: str, profile: str, now: ChapterClaims, then: ChapterClaims) -> str:
+    """What a claim says otherwise than then, in the deciding tests of this profile too, and what makes it easier."""
+    if claim not in [one.id for one in then.claims]:
+        return "the claim is new"
+    today, before = now.claim(claim).fixed(profile), then.claim(claim).fixed(profile)
+    if changed := [name for name in before | today if before.get(name) != today.get(name)]:
+        return ", ".join(changed)
+    family = now.family(profile)
+    gone = [f"{c} {test}" for c, test in then.family(profile) if (c, test) not in family]
+    corrected = claim in [c for c, _ in family]
+    return f"the correction over all tests was stricter, with {', '.join(gone)}" if gone and corrected else ""
+
+
+def _seen_before(root: Path, results: Results) -> dict[str, ChapterClaims | str]:
+    """The claims with which committed results of the chapter judged some of this one's seeds, by when that was.
+
+    All versions of all profiles count, on merged branches too. A run whose tree was not clean, or whose commit is
+    gone, may have judged what was committed with it.
+    """
+    place = f"./book/results/{results.chapter}.*"
+    log = git(
+        root, "log", "--full-history", "--raw", "--no-abbrev", "--no-renames", "--format=%H", "--", place
+    )
+    found: dict[str, ChapterClaims | str] = {}
+    committed = ""
+    for line in (log or "").splitlines():
+        if not line.startswith(":"):
+            committed = line or committed
+            continue
+        seeds, commit, clean = _seeds_at(root, line.split()[3])
+        if max(seeds.start, _seeds(results).start) >= min(seeds.stop, _seeds(results).stop):
+            continue
+        for each in (commit, committed):
+            then = _claims_at(root, each, results.chapter)
+            if isinstance(then, ChapterClaims) or each == committed:
+                found[f"a committed run with these seeds, {each[:10]}"] = then
+            if isinstance(then, ChapterClaims) and clean:
+                break
+    return found
+
+
+def _seeds(results: Results) -> range:
+    """The seeds of a run: from its first one on, as many as the most values of a test."""
+    tests = [
+        test for claim in results.claims.values() for test in (claim.deciding | claim.supporting).values()
+    ]
+    return range(results.seed, results.seed + max([1, *(len(test.values) for test in tests)]))
+
+
+@cache
+def _seeds_at(root: Path, blob: str) -> tuple[range, str, bool]:
+    """Seeds and commit of a committed result, and whether its tree was clean; no seeds where it is of an old form."""
+    try:
+        results = Results.model_validate(json.loads(git(root, "cat-file", "blob", blob) or ""))
+    except ValueError:  # deleted, or of a form that had no judging seeds
+        return range(0), "", True
+    return _seeds(results), _commit(results), results.provenance.get("dirty") is False
+
+
+@cache
+def _claims_at(root: Path, commit: str, chapter: str) -> ChapterClaims | str:
+    """The file of claims at a commit, or why it cannot be read."""
+    text = git(root, "show", f"{commit}:./book/claims/{chapter}.yml") if commit else None  # ":" is the index
+    if text is None:
+        return f"commit {commit[:10]} has no file of claims"
+    try:
+        return _read(text, f"{chapter}.yml")
+    except BadInput as error:
+        return f"at commit {commit[:10]} the claims cannot be read: {error}"
+
+
+_read = cache(parsed)
