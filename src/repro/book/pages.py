@@ -19,6 +19,7 @@ from repro.book.answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.files import write_atomically
+from repro.book.history import doubts
 from repro.book.layout import PROFILES, Book
 from repro.book.ledger import anchor, details, paper_value
 from repro.book.markup import badge, inline_html, inline_myst, list_table
@@ -27,16 +28,16 @@ from repro.book.results import Results, again, read
 from repro.book.ruler import ruler
 from repro.book.source_links import repository_url
 
-__all__ = [
-    *("Chapter", "all_results", "chapters", "landing", "readme_table"),
-    *("scoreboard", "status", "with_first_screen", "write_readme"),
-]
+__all__ = ["all_results", "chapters", "landing", "readme_table", "scoreboard", "status", "with_first_screen"]
+__all__ += ["write_readme"]
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 _NOTICE = "% Made by `repro build` from book/claims and book/results. Changes made here are lost.\n"
 _TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 _NEVER = JudgedClaim(verdict="not tested", sentence="Not run yet.", deciding={}, supporting={})
+
+_WORDS = (*dict.fromkeys((*VERDICTS, *CONTROL_VERDICTS)), "exploratory")
 
 _AllResults = Mapping[tuple[str, str], Results]
 
@@ -61,7 +62,7 @@ class _Shown:
 
 
 @dataclass(frozen=True)
-class Chapter:
+class _Chapter:
     """What the pages show of a chapter: its results, the strongest first, and the answer to each claim."""
 
     name: str
@@ -71,8 +72,13 @@ class Chapter:
     shown: list[_Shown]
 
     @property
+    def page(self) -> str:
+        """The address of its page, from the pages beside the folder of chapters."""
+        return f"chapters/{self.name}.html"
+
+    @property
     def headlines(self) -> list[_Shown]:
-        """The answers of the first screen; where the file marks none, the first one."""
+        """The answers that it is about; where the file marks none, the first one."""
         return [each for each in self.shown if each.claim.headline] or self.shown[:1]
 
     @property
@@ -80,32 +86,23 @@ class Chapter:
         """How many claims and controls have each word."""
         return tally(self.claims, {each.claim.id: each.judged for each in self.shown})
 
-    def ruler(self, page: str, title: str = "") -> tuple[str, str, list[tuple[Claim, JudgedClaim]]]:
-        """What the ruler draws of it."""
-        return title, page, [(each.claim, each.judged) for each in self.shown]
-
-
-def _doubts(book: Book, results: Results) -> dict[str, str]:
-    """Why claims of a result are exploratory."""
-    return dict.fromkeys(results.claims, "its seeds are planning seeds") if results.exploratory else {}
+    @property
+    def used(self) -> list[Results]:
+        """The results from which answers are shown."""
+        return [run for run in self.results if run.profile in {each.profile for each in self.shown}]
 
 
 def _answers(book: Book, results: Results) -> dict[str, _Shown]:
     """A result judged anew, exploratory where there is a doubt."""
-    claims, doubts = load(book.claims_file(results.chapter)), _doubts(book, results)
-    judged, explored = (again(claims, results, exploratory) for exploratory in (False, True))
+    claims, doubted = load(book.claims_file(results.chapter)), doubts(book, results)
+    judged = [again(claims, results, exploratory) for exploratory in (False, True)]
     return {
-        claim.id: _Shown(
-            claim,
-            (explored if claim.id in doubts else judged)[claim.id],
-            results.profile,
-            doubts.get(claim.id, ""),
-        )
-        for claim in claims.claims
+        each.id: _Shown(each, judged[each.id in doubted][each.id], results.profile, doubted.get(each.id, ""))
+        for each in claims.claims
     }
 
 
-def chapters(book: Book, results: _AllResults) -> list[Chapter]:
+def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
     """All chapters in reading order, with the answer to each claim from the strongest of the results."""
     found = []
     for name in book.chapters():
@@ -115,7 +112,7 @@ def chapters(book: Book, results: _AllResults) -> list[Chapter]:
         shown = [_strongest([a[claim.id] for a in answers], claim) for claim in claims.claims]
         cells = [c for c in read_notebook(book.notebook(name))["cells"] if c["cell_type"] == "markdown"]
         title = _TITLE.search("\n".join(map(source_of, cells)))
-        found.append(Chapter(name, title[1] if title else name, claims, runs, shown))
+        found.append(_Chapter(name, title[1] if title else name, claims, runs, shown))
     return found
 
 
@@ -136,146 +133,116 @@ def _in_short(shown: _Shown) -> str:
 
 
 def _link(shown: _Shown, page: str = "", text: str = "") -> str:
-    return f'<a href="{escape(page)}#{anchor(shown.claim.id)}">{text or escape(shown.claim.id)}</a>'
+    return f'<a href="{page}#{anchor(shown.claim.id)}">{text or escape(shown.claim.id)}</a>'
 
 
 def _badge(shown: _Shown) -> str:
     return badge(shown.judged.word, shown.judged.scale)
 
 
+def _told(answers: Iterable[tuple[_Shown, str]]) -> str:
+    """Answers as a list in HTML, each with its badge."""
+    return f'<ul class="answers">{"".join(f"<li>{_badge(each)} {text}</li>" for each, text in answers)}</ul>'
+
+
+def _drawn(chapter: _Chapter, title: str = "") -> tuple[str, str, list[tuple[Claim, JudgedClaim]]]:
+    """What the ruler takes."""
+    return title, chapter.page * bool(title), [(each.claim, each.judged) for each in chapter.shown]
+
+
 def _listed(found: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {word}" for word, n in found.items()) or "none"
+    return ", ".join(f"{found[word]} {word}" for word in _WORDS if found.get(word)) or "none"
 
 
 # --- a chapter's first screen ---------------------------------------------------------------------------------------
 
 
-def with_first_screen(chapter: Chapter, notebook: dict[str, Any], profile: str) -> dict[str, Any]:
+def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str) -> dict[str, Any]:
     """The executed notebook with what the paper says, what we found and how sure that is right after its title."""
     told = f"\n\n{_first_screen(chapter, profile)}\n"
     for cell in notebook["cells"]:
-        text = source_of(cell)
-        if cell["cell_type"] == "markdown" and _TITLE.search(text):
-            return notebook | {
-                "cells": [
-                    other
-                    if other is not cell
-                    else cell | {"source": _TITLE.sub(lambda m: m[0] + told, text, count=1)}
-                    for other in notebook["cells"]
-                ]
-            }
+        if cell["cell_type"] == "markdown" and _TITLE.search(text := source_of(cell)):
+            cell["source"] = _TITLE.sub(lambda title: title[0] + told, text, count=1)
+            break
     return notebook
 
 
-def _first_screen(chapter: Chapter, profile: str) -> str:
+def _first_screen(chapter: _Chapter, profile: str) -> str:
     says = chapter.claims.paper.says or " ".join(each.claim.statement for each in chapter.headlines)
-    found = "".join(
-        f"<li>{_badge(each)} {_link(each)}: {inline_html(each.judged.sentence)}</li>"
-        for each in chapter.headlines
-    )
+    found = _told((each, f"{_link(each)}: {inline_html(each.judged.sentence)}") for each in chapter.headlines)
     return (
         '<section class="in-short" aria-label="In short">'
-        f"<p><strong>The paper says.</strong> {inline_html(says)}</p>"
-        f'<p><strong>We found.</strong></p><ul class="answers">{found}</ul>'
-        f"<p><strong>How sure?</strong> {_how_sure(chapter, profile)}</p>{ruler([chapter.ruler('')])}</section>"
+        f"<p><strong>The paper says.</strong> {inline_html(says)}</p><p><strong>We found.</strong></p>{found}"
+        f"<p><strong>How sure?</strong> {_how_sure(chapter, profile)}</p>{ruler([_drawn(chapter)])}</section>"
     )
 
 
-def _how_sure(chapter: Chapter, profile: str) -> str:
+def _how_sure(chapter: _Chapter, profile: str) -> str:
     """Where the answers come from, how many there are, what is open, and what is only exploratory."""
     if not chapter.results:
         return "This chapter has not run yet."
-    told = []
-    for name, group in _by_profile(chapter).items():
-        tests = [t for each in group for t in each.judged.deciding.values() if t.values]
-        n = sorted({len(test.values) for test in tests})
-        seeds = f", {n[0]} to {n[-1]} seeds" if len(n) > 1 else f", {n[0]} seeds" if n else ""
-        small = sum(test.scale == "small" for test in tests)
-        scale = (
-            "small scale"
-            if small == len(tests)
-            else f"{len(tests) - small} of {len(tests)} tests at the paper’s scale"
-        )
-        told.append(f"Profile <em>{name}</em> ({len(group)} claims and controls{seeds}, {scale}).")
-    counts = chapter.counts
-    told.append(f"Claims: {_listed(counts['claims'])}. Controls: {_listed(counts['controls'])}.")
-    unanswered = [
-        _link(each) for each in chapter.shown if each.judged.word in ("undecided", "open", "not tested")
-    ]
+    told, shown = [], chapter.shown
+    for run in chapter.used:
+        group = [each for each in shown if each.profile == run.profile]
+        tests = [test for each in group for test in each.judged.deciding.values() if test.values]
+        n, paper = sorted(len(test.values) for test in tests), sum(test.scale == "paper" for test in tests)
+        told.append(f"{len(group)} of {len(shown)} answers from the profile <em>{run.profile}</em>")
+        scale = f"{paper} of {len(n)} tests at the paper’s scale" if paper else "small scale"
+        told[-1] += f" ({n[0]} to {n[-1]} seeds, {scale})." if n else "."
+    told += [f"{kind.capitalize()}: {_listed(words)}." for kind, words in chapter.counts.items()]
+    unanswered = [_link(each) for each in shown if each.judged.word in ("undecided", "open", "not tested")]
     told += [f"Without an answer: {', '.join(unanswered)}."] * bool(unanswered)
-    for doubt in dict.fromkeys(each.doubt for each in chapter.shown if each.doubt):
-        ids = [_link(each) for each in chapter.shown if each.doubt == doubt]
-        which = "All" if len(ids) == len(chapter.shown) else ", ".join(ids)
-        told.append(f"{which} exploratory, shown and not judged: {escape(doubt)}.")
-    if any(each.judged.word not in ("exploratory", "not tested") for each in chapter.shown):
-        told.append(
-            "The tests were committed before the run that answers them, as <code>repro check --history</code> proves."
-        )
+    explored: dict[str, list[str]] = {}
+    for each in shown:
+        if each.judged.verdict is None:
+            explored.setdefault(each.doubt, []).append(_link(each))
+    told += [f"Exploratory ({escape(doubt)}): {', '.join(ids)}." for doubt, ids in explored.items()]
+    if any(each.judged.verdict not in (None, "not tested") for each in shown):
+        told.append("What was asked was fixed before the run: <code>repro check --history</code> proves it.")
     told.append(f"The figures below are of this page’s own run, profile <em>{profile}</em>.")
     return " ".join(told)
-
-
-def _by_profile(chapter: Chapter) -> dict[str, list[_Shown]]:
-    found: dict[str, list[_Shown]] = {}
-    for each in chapter.shown:
-        found.setdefault(each.profile, []).append(each)
-    return found
 
 
 # --- the landing page -----------------------------------------------------------------------------------------------
 
 
-def landing(text: str, found: Iterable[Chapter]) -> str:
+def landing(text: str, found: Iterable[_Chapter]) -> str:
     """The first page with the answers of each chapter (``<!-- answers: CHAPTER -->``) and the ``<!-- ruler -->``."""
     found = list(found)
     for chapter in found:
-        page = f"chapters/{chapter.name}.html"
-        answers = "".join(
-            f"<li>{_badge(each)} {_link(each, page, inline_html(each.claim.statement))}</li>"
-            for each in chapter.headlines
-        )
-        text = text.replace(f"<!-- answers: {chapter.name} -->", f'<ul class="answers">{answers}</ul>')
+        links = [_link(each, chapter.page, inline_html(each.claim.statement)) for each in chapter.headlines]
+        answers = _told(zip(chapter.headlines, links, strict=True))
+        text = text.replace(f"<!-- answers: {chapter.name} -->", answers)
     return text.replace("<!-- ruler -->", _all_rulers(found))
 
 
-def _all_rulers(found: Iterable[Chapter]) -> str:
+def _all_rulers(found: Iterable[_Chapter]) -> str:
     """The ruler of all chapters, a column each."""
-    pages = ((f"chapters/{chapter.name}.html", chapter) for chapter in found)
-    return ruler(
-        [
-            chapter.ruler(page, f'<a href="{page}">{inline_html(chapter.title.partition(":")[0])}</a>')
-            for page, chapter in pages
-        ],
-        dense=True,
-    )
+    names = ((each, inline_html(each.title.partition(":")[0])) for each in found)
+    return ruler([_drawn(each, f'<a href="{each.page}">{name}</a>') for each, name in names], dense=True)
 
 
 # --- the scoreboard -------------------------------------------------------------------------------------------------
 
 
-def scoreboard(found: Iterable[Chapter]) -> str:
+def scoreboard(found: Iterable[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
     found = list(found)
-    words = [*VERDICTS, *(word for word in CONTROL_VERDICTS if word not in VERDICTS), "exploratory"]
+    counted = ([f"[{c.name}](chapters/{c.name}.ipynb)", *map(_listed, c.counts.values())] for c in found)
     parts = [
-        "# Scoreboard\n",
+        "# Scoreboard",
         _NOTICE,
         "Every claim of every paper with its answer, from the strongest profile that was run. A click on a line shows "
         "what was asked, with which margin and why, and what was found. What the words mean is in the "
-        "{doc}`reading guide <reading-guide>`.\n",
-        list_table("counts", ("Chapter", "Claims", "Controls"), map(_counted, found)),
-        f"{_all_rulers(found)}\n",
-        _filter({"chapter": [chapter.name for chapter in found], "verdict": words}),
+        "{doc}`reading guide <reading-guide>`.",
+        list_table("counts", ("Chapter", "Claims", "Controls"), counted),
+        _all_rulers(found),
+        _filter({"chapter": [chapter.name for chapter in found], "verdict": _WORDS}),
     ]
     for chapter in found:
-        lines = "".join(_line(f"chapters/{chapter.name}.html", each) for each in chapter.shown)
-        parts += [f"## {chapter.title}\n", f'<ul class="scoreboard" data-chapter="{chapter.name}">{lines}</ul>\n']
-    return "\n".join(parts)
-
-
-def _counted(chapter: Chapter) -> list[str]:
-    counts = chapter.counts
-    return [f"[{chapter.name}](chapters/{chapter.name}.ipynb)", *map(_listed, counts.values())]
+        lines = "".join(_line(chapter.page, each) for each in chapter.shown)
+        parts += [f"## {chapter.title}", f'<ul class="scoreboard" data-chapter="{chapter.name}">{lines}</ul>']
+    return "\n\n".join(parts) + "\n"
 
 
 def _line(page: str, shown: _Shown) -> str:
@@ -292,15 +259,16 @@ def _line(page: str, shown: _Shown) -> str:
 
 def _filter(offered: Mapping[str, Iterable[str]]) -> str:
     """The form above the lists, one line of HTML; ``book.js`` shows it, and without scripts the lists are whole."""
-    selects = " ".join(
-        f'<label>{name.capitalize()} <select data-filter="{name}"><option value="">all</option>'
-        + "".join(f'<option value="{escape(one)}">{escape(one)}</option>' for one in options)
-        + "</select></label>"
-        for name, options in offered.items()
-    )
+    selects = ""
+    for name, options in offered.items():
+        each = "".join(f'<option value="{escape(one)}">{escape(one)}</option>' for one in options)
+        selects += (
+            f'<label>{name.capitalize()} <select data-filter="{name}"><option value="">all</option>{each}'
+        )
+        selects += "</select></label> "
     return (
         '<form id="scoreboard-filter" aria-label="Filter the claims" hidden>'
-        f'{selects} <button type="reset">Show all</button> <span role="status"></span></form>\n'
+        f'{selects}<button type="reset">Show all</button> <span role="status"></span></form>'
     )
 
 
@@ -310,10 +278,8 @@ def _filter(offered: Mapping[str, Iterable[str]]) -> str:
 def status(book: Book, results: _AllResults) -> str:
     """The page that says when each chapter ran, on what, with which versions, and what it cost."""
     url = repository_url(book.root)
-    head = (
-        *("Chapter", "Profile", "Result", "Seconds, of budget"),
-        *("Peak MB, of budget", "Commit", "Date", "Machine"),
-    )
+    head = ["Chapter", "Profile", "Result", "Seconds, of budget", "Peak MB, of budget"]
+    head += ["Commit", "Date", "Machine"]
     rows = [_run_row(book, result, url) for result in results.values()]
     rows += [
         [f"[{c}](chapters/{c}.ipynb)", "–", "not run yet", *["–"] * 5]
@@ -369,31 +335,20 @@ def _versions(results: _AllResults) -> str:
 
 def readme_table(book: Book) -> str:
     """One row a chapter: what the strongest profiles answer, and the commands that make them."""
-    head = ["Chapter", "Paper", "Profile", "yes", "no", "partly", "open", "not tested or exploratory"]
-    head += ["controls passed", "failed", "open", "Command"]
-    lines = [f"| {' | '.join(head)} |", "|---|---|---|" + "--:|" * 8 + "---|"]
+    lines = ["| Chapter | Paper | Profile | Claims | Controls | Command |", "|---|---|---|---|---|---|"]
     for chapter in chapters(book, all_results(book)):
         paper = chapter.claims.paper
-        where = (
-            f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
-            if paper.arxiv
-            else inline_myst(paper.title)
-        )
-        used = [run for run in chapter.results if run.profile in _by_profile(chapter)]
-        claims, controls = chapter.counts["claims"], chapter.counts["controls"]
-        numbers = [claims[word] for word in ("reproduced", "not reproduced", "partly", "undecided")]
-        numbers += [
-            claims["not tested"] + claims["exploratory"],
-            *(controls[w] for w in ("passed", "failed", "open")),
-        ]
-        cells = [f"[{chapter.name}](book/chapters/{chapter.name}.ipynb)", where]
-        cells += [", ".join(run.profile for run in used) or "not run yet", *map(str, numbers)]
-        cells += ["<br>".join(f"`{_command(chapter, run)}`" for run in used) or "–"]
+        arxiv = f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+        cells = [f"[{chapter.name}](book/chapters/{chapter.name}.ipynb)"]
+        cells += [arxiv if paper.arxiv else inline_myst(paper.title)]
+        cells += [", ".join(run.profile for run in chapter.used) or "not run yet"]
+        cells += [_listed(words) for words in chapter.counts.values()]
+        cells += ["<br>".join(f"`{_command(chapter, run)}`" for run in chapter.used) or "–"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _command(chapter: Chapter, run: Results) -> str:
+def _command(chapter: _Chapter, run: Results) -> str:
     """What makes this result; it names the parameters in which it differs from its profile."""
     used = run.provenance.get("parameters") or {}
     own = [

@@ -25,7 +25,7 @@ __all__ = ["ruler"]
 
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle
 _INSET = 0.15  # how far from the ends of the scale a mark stays that belongs beyond them
-_HEAD = 46  # pixels above the first test
+_HEAD = 44  # pixels above the first test
 _LETTERS = 20  # of a label
 _SIGNS = {"yes": "✓", "no": "✗", "open": "?", "exploratory": "~", "not tested": "–"}
 _MARKS = {
@@ -37,11 +37,10 @@ _MARKS = {
 _ARROWS = ('<path d="M4-3.5 0 0l4 3.5"/>', '<path d="M-4-3.5 0 0l-4 3.5"/>')
 _BRACKETS = ('<path d="M3-5H0V5H3"/>', '<path d="M-3-5H0V5H-3"/>')
 _CAPTION = (
-    "Each line is the 95 % interval of a deciding test in units of its margin, the smallest effect that would "
-    "matter: threshold at 0, margin at 1. Right of 0 it says yes ({yes}), left of 1 no ({no}); it can still be open "
-    "({open}), as the tests of a chapter are corrected together. Filled: at the paper’s scale, hollow: at small "
-    "scale; pale ({exploratory}): exploratory, without an answer. An arrow goes on, a mark without a line is a worst "
-    "case, and [&nbsp;] are the bounds of a test whether a value lies between two."
+    "A line is the 95 % interval of a deciding test in units of its margin, the smallest effect that would matter. "
+    "Right of 0 it says yes ({yes}), left of 1 no ({no}); it may still be open ({open}), as a chapter’s tests are "
+    "corrected together. Filled: the paper’s scale, hollow: small scale, pale ({exploratory}): exploratory. A mark "
+    "alone is a worst case, an arrow goes on, and a value is to lie between [&nbsp;]."
 )
 
 
@@ -55,7 +54,7 @@ class _Size:
     signs: int
 
 
-_ROOMY, _DENSE = _Size(step=14, gap=0, labels=118, signs=20), _Size(step=6, gap=6, labels=34, signs=0)
+_ROOMY, _DENSE = _Size(step=14, gap=0, labels=118, signs=20), _Size(step=5, gap=6, labels=34, signs=0)
 
 
 def ruler(
@@ -95,8 +94,8 @@ def _picture(page: str, claims: Sequence[tuple[Claim, JudgedClaim]], size: _Size
             y += 18
             rows.append(f'<text x="{-size.labels}" y="{y - 4}" class="of">Controls</text>')
         for claim, judged in group:
-            for first, test in zip([True, *[False] * 9], claim.deciding, strict=False):
-                rows.append(_row(page, claim, test, judged, y + size.step / 2, size, first))
+            for test in claim.deciding:
+                rows.append(_row(page, claim, test, judged, y + size.step / 2, size))
                 y += size.step
             y += size.gap
     zero, one = _percent(0), _percent(1)
@@ -117,15 +116,13 @@ def _picture(page: str, claims: Sequence[tuple[Claim, JudgedClaim]], size: _Size
     )
 
 
-def _row(
-    page: str, claim: Claim, test: DecidingTest, judged: JudgedClaim, y: float, size: _Size, first: bool
-) -> str:
+def _row(page: str, claim: Claim, test: DecidingTest, judged: JudgedClaim, y: float, size: _Size) -> str:
     """One test: its label, what it found, and the sign of its answer."""
     found = judged.deciding.get(test.name)
     ran = found is not None and found.estimate is not None
     word = (found.answer or "exploratory") if found and ran else "not tested"
     name = f"{claim.id} {test.name}" if len(claim.deciding) > 1 else claim.id
-    label = claim.id * first if size is _DENSE else name
+    label = name if size is _ROOMY else claim.id * (test is claim.deciding[0])
     label = label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…"
     told = f"{name}: {word}: {test.metric}: {found.words if found else 'not run yet'}"
     sign = f'<text x="100%" dx="{size.signs / 2:g}" y="{y + 4:g}" text-anchor="middle">{_SIGNS[word]}</text>'
@@ -151,7 +148,9 @@ def _drawn(test: DecidingTest, found: JudgedTest, y: float, mark: str) -> str:
     low, high = (-inf if found.low is None else found.low), (inf if found.high is None else found.high)
     ends = sorted((at(low), at(high))) if test.statistic != "worst" else [at(estimate)] * 2
     begin, end = _percent(min(ends[0], _HIGH - _INSET)), _percent(max(ends[1], _LOW + _INSET))
-    shapes = list(zip((0, 2), _BRACKETS, strict=True)) if criterion.side == "between" else []
+    shapes: list[tuple[float, str]] = (
+        list(zip((0, 2), _BRACKETS, strict=True)) if criterion.side == "between" else []
+    )
     shapes += [(_LOW, _ARROWS[0])] * (ends[0] < _LOW) + [(_HIGH, _ARROWS[1])] * (ends[1] > _HIGH)
     shapes += [(min(max(at(estimate), _LOW + _INSET), _HIGH - _INSET), mark)]
     line = f'<line x1="{begin}" x2="{end}" y1="{y:g}" y2="{y:g}"/>'
