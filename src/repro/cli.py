@@ -210,6 +210,24 @@ def show_claims(
         _out.print(_verdicts(book, name, profile, results.read(book.results_file(name, profile))))
 
 
+@app.command(epilog=_EXIT_CODES)
+def plan(chapter: Annotated[str, typer.Argument(help="Name of a chapter.")]) -> None:
+    """Show how many seeds each deciding test needs, how many each profile has, and the minutes that this costs.
+
+    Needs: so many seeds that an effect of the margin is told from none, and none from it, with a power of 90 %.
+    """
+    from repro.book import claims, planning, results
+
+    book = _book()
+    declared = claims.load(book.claims_file(chapter))
+    print(planning.table(planning.plan(declared)))
+    for profile, budget in list(declared.budget.items())[1:]:
+        path = book.results_file(chapter, profile)
+        took = f"{results.read(path).run['seconds'] / 60:.1f}" if path.is_file() else "not run yet"
+        print(f"minutes of {profile}: {took}, of {budget.seconds / 60:.1f}")
+    planning.check_seeds(declared)
+
+
 def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
     from repro.book import claims
 

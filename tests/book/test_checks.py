@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from ledger_book import CLAIMS, make, notebook, result, write_notebook
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from made_claims import chapter, claim, deciding_test
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from repro.book import checks, results
 from repro.book.checks import HEADINGS
+from repro.book.code_checks import code_problems
 
 
 @pytest.fixture
@@ -123,19 +125,44 @@ def test_code_that_is_fine(book):
     assert after(book, _append("%%time\nthis is not python")) == []
 
 
+CODE = """
+ledger.measure("T1", test="dense", values=x)
+for variant in variants:
+    ledger.measure("T2", test=f"{variant}-masks", values=x)
+for name, values in {"one": x, "two": y}.items():
+    ledger.measure("T3", test=name, values=values)
+ledger.not_tested("T4", "no data")
+ledger.measure("T5", test=variant.replace("_", "-"), values=x)
+"""
+
+
 @pytest.mark.parametrize(
-    ("instead", "problems"),
+    ("claim_id", "tests", "never"),
     [
-        ("pass", ["book/chapters/toy.ipynb: claim T3 is neither measured nor declared not tested"]),
-        ('for c in ["T3"]:\n    ledger.not_tested(c, "no time")', []),
+        ("T1", ["dense"], []),
+        ("T1", ["dense", "masks", "one"], ["masks", "one"]),
+        ("T2", ["ft-masks"], []),
+        ("T2", ["ft-masks", "dense"], ["dense"]),
+        ("T3", ["one", "two"], []),
+        ("T3", ["two", "three"], ["three"]),
+        ("T4", ["any"], []),
+        ("T5", ["any"], []),
     ],
 )
-def test_every_claim_is_measured_or_declared_not_tested(book, instead, problems):
-    def change(content):
-        for cell in content.cells:
-            cell.source = cell.source.replace('ledger.not_tested("T3", "no time")', instead)
+def test_a_deciding_test_that_the_notebook_never_measures(claim_id, tests, never):
+    one = chapter(claim(claim_id, *map(deciding_test, tests)))
+    problems = code_problems("toy.ipynb", new_notebook(cells=[new_code_cell(CODE)]), one)
+    told = [str(problem) for problem in problems if f"claim {claim_id}: " in str(problem)]
+    assert len(told) == len(never)
+    for name, line in zip(never, told, strict=True):
+        assert f"its deciding test {name} is never measured; accepted: ledger.measure" in line
 
-    assert after(book, change) == problems
+
+def test_seeds_that_no_run_could_do_with(tmp_path):
+    book = make(tmp_path, CLAIMS.replace("full: {n: 20,", "full: {n: 4,"))
+    assert (
+        "claim T1: test falls: even a perfect run cannot decide it with the 4 seeds of full" in told(book)[0]
+    )
 
 
 def test_an_unknown_paper(tmp_path):

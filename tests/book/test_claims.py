@@ -1,177 +1,143 @@
-"""Claims files and the ledger: one clear line for what is wrong, verdicts for what is right."""
+"""The file of claims: what is right is read, and what is wrong is one clear line, before anything runs."""
 
-import json
-import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from ledger_book import CLAIMS, make
+import yaml
+from ledger_book import CLAIMS
+from made_claims import claim, content, deciding_test
 
-from repro.book import claims
+from repro.book.claims import load
 from repro.book.errors import BadInput
+from repro.book.judging import Criterion
 from repro.book.layout import Book
-
-RUN = {"T1": {"falls": [0.1, 0.11, 0.12]}, "T2": {"first": [1.0, 1.1, 1.2], "second": [-1.0, 1.0, 0.5]}}
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
-
-
-@pytest.fixture
-def ledger(book):
-    return claims.Ledger("toy", "quick", book)
-
-
-def measured(ledger):
-    for claim, tests in RUN.items():
-        for test, values in tests.items():
-            ledger.measure(claim, test=test, values=values)
-    return ledger
 
 
 def test_the_books_own_files_of_claims_are_sound():
     book = Book(Path(__file__).parents[2])
     for chapter in book.chapters():
-        assert claims.load(book.claims_file(chapter)).chapter == chapter
+        assert load(book.claims_file(chapter)).chapter == chapter
+
+
+def written(folder, text):
+    (folder / "toy.yml").write_text(text)
+    return folder / "toy.yml"
+
+
+def refused(folder, text):
+    """The one line that says what is wrong with a file."""
+    with pytest.raises(BadInput) as error:
+        load(written(folder, text))
+    assert str(error.value).startswith("toy.yml")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_file_is_read(tmp_path):
+    between = deciding_test(claim="between [ -1, 2.5e-1]", margin=None)
+    found = load(written(tmp_path, yaml.safe_dump(content(claim("T1", between)))))
+    assert found.claim("T1").deciding[0].criterion == Criterion("between", (-1.0, 0.25))
+
+
+TWO = {"name": "dense", "metric": "m", "unit": "u", "scale": "small"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"margin": 0}, "margin: found 0; accepted: greater than 0"),
+        ({"margin": -0.5}, "margin: found -0.5; accepted: greater than 0"),
+        ({"margin": None}, "margin is missing; accepted: the smallest effect that would matter"),
+        (
+            {"claim": "between [0, 1]"},
+            "margin is 0.5; accepted for between (its bounds are its margin): none",
+        ),
+        ({"statistic": "worst"}, "margin is 0.5; accepted for worst: none"),
+        ({"unit": None}, "unit: is missing; accepted: what the values are counted in"),
+        ({"metric": " "}, "metric: found ' '; accepted: text"),
+        ({"claim": "over 0"}, "claim is 'over 0'; accepted: above T, below T or between [a, b]"),
+        ({"claim": "between [1, 0]", "margin": None}, "accepted for between: [a, b] with a < b"),
+        ({"claim": "above 0.1234567"}, "accepted: six significant digits"),
+        ({"claim": "above .5", "statistic": "share"}, "lie at 0.5 and 1; accepted: between 0 and 1"),
+        ({"seeds": None}, "seeds is missing; accepted: their number, or the parameter"),
+        ({"scale": "big"}, "scale: found 'big'; accepted: 'small' or 'paper'"),
+        ({"profiles": ["paper"]}, "profiles is ['paper'] without otherwise; accepted: a reason"),
+        ({"margn": 1}, "margn: unknown key; did you mean 'margin'?"),
+    ],
+)
+def test_what_is_wrong_with_a_test(tmp_path, wrong, expected):
+    told = refused(tmp_path, yaml.safe_dump(content(claim("T1", deciding_test(**wrong)))))
+    assert told.startswith("toy.yml: claims.T1.deciding.dense")
+    assert expected in told
+
+
+ONE = deciding_test()
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ([claim("T1")], "claims.T1: deciding holds 0 tests; accepted: one to three"),
+        ([claim("T1", *(deciding_test(f"t{k}") for k in range(4)))], "claims.T1: deciding holds 4 tests"),
+        (
+            [claim("T1", ONE, ONE)],
+            "claims.T1: test name 'dense' stands twice; accepted: every test name once",
+        ),
+        ([claim("T1", ONE, supporting=[TWO])], "claims.T1: test name 'dense' stands twice"),
+        ([claim("T1", ONE, where=" ")], "claims.T1.where: found ' '; accepted: text"),
+        (
+            [claim("T1", ONE, kind="control", together="readings")],
+            "claims.T1: together is 'readings'; accepted",
+        ),
+        ([claim("T1", ONE, paper_value=1)], "claims.T1: paper_value is 1.0 without paper_value_is; accepted"),
+        (
+            [claim(f"T{k}", ONE, headline=True) for k in range(4)],
+            "headline is true for T0, T1, T2, T3; accepted",
+        ),
+        ([claim("T1", ONE), claim("T1", ONE)], "claim id 'T1' stands twice; accepted: every claim id once"),
+        (
+            [claim("T1", deciding_test(seeds="rns"))],
+            "claim T1: test dense: seeds is 'rns'; accepted: a whole",
+        ),
+        (
+            [claim("T1", deciding_test(seeds="rate"))],
+            "claim T1: test dense: seeds is 'rate'; accepted: a whole",
+        ),
+    ],
+)
+def test_what_is_wrong_with_claims(tmp_path, claims, expected):
+    assert expected in refused(tmp_path, yaml.safe_dump(content(*claims)))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("direction: below", "direction: under", "claims.T1.tests.falls.direction: found 'under'"),
-        ("threshold: 0.5,", "threshold: 5e-1,", "in YAML 1.0e-6, not 1e-6"),
-        ("threshold: 0.5,", "treshold: 0.5,", "unknown key; did you mean 'threshold'?"),
-        ("threshold: 0.5,", "threshold: 0.1234567,", "at most six significant digits"),
-        ("min_seeds: 3}", "min_seeds: 3, interval: bootstrap-median}", "no 95 % interval below 6 seeds"),
-        ("[0.0, 0.4]", "[0.4, 0.0]", "accepted for between: [low, high] with low < high"),
-        ("id: T2", "id: T1", "claim id 'T1' stands twice"),
-        ("  quick: {n: 2}", "  quick: {}", "profile quick has no value for n"),
-        ("        otherwise: needs a GPU\n", "", "profiles is ['paper'] without otherwise"),
+        ("    where: section 2\n", "", "claims.T1.where: is missing; accepted: the place in the paper"),
+        ("margin: 0.2\n", "margin: 5e-1\n", "in YAML 1.0e-6, not 1e-6"),
+        (
+            "  quick: {n: 10,",
+            "  quick: {",
+            "profile quick has no value for n; accepted: every name in all of",
+        ),
+        (
+            "  full: {seconds: 3600, memory_mb: 500}\n",
+            "",
+            "budget lacks full; accepted: all of smoke, quick, full",
+        ),
+        ("seed: 500000", "seed: 7", "profile quick: seed is 7; accepted: 500000 to 1000000"),
         ("chapter: toy", "chapter: toi", "accepted: the file's name, 'toy'"),
         ("seconds: 120", "<<: 120", "not readable YAML"),
         ("where: table 1", "where: table 1\n    where: table 2", "the key 'where' stands twice"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, old, new, expected):
+def test_what_is_wrong_with_a_file(tmp_path, old, new, expected):
     assert old in CLAIMS
-    path = tmp_path / "toy.yml"
-    path.write_text(CLAIMS.replace(old, new, 1))
-    with pytest.raises(BadInput) as error:
-        claims.load(path)
-    assert expected in str(error.value)
-    assert str(error.value).startswith("toy.yml")
-    assert "\n" not in str(error.value)
+    assert expected in refused(tmp_path, CLAIMS.replace(old, new, 1))
 
 
-@pytest.mark.parametrize("content", [None, "", "- 1", "\x00", "a: !!bool x", "a: " + "[" * 3000])
-def test_a_file_that_is_no_mapping(tmp_path, content):
-    path = tmp_path / "toy.yml"
-    if content is not None:
-        path.write_text(content)
+@pytest.mark.parametrize("text", ["", "- 1", "\x00", "a: !!bool x", "a: " + "[" * 3000, "\udcff", None])
+def test_a_file_that_is_no_mapping(tmp_path, text):
+    if text is not None:
+        (tmp_path / "toy.yml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(BadInput, match=r"toy\.yml"):
-        claims.load(path)
-
-
-# the ledger
-
-
-def test_verdicts_of_a_run(ledger):
-    judged = measured(ledger).judged()
-    found = {claim: one.verdict for claim, one in judged.items()}
-    assert found == {"T1": "reproduced", "T2": "partly", "T3": "not tested"}
-    assert judged["T2"].tests["large"].reason == "needs a GPU"
-    assert judged["T3"].reason == "this run measured nothing for it"
-    assert list(ledger.summary().values()) == [1, 1, 0, 0, 1]
-    assert judged["T1"].tests["falls"].estimate == pytest.approx(0.11)
-
-
-def test_each_profile_judges_its_own_tests_and_smoke_none(book):
-    ledger = claims.Ledger("toy", "paper", book)
-    ledger.measure("T2", test="large", values=[1.0, 1.1, 1.2])
-    assert ledger.judged()["T2"].tests["large"].verdict == "reproduced"
-    ledger = measured(claims.Ledger("toy", "smoke", book))
-    assert ledger.summary()["not tested"] == 3
-    assert ledger.judged()["T1"].tests["falls"].values == (0.1, 0.11, 0.12)
-
-
-def test_values_of_any_kind_give_the_same_verdict(book):
-    found = set()
-    for values in ([1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3]), torch.tensor([1.0, 2.0, 3.0])):
-        ledger = claims.Ledger("toy", "quick", book)
-        ledger.measure("T1", test="falls", values=values)
-        found.add(ledger.judged()["T1"].tests["falls"])
-    assert len(found) == 1
-
-
-def test_one_number_no_number_and_truth_values(ledger):
-    ledger.measure("T1", test="falls", values=[])
-    ledger.measure("T2", test="first", values=0.3)
-    ledger.measure("T3", test="share", values=[False] * 30)
-    assert ledger.judged()["T1"].reason == "0 of the 3 seeds that it needs"  # no seed qualified
-    assert ledger.judged()["T2"].tests["first"].values == (0.3,)
-    assert ledger.judged()["T3"].verdict == "undecided"  # nothing in 30: the interval touches zero
-
-
-@pytest.mark.parametrize(
-    ("claim", "test", "values"),
-    [
-        ("T9", "falls", [1.0]),
-        ("T1", "falls", [1.0, float("nan")]),
-        ("T1", "falls", [[1.0, 2.0]]),
-        ("T1", "falls", ["a"]),
-        ("T3", "share", [0.5]),
-        ("T2", "first", [1.0]),
-    ],
-)
-def test_a_bad_measurement_is_refused_and_leaves_the_ledger_as_it_was(ledger, claim, test, values):
-    ledger.measure("T2", test="first", values=[2.0])
-    before = ledger.judged()
-    with pytest.raises(BadInput):
-        ledger.measure(claim, test=test, values=values)
-    assert ledger.judged() == before
-
-
-def test_a_claim_is_measured_or_declared_not_tested(ledger):
-    ledger.measure("T1", test="falls", values=[1.0])
-    ledger.not_tested("T3", "no time")
-    assert ledger.judged()["T3"].reason == "no time"
-    with pytest.raises(BadInput, match="declared not tested"):
-        ledger.not_tested("T1", "no time")
-    with pytest.raises(BadInput, match="declared not tested: no time"):
-        ledger.measure("T3", test="share", values=[1])
-    with pytest.raises(BadInput, match="needs a reason"):
-        ledger.not_tested("T2", " ")
-
-
-def test_the_build_judges_what_the_page_shows(ledger):
-    shown = json.loads(json.dumps(measured(ledger)._repr_mimebundle_()[claims.LEDGER]))
-    assert set(shown) == {"chapter", "profile", "measurements", "not_tested"}
-    again = claims.judge(ledger.claims, shown["measurements"], shown["not_tested"], shown["profile"])
-    assert again == ledger.judged()
-
-
-@pytest.mark.parametrize(
-    ("measurements", "not_tested"), [([{"claim": "T1", "values": [1]}], {}), ([], {"T9": "no time"})]
-)
-def test_the_judge_trusts_no_notebook(book, measurements, not_tested):
-    with pytest.raises(BadInput):
-        claims.judge(claims.load(book.claims_file("toy")), measurements, not_tested, "quick")
-
-
-def test_the_table(ledger):
-    html = measured(ledger)._repr_mimebundle_()["text/html"]
-    assert html.count('<th scope="col">') == html.count('<th scope="row">') == 3
-    for part in (
-        'id="claim-t1"',
-        r"\(10^{-6}\)",
-        r"\(a&lt;b\)",
-        "&lt;well&gt;",
-        "98.3 (printed in the table)",
-    ):
-        assert part in html
-    assert "mean 0.11 [0.0852, 0.135] over 3 seeds" in html
-    assert re.search(r'<span class="verdict verdict-partly">.*?partly</span>', html)
+        load(tmp_path / "toy.yml")

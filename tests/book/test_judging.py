@@ -17,7 +17,6 @@ from repro.book.judging import (
     corrected,
     interval,
     more_seeds,
-    one_a_run,
     one_sided,
     questions,
     strictest_level,
@@ -136,12 +135,6 @@ def test_discrete_values_are_never_surer_than_their_signs():
     assert one_sided([5.0 + k / 1e9 for k in range(9)], 3.0, "mean")[0] < 1e-60  # no two alike: not discrete
 
 
-def test_copies_of_a_run_are_one_value():
-    assert one_a_run([1.0, 2.0, 2.0, 4.0], ["a", "b", "b", "a"]) == [2.5, 2.0]
-    assert one_a_run([0.1] * 3, [7, 7, 7]) == [0.1]
-    assert alone(one_a_run([0.9] * 20, [7] * 20), RISE) == "open"
-
-
 @pytest.mark.parametrize(("statistic", "n"), [("mean", 1), ("median", 5)])
 def test_too_few_values_decide_nothing(statistic, n):
     criterion = Criterion("above", (0.0,), 0.5, statistic)
@@ -180,9 +173,7 @@ def by_shaffer(p):
 def test_the_correction_is_shaffers_and_answers_all_that_holm_answers(p):
     np.testing.assert_allclose(corrected(p), by_shaffer(p))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "gc.collect", lambda *_: 0
-        )  # statsmodels collects in every call; hundreds would take long
+        patch.setattr("gc.collect", lambda *_: 0)  # statsmodels calls it every time: hundreds would take long
         holm = multipletests(np.ravel(p), method="holm")[1]
     assert (corrected(p).ravel() <= holm + 1e-12).all()
 

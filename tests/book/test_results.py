@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ledger_book import make, result
+from ledger_book import T1, make, result
 
 from repro.book import claims, results
 from repro.book.errors import BadInput
@@ -24,8 +24,8 @@ def test_round_trip(book):
 def test_the_file_is_canonical(book):
     text = results.as_text(result(book))
     content = json.loads(text)
-    assert list(content) == ["chapter", "claims", "profile", "provenance", "schema", "run"]
-    assert content["claims"]["T1"]["tests"]["falls"]["values"][0] == 0.123457
+    assert list(content) == ["chapter", "claims", "not_tested", "profile", "provenance", "schema", "run"]
+    assert content["claims"]["T1"]["deciding"]["falls"]["values"][0] == 0.123457
     assert content["provenance"]["parameters"]["rate"] == 0.123456789  # what was asked for stays exact
     backwards = result(book, claims=dict(reversed(result(book).claims.items())))
     assert results.as_text(backwards) == text
@@ -38,7 +38,7 @@ def test_only_the_last_block_differs_between_two_equal_runs(book):
     assert min(differ) > one.index('  "run": {')
 
 
-@pytest.mark.parametrize("text", ["", '{"schema": 1', "[]", '{"schema": 2}', "\udcff"])
+@pytest.mark.parametrize("text", ["", '{"schema": 2', "[]", '{"schema": 1}', "\udcff"])
 def test_a_broken_file_gives_one_line(tmp_path, text):
     path = tmp_path / "toy.quick.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -49,11 +49,11 @@ def test_a_broken_file_gives_one_line(tmp_path, text):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('"schema": 1', '"schema": 2', "schema: found 2"),
-        ('"verdict": "reproduced"', '"verdict": "proven"', "tests.falls.verdict: found 'proven'"),
-        ('"estimate": ', '"estimat": 1, "estimate": ', "unknown key"),
-        ('"low": 0.0958', '"low": NaN, "x": 0.0958', "broken"),
-        ('"low": 0.0958', '"low": NaN, "p": 0.0958', "low: found nan"),
+        ('"schema": 2', '"schema": 1', "schema: found 1; accepted: 2"),
+        ('"verdict": "reproduced"', '"verdict": "proven"', "claims.T1.verdict: found 'proven'; accepted: "),
+        ('"estimate": ', '"estimat": 1, "estimate": ', "claims.T1.deciding.falls.estimat: unknown key"),
+        ('"low": 0.1', '"low": NaN, "x": 0.1', "falls.x: unknown key"),
+        ('"low": 0.1', '"low": NaN, "answer": 0.1', "falls.low: found nan; accepted: a finite number"),
     ],
 )
 def test_an_edited_file_gives_one_line(book, old, new, expected):
@@ -76,31 +76,46 @@ def test_what_cannot_be_written_leaves_the_old_result(book):
     assert path.read_bytes() == before
 
 
-def test_a_verdict_that_turns_is_told_with_both_values(book):
-    old, new = result(book), result(book, t1=[0.9, 0.91, 0.92])
-    assert results.compare(old, old) == []
-    assert results.compare(old, new) == [
-        "T1: was reproduced, is now not reproduced (falls: was 0.121 [0.0958, 0.146] reproduced, "
-        "is now 0.91 [0.885, 0.935] not reproduced)"
+HIGH = [0.9 + 0.01 * k for k in range(10)]
+
+
+def test_an_answer_that_turns_is_told_with_both_values(book):
+    old, new = result(book), result(book, t1=HIGH)
+    assert results.contradictions(old, old) == results.changes(old, old) == []
+    (line,) = results.contradictions(old, new)
+    assert line.startswith("T1: falls: was yes, 0.12")
+    assert "; is now no, the opposite: 0.95 nats" in line
+    (line,) = results.changes(old, new)
+    assert line.startswith("T1: was reproduced, is now not reproduced (was: Asked whether ")
+
+
+def test_an_answer_that_is_open_contradicts_nothing(book):
+    few = result(book, t1=[0.1, 0.9])
+    assert few.claims["T1"].word == "undecided"
+    assert (
+        results.contradictions(result(book), few) == results.contradictions(few, result(book, t1=HIGH)) == []
+    )
+    assert [line.partition(" (")[0] for line in results.changes(result(book), few)] == [
+        "T1: was reproduced, is now undecided"
     ]
 
 
 def test_a_claim_that_vanishes_is_a_change_and_a_new_one_is_not(book):
     old = result(book)
     fewer = result(book, claims={key: one for key, one in old.claims.items() if key != "T1"})
-    assert results.compare(old, fewer) == ["T1: was reproduced, is no longer in the result"]
-    assert results.compare(fewer, old) == []
-    with pytest.raises(BadInput, match="cannot be compared"):
-        results.compare(old, result(book, profile="paper"))
+    assert results.changes(old, fewer) == ["T1: was reproduced, is no longer in the result"]
+    assert results.changes(fewer, old) == []
 
 
 def test_disagreements_with_the_claims(book):
     chapter, good = claims.load(book.claims_file("toy")), result(book)
     assert results.disagreements(chapter, good) == []
     edited = good.claims["T1"].model_copy(update={"verdict": "not reproduced"})
-    wrong = result(book, claims={"T1": edited, "T3": good.claims["T3"], "T9": edited})
+    renamed = good.claims["T2"].model_copy(update={"supporting": good.claims["T1"].deciding})
+    wrong = result(book, claims={"T1": edited, "T2": renamed, "T9": edited})
     assert sorted(results.disagreements(chapter, wrong)) == [
         "T1: stored as not reproduced, but its values say reproduced",
-        "T2: has no result yet",
+        "T2: test falls is in the result, but not in the claims",
+        "T3: has no result yet",
         "T9: in the result, but not in the claims",
     ]

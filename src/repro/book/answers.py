@@ -52,7 +52,7 @@ class JudgedTest(BaseModel):
     chapter. ``words`` is the answer in short, or the reason why there is none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     values: tuple[float, ...] = ()
     estimate: float | None = None

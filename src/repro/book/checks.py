@@ -19,6 +19,7 @@ from repro.book.layout import PROFILES, Book
 from repro.book.markup import document
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.parameters import declared, declared_by_page, fill
+from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
 from repro.book.results import disagreements, read
 
@@ -46,9 +47,10 @@ def run(book: Book) -> list[Problem]:
 
     For each chapter: the fixed headings in order; a cell of parameters that begins with ``profile``; the
     kernel ``python3``; no outputs; no number typed into the prose (the rule stands in ``repro.book.prose``);
-    alternative text on every image; each claim of the file measured or declared not tested, and no other; no
-    long function; committed results that fit their claims. For other notebooks: the same as far as it does not
-    concern claims and headings. For all pages: citations that exist, images with alternative text.
+    alternative text on every image; each deciding test measured or its claim declared not tested, and nothing that
+    the file of claims does not have; seeds enough to decide; no long function; committed results that fit their
+    claims. For other notebooks: the same as far as it does not concern claims and headings. For all pages: citations
+    that exist, images with alternative text.
     """
     check = _Check(book)
     for chapter in book.chapters():
@@ -91,6 +93,7 @@ class _Check:
             self.add(path, self.unknown(claims.paper.key, "the key of the paper"))
             for profile in PROFILES:
                 self.results(claims, self.book.results_file(chapter, profile))
+            check_seeds(claims)
         path = self.book.root / "book" / "chapters" / f"{chapter}.ipynb"
         with self.reading(path):
             notebook = read_notebook(self.book.notebook(chapter))

@@ -202,13 +202,16 @@ class ChapterClaims(_Strict):
 
     chapter: _Text
     paper: _Paper
-    budget: Annotated[dict[_Profile, _Budget], Field(min_length=len(PROFILES))]
-    profiles: Annotated[dict[_Profile, dict[str, _Value]], Field(min_length=len(PROFILES))]
+    budget: dict[_Profile, _Budget]
+    profiles: dict[_Profile, dict[str, _Value]]
     quoted: list[FiniteFloat] = []
     claims: Annotated[list[Claim], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for what, given in (("budget", self.budget), ("profiles", self.profiles)):
+            if lacking := [profile for profile in PROFILES if profile not in given]:
+                raise ValueError(f"{what} lacks {', '.join(lacking)}; accepted: all of {', '.join(PROFILES)}")
         names = {name for values in self.profiles.values() for name in values}
         for profile, values in self.profiles.items():
             if missing := sorted((names | {"seed"}) - set(values)):
@@ -311,6 +314,12 @@ def parsed(text: str, name: str) -> ChapterClaims:
     return found
 
 
+_ACCEPTED = {
+    "where": "the place in the paper",
+    "unit": "what the values are counted in, none for a plain number",
+    "why": "the reason for the margin",
+    "scale": "small or paper",
+}
 _KEYS = [key for model in (ChapterClaims, Claim, DecidingTest, _Paper, _Budget) for key in model.model_fields]
 
 
@@ -335,9 +344,12 @@ def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) 
         # what remains are pydantic's names for the parts of a union: not a part of the file
     kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        told = f"unknown key; {nearest(place[-1], keys)}"
-    elif kind not in ("missing", "value_error"):
+        told = f"unknown key; {nearest(place[-1], keys)}" if keys else "unknown key"
+    elif kind == "missing":
+        told = f"is missing; accepted: {_ACCEPTED.get(place[-1], 'a value')}"
+    elif kind != "value_error":
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
+        told = re.sub(r"\w+ should (be )?", "accepted: ", told, count=1).replace(r"match pattern '\S'", "text")
         told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{'.'.join(place) or 'the file'}: {told}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,30 +73,48 @@ def _style(name: str, trees: list[tuple[int, ast.Module]]) -> Iterator[Problem]:
                 yield Problem(name, index, "plt.show() gives a figure without text; use figures.show")
 
 
-def _text(node: ast.expr | None) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
-
-
 def _measured(name: str, trees: list[tuple[int, ast.Module]], claims: ChapterClaims) -> Iterator[Problem]:
-    """Claims that are measured but unknown, and claims that the code never names."""
-    named: set[str] = set()
-    for index, tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                named.add(node.value)
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            if node.func.attr not in ("measure", "not_tested"):
-                continue
-            given = {keyword.arg: keyword.value for keyword in node.keywords}
-            claim = _text(node.args[0] if node.args else given.get("claim"))
-            test = _text(given.get("test")) if node.func.attr == "measure" else None
-            try:
-                if claim is not None:
-                    found = claims.claim(claim)
-                    _ = found.test(test) if test is not None else None
-            except BookError as error:
-                yield Problem(name, index, str(error))
-    for one in claims.claims:
-        if one.id not in named and any(test.profiles for test in one.tests):
-            yield Problem(name, None, f"claim {one.id} is neither measured nor declared not tested")
+    """Claims and tests that only the code knows, and deciding tests that it neither measures nor declares not tested.
+
+    Names may be put together: ``test=f"{variant}-masks"`` measures every test whose name ends so, and ``test=name``
+    those whose names the code gives anywhere.
+    """
+    nodes = [(index, node) for index, tree in trees for node in ast.walk(tree)]
+    texts = [_pattern(node) for _, node in nodes if isinstance(node, ast.Constant | ast.JoinedStr)]
+    calls: list[tuple[str, str]] = []
+    for index, node in nodes:
+        method = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if not isinstance(node, ast.Call) or method not in ("measure", "not_tested"):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        claim, test = node.args[0] if node.args else given.get("claim"), given.get("test")
+        calls.append((_pattern(claim), _pattern(test) if method == "measure" else ".*"))
+        try:
+            if isinstance(claim, ast.Constant):
+                found = claims.claim(str(claim.value))
+                _ = found.test(str(test.value)) if isinstance(test, ast.Constant) else None
+        except BookError as error:
+            yield Problem(name, index, str(error))
+
+    def means(pattern: str, what: str) -> bool:
+        return any(re.fullmatch(each, what) for each in (texts if pattern == _NAMED else [pattern]))
+
+    for one, deciding in claims.deciding():
+        if not any(means(claim, one.id) and means(test, deciding.name) for claim, test in calls):
+            accepted = f'ledger.measure("{one.id}", test="{deciding.name}", values=...), or ledger.not_tested'
+            message = (
+                f"claim {one.id}: its deciding test {deciding.name} is never measured; accepted: {accepted}"
+            )
+            yield Problem(name, None, message)
+
+
+_NAMED = ".+"
+
+
+def _pattern(node: ast.AST | None) -> str:
+    """What a text in the code can be, as a regular expression: what a variable holds, any text there; a call, all."""
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_pattern, node.values))
+    return ".*" if isinstance(node, ast.Call | ast.FormattedValue) else _NAMED

@@ -17,7 +17,7 @@ The two null hypotheses exclude each other, and both can be wrong: an effect bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
 from typing import Any, Literal
@@ -38,7 +38,6 @@ __all__ = [
     "corrected",
     "interval",
     "more_seeds",
-    "one_a_run",
     "one_sided",
     "questions",
     "share_one_sided",
@@ -91,17 +90,6 @@ class Criterion:
 def significant_digits(value: float, digits: int = 6) -> float:
     """``value`` with so many significant digits: what the results keep, and what is judged."""
     return float(f"{value:.{digits - 1}e}") if isfinite(value) else value
-
-
-def one_a_run(values: Sequence[float], runs: Sequence[Hashable]) -> list[float]:
-    """One value a run: the mean of those that came from the same run, in the order in which runs first appear.
-
-    Several values of one run are no independent evidence, and copies of it are none at all.
-    """
-    of_run: dict[Hashable, list[float]] = {}
-    for run, value in zip(runs, values, strict=True):
-        of_run.setdefault(run, []).append(value)
-    return [found[0] if len(set(found)) == 1 else float(np.mean(found)) for found in of_run.values()]
 
 
 # --- statistics -----------------------------------------------------------------------------------------------
@@ -173,9 +161,8 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
     mean = np.where(equal, ordered[..., 0], array.mean(axis=-1))  # which rounding must not move
     sd = np.where(equal, 0.0, array.std(axis=-1, ddof=1))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        t = (
-            np.sqrt(n) * (mean - at) / sd
-        )  # not a number for equal values on the threshold: they speak for no side
+        # not a number for equal values on the threshold: they speak for no side
+        t = np.sqrt(n) * (mean - at) / sd
         z = (array - mean[..., None]) / sd[..., None]
         skewness = (z * z * z).mean(axis=-1)
         hall = t + skewness * (t**2 / 3 + 1 / 6) / np.sqrt(n) + skewness**2 * t**3 / (27 * n)
@@ -205,11 +192,9 @@ def questions(criterion: Criterion, one_sided: Callable[[float], tuple[P, P]]) -
     if criterion.side == "between":
         (above_a, below_a), (above_b, below_b) = (one_sided(bound) for bound in criterion.bounds)
         return np.maximum(above_a, below_b), np.minimum(1.0, 2 * np.minimum(below_a, above_b))
-    above_t, below_t = one_sided(criterion.bounds[0])
-    above_where_it_matters, below_where_it_matters = one_sided(criterion.matters)
-    if criterion.side == "above":
-        return above_t, below_where_it_matters
-    return below_t, above_where_it_matters
+    at_t, where_it_matters = one_sided(criterion.bounds[0]), one_sided(criterion.matters)
+    above = criterion.side == "above"
+    return (at_t[0], where_it_matters[1]) if above else (at_t[1], where_it_matters[0])
 
 
 # --- many tests -----------------------------------------------------------------------------------------------
@@ -257,13 +242,13 @@ def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> 
     outside [a, b]                           no
     =======================================  ======
     """
+    a, b = criterion.bounds[0], criterion.bounds[-1]
     if criterion.side == "between":
-        a, b = criterion.bounds
         beyond, short = a < found.low and found.high < b, found.high < a or b < found.low
     elif criterion.side == "above":
-        beyond, short = found.low > criterion.bounds[0], found.high < criterion.matters
+        beyond, short = found.low > a, found.high < criterion.matters
     else:
-        beyond, short = found.high < criterion.bounds[0], found.low > criterion.matters
+        beyond, short = found.high < a, found.low > criterion.matters
     if beyond and p_yes <= ALPHA:
         return "yes"
     return "no" if short and p_no <= ALPHA else "open"

@@ -1,0 +1,124 @@
+"""The ledger: values are taken or refused, and the build judges what the page shows."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ledger_book import GAINS, T1, make
+
+from repro.book.errors import BadInput
+from repro.book.ledger import LEDGER, Ledger, answers
+
+
+@pytest.fixture
+def book(tmp_path):
+    return make(tmp_path)
+
+
+@pytest.fixture
+def ledger(book):
+    return Ledger("toy", "quick", 500_000, book)
+
+
+def measured(ledger):
+    ledger.measure("T1", test="falls", values=T1)
+    ledger.measure("T2", test="first", values=GAINS)
+    ledger.measure("T2", test="second", values=[-gain for gain in GAINS])
+    return ledger
+
+
+def judged(ledger):
+    return answers(ledger.claims, ledger.content())
+
+
+def test_answers_of_a_run(ledger):
+    found = judged(measured(ledger))
+    words = {claim: one.word for claim, one in found.items()}
+    assert words == {"T1": "reproduced", "T2": "partly", "T3": "not tested"}
+    assert found["T2"].deciding["large"].words == "needs a GPU"
+    assert found["T3"].sentence == "Not tested: this run measured nothing for it."
+
+
+def test_planning_seeds_decide_nothing(book):
+    found = judged(measured(Ledger("toy", "quick", 9_999, book)))
+    assert [one.word for one in found.values()] == ["exploratory", "exploratory", "not tested"]
+
+
+def test_values_of_any_kind_give_the_same_answer(book):
+    found = set()
+    for values in ([1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3]), torch.tensor([1.0, 2.0, 3.0])):
+        ledger = Ledger("toy", "quick", 500_000, book)
+        ledger.measure("T1", test="falls", values=values)
+        found.add(judged(ledger)["T1"].deciding["falls"])
+    assert len(found) == 1
+
+
+def test_one_number_no_number_and_truth_values(ledger):
+    ledger.measure("T1", test="falls", values=[])
+    ledger.measure("T2", test="first", values=0.3)
+    ledger.measure("T3", test="share", values=[False] * 30)
+    found = judged(ledger)
+    assert found["T1"].word == "not tested"  # no seed qualified
+    assert found["T2"].deciding["first"].values == (0.3,)
+    assert found["T3"].word == "passed"
+
+
+@pytest.mark.parametrize(
+    ("claim", "test", "values"),
+    [
+        ("T9", "falls", [1.0]),
+        ("T1", "fals", [1.0]),
+        ("T1", "falls", [1.0, float("nan")]),
+        ("T1", "falls", [[1.0, 2.0]]),
+        ("T1", "falls", ["a"]),
+        ("T3", "share", [0.5]),
+        ("T2", "first", [1.0]),
+    ],
+)
+def test_a_bad_measurement_is_refused_and_leaves_the_ledger_as_it_was(ledger, claim, test, values):
+    ledger.measure("T2", test="first", values=[2.0])
+    before = ledger.content()
+    with pytest.raises(BadInput):
+        ledger.measure(claim, test=test, values=values)
+    assert ledger.content() == before
+
+
+def test_a_claim_is_measured_or_declared_not_tested(ledger):
+    ledger.measure("T1", test="falls", values=[1.0])
+    ledger.not_tested("T3", "no time")
+    assert judged(ledger)["T3"].sentence == "Not tested: no time."
+    with pytest.raises(BadInput, match="declared not tested"):
+        ledger.not_tested("T1", "no time")
+    with pytest.raises(BadInput, match="declared not tested: no time"):
+        ledger.measure("T3", test="share", values=[1])
+    with pytest.raises(BadInput, match="needs a reason"):
+        ledger.not_tested("T2", " ")
+
+
+def test_the_build_judges_what_the_page_shows(ledger):
+    shown = json.loads(json.dumps(measured(ledger)._repr_mimebundle_()[LEDGER]))
+    assert shown == ledger.content()
+    assert answers(ledger.claims, shown) == judged(ledger)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"measurements": [{"claim": "T1", "values": [1]}]}, {"not_tested": {"T9": "x"}}]
+)
+def test_the_judge_trusts_no_notebook(ledger, wrong):
+    with pytest.raises(BadInput):
+        answers(ledger.claims, ledger.content() | wrong)
+
+
+def test_the_table(ledger):
+    html = measured(ledger)._repr_mimebundle_()["text/html"]
+    assert html.count('<th scope="col">') == html.count('<th scope="row">') == 3
+    for part in (
+        'id="claim-t1"',
+        r"\(10^{-6}\)",
+        r"\(a&lt;b\)",
+        "&lt;well&gt;",
+        "98.3 (printed in the table)",
+    ):
+        assert part in html
+    assert "claims: 1 reproduced, 1 partly; controls: 1 not tested" in html
