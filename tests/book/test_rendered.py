@@ -327,7 +327,7 @@ def test_the_scoreboard_is_short_and_can_be_filtered(visit):
 def test_the_ruler_is_read_in_order_and_fits_a_phone(visit, chapters):
     visit.page.set_viewport_size({"width": 360, "height": 800})
     page = visit.open("book/index.html")
-    first = page.locator(".ruler a").first
+    first = page.locator(".ruler svg a").first
     assert re.match(
         r"\w+( [\w-]+)?: (yes|no|open|exploratory|not tested): ", first.locator("title").text_content()
     )

@@ -349,7 +349,9 @@ def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) 
         told = f"is missing; accepted: {_ACCEPTED.get(place[-1], 'a value')}"
     elif kind != "value_error":
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
-        told = re.sub(r"\w+ should (be )?", "accepted: ", told, count=1).replace(r"match pattern '\S'", "text")
+        told = re.sub(r"\w+ should (be )?", "accepted: ", told, count=1).replace(
+            r"match pattern '\S'", "text"
+        )
         told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{'.'.join(place) or 'the file'}: {told}{more}"

@@ -196,7 +196,9 @@ def _how_sure(chapter: _Chapter, profile: str) -> str:
     for each in shown:
         if each.judged.verdict is None:
             explored.setdefault(each.doubt, []).append(_link(each))
-    told += [f"Exploratory ({escape(doubt)}): {', '.join(ids)}." for doubt, ids in explored.items()]
+    for doubt, ids in explored.items():
+        which = "all" if len(ids) == len(shown) else ", ".join(ids)
+        told.append(f"Exploratory ({escape(doubt)}): {which}.")
     if any(each.judged.verdict not in (None, "not tested") for each in shown):
         told.append("What was asked was fixed before the run: <code>repro check --history</code> proves it.")
     told.append(f"The figures below are of this page’s own run, profile <em>{profile}</em>.")

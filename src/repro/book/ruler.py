@@ -26,7 +26,7 @@ __all__ = ["ruler"]
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle
 _INSET = 0.15  # how far from the ends of the scale a mark stays that belongs beyond them
 _HEAD = 44  # pixels above the first test
-_LETTERS = 20  # of a label
+_LETTERS = 19  # of a label
 _SIGNS = {"yes": "✓", "no": "✗", "open": "?", "exploratory": "~", "not tested": "–"}
 _MARKS = {
     "yes": '<circle r="3.4" class="dot"/>',
@@ -54,7 +54,7 @@ class _Size:
     signs: int
 
 
-_ROOMY, _DENSE = _Size(step=14, gap=0, labels=118, signs=20), _Size(step=5, gap=6, labels=34, signs=0)
+_ROOMY, _DENSE = _Size(step=14, gap=0, labels=122, signs=20), _Size(step=5, gap=6, labels=34, signs=0)
 
 
 def ruler(
@@ -71,7 +71,8 @@ def ruler(
         for title, page, claims in chapters
         for part in ([claims] if dense else _halves(claims))
     )
-    keys = {word: f'<svg class="{word}" viewBox="-6 -6 12 12">{mark}</svg>' for word, mark in _MARKS.items()}
+    key = '&#8288;<svg class="{}" viewBox="-6 -6 12 12">{}</svg>&#8288;'  # a line does not end beside it
+    keys = {word: key.format(word, mark) for word, mark in _MARKS.items()}
     return (
         f'<figure class="ruler{" ruler-dense" * dense}"><div>{pictures}</div>'
         f"<figcaption>{_CAPTION.format(**keys)}</figcaption></figure>"
