@@ -56,6 +56,7 @@ TWO = {"name": "dense", "metric": "m", "unit": "u", "scale": "small"}
         ({"unit": None}, "unit: is missing; accepted: what the values are counted in"),
         ({"metric": " "}, "metric: found ' '; accepted: text"),
         ({"claim": "over 0"}, "claim is 'over 0'; accepted: above T, below T or between [a, b]"),
+        ({"claim": "above inf"}, "claim is 'above inf'; accepted: above T"),
         ({"claim": "between [1, 0]", "margin": None}, "accepted for between: [a, b] with a < b"),
         ({"claim": "above 0.1234567"}, "accepted: six significant digits"),
         ({"claim": "above .5", "statistic": "share"}, "lie at 0.5 and 1; accepted: between 0 and 1"),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ledger_book import T1, make, result
+from ledger_book import make, result
 
 from repro.book import claims, results
 from repro.book.errors import BadInput
@@ -17,23 +17,23 @@ def book(tmp_path):
 def test_round_trip(book):
     path = book.results_file("toy", "quick")
     results.write(path, result(book))
-    assert results.as_text(results.read(path)) == path.read_text()
+    assert results._as_text(results.read(path)) == path.read_text()
     assert results.read(path).claims == result(book).claims
 
 
 def test_the_file_is_canonical(book):
-    text = results.as_text(result(book))
+    text = results._as_text(result(book))
     content = json.loads(text)
     assert list(content) == ["chapter", "claims", "not_tested", "profile", "provenance", "schema", "run"]
     assert content["claims"]["T1"]["deciding"]["falls"]["values"][0] == 0.123457
     assert content["provenance"]["parameters"]["rate"] == 0.123456789  # what was asked for stays exact
     backwards = result(book, claims=dict(reversed(result(book).claims.items())))
-    assert results.as_text(backwards) == text
+    assert results._as_text(backwards) == text
 
 
 def test_only_the_last_block_differs_between_two_equal_runs(book):
-    one = results.as_text(result(book)).splitlines()
-    two = results.as_text(result(book, run=result(book).run | {"seconds": 9.0})).splitlines()
+    one = results._as_text(result(book)).splitlines()
+    two = results._as_text(result(book, run=result(book).run | {"seconds": 9.0})).splitlines()
     differ = [number for number, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
     assert min(differ) > one.index('  "run": {')
 
@@ -58,7 +58,7 @@ def test_a_broken_file_gives_one_line(tmp_path, text):
 )
 def test_an_edited_file_gives_one_line(book, old, new, expected):
     path = book.root / "toy.quick.json"
-    text = results.as_text(result(book))
+    text = results._as_text(result(book))
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(BadInput) as error:

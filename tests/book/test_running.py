@@ -24,6 +24,7 @@ import yaml
 from repro.book import build, cache, claims, notebooks, process, results, runner
 from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, Locked, ParameterError, RunFailed
 from repro.book.layout import Book
+from repro.book.ledger import LEDGER
 
 GOOD = {"profile": "quick"}
 
@@ -72,8 +73,9 @@ def fails(book: Book, good: runner.RunResult, error: type[RunFailed], **given: o
 def test_a_run_leaves_notebook_ledger_and_provenance(good: runner.RunResult) -> None:
     assert good.ledger is not None
     (measured,) = good.ledger["measurements"]
-    assert (measured["claim"], len(measured["values"])) == ("T1", 4)
-    assert good.provenance["parameters"] == {"profile": "quick", "n": 4, "level": 0.1, "mode": "fine"}
+    assert (measured["claim"], len(measured["values"])) == ("T1", 7)
+    used = {"profile": "quick", "seed": 500_000, "n": 7, "level": 0.1, "mode": "fine"}
+    assert good.provenance["parameters"] == used
     assert good.run["peak_memory_mb"] > 10
     notebook = nbformat.read(good.notebook, as_version=4)
     injected = next(c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", []))
@@ -218,25 +220,14 @@ def test_a_key_covers_what_a_run_depends_on_and_no_words(book: Book) -> None:
         found = claims.ChapterClaims.model_validate(yaml.safe_load(text))
         return cache.run_key(cache.key_parts(notebook, {"n": n}, found, {}))
 
-    words = (
-        ("below one half", "small"),
-        ("section 2", "section 3"),
-        ("the value", "x"),
-        ("fixed", "why"),
-        ("600", "700"),
-    )
-    deciding = (
-        ("0.5", "0.4"),
-        ("direction: below", "direction: above"),
-        ("seeds: 3", "seeds: 4"),
-        ("theory", "control"),
-    )
+    words = (("below one half", "small"), ("the value", "x"), ("fixed", "why"), ("600", "700"))
+    words += (("below 0.5", "above 0.4"), ("margin: 0.1", "margin: 0.2"), ("theory", "control"))
     same = [key(replaced=pair) for pair in words]
     same.append(key(edited(source, 0, source="# Another title")))
     same.append(key(edited(source, 2, metadata={"tags": ["hide-input"]}, id="other")))
     same.append(key(source | {"cells": source["cells"][1:]}))
     assert set(same) == {key()}
-    others = [key(replaced=pair) for pair in deciding]
+    others = [key(replaced=pair) for pair in (("id: T1", "id: T2"), ("name: low", "name: lower"))]
     others.append(key(edited(source, 2, source="print()")))
     others.append(key(edited(source, 2, metadata={"tags": ["raises-exception"]})))
     others.append(key(n=2))
@@ -271,12 +262,12 @@ def test_prose_tags_and_words_show_without_a_run(tmp_path: Path, request: pytest
 
 
 def test_a_ledger_that_the_claims_do_not_know_is_a_failure(book: Book) -> None:
-    about = {"chapter": "toy", "profile": "quick"}
+    about = {"chapter": "toy", "profile": "quick", "seed": 500_000}
     found = claims.load(book.claims_file("toy"))
 
     def said(**changed: Any) -> str | None:
         shown = {**about, "measurements": [], "not_tested": {}} | changed
-        output = {"output_type": "display_data", "metadata": {}, "data": {claims.LEDGER: shown}}
+        output = {"output_type": "display_data", "metadata": {}, "data": {LEDGER: shown}}
         cell = {"cell_type": "code", "source": "ledger", "outputs": [output], "execution_count": 1}
         failure = runner._unsound({"cells": [cell]}, about, found)
         return failure and failure.message
@@ -400,15 +391,13 @@ def test_build_renders_judges_compares_and_locks(book: Book, good: runner.RunRes
     ):
         build.build(book)
 
-    # the chapter now measures something else: the committed verdict turns over, loudly, and the old pages stay
+    # the chapter now measures something else: that contradicts the committed answer, loudly, and the old pages stay
     notebook, html = book.notebook("toy"), page.read_bytes()
     kept = results.read(book.results_file("toy", "quick"))
     notebook.write_text(notebook.read_text().replace("level: float = 0.1", "level: float = 0.9"))
     turned = repro(book, "build")
     assert turned.returncode == 3
-    assert "T1: was reproduced, is now not reproduced" in turned.stderr
-    assert "was 0.102" in turned.stderr
-    assert "is now 0.901" in turned.stderr
+    assert "T1: low: was yes, 0.103 [0.101, 0.105]; is now no, the opposite: 0.903" in turned.stderr
     assert results.read(book.results_file("toy", "quick")) == kept
     assert page.read_bytes() == html
 

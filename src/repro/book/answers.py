@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from repro.base import Interval
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import (
-    ALPHA,
     Answer,
     Criterion,
     answer,
@@ -193,15 +192,16 @@ def _answered(
     test: DecidingTest, effect: JudgedTest, raw: tuple[float, float], p: tuple[float, float], k: int
 ) -> dict[str, Any]:
     """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
-    criterion, n = test.criterion, len(effect.values)
-    decided = answer(criterion, interval(effect.values, test.statistic), *p)
+    criterion, n, found = test.criterion, len(effect.values), interval(effect.values, test.statistic)
+    decided = answer(criterion, found, *p)
     if decided == "open":
         more = more_seeds(*raw, n, k)
         what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
         return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
     over, under = one_sided(effect.values, criterion.bounds[0], test.statistic)
     opposite = bool((under if criterion.sign > 0 else over) <= strictest_level(k))
-    words = _words(test, decided, effect.words, too_small=p[1] <= ALPHA, opposite=opposite)
+    too_small = answer(criterion, found, 1.0, p[1]) == "no"
+    words = _words(test, decided, effect.words, too_small, opposite)
     return {"answer": decided, "p": p, "words": words}
 
 

@@ -138,14 +138,14 @@ class DecidingTest(SupportingTest):
         return self
 
 
-_SAID = re.compile(r"(above|below)\s+(\S+)|(between)\s+\[\s*([^\s,]+)\s*,\s*([^\s,]+)\s*\]")
+_SAID = re.compile(r"(above|below)\s+([\d.eE+-]+)|(between)\s+\[\s*([\d.eE+-]+)\s*,\s*([\d.eE+-]+)\s*\]")
 
 
 def _parsed(claim: str) -> tuple[Literal["above", "below", "between"], tuple[float, ...]]:
     """The side and the bounds of ``above T``, ``below T`` or ``between [a, b]``."""
     try:
-        side, *bounds = filter(None, _SAID.fullmatch(claim.strip()).groups())  # type: ignore[union-attr]
-        return side, tuple(map(float, bounds))
+        side, *said = filter(None, _SAID.fullmatch(claim.strip()).groups())  # type: ignore[union-attr]
+        return side, tuple(map(float, said))
     except (AttributeError, ValueError):
         raise ValueError(f"claim is {claim!r}; accepted: above T, below T or between [a, b]") from None
 
@@ -224,7 +224,8 @@ class ChapterClaims(_Strict):
         if len(headlines := [claim.id for claim in self.claims if claim.headline]) > _MOST_HEADLINES:
             told = f"accepted: at most {_MOST_HEADLINES} claims"
             raise ValueError(f"headline is true for {', '.join(headlines)}; {told}")
-        counts = [name for name, value in self.profiles["full"].items() if type(value) is int]
+        sizes = self.profiles.values()
+        counts = [name for name in names if all(type(values[name]) is int for values in sizes)]
         for claim, test in self.deciding():
             if isinstance(test.seeds, str) and test.seeds not in counts:
                 told = f"accepted: a whole number, or a parameter that is one; {nearest(test.seeds, counts)}"

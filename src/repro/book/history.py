@@ -27,17 +27,12 @@ def doubts(book: Book, results: Results) -> dict[str, str]:
     must do.
     """
     now = load(book.claims_file(results.chapter))
-    reason = _against_the_run(results)
-    if not reason and _blind(book.root) is None:
-        then = _claims_at(book.root, _commit(results), results.chapter)
-        reason = _against_the_commit(book.root, results, then)
-        if not reason:
-            known = {f"its run at {_commit(results)[:10]}": then} | _seen_before(book.root, results)
-            found = {
-                claim.id: _against_the_claim(claim.id, results.profile, now, known) for claim in now.claims
-            }
-            return {claim: reason for claim, reason in found.items() if reason}
-    return {claim.id: reason for claim in now.claims} if reason else {}
+    reason = _against_the_run(book.root, results)
+    if reason or _blind(book.root):
+        return {claim.id: reason for claim in now.claims if reason}
+    known = _known_before(book.root, results)
+    found = {claim.id: _against_the_claim(claim.id, results.profile, now, known) for claim in now.claims}
+    return {claim: told for claim, told in found.items() if told}
 
 
 def report(book: Book) -> tuple[list[str], int]:
@@ -53,16 +48,13 @@ def report(book: Book) -> tuple[list[str], int]:
             continue
         try:
             results = read(path)
-            found = doubts(book, results)
+            found, counts = doubts(book, results), not results.exploratory
         except BadInput as error:
-            lines.append(f"{path.name}: {error}")
-            failures += 1
-            continue
-        reasons: dict[str, list[str]] = {}
-        for claim, reason in found.items():
-            reasons.setdefault(reason, []).append(claim)
-        lines += [f"{path.name}: {', '.join(claims)}: {reason}" for reason, claims in reasons.items()]
-        failures += 0 if results.exploratory else len(reasons)
+            found, counts = {"all": str(error)}, True
+        for reason in dict.fromkeys(found.values()):
+            claims = ", ".join(claim for claim, told in found.items() if told == reason)
+            lines.append(f"{path.name}: {claims}: {reason}")
+            failures += counts
         if not found:
             lines.append(f"{path.name}: proved: {_commit(results)[:10]} is clean, and came after its claims")
     return lines, failures
@@ -82,8 +74,8 @@ def _commit(results: Results) -> str:
     return commit if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit) else ""
 
 
-def _against_the_run(results: Results) -> str:
-    """What a result says of itself that speaks against it."""
+def _against_the_run(root: Path, results: Results) -> str:
+    """What speaks against all of a result: what it says of itself, and its commit with the claims there."""
     seed, blocks, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
     if results.exploratory:
         return f"seeds from {seed} are for planning"
@@ -93,21 +85,18 @@ def _against_the_run(results: Results) -> str:
         )
     if not commit:
         return "it names no commit"
-    clean = results.provenance.get("dirty") is False
-    return "" if clean else f"it was not made from a clean tree: files differed from commit {commit[:10]}"
-
-
-def _against_the_commit(root: Path, results: Results, then: ChapterClaims | str) -> str:
-    """What its commit, and the claims there, have against all of a result."""
-    commit, used = _commit(results), results.provenance["parameters"]
+    if results.provenance.get("dirty") is not False:
+        return f"it was not made from a clean tree: files differed from commit {commit[:10]}"
+    if _blind(root):
+        return ""
     if git(root, "merge-base", "--is-ancestor", commit, "HEAD") is None:
         return f"its commit {commit[:10]} is no ancestor of what is checked out"
+    then = _claims_at(root, commit, results.chapter)
     if isinstance(then, str):
         return then
-    for name, value in then.profiles[results.profile].items():
-        if used.get(name, value) != value:
-            return f"{name} was {used[name]}, but {value} in the file of claims at {commit[:10]}"
-    return ""
+    sizes, used = then.profiles[results.profile], results.provenance["parameters"]
+    by_hand = [f"{name} was {used[name]}" for name in sizes if used.get(name, sizes[name]) != sizes[name]]
+    return f"{', '.join(by_hand)}, not as in the file of claims at {commit[:10]}" if by_hand else ""
 
 
 def _against_the_claim(
@@ -133,17 +122,17 @@ def _changed(claim: str, profile: str, now: ChapterClaims, then: ChapterClaims) 
     return f"the correction over all tests was stricter, with {', '.join(gone)}" if gone and corrected else ""
 
 
-def _seen_before(root: Path, results: Results) -> dict[str, ChapterClaims | str]:
-    """The claims with which committed results of the chapter judged some of this one's seeds, by when that was.
+def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str]:
+    """The claims at the result's commit, and those by which committed runs judged some of its seeds, by when it was.
 
     All versions of all profiles count, on merged branches too. A run whose tree was not clean, or whose commit is
     gone, may have judged what was committed with it.
     """
-    place = f"./book/results/{results.chapter}.*"
+    own, place = _commit(results), f"./book/results/{results.chapter}.*"
     log = git(
         root, "log", "--full-history", "--raw", "--no-abbrev", "--no-renames", "--format=%H", "--", place
     )
-    found: dict[str, ChapterClaims | str] = {}
+    found = {f"its run at {own[:10]}": _claims_at(root, own, results.chapter)}
     committed = ""
     for line in (log or "").splitlines():
         if not line.startswith(":"):

@@ -48,9 +48,9 @@ __all__ = [
 
 Statistic = Literal["mean", "median", "share", "worst"]
 Answer = Literal["yes", "no", "open"]
-P = Any  # a p-value, or an array of them
+_P = Any  # a p-value, or an array of them
 
-LEVEL = 0.95
+_LEVEL = 0.95
 ALPHA = 0.05
 
 
@@ -102,16 +102,16 @@ def interval(values: Sequence[float], statistic: Statistic) -> Interval:
     $P(\mathrm{Bin}(n, 1/2) < k) \le 2.5 \%$: exact for every distribution, and the whole line below six values.
     """
     if statistic == "share":
-        found = wilson_interval(values, LEVEL)
+        found = wilson_interval(values, _LEVEL)
         return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0), "share")
     array = np.sort(np.asarray(values, dtype=np.float64))
     if statistic == "median":
-        k = int(stats.binom.ppf((1 - LEVEL) / 2, array.size, 0.5))
+        k = int(stats.binom.ppf((1 - _LEVEL) / 2, array.size, 0.5))
         low, high = (array[k - 1], array[-k]) if k else (-inf, inf)
         return Interval(float(np.median(array)), float(low), float(high), "median")
     if array.size > 1 and array[0] == array[-1]:  # the rounding of a mean must not give equal values a width
         return Interval(float(array[0]), float(array[0]), float(array[0]), "mean")
-    found = t_interval(array, LEVEL)
+    found = t_interval(array, _LEVEL)
     return Interval(found.estimate, found.low, found.high, "mean")
 
 
@@ -123,7 +123,7 @@ def worst(values: Sequence[float], criterion: Criterion) -> float:
     return float(min(values, key=lambda value: criterion.sign * value))
 
 
-def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[P, P]:
+def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[_P, _P]:
     r"""p-values for "the truth lies above ``at``" and "the truth lies below it"; samples along the last axis.
 
     * mean: Student's test, made careful where values are skewed or discrete (``_of_a_mean``).
@@ -140,7 +140,7 @@ def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[P, P]
     return _of_a_mean(array, at)
 
 
-def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
+def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
     r"""The largest p-value of those that apply, so that no kind of value is called sure too soon.
 
     With $t = \sqrt n (\bar x - T) / s$ and the skewness $\gamma$ of the values:
@@ -171,19 +171,19 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[P, P]:
     exact = share_one_sided(array.sum(axis=-1), n, at) if 0 < at < 1 else (0.0, 0.0)
     binary = np.isin(array, (0.0, 1.0)).all(axis=-1)
 
-    def largest(sign: int, of_a_share: P) -> P:
+    def largest(sign: int, of_a_share: _P) -> _P:
         student = np.nan_to_num(stats.t.sf(sign * np.stack([t, hall]), n - 1), nan=1.0).max(axis=0)
         return np.maximum(np.maximum(student, ties), np.where(binary, of_a_share, 0.0))
 
     return largest(1, exact[0]), largest(-1, exact[1])
 
 
-def share_one_sided(hits: Any, n: int, at: float) -> tuple[P, P]:
+def share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
     """The exact p-values of ``hits`` of n for "the share is above ``at``" and "it is below"."""
     return stats.binom.sf(hits - 1, n, at), stats.binom.cdf(hits, n, at)
 
 
-def questions(criterion: Criterion, one_sided: Callable[[float], tuple[P, P]]) -> tuple[P, P]:
+def questions(criterion: Criterion, one_sided: Callable[[float], tuple[_P, _P]]) -> tuple[_P, _P]:
     """The p-values of the two questions of a test, for yes and for no.
 
     ``one_sided`` gives those for "above" and "below" a number. *Between* is inside when both bounds hold (the larger

@@ -24,7 +24,7 @@ from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import badge, inline_html, number
 
-__all__ = ["Ledger", "anchor", "answers", "is_planning", "paper_value", "shown", "values_of"]
+__all__ = ["Ledger", "anchor", "answers", "is_planning", "paper_value", "shown"]
 
 LEDGER = "application/vnd.repro.ledger+json"
 
@@ -55,7 +55,7 @@ class Ledger:
         declared not tested, and a value that is not finite.
         """
         entry = {"claim": claim, "test": test, "values": values}
-        found = values_of(self.claims, [*self._measurements, entry], self._not_tested)
+        found = _values_of(self.claims, [*self._measurements, entry], self._not_tested)
         self._measurements.append(entry | {"values": found[claim, test]})
 
     def not_tested(self, claim: str, reason: str) -> None:
@@ -66,7 +66,7 @@ class Ledger:
         if not str(reason).strip():
             raise BadInput(f"{claim}: not tested needs a reason")
         declared = self._not_tested | {claim: " ".join(str(reason).split())}
-        values_of(self.claims, self._measurements, declared)
+        _values_of(self.claims, self._measurements, declared)
         self._not_tested = declared
 
     def content(self) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def answers(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Judg
 
     Raises ``BadInput`` for an unknown claim or test, a test measured twice, and values that are not finite.
     """
-    values = values_of(chapter, ledger["measurements"], ledger["not_tested"])
+    values = _values_of(chapter, ledger["measurements"], ledger["not_tested"])
     return judge(chapter, values, ledger["profile"], ledger["not_tested"], is_planning(ledger["seed"]))
 
 
-def values_of(
+def _values_of(
     chapter: ChapterClaims, measurements: Sequence[Mapping[str, Any]], not_tested: Mapping[str, str]
 ) -> _Values:
     """The values of each measured test, by claim and test, all of them checked."""

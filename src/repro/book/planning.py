@@ -19,8 +19,8 @@ from repro.book.judging import Criterion, questions, share_one_sided, strictest_
 
 __all__ = ["check_seeds", "least_p_values", "plan", "seeds_needed", "table"]
 
-POWER = 0.9
-MOST_SEEDS = 3000
+_POWER = 0.9
+_MOST_SEEDS = 3000
 _CARE_FOR_SKEWNESS = 1.03
 _MEDIAN_FOR_MEAN = pi / 2
 _JUDGED = ("quick", "full", "paper")
@@ -44,8 +44,7 @@ def plan(chapter: ChapterClaims) -> pd.DataFrame:
             **{profile: chapter.seeds(test, profile) for profile in _JUDGED},
             "why fewer": test.fewer or "",
         }
-        for claim in chapter.claims
-        for test in claim.deciding
+        for claim, test in chapter.deciding()
     ]
     return pd.DataFrame(rows).astype(dict.fromkeys(("needs", *_JUDGED), "Int64"))
 
@@ -60,7 +59,7 @@ def table(planned: pd.DataFrame) -> str:
 
 
 def _strongest(test: DecidingTest) -> str:
-    return "full" if "full" in test.profiles else test.profiles[-1]
+    return next((profile for profile in ("full", "paper") if profile in test.profiles), "quick")
 
 
 def _level(chapter: ChapterClaims, claim: str, test: str, profile: str) -> float:
@@ -68,7 +67,7 @@ def _level(chapter: ChapterClaims, claim: str, test: str, profile: str) -> float
     return strictest_level(len(family) if (claim, test) in family else 1)
 
 
-def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = POWER) -> int | None:
+def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = _POWER) -> int | None:
     r"""The seeds with which a test says *yes* to an effect of the margin, and *no* to none, with this power.
 
     * mean: the t test of one sample (statsmodels) at the one-sided ``level``, for an effect of $m / sd$, and 3 % more,
@@ -80,7 +79,7 @@ def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: fl
     Never fewer than let a perfect run pass (``least_p_values``). None for a worst case, and where ``sd`` is unknown.
     """
     if criterion.statistic == "share":
-        return next((n for n in range(1, MOST_SEEDS) if _power_of_share(criterion, n, level) >= power), None)
+        return next((n for n in range(1, _MOST_SEEDS) if _power_of_share(criterion, n, level) >= power), None)
     if criterion.statistic == "worst" or sd is None:
         return None
     fewest = max(2, ceil(log(level) / log(0.5)))
@@ -90,12 +89,8 @@ def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: fl
     effect = (criterion.bounds[1] - criterion.bounds[0]) / 2 if between else criterion.margin
     assert effect is not None
     wanted = 1 - (1 - power) / 2 if between else power
-    found = TTestPower().solve_power(
-        min(effect / sd, 10.0),
-        alpha=level,
-        power=wanted,
-        alternative="larger",  # ten sd take no seed less than more do
-    )
+    times_sd = min(effect / sd, 10.0)  # ten take no seed less than more do
+    found = TTestPower().solve_power(times_sd, alpha=level, power=wanted, alternative="larger")
     times = _MEDIAN_FOR_MEAN if criterion.statistic == "median" else _CARE_FOR_SKEWNESS
     return max(fewest, ceil(times * float(np.squeeze(found))))
 
@@ -125,11 +120,11 @@ def least_p_values(criterion: Criterion, n: int) -> tuple[float, float]:
 
 def check_seeds(chapter: ChapterClaims) -> None:
     """Raise ``BadInput`` for a test that no run, however perfect, decides with the seeds of ``full`` or ``paper``."""
-    for claim, test in [(each, test) for each in chapter.claims for test in each.deciding]:
+    for claim, test in chapter.deciding():
         for profile in _JUDGED[1:]:
             n, level = chapter.seeds(test, profile), _level(chapter, claim.id, test.name, profile)
             if n is not None and max(least_p_values(test.criterion, n)) > level:
-                enough = (k for k in range(n, MOST_SEEDS) if max(least_p_values(test.criterion, k)) <= level)
+                enough = (k for k in range(n, _MOST_SEEDS) if max(least_p_values(test.criterion, k)) <= level)
                 raise BadInput(
                     f"{chapter.chapter}.yml: claim {claim.id}: test {test.name}: even a perfect run cannot decide it "
                     f"with the {n} seeds of {profile} (level {level:.2g}); accepted: at least {next(enough, 'more')}"

@@ -51,7 +51,7 @@ class Results(BaseModel):
         return is_planning(self.seed)
 
 
-def as_text(results: Results) -> str:
+def _as_text(results: Results) -> str:
     """The canonical text of a result: the same result gives the same bytes."""
     try:
         content = json.dumps(results.model_dump(by_alias=True), sort_keys=True, allow_nan=False)
@@ -64,7 +64,7 @@ def as_text(results: Results) -> str:
 
 def write(path: Path, results: Results) -> None:
     """Write a result in one step: the old file stays whole until the new one takes its place."""
-    write_atomically(path, as_text(results))
+    write_atomically(path, _as_text(results))
 
 
 def read(path: Path) -> Results:

@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from repro.book.verdicts import VERDICTS
 from scipy import stats
 
 from repro.book import figures
+from repro.book.answers import VERDICTS
 from repro.book.errors import BadInput
 from repro.book.layout import Book
 from repro.book.sweep import report

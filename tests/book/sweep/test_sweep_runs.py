@@ -68,10 +68,7 @@ def test_a_run_comes_back_as_a_row_and_bytes_and_its_folder_goes(
     values = [0.3, 0.301, 0.302]
     assert json.loads(row["T1.low.values"]) == pytest.approx(values)
     assert row["T1.low.mean"] == pytest.approx(fmean(values))
-    judged = claims.judge(
-        claims.load(book.claims_file("toy")), [{"claim": "T1", "test": "low", "values": values}], {}, "quick"
-    )["T1"]
-    assert (row["T1.verdict"], row["T1.low.verdict"]) == (judged.verdict, judged.tests["low"].verdict)
+    assert row["T1.verdict"] == "reproduced"
     assert row["seconds"] > 0
     assert row["peak_memory_mb"] > 10
     assert row["worker"].endswith(f":{os.getpid()}")
