@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
-from repro.book.planning import check_seeds, least_p_values, plan, seeds_needed, table
+from repro.book.planning import check_seeds, plan, seeds_needed, table
 from repro.cli import app
 
 
@@ -43,12 +43,6 @@ def test_seeds_of_a_share_have_their_power():
     yes = stats.binom.sf(hits[0] - 1, n, 0.5) <= 0.0025
     no = stats.binom.cdf(hits[1], n, 0.8) <= 0.0025
     assert 0.88 < min(yes.mean(), no.mean()) < 0.95
-
-
-def test_least_p_values():
-    assert least_p_values(Criterion("above", (0.0,), 0.5), 6) == (0.5**6, 0.5**6)
-    assert least_p_values(Criterion("above", (0.7,), 0.1, "share"), 3) == pytest.approx((0.7**3, 0.2**3))
-    assert least_p_values(Criterion("above", (0.0,), 0.5), 1) == (1, 1)
 
 
 def test_a_test_that_a_perfect_run_cannot_pass_is_an_error():

@@ -17,7 +17,7 @@ from repro.book.claims import ChapterClaims, DecidingTest
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion, questions, share_one_sided, strictest_level
 
-__all__ = ["check_seeds", "least_p_values", "plan", "seeds_needed", "table"]
+__all__ = ["check_seeds", "plan", "seeds_needed", "table"]
 
 _POWER = 0.9
 _MOST_SEEDS = 3000
@@ -76,7 +76,7 @@ def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: fl
     * median: $\pi / 2$ times as many, which is what the sign test needs with normal values.
     * share: the exact binomial test, which needs no ``sd``.
 
-    Never fewer than let a perfect run pass (``least_p_values``). None for a worst case, and where ``sd`` is unknown.
+    Never fewer than let a perfect run pass (``check_seeds``). None for a worst case, and where ``sd`` is unknown.
     """
     if criterion.statistic == "share":
         return next((n for n in range(1, _MOST_SEEDS) if _power_of_share(criterion, n, level) >= power), None)
@@ -105,7 +105,7 @@ def _power_of_share(criterion: Criterion, n: int, level: float) -> float:
     return float(min(of_the_margin @ (p_yes <= level), of_none @ (p_no <= level)))
 
 
-def least_p_values(criterion: Criterion, n: int) -> tuple[float, float]:
+def _least_p_values(criterion: Criterion, n: int) -> tuple[float, float]:
     """The least p-values, for yes and for no, that n values can give at all: those of a perfect run.
 
     Of a mean and a median: 2⁻ⁿ, that of equal values. Of a share: the best of all that n zeros and ones can be.
@@ -123,8 +123,10 @@ def check_seeds(chapter: ChapterClaims) -> None:
     for claim, test in chapter.deciding():
         for profile in _JUDGED[1:]:
             n, level = chapter.seeds(test, profile), _level(chapter, claim.id, test.name, profile)
-            if n is not None and max(least_p_values(test.criterion, n)) > level:
-                enough = (k for k in range(n, _MOST_SEEDS) if max(least_p_values(test.criterion, k)) <= level)
+            if n is not None and max(_least_p_values(test.criterion, n)) > level:
+                enough = (
+                    k for k in range(n, _MOST_SEEDS) if max(_least_p_values(test.criterion, k)) <= level
+                )
                 raise BadInput(
                     f"{chapter.chapter}.yml: claim {claim.id}: test {test.name}: even a perfect run cannot decide it "
                     f"with the {n} seeds of {profile} (level {level:.2g}); accepted: at least {next(enough, 'more')}"
