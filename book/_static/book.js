@@ -6,22 +6,21 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// The scoreboard's filter. Without scripts its form stays hidden and the whole table is shown.
+// The scoreboard's filter. Without scripts its form stays hidden and all lines are shown.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("scoreboard-filter");
-  const table = document.querySelector("table.scoreboard");
-  if (!form || !table) return;
-  const rows = [...table.tBodies[0].rows];
-  const columns = { chapter: 1, profile: 2 };
-  const verdict = (row) => row.querySelector("td:last-child .verdict").className.replace(/^.*verdict-/, "");
-  const value = (row, name) => (name in columns ? row.cells[columns[name]].textContent.trim() : verdict(row));
+  if (!form) return;
+  const lists = [...document.querySelectorAll("ul.scoreboard")];
+  const lines = lists.flatMap((list) => [...list.children]);
   const apply = () => {
-    const selects = [...form.querySelectorAll("select")];
-    const fits = (row) => selects.every(({ value: wanted, dataset: { filter } }) =>
-      !wanted || value(row, filter) === (filter === "verdict" ? wanted.replace(/ /g, "-") : wanted));
-    for (const row of rows) row.hidden = !fits(row);
-    const shown = rows.filter((row) => !row.hidden).length;
-    form.querySelector("[role=status]").textContent = `${shown} of ${rows.length} rows`;
+    const [chapter, verdict] = ["chapter", "verdict"].map((name) => form.querySelector(`[data-filter=${name}]`).value);
+    for (const line of lines) {
+      line.hidden = (chapter && line.parentElement.dataset.chapter !== chapter)
+        || (verdict && line.dataset.verdict !== verdict);
+    }
+    for (const list of lists) list.closest("section").hidden = !list.querySelector("li:not([hidden])");
+    const shown = lines.filter((line) => !line.hidden).length;
+    form.querySelector("[role=status]").textContent = `${shown} of ${lines.length} claims`;
   };
   form.hidden = false;
   form.addEventListener("change", apply);

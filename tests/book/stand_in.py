@@ -36,7 +36,8 @@ parts:
     chapters: [{file: book/status}, {file: book/api, sections: [{file: book/api/base}]}]
 """
 PAGES = {
-    "index": "# What makes networks sparse?\n\nA stand-in. What is a verdict? See the {doc}`reading-guide`.",
+    "index": "# What makes networks sparse?\n\nA stand-in. What is a verdict? See the {doc}`reading-guide`.\n\n"
+    "<!-- answers: toy -->\n\n<!-- ruler -->",
     "reading-guide": "# Reading guide\n\nWhat a verdict means.",
     "api": "# The library\n\n[`repro.base`](api/base.md) holds intervals.",
     "api/base": "# Intervals\n\n```{eval-rst}\n.. automodule:: repro.base\n   :members: t_interval\n```",
@@ -116,10 +117,11 @@ def make(folder: Path) -> Path:
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     (folder / "book/api").mkdir()
     results = {("toy", "quick"): ledger_book.result(book)}
-    made = {"scoreboard": pages.scoreboard(book, results), "status": pages.status(book, results)}
-    for name, text in (PAGES | made).items():
+    chapters = pages.chapters(book, results)
+    made = {"scoreboard": pages.scoreboard(chapters), "status": pages.status(book, results)}
+    for name, text in (PAGES | made | {"index": pages.landing(PAGES["index"], chapters)}).items():
         (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
-    ledger_book.write_notebook(folder, _chapter(book))
+    ledger_book.write_notebook(folder, pages.with_first_screen(chapters[0], _chapter(book), "quick"))
     return folder
 
 

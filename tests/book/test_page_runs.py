@@ -90,6 +90,7 @@ def test_a_build_runs_a_page_once_and_again_when_its_table_changes(
 
     assert "the sum is 6.0" in built()
     assert any(line.startswith("book/adding: ran in") for line in told)
+    assert "The paper says" in (book.build_dir / "stage/book/chapters/toy.ipynb").read_text(encoding="utf-8")
     assert "the sum is 6.0" in built()
     assert "book/adding: unchanged, taken from the cache" in told
     write(book, text="# Summing")

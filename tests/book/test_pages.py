@@ -2,10 +2,11 @@
 
 import re
 
+import ledger_book
 import pytest
 from ledger_book import make, result
 
-from repro.book import pages, results
+from repro.book import answers, claims, pages, results, ruler
 from repro.book.errors import BadInput
 from repro.book.markup import document, inline_html, inline_myst, number
 
@@ -21,38 +22,111 @@ def run(book):
     return book
 
 
+def committed(book):
+    return pages.chapters(book, pages.all_results(book))
+
+
+def words(book):
+    (chapter,) = committed(book)
+    return {each.claim.id: (each.judged.word, each.profile) for each in chapter.shown}
+
+
 def test_the_scoreboard_holds_every_claim_once(run):
-    text = pages.scoreboard(run, pages.all_results(run))
+    text = pages.scoreboard(committed(run))
     for claim in ("t1", "t2", "t3"):
-        assert text.count(f"chapters/toy.html#claim-{claim}") == 1
+        lines = text[text.index('<ul class="scoreboard"') :]
+        assert lines.count(f"chapters/toy.html#claim-{claim}") == 1
     for part in (
         "[toy](chapters/toy.ipynb)",
         "needs a GPU",
-        "mean 0.121 [0.0958, 0.146] over 3 seeds; claim: below 0.5",
+        "<strong>0.120 nats [0.111, 0.130]</strong> over 10 seeds; asked: below 0.5, margin 0.2: it is fixed",
         "98.3 (printed in the table)",
-        "$a<b$",  # mathematics is left to MathJax
-        "&lt;well>",  # and no other text can break the page
+        r"\(a&lt;b\)",  # mathematics is left to MathJax
+        "&lt;well&gt;",  # and no other text can break the page
         'id="scoreboard-filter" aria-label="Filter the claims" hidden',  # without scripts all is shown
+        "  - 2 reproduced\n  - 1 not tested",
     ):
         assert part in text
-    top = text[: text.index("scoreboard-filter")]
-    assert re.findall(r"^  - (\d+)$", top, re.MULTILINE) == ["1", "1", "0", "0", "1", "3"]
-    assert text == pages.scoreboard(run, pages.all_results(run))
+    assert text == pages.scoreboard(committed(run))
+
+
+def test_the_strongest_answer_is_shown_and_what_is_not_proved_only_where_there_is_no_other(run):
+    assert words(run) == {
+        "T1": ("reproduced", "quick"),
+        "T2": ("reproduced", "quick"),
+        "T3": ("not tested", "quick"),
+    }
+    full = result(run, t1=[0.7 + 0.01 * k for k in range(10)], profile="full")
+    seeds = {"parameters": {"seed": 10_000}}
+    results.write(
+        run.results_file("toy", "full"), full.model_copy(update={"provenance": full.provenance | seeds})
+    )
+    assert words(run)["T1"] == ("not reproduced", "full")
+    results.write(run.results_file("toy", "full"), full)  # with the seeds of another profile
+    assert words(run)["T1"] == ("reproduced", "quick")
+    run.results_file("toy", "quick").unlink()
+    assert words(run)["T1"] == ("exploratory", "full")
+
+
+def test_the_first_screen_stands_after_the_title(run):
+    (chapter,) = committed(run)
+    notebook = pages.with_first_screen(chapter, ledger_book.notebook(), "full")
+    title, _, told = notebook["cells"][0]["source"].partition("\n\n")
+    assert title == "# A toy chapter"
+    for part in (
+        "The paper says.</strong> The loss falls",
+        '</span> <a href="#claim-t1">T1</a>: Asked whether the loss',
+        "3 of 3 answers from the profile <em>quick</em> (10 to 10 seeds, small scale). Claims: 2 reproduced.",
+        'Without an answer: <a href="#claim-t3">T3</a>.',
+        "repro check --history",
+        "page’s own run, profile <em>full</em>",
+        "T2 second: yes: gain: +1.4 points",
+    ):
+        assert part in told
+
+
+def test_the_landing_page_has_the_answers_in_their_places(run):
+    text = pages.landing("one <!-- answers: toy --> two <!-- ruler -->", committed(run))
+    assert re.search(
+        r"one <ul.*reproduced.*chapters/toy.html#claim-t1.*</ul> two <figure.*Controls.*</figure>", text
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "places"),
+    [
+        ({"claim": "above 1", "margin": 1.0}, (2.0, 0.5, 9.0), [30, 100, 100, 60]),  # goes on: an arrow
+        ({"claim": "below 1", "margin": 1.0}, (0.0, 0.0, 2.0), [20, 60, 60]),
+        ({"claim": "between [1, 5]"}, (3.0, 2.0, 5.0), [50, 80, 40, 80, 60]),  # and its brackets
+        ({"claim": "below 1", "statistic": "worst"}, (0.5, None, None), [50, 50, 50]),
+    ],
+)
+def test_the_ruler_measures_in_margins(asked, found, places):
+    about = {"name": "a", "metric": "m", "unit": "none", "scale": "small", "why": "so", "seeds": 3}
+    judged = answers.JudgedTest(
+        **dict(zip(("estimate", "low", "high"), found, strict=True)), words="", scale="small"
+    )
+    drawn = ruler._drawn(claims.DecidingTest(**about, **asked), judged, 0, "")
+    assert [float(x) for x in re.findall(r'x\d?="([\d.]+)%"', drawn)] == places
 
 
 def test_a_chapter_that_never_ran_is_there_too(book):
-    assert pages.scoreboard(book, {}).count("not run yet") == 3
+    assert pages.scoreboard(committed(book)).count("<p>Not run yet.</p>") == 3
     assert "not run yet" in pages.status(book, {})
+    assert "| not run yet | 2 not tested | 1 not tested | – |" in pages.readme_table(book)
 
 
 def test_status(run):
-    text = pages.status(run, pages.all_results(run))
+    held = result(run)
+    dirty = held.model_copy(update={"provenance": held.provenance | {"dirty": True}})
+    text = pages.status(run, {("toy", "quick"): held, ("toy", "full"): dirty})
     for part in (
         "61 of 120",
         "432 of 500",
-        "[`0123456789`](https://example.org/toy/commit/0123456789abcdef) with local changes",
+        f"[`0123456789`](https://example.org/toy/commit/{'0123456789' * 4}) with local changes",
         "2026-11-21",
-        "1 reproduced, 1 partly, 1 not tested",
+        "2 reproduced, 1 not tested",
+        "1 not tested, 2 exploratory",
         "Linux, x86_64, 2 cores, A &#124; B",
         "`torch`\n  - 2.13.0",
     ):
@@ -97,7 +171,7 @@ def test_readme(run):
     pages.write_readme(run)
     text = path.read_text()
     paper = "[arXiv:2001.00001](https://arxiv.org/abs/2001.00001)"
-    row = f"| [toy](book/chapters/toy.ipynb) | {paper} | quick | 1 | 1 | 0 | 0 | 1 |"
+    row = f"| [toy](book/chapters/toy.ipynb) | {paper} | quick | 2 reproduced | 1 not tested |"
     assert f"{row} `repro run toy --profile quick` |" in text
     assert text.startswith("# Toy\n\n<!-- results:begin -->\n\n|")
     assert text.endswith("|\n\n<!-- results:end -->\n\nEnd.\n")
@@ -116,6 +190,6 @@ def test_a_readme_without_its_markers_stays_as_it_is(run, text):
 
 
 def test_the_command_says_where_a_run_differs_from_its_profile(book):
-    held = result(book, provenance={"parameters": {"profile": "quick", "n": 7, "seed": 0}}, run={})
+    held = result(book, provenance={"parameters": {"profile": "quick", "n": 7, "seed": 500_000}}, run={})
     results.write(book.results_file("toy", "quick"), held)
     assert "| `repro run toy --profile quick -p n=7` |" in pages.readme_table(book)

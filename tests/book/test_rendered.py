@@ -304,20 +304,39 @@ def test_the_menu_opens_on_a_phone(visit):
     page.wait_for_url("**/reading-guide.html")
 
 
-def test_the_scoreboard_can_be_filtered(visit):
+def test_the_scoreboard_is_short_and_can_be_filtered(visit):
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
     page = visit.open("book/scoreboard.html")
-    rows = page.locator("table.scoreboard tbody tr:visible")
-    every = rows.count()
-    page.get_by_label("Verdict").select_option("reproduced")
-    badges = page.locator("table.scoreboard tbody tr:visible td:last-child .verdict")
-    assert 0 < rows.count() < every
-    assert all(text.endswith(" reproduced") and "not" not in text for text in badges.all_inner_texts())
-    assert page.locator("#scoreboard-filter [role=status]").inner_text() == f"{rows.count()} of {every} rows"
-    page.keyboard.press("Tab")  # the form is reached and left by keyboard
+    assert page.evaluate("document.documentElement.scrollHeight") <= 6000
+    lines = page.locator("ul.scoreboard > li:visible")
+    every = lines.count()
+    page.get_by_label("Verdict").select_option(lines.first.get_attribute("data-verdict"))
+    assert 0 < lines.count() < every
+    assert len(set(lines.evaluate_all("all => all.map(each => each.dataset.verdict)"))) == 1
+    assert (
+        page.locator("#scoreboard-filter [role=status]").inner_text() == f"{lines.count()} of {every} claims"
+    )
+    lines.first.locator("summary").press("Enter")
+    assert "seeds" in lines.first.locator("details").inner_text()
     page.get_by_role("button", name="Show all").press("Enter")
     page.wait_for_function(
-        f"document.querySelectorAll('table.scoreboard tbody tr:not([hidden])').length === {every}"
+        f"document.querySelectorAll('ul.scoreboard > li:not([hidden])').length === {every}"
     )
+
+
+def test_the_ruler_is_read_in_order_and_fits_a_phone(visit, chapters):
+    visit.page.set_viewport_size({"width": 360, "height": 800})
+    page = visit.open("book/index.html")
+    first = page.locator(".ruler svg a").first
+    assert re.match(
+        r"\w+( [\w-]+)?: (yes|no|open|exploratory|not tested): ", first.locator("title").text_content()
+    )
+    places = page.locator(".ruler svg *").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().right)"
+    )
+    assert max(places) <= 360
+    first.press("Enter")
+    page.wait_for_url("**#claim-*")
 
 
 def test_launch_buttons_point_at_files_of_the_repository(site, chapters):

@@ -6,6 +6,7 @@ the last good pages and results as they were.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from repro.book.environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
+from repro.book.notebooks import read_notebook
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
@@ -199,18 +201,22 @@ def _stage(
         shutil.copy(book.root / "_toc.yml", stage)
         left_out = shutil.ignore_patterns("results", "claims", ".ipynb_checkpoints")
         shutil.copytree(book.root / "book", stage / "book", ignore=left_out, copy_function=shutil.copy)
-        for run in runs:
-            shutil.copy(run.notebook, stage / "book" / "chapters" / f"{run.chapter}.ipynb")
         for page in other:
             shutil.copy(page.notebook, stage / f"{page.chapter}.ipynb")
-    # pages show this build's results, and the committed ones of the other profiles
-    shown_results = {
-        key: found[key[0]] if key == (key[0], profile) else kept
-        for key, kept in (pages.all_results(book) | {(c, profile): r for c, r in found.items()}).items()
-        if key[1] != "smoke"
-    }
-    write_atomically(stage / "book" / "scoreboard.md", pages.scoreboard(book, shown_results))
-    write_atomically(stage / "book" / "status.md", pages.status(book, shown_results))
+    # what is committed, and for what is not this build's results; the status page tells of this build
+    committed = pages.all_results(book)
+    fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
+    never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
+    chapters = pages.chapters(book, committed | never)
+    for chapter, run in zip(chapters, runs, strict=True):
+        notebook = pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
+        write_atomically(
+            stage / "book" / "chapters" / f"{chapter.name}.ipynb", json.dumps(notebook, indent=1)
+        )
+    index = stage / "book" / "index.md"
+    write_atomically(index, pages.landing(index.read_text(encoding="utf-8"), chapters))
+    write_atomically(stage / "book" / "scoreboard.md", pages.scoreboard(chapters))
+    write_atomically(stage / "book" / "status.md", pages.status(book, committed | fresh))
     for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
         twin = before / path.relative_to(stage)
         if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():

@@ -53,12 +53,16 @@ class _Strict(BaseModel):
 
 
 class _Paper(_Strict):
-    """The paper that a chapter reruns; ``key`` is its entry in the list of references."""
+    """The paper that a chapter reruns; ``key`` is its entry in the list of references.
+
+    ``says`` is what it says, in one sentence; without it, the statements of the headline claims stand in its place.
+    """
 
     title: _Text
     authors: _Text
     arxiv: Annotated[str, Field(pattern=_ARXIV)] | None = None
     key: Annotated[str, Field(pattern=r"^[^\s,{}]+$")]
+    says: _Text | None = None
 
 
 class _Budget(_Strict):

@@ -13,6 +13,7 @@ import shutil
 from importlib.resources import as_file, files
 from typing import Any
 
+from docutils import nodes  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -84,6 +85,12 @@ def _tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         )
 
 
+def _mathematics_in_html(app: Sphinx, doctree: nodes.document) -> None:
+    """Have a page load MathJax for the formulas in its HTML too, which Sphinx does not see."""
+    if any('class="math' in raw.astext() for raw in doctree.findall(nodes.raw)):
+        app.env.get_domain("math").data["has_equations"][app.env.docname] = True
+
+
 def _code_without_contents(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -108,6 +115,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
     app.connect("html-page-context", _tidy_page)
+    app.connect("doctree-read", _mathematics_in_html)
     app.connect("build-finished", _copy_mathjax)
     app.connect("env-updated", _every_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
