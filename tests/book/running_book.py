@@ -45,14 +45,20 @@ if mode == "sleep":
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
     time.sleep(3000)"""
-LEDGER = """from repro.book import claims, parameters
+# what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
+LEDGER = """from IPython.display import display
+measured = {"claim": "T1", "test": "low", "values": [level + 0.001 * i for i in range(n)]}
+shown = {"chapter": "toy", "profile": profile, "measurements": [measured], "not_tested": {}}
+display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
+REAL_LEDGER = """from repro.book import claims, parameters
 settings = parameters.resolve("toy", globals())
 ledger = claims.Ledger("toy", settings.profile)
 ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in range(settings.n)])
 ledger"""
 
 
-def make(folder: Path) -> Book:
+def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
+    """A book of one chapter, ``toy``, with these cells of code after its parameters."""
     for part in ("book/chapters", "book/claims", "book/results"):
         (folder / part).mkdir(parents=True)
     pages = ("chapters/toy", "reading-guide", "scoreboard", "status")
@@ -69,9 +75,8 @@ def make(folder: Path) -> Book:
     (folder / "book/claims/toy.yml").write_text(CLAIMS)
     cells = [
         new_markdown_cell("# A toy chapter\n\n## Experiments"),
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        new_code_cell(WORK),
-        new_code_cell(LEDGER),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(new_code_cell, code or (WORK, LEDGER)),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from repro.book._environment import repository_url
 from repro.book.claim_models import Claim, load
 from repro.book.claims import anchor, counts, expected, finding, paper_value
 from repro.book.errors import BadInput
@@ -17,7 +18,6 @@ from repro.book.files import write_atomically
 from repro.book.layout import Book
 from repro.book.markup import badge, inline_myst, list_table
 from repro.book.results import Results, read
-from repro.book.source_links import repository_url
 from repro.book.verdicts import VERDICTS, JudgedClaim
 
 __all__ = ["all_results", "readme_table", "scoreboard", "status", "write_readme"]

@@ -1,6 +1,6 @@
 """One notebook in a process of its own: started, watched for time and memory, ended, and its failure in one line.
 
-The worker process (``repro.book.worker``) starts a kernel over private sockets; this side reads its events.
+The worker process (``repro.book._worker``) starts a kernel over private sockets; this side reads its events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import queue
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,8 @@ from typing import Any
 import psutil
 import zmq
 
-from repro.book.environment import machine, sealed
+from repro.book._environment import machine, sealed
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
-from repro.book.files import NO_ROOM
 from repro.book.layout import Book
 from repro.book.notebooks import heading_of, read_notebook
 
@@ -96,12 +94,11 @@ def execute(
         "output": str(out),
         "folder": str(folder),
         "parameters": values,
-        "cell_timeout": int(seconds + _GRACE),
     }
     started, begun = datetime.now(UTC), time.monotonic()
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
+            [sys.executable, "-P", "-m", "repro.book._worker"],  # -P: no module of that name in the folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -164,7 +161,13 @@ def _watch(
                 return Failure("the process that ran the notebook died", index, RunLost)
             if event["event"] == "failed":
                 tree.sample()
-                return _explained(event, index, where, seconds)
+                if event["full"]:
+                    raise DiskFull(
+                        "the disk is full: the run could not be written; what was there before is unchanged"
+                    )
+                # what goes wrong before the first cell is not the notebook's fault
+                lost = event["lost"] or index is None
+                return Failure(event["message"] + where, index, RunLost if lost else RunFailed)
             index, n_begun = int(event["index"]), n_begun + 1
             heading = heading_of(request["notebook"], index)
             where = f" (at {heading!r})" if heading else ""
@@ -177,37 +180,8 @@ def _watch(
             message += f" ({tree.held_by})"
             return Failure(message + where, index, BudgetExceeded)
         if time.monotonic() > deadline:
-            return Failure(_too_long(seconds) + where, index, BudgetExceeded)
-
-
-def _too_long(seconds: float) -> str:
-    return f"took more than the {seconds:.0f} seconds of its budget"
-
-
-def _explained(event: Mapping[str, Any], index: int | None, where: str, seconds: float) -> Failure:
-    """One clear line about how the worker says it failed."""
-    kind = event["kind"]
-    if kind == "cell":
-        first = str(event["evalue"]).strip().splitlines()[:1]
-        return Failure(": ".join([event["ename"], *first]) + where, index)
-    if kind == "dead":
-        code = event["exit"]
-        signalled = code is not None and code < 0
-        how = f"killed by signal {signal.Signals(-code).name}" if signalled else f"exit {code}"
-        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
-    if kind == "timeout":
-        return Failure(_too_long(seconds) + where, index, BudgetExceeded)
-    if kind == "system":
-        if event["errno"] in NO_ROOM:
-            raise DiskFull(
-                "the disk is full: the run could not be written; what was there before is unchanged"
-            )
-        return Failure(f"{os.strerror(event['errno'])}{where}", index)
-    # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
-    outside = index is None or event["ename"] == "KeyboardInterrupt"
-    message = f"{event['ename']}: {event['evalue']}{where}"
-    return Failure(message, index, RunLost if outside else RunFailed)
+            message = f"took more than the {seconds:.0f} seconds of its budget"
+            return Failure(message + where, index, BudgetExceeded)
 
 
 def _own_peak(pid: int) -> int:
