@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import claims, parameters
-from repro.book._process import Failure, Progress, execute
+from repro.book._process import Failure, Job, Progress, execute
 from repro.book.cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
 from repro.book.errors import BookError
 from repro.book.files import sha256, shown, try_writing, write_atomically
@@ -34,27 +34,22 @@ from repro.book.notebooks import (
 
 __all__ = ["RunResult", "run", "run_page"]
 
-_PAGE_SECONDS, _PAGE_MEMORY_MB = 900.0, 4000.0
-"""What a page may take that is no chapter; it shows what is there and computes little."""
+_PAGE_LIMITS = (900.0, 4000.0)
+"""Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A notebook to run: where it is and goes, what it depends on, what it may take.
+class _Job(Job):
+    """A notebook to run, and where it goes.
 
-    ``parts`` are from ``cache.key_parts``, the parameters among them; ``about`` is the chapter and the profile, or the
-    page, for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
+    ``parts`` are what it depends on, from ``cache.key_parts``; ``about`` is the chapter and the profile, or the page,
+    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
     """
 
-    book: Book
-    path: Path
-    source: dict[str, Any]
     target: Path
     parts: dict[str, Any]
     about: dict[str, str]
     claims_of: claims.ChapterClaims | None
-    seconds: float
-    memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -110,17 +105,11 @@ def run(
     profile = str(values["profile"])
     budget = found.budget[profile]  # type: ignore[index]
     source = read_notebook(path)
-    job = _Job(
-        book,
-        path,
-        source,
-        (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb",
-        key_parts(source, values, found, data_files()),
-        {"chapter": chapter, "profile": profile},
-        found,
-        timeout or budget.seconds,
-        memory_mb or budget.memory_mb,
-    )
+    target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
+    parts = key_parts(source, values, found, data_files())
+    limits = (timeout or budget.seconds, memory_mb or budget.memory_mb)
+    about = {"chapter": chapter, "profile": profile}
+    job = _Job(book, path, source, values, *limits, target, parts, about, found)
     return _kept_or_run(job, use_cache, progress)
 
 
@@ -158,7 +147,7 @@ def run_page(
     checksums = {file.name: sha256(file.read_bytes()) for file in sorted(files) if file.is_file()}
     parts = key_parts(source, values, None, checksums)
     target = output or book.build_dir / "notebooks" / path.name
-    job = _Job(book, path, source, target, parts, {"page": page}, None, _PAGE_SECONDS, _PAGE_MEMORY_MB)
+    job = _Job(book, path, source, values, *_PAGE_LIMITS, target, parts, {"page": page}, None)
     return _kept_or_run(job, use_cache)
 
 
@@ -189,27 +178,20 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
 
 def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
-    parts, values = job.parts, job.parts["parameters"]
-    notebook, cost, failure = execute(
-        job.book, job.path, job.source, values, job.seconds, job.memory_mb, progress
-    )
+    notebook, cost, failure = execute(job, progress)
     clean(notebook)
     failure = failure or _unsound(notebook, job.about, job.claims_of)
     files = [job.path, *library_files(job.source)]
     files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
     provenance = {
         **commit_of(job.book.root, files),
-        **{name: parts[name] for name in ("library", "code", "parameters", "versions")},
+        **{name: job.parts[name] for name in ("library", "code", "parameters", "versions")},
         # no paths of this machine
-        "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
-        "data": data_shown(notebook) | parts["files"],
+        "settings": {name: value.rpartition("/")[2] for name, value in job.parts["settings"].items()},
+        "data": data_shown(notebook) | job.parts["files"],
     }
-    notebook["metadata"]["repro"] = {
-        **job.about,
-        "parameters": values,
-        "provenance": provenance,
-        "run": cost,
-    }
+    about = {"parameters": job.values, "provenance": provenance, "run": cost}
+    notebook["metadata"]["repro"] = job.about | about
     if failure is not None:
         mark_failure(notebook, failure.index, failure.message)
         wreck = job.target.with_suffix(".failed.ipynb")
