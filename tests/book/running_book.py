@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from repro.book import claims, parameters
 from repro.book.layout import Book
+from repro.book.sweep import grid
 
 CLAIMS = """
 chapter: toy
@@ -81,3 +84,10 @@ def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")
     return Book(folder)
+
+
+def points(book: Book, *axes: str) -> dict[str, dict[str, Any]]:
+    """The points of a sweep of the toy, by id."""
+    profiles = claims.load(book.claims_file("toy")).profiles
+    found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")
+    return {grid.point_id(values): values for values in found}

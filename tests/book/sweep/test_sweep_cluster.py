@@ -23,9 +23,8 @@ import running_book
 from loopback import PATIENCE
 
 import repro
-from repro.book import claims, parameters
 from repro.book.errors import BookError
-from repro.book.sweep import _engine, grid
+from repro.book.sweep import _engine
 from repro.book.sweep._engine import ClusterGone, Threads, cluster
 from repro.book.sweep._runs import Folder
 
@@ -100,11 +99,7 @@ def test_a_worker_that_joins_later_with_other_versions_computes_nothing() -> Non
 
 def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loopback, tmp_path: Path) -> None:
     book = running_book.make(tmp_path)
-    profiles = claims.load(book.claims_file("toy")).profiles
-    declared = parameters.declared(book.notebook("toy"))
-    found = grid.points(declared, profiles, ["level=0.1,0.7", "n=3"], where="toy.yml")
-    found += grid.points(declared, profiles, ["mode=raise"], where="toy.yml")
-    points = {grid.point_id(values): values for values in found}
+    points = running_book.points(book, "level=0.1,0.7", "n=3") | running_book.points(book, "mode=raise")
     tables = {}
     for name, entered in (("here", Threads(2)), ("there", cluster(two.address, 2, wait=PATIENCE))):
         with entered as place, Folder.open(book, "toy", points, tmp_path / name) as folder:

@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 import running_book
 
-from repro.book import claims, parameters
 from repro.book.errors import BookError, DiskFull
 from repro.book.layout import Book
-from repro.book.sweep import _engine, grid
+from repro.book.sweep import _engine
 from repro.book.sweep._engine import ClusterGone, SweepStopped, Threads
 from repro.book.sweep._runs import Folder, Task
 
@@ -67,12 +66,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 def sweep(book: Book, n: int, path: Path, *, resume: bool = False, **options: Any) -> Counter[str]:
     """The points have the levels 0.00, 0.01, ..."""
-    declared, profiles = (
-        parameters.declared(book.notebook("toy")),
-        claims.load(book.claims_file("toy")).profiles,
-    )
-    axis = f"level={','.join(str(i / 100) for i in range(n))}"
-    found = {grid.point_id(v): v for v in grid.points(declared, profiles, [axis], where="toy.yml")}
+    found = running_book.points(book, f"level={','.join(str(i / 100) for i in range(n))}")
     with Threads(2) as place, Folder.open(book, "toy", found, path, resume=resume) as folder:
         return _engine.sweep(folder, place, {}, **options)
 

@@ -16,22 +16,16 @@ import pandas as pd
 import pytest
 import running_book
 
-from repro.book import claims, parameters
+from repro.book import claims
 from repro.book.errors import BadInput, BookError, DiskFull, Locked
 from repro.book.layout import Book
-from repro.book.sweep import _runs, grid
+from repro.book.sweep import _runs
 from repro.book.sweep._runs import Folder, Task
 
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
     return running_book.make(tmp_path_factory.mktemp("travelling"))
-
-
-def points_of(book: Book, *axes: str) -> dict[str, Any]:
-    profiles = claims.load(book.claims_file("toy")).profiles
-    found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")
-    return {grid.point_id(values): values for values in found}
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -46,7 +40,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def task_of(book: Book, folder: Path, **values: Any) -> Task:
-    with Folder.open(book, "toy", points_of(book), folder, resume=True) as opened:
+    with Folder.open(book, "toy", running_book.points(book), folder, resume=True) as opened:
         return Task("toy", values, opened.files, {})
 
 
@@ -112,20 +106,20 @@ def ended(status: str, level: float = 0.1) -> _runs.Row:
 
 
 def fill(book: Book, path: Path, *statuses: str) -> pd.DataFrame:
-    with Folder.open(book, "toy", points_of(book, AXIS), path, resume=True) as folder:
+    with Folder.open(book, "toy", running_book.points(book, AXIS), path, resume=True) as folder:
         for id_, status in zip(folder.points, statuses, strict=False):
             folder.put(id_, ended(status), b"{}", attempts=1)
         return folder.write_table()
 
 
 def levels_kept(book: Book, path: Path) -> list[float]:
-    with Folder.open(book, "toy", points_of(book, AXIS), path, resume=True) as folder:
+    with Folder.open(book, "toy", running_book.points(book, AXIS), path, resume=True) as folder:
         return list(folder.write_table()["level"])
 
 
 def test_one_row_a_run_in_both_files(book: Book, tmp_path: Path) -> None:
     table = fill(book, tmp_path, "done", "failed", "lost")
-    assert list(table["id"]) == list(points_of(book, AXIS))
+    assert list(table["id"]) == list(running_book.points(book, AXIS))
     assert list(table["level"]) == [0.1, 0.2, 0.9]
     assert list(table["status"]) == ["done", "failed", "lost"]
     assert pd.isna(table["T1.verdict"].iloc[1])
@@ -182,23 +176,23 @@ def test_a_damaged_run_counts_as_missing(book: Book, tmp_path: Path, damage: Cal
 def test_finished_runs_are_not_touched_without_resume(book: Book, tmp_path: Path) -> None:
     fill(book, tmp_path, "done")
     with pytest.raises(BadInput, match=r"1 finished run: go on with --resume, or give --output"):
-        Folder.open(book, "toy", points_of(book), tmp_path).__enter__()
+        Folder.open(book, "toy", running_book.points(book), tmp_path).__enter__()
     assert levels_kept(book, tmp_path) == [0.1]
 
 
 def test_one_sweep_a_folder_at_a_time_and_half_a_file_goes(book: Book, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (half := tmp_path / "runs/.0123.json.abc.part").touch()
-    with Folder.open(book, "toy", points_of(book), tmp_path):
+    with Folder.open(book, "toy", running_book.points(book), tmp_path):
         assert not half.exists()
         with pytest.raises(Locked, match="another sweep is at work"):
-            Folder.open(book, "toy", points_of(book), tmp_path, resume=True).__enter__()
+            Folder.open(book, "toy", running_book.points(book), tmp_path, resume=True).__enter__()
     assert levels_kept(book, tmp_path) == []
 
 
 def test_the_usual_folder_depends_on_the_points_and_not_on_their_order(tmp_path: Path) -> None:
     book = running_book.make(tmp_path)
-    points, paths = points_of(book, AXIS), []
+    points, paths = running_book.points(book, AXIS), []
     for some in (points, dict(reversed(points.items())), dict(list(points.items())[:2])):
         with Folder.open(book, "toy", some) as folder:
             paths.append(folder.path)
