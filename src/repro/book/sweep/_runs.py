@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims, runner
-from repro.book.cache import data_files, key_parts
+from repro.book.cache import data_files, key_parts, run_key
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
 from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
@@ -203,8 +203,8 @@ class Folder:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         row = row | {"attempts": attempts, "finished": finished, "notebook": name}
         row = {name: row.get(name) for name in _ABOUT} | row
-        run = {"values": self.points[id_], "row": row, "made_with": _checksum(self.made_with)}
-        content = json.dumps({"checksum": _checksum(run), **run}, indent=1, ensure_ascii=False)
+        run = {"values": self.points[id_], "row": row, "made_with": run_key(self.made_with)}
+        content = json.dumps({"checksum": run_key(run), **run}, indent=1, ensure_ascii=False)
         write_atomically(self.path / "runs" / f"{id_}.json", content + "\n")
 
     def rows(self) -> dict[str, Row]:
@@ -214,8 +214,8 @@ class Folder:
             try:
                 path = self.path / "runs" / f"{id_}.json"
                 content = json.loads(path.read_text(encoding="utf-8"))
-                sound = content.pop("checksum") == _checksum(content)
-                if sound and content["made_with"] == _checksum(self.made_with):
+                sound = content.pop("checksum") == run_key(content)
+                if sound and content["made_with"] == run_key(self.made_with):
                     found[id_] = content["row"]
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
                 continue
@@ -238,7 +238,3 @@ class Folder:
         write_atomically(self.path / "table.csv", table.to_csv(index=False))
         write_atomically(self.path / "table.parquet", table.to_parquet(index=False))
         return table
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode())
