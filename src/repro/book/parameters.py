@@ -187,7 +187,7 @@ def _read_line(line: str, where: str) -> Parameter:
     try:
         ast.parse(line)
         # papermill skips a line with a second '=', with a warning of its own
-        (read,) = PythonTranslator.inspect({"source": line}) if line.count("=") == 1 else ()
+        (read,) = PythonTranslator.inspect({"source": line}) if line.count("=") == 1 else []
         default = ast.literal_eval(read.default)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise ParameterError(
