@@ -9,12 +9,11 @@
 True
 """
 
-from repro.learn.augmentation import random_crop_flip
-from repro.learn.data import Dataset, load
+from repro.learn.data import Dataset, load, random_crop_flip
 from repro.learn.ensembles import Ensemble
 from repro.learn.evaluation import cross_entropy, evaluate
-from repro.learn.folding import fold
 from repro.learn.networks import (
+    fold,
     kaiming_normal_,
     lenet5,
     lenet_300_100,

@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from repro.learn.ensembles import Ensemble
 
-__all__ = ["Loss", "cross_entropy", "evaluate"]
-
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -20,8 +20,6 @@ from repro.learn.evaluation import Loss, Networks, cross_entropy, evaluate, righ
 from repro.learn.progress import bar
 from repro.learn.seeding import streams
 
-__all__ = ["EpochReport", "History", "TrainingDivergedError", "resolve_device", "train"]
-
 
 class TrainingDivergedError(FloatingPointError):
     """A loss became infinite or not a number."""
@@ -159,14 +157,9 @@ def train(
             return float(stepper.param_groups[0]["lr"])
 
         def note(epoch: int) -> None:
-            members = {"member": range(networks.size), "seed": seeds * (networks.size // len(seeds))}
-            row = {
-                "epoch": epoch,
-                "step": step,
-                **members,
-                "learning_rate": rate(),
-                "batch_loss": watch.mean(),
-            }
+            of_members = {"member": range(networks.size), "seed": seeds * (networks.size // len(seeds))}
+            course = {"learning_rate": rate(), "batch_loss": watch.mean()}
+            row = {"epoch": epoch, "step": step} | of_members | course
             for name, (x, y) in parts.items():
                 found = evaluate(model, x, y, loss=loss, per_member=stacked)
                 row[f"{name}_loss"], row[f"{name}_accuracy"] = (values.tolist() for values in found)
@@ -285,9 +278,6 @@ class _LossWatch:
         self._size = networks.size
         self._losses: list[Tensor] = []
         self._sizes: list[int] = []
-        self._restart()
-
-    def _restart(self) -> None:
         self._total, self._n = torch.zeros(self._size, dtype=torch.float64), 0
 
     def add(self, losses: Tensor, n: int) -> None:
@@ -314,5 +304,5 @@ class _LossWatch:
     def mean(self) -> list[float]:
         """Mean losses over the examples since the last call, NaN where there were none."""
         means: list[float] = (self._total / self._n).tolist()
-        self._restart()
+        self._total, self._n = torch.zeros_like(self._total), 0
         return means
