@@ -1,4 +1,4 @@
-"""Networks of the chapters, perceptrons, LeNets, VGG-16 and residual networks; and parametrised layers made plain.
+"""Networks of the chapters: perceptrons, LeNets, VGG-16 and residual networks.
 
 Every function draws its initial weights from PyTorch's global generator; build networks inside
 ``seeding.initialization(seed)`` to make them depend on a seed alone.
@@ -11,9 +11,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import Tensor, enable_grad, nn
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 
 from repro.base import one_of, whole
 
@@ -213,41 +212,3 @@ def resnet18(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) 
     """
     widths = [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2
     return _ResNet(widths, n_channels, n_classes, batch_norm, projection=True)
-
-
-# --- parametrised layers made plain -----------------------------------------------------------------------------------
-
-
-def fold(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
-    """Turn layers whose weight is parametrised into plain ones, in place, with bit by bit the same weights.
-
-    Args:
-        module: any module.
-        kinds: classes of parametrizations to fold; layers with another one, or with several, are left alone.
-
-    Returns:
-        The same module.
-    """
-    for layer in module.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            chain = list(layer.parametrizations["weight"])  # type: ignore[index]
-            if len(chain) == 1 and isinstance(chain[0], kinds):
-                _class_of_its_own(layer)
-                with enable_grad():  # under no_grad PyTorch would leave a tensor where a parameter belongs
-                    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-                if not isinstance(layer.weight, nn.Parameter):  # several originals, none of them trained
-                    weight = layer.get_buffer("weight")
-                    del layer.weight
-                    layer.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
-    return module
-
-
-def _class_of_its_own(layer: nn.Module) -> None:
-    """Keep PyTorch from breaking other copies of a parametrised layer.
-
-    A parametrised layer's weight is a property of a class made for it; copies share the class, and removing
-    the parametrisation of one copy deletes the property for all.
-    """
-    shared = type(layer)
-    members = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
-    layer.__class__ = type(shared.__name__, shared.__bases__, members)
