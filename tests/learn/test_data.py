@@ -200,11 +200,10 @@ def test_other_contents_under_a_known_name_are_refused(repro_data: Path) -> None
         load("mnist")
 
 
-@pytest.mark.parametrize("cut", [1, 10, 40])
-def test_truncated_files_are_named(cut: int, repro_data: Path) -> None:
+def test_truncated_files_are_named(repro_data: Path) -> None:
     write_idx_folder(repro_data / "mnist")
     path = repro_data / "mnist" / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-cut])
+    path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CorruptDataError, match=r"cannot read .*train-images-idx3-ubyte\.gz"):
         sources.full("mnist")
 
