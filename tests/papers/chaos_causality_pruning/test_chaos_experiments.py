@@ -11,10 +11,10 @@ import pytest
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import experiments, plots
 from repro.papers.chaos_causality_pruning.method import decide, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import loss, retrain
+from repro.papers.chaos_causality_pruning.perceptrons import retrain
 from repro.papers.chaos_causality_pruning.settings import setting
 from repro.papers.chaos_causality_pruning.theory import shapley_values
-from repro.papers.chaos_causality_pruning.training import ARMS, masks, observe
+from repro.papers.chaos_causality_pruning.training import _ARMS, masks, observe
 
 SHORT = replace(setting("iris"), epochs=10, window=60)
 
@@ -51,14 +51,6 @@ def test_surrogates_of_weights_have_exponents_of_their_own():
     assert np.abs(found["weights"][0, 4] - own).mean() < 1e-3
     assert not np.allclose(found["weights"], found["linear"])
     assert not np.allclose(found["weights"], found["walks"])
-
-
-def test_twin_runs_of_a_setting():
-    table = experiments.twin_runs(replace(SHORT, epochs=3), [0, 1])
-    assert len(table) == 2 * 2 * 4
-    last = table[table["epoch"] == 3]
-    assert last["updates"].unique().tolist() == [270]
-    assert np.allclose(np.exp(last["rate"] * last["updates"]), last["ratio"])
 
 
 def test_the_null_shares_of_the_rules(monkeypatch):
@@ -123,7 +115,7 @@ def test_overlaps_compare_with_chance(observed_wine):
 
 def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retrained):
     runs, networks = retrained
-    assert set(where(runs, variant="ft")["arm"]) == set(ARMS)
+    assert set(where(runs, variant="ft")["arm"]) == set(_ARMS)
     s, parts = observed_wine.setting, observed_wine.parts
     keep = masks(observed_wine, "ft", 2)["causal"][:, 0]
     how = s.how | {"benchmark": s.benchmark, "cap": s.epochs + 50}
@@ -145,8 +137,8 @@ def test_deleting_large_weights_hurts_more_than_deleting_small_ones(observed_win
     assert ranks["magnitude after"] < 0.3
     found = masks(observed_wine, "ft", 200)
     trained, train = observed_wine.networks("own", trained=True), observed_wine.parts.train
-    by_chance = [loss(trained.masked(found["random"][:, k]), train)[1] for k in range(200)]
-    after = loss(trained.masked(found["causal"][:, 0]), train)[1]
+    by_chance = [trained.masked(found["random"][:, k]).loss(train)[1] for k in range(200)]
+    after = trained.masked(found["causal"][:, 0]).loss(train)[1]
     share = np.mean([(value < after) + 0.5 * (value == after) for value in by_chance])
     (row,) = where(table, variant="ft", arm="causal", seed=1).to_dict("records")
     assert row["share_below"] == pytest.approx(share, abs=0.011)
