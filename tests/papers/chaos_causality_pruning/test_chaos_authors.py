@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +14,6 @@ from sklearn.preprocessing import StandardScaler
 from repro.learn import DataNotFoundError
 from repro.papers.chaos_causality_pruning import authors
 from repro.papers.chaos_causality_pruning.authors import _REMOVED, RERUN, TABLE_1, TABLE_2
-from repro.papers.chaos_causality_pruning.method import WindowRecorder, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, descend
 from repro.papers.chaos_causality_pruning.settings import Table, load_table
 
 DATA = os.environ.get("REPRO_DATA")
@@ -38,11 +35,7 @@ def test_flops_are_the_weights_left_and_the_two_tables_agree_but_for_two_scores(
     assert TABLE_1.index[TABLE_1["f1_ft"] != TABLE_2["f1_ft"]].tolist() == ["cancer", "iris"]
 
 
-def test_masks_are_five_sets_of_weights_that_there_are_and_the_printed_ones_have_the_printed_size():
-    assert set(_REMOVED) == {(n, v) for n in RERUN for v in ("ft", "pt")}
-    for (name, _), trials in _REMOVED.items():
-        assert len(trials) == 5
-        assert all(0 <= weight < N_WEIGHTS[name] for trial in trials for weight in trial)
+def test_published_masks_have_the_size_of_the_printed_rows():
     for name in RERUN:
         trial = authors._PRINTED_TRIALS[name] - 1
         assert len(_REMOVED[name, "ft"][trial]) == TABLE_1.loc[name, "non_causal"]
@@ -70,23 +63,19 @@ def test_iris_is_split_as_the_authors_do_it_with_two_rows_of_their_file():
             np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_binary_tables_are_standardized_by_example_and_constant_ones_are_zero():
-    x = np.random.default_rng(0).normal(5, 3, (683, 9))
-    x[:4] = np.array([[1.0], [2.0], [0.1], [7.0]])
+def test_other_tables_are_scaled_by_example_or_to_the_unit_range():
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, 3, (683, 9))
+    x[:4] = np.array([[1.0], [2.0], [0.1], [7.0]])  # examples without any spread become zero
     (x_train, y_train), (x_test, y_test) = authors._split(made(x, "cancer"))
     both = np.concatenate([x_train, x_test])[np.argsort(np.r_[y_train, y_test])]
     assert np.array_equal(both[:4], np.zeros((4, 9)))
     np.testing.assert_allclose(both[4:], StandardScaler().fit_transform(x[4:].T).T, atol=1e-12)
     assert len(y_train) == 546
-
-
-def test_titanic_keeps_its_test_part_and_vowel_fills_the_unit_range():
-    rng = np.random.default_rng(1)
     test = rng.normal(size=(418, 6))
     titanic = made(rng.normal(size=(891, 6)), "titanic", (test, np.arange(418)))
-    (_, y_train), (x_test, y_test) = authors._split(titanic)
+    (_, y_train), (x_test, _) = authors._split(titanic)
     assert sorted(y_train) == list(range(891))
-    assert np.array_equal(y_test, np.arange(418))
     np.testing.assert_allclose(x_test, StandardScaler().fit_transform(test.T).T, atol=1e-12)
     parts = authors._split(made(rng.integers(300, 2500, (871, 3)), "vowel"))
     assert [len(x) for x, _ in parts] == [741, 130]
@@ -98,19 +87,6 @@ def test_sets_that_cannot_be_run_again_say_what_they_lack():
         authors.regenerate("vowel", 1)
     with pytest.raises(DataNotFoundError, match="REPRO_DATA"):
         authors.regenerate("titanic", 1)
-
-
-def test_first_exponents_of_the_authors_first_network():
-    train, _ = authors._split(load_table("iris"))
-    network = authors._initial_weights("iris").pick([0])
-    recorders = [
-        WindowRecorder(length, exponent=partial(paper_exponents, forward_steps=steps))
-        for length, steps in ((160, 20), (50, 3))
-    ]
-    look = lambda: [recorder(network.flat()[:, :1]) for recorder in recorders]  # noqa: E731
-    descend(network, Examples.of(*train, 3), learning_rate=0.05, n_epochs=3, after_update=look)
-    for recorder, expected in zip(recorders, ((0.42532, 0.36555), (0.34210, 0.41759)), strict=True):
-        np.testing.assert_allclose(recorder.exponents[0, 0, :2], expected, atol=1e-4)
 
 
 # Epochs and test examples that are right, trials 1 to 5, from a second implementation under the published masks.
@@ -144,8 +120,8 @@ def test_rows_come_back_and_the_printed_ones_are_the_papers_to_the_last_digit(ru
         for metric, most in (("epochs", 0), ("accuracy", 1e-4), ("f1", 1e-4)):
             assert row[f"{metric}, paper"] == TABLE_1.loc["iris_3f", f"{metric}_{row['network']}"]
             assert row[f"{metric}, here"] == pytest.approx(row[f"{metric}, paper"], abs=most)
-    other = runs.assign(epochs=runs["epochs"] + (runs["variant"] == "ft"))
-    assert authors.beside_printed(other)["matches"].tolist() == [True, False]
+    late = runs.assign(epochs=runs["epochs"] + (runs["variant"] == "ft"))
+    assert authors.beside_printed(late)["matches"].tolist() == [True, False]
 
 
 def test_masks_recomputed_by_the_rule_are_the_published_ones(runs):
@@ -159,7 +135,6 @@ def test_masks_recomputed_by_the_rule_are_the_published_ones(runs):
         random = runs.query("variant == @variant and arm == 'random'")
         for _, drawn in random.groupby("draw"):
             assert drawn.sort_values("trial")["kept"].tolist() == theirs["kept"].tolist()
-    assert len(runs) == 5 * (1 + 2 * (2 + 1))
 
 
 def test_seeds_together_are_seeds_apart_and_stand_beside_the_printed_row(monkeypatch):
@@ -169,10 +144,7 @@ def test_seeds_together_are_seeds_apart_and_stand_beside_the_printed_row(monkeyp
     monkeypatch.setattr(authors, "_LEAST_CAP", 10)
     monkeypatch.setattr(authors, "EXTRA_EPOCHS", 2)
     together, alone = (authors.distribution_over_seeds("iris", range(*seeds)) for seeds in ((3,), (2, 3)))
-    assert together["seed"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     pd.testing.assert_frame_equal(alone, together[together["seed"] == 2].reset_index(drop=True))
-    assert together.loc[together["variant"] == "dense", "kept"].tolist() == [42] * 3
-    assert together["kept"].min() < 42
     beside = authors.beside_seeds(together)
     assert beside.loc[("iris", "ft"), "epochs, paper"] == 166
     ft = together[together["variant"] == "ft"]

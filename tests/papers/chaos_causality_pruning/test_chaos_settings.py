@@ -106,18 +106,6 @@ def test_openml_rows_with_missing_values_are_dropped(data, monkeypatch):
     assert cancer.y.tolist() == [1, 0]
 
 
-def test_an_honest_split_holds_every_example_once(monkeypatch):
-    one = load_table("iris")
-    # the row's number as a feature, so that a row can be followed
-    marked = np.c_[np.arange(len(one.y)), one.x]
-    monkeypatch.setattr(settings, "load_table", lambda _: Table(marked, one.y, "iris", "", "", ""))
-    parts, _ = setting("iris").start([4])
-    n = len(one.y)
-    assert [len(p) for p in parts] == [n - 2 * round(n / 5), round(n / 5), round(n / 5)]
-    places = np.argsort(np.concatenate([p.x[0, :, 0] for p in parts]))
-    assert np.array_equal(np.concatenate([p.y[0] for p in parts])[places], one.y)
-
-
 def test_splits_keep_shares_of_classes_and_are_scaled_by_the_training_part():
     train, _, test = parts = setting("wine").start([0, 1])[0]
     assert train.x.shape == (2, 106, 13)
@@ -131,12 +119,9 @@ def test_splits_keep_shares_of_classes_and_are_scaled_by_the_training_part():
     assert not np.array_equal(test.y[0], test.y[1])
 
 
-def test_images_are_pixels_between_0_and_1_and_end_in_a_softmax():
-    one = setting("digits")
-    parts, networks = one.start([0, 1])
-    assert parts.train.x.shape[2] == 64
+def test_images_are_pixels_between_0_and_1_in_a_new_order_and_end_in_a_softmax():
+    parts, networks = setting("digits").start([0, 1])
     assert (float(parts.train.x.min()), float(parts.train.x.max())) == (0, 1)
-    assert networks.sizes == (64, 16, 10)
-    assert networks.head == "softmax"
-    assert one.how["reshuffle"]
+    assert (networks.sizes, networks.head) == ((64, 16, 10), "softmax")
+    assert setting("digits").how["reshuffle"]
     assert not setting("iris").how["reshuffle"]

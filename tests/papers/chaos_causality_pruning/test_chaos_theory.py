@@ -135,10 +135,9 @@ def test_distance_and_exponent_are_scipys_and_no_other_threshold_is_nearer(n):
     assert (found.x_min, found.n_tail) == (values[best], n - best)
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 0.0]])
-def test_spectra_that_cannot_be_fitted_are_refused(values):
+def test_a_spectrum_that_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match="two different eigenvalues above 0; got"):
-        PowerLaw.fitted(values)
+        PowerLaw.fitted([2.0, 2.0, 0.0])
 
 
 def test_a_spectrum_is_the_eigenvalues_of_the_smaller_product():

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from repro.base import one_of
-from repro.papers.chaos_causality_pruning import training
 from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, decide, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
 from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Table, load_table
+from repro.papers.chaos_causality_pruning.training import follow, laid_out, random_masks
 from repro.prune.overlap import jaccard
 
 # --- published ------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def regenerate(name: str, n_random: int) -> pd.DataFrame:
         for trial, removed in enumerate(_REMOVED[name, variant]):
             keep[trial, 0, removed] = False
             rng = np.random.default_rng([0, trial, i])
-            drawn.append(training.random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
+            drawn.append(random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
         keeps |= {(variant, "published"): keep, (variant, "noncausal"): ours}
         keeps[variant, "random"] = np.stack(drawn)
     runs, keep = _retrained(name, start, keeps, range(1, n_trials + 1))
@@ -291,17 +291,8 @@ def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, NDArray[np.boo
         last = known[f"{variant}_epochs"] * len(train)
         recorders[variant] = WindowRecorder(known[f"{variant}_window"], last_update=last, exponent=exponent)
 
-    def look() -> None:
-        for recorder in recorders.values():
-            recorder(networks.flat(), lambda: 1 - networks.accuracy(test))
-
-    descend(
-        networks,
-        train,
-        n_epochs=known["ft_epochs"],
-        learning_rate=known["learning_rate"],
-        after_update=look,
-    )
+    how = {"n_epochs": known["ft_epochs"], "learning_rate": known["learning_rate"]}
+    follow(networks, train, list(recorders.values()), lambda: 1 - networks.accuracy(test), **how)
     masks = {}
     for variant, seen in recorders.items():
         pairs = zip(seen.errors, seen.exponents, strict=True)
@@ -319,7 +310,7 @@ def _retrained(
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """Retrain networks under all masks, in one stack; one row a network, and the masks."""
     known = _RECIPES[name]
-    rows, keep = training.laid_out(keeps, seeds)
+    rows, keep = laid_out(keeps, seeds)
     how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"]}
     cap = max(_LEAST_CAP, known["ft_epochs"] + EXTRA_EPOCHS)
     measured, _ = retrain(start.pick(rows.pop("network")), keep, *_examples(name), cap=cap, **how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -117,19 +117,11 @@ def weights_and_surrogates(setting: Setting, seeds: Sequence[int]) -> dict[str, 
         "linear": lambda w: method.paper_exponents(surrogates.phase_randomized_increments(w, rng)),
     }
     recorders = {name: WindowRecorder(setting.window, exponent=exponent) for name, exponent in made.items()}
-    _follow(setting, seeds, list(recorders.values()))
-    return {name: recorder.exponents for name, recorder in recorders.items()}
-
-
-def _follow(setting: Setting, seeds: Sequence[int], recorders: Sequence[WindowRecorder]) -> None:
-    """Train dense networks, and show all their weights to the recorders."""
     parts, networks = setting.start(seeds)
-
-    def look() -> None:
-        for recorder in recorders:
-            recorder(networks.flat())
-
-    descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+    training.follow(
+        networks, parts.train, list(recorders.values()), n_epochs=setting.dense_epochs, **setting.how
+    )
+    return {name: recorder.exponents for name, recorder in recorders.items()}
 
 
 def twin_runs(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -490,7 +482,8 @@ def agreement(observed: Observed) -> pd.DataFrame:
     for seed, y, x in list(zip(observed.seeds, errors, series, strict=True))[:3]:
         granger = [_granger_difference(y, cause, lags) for cause in x[:10]]
         recorder = WindowRecorder(200, exponent=_lyapunov_differences)
-        _follow(replace(observed.setting, epochs=3, share=1), [seed], [recorder])
+        parts, network = observed.setting.start([seed])
+        training.follow(network, parts.train, [recorder], n_epochs=3, **observed.setting.how)
         lyapunov = recorder.exponents[0, :40, 0]
         rows.append({"granger": np.nanmax(granger), "lyapunov": np.nanmax(lyapunov)})
     return pd.DataFrame(rows)

@@ -281,7 +281,7 @@ def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
 
 def authors_epochs(table: pd.DataFrame) -> Figure:
     """Epochs to the benchmark for the authors' five initialisations, with random masks of FT's size beside them."""
-    looks = {
+    looks: dict[str, tuple[str, str, float, dict[str, Any]]] = {
         "random, as many as FT": ("ft", "random", 0.0, {"marker": "_", "color": GREY, "markersize": 9}),
         "dense": ("dense", "dense", -0.2, {"marker": "o", "color": "0.1"}),
         "FT": ("ft", "published", 0.0, {"marker": "s", "color": OURS}),
@@ -291,8 +291,8 @@ def authors_epochs(table: pd.DataFrame) -> Figure:
     for axis, (name, runs) in zip(axes, table.groupby("data", sort=False), strict=True):
         for label, (variant, arm, shift, look) in looks.items():
             chosen = where(runs, variant=variant, arm=arm)
-            look = {"linestyle": "none", "markersize": 5, "label": label} | look
-            axis.plot(chosen["trial"] + shift, chosen["epochs"], **look)
+            style = {"linestyle": "none", "markersize": 5, "label": label, **look}
+            axis.plot(chosen["trial"] + shift, chosen["epochs"], **style)
         at = runs.loc[runs["printed"], "trial"].iloc[0]
         axis.axvspan(at - 0.4, at + 0.4, color=PALETTE[2], alpha=0.18, linewidth=0, zorder=0)
         axis.set(title=NAMES[str(name)], xlabel="initialisation", xticks=sorted(runs["trial"].unique()))

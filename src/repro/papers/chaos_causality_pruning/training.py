@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from repro.papers.chaos_causality_pruning.method import Array, Decision, WindowRecorder, granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
 from repro.papers.chaos_causality_pruning.settings import Parts, Setting
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
@@ -146,6 +146,22 @@ def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
 
     descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
     return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
+
+
+def follow(
+    networks: Perceptrons,
+    train: Examples,
+    recorders: Sequence[WindowRecorder],
+    errors: Callable[[], Array] | None = None,
+    **how: Any,
+) -> None:
+    """Train networks in place, as ``descend`` does, and show all their weights to recorders."""
+
+    def look() -> None:
+        for recorder in recorders:
+            recorder(networks.flat(), errors)
+
+    descend(networks, train, after_update=look, **how)
 
 
 def _matched(scores: Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mask:
