@@ -52,20 +52,22 @@ def test_a_seed_that_is_missing_from_a_table_is_an_error():
         measures.difference(table[~((table["table"] == "b") & (table["seed"] == 1))], "macro_f1", FT, DENSE)
 
 
-def decisions() -> pd.DataFrame:
-    rows = []
-    for seed, own in ((0, 0.8), (1, 0.6)):
-        for series, share in (("own", own), ("stranger", 0.5)):
-            base = {"table": "a", "seed": seed, "variant": "ft", "series": series, "part": "validation"}
-            rows.append(base | {"rule": "paper", "causal": share})
-            rows.append(base | {"rule": "honest", "causal": share / 10})
-        rows.append(base | {"rule": "paper", "part": "test", "series": "own", "causal": 0.0})
-    return pd.DataFrame(rows)
-
-
 def test_causal_shares_are_the_papers_rule_on_validation_errors_or_the_honest_rule():
-    assert measures.causal_excess(decisions(), "ft", "stranger") == pytest.approx([0.3, 0.1])
-    assert measures.honest_share(decisions()) == pytest.approx([0.08, 0.06])
+    rows = [
+        (0, "own", "paper", "validation", 0.8),
+        (0, "stranger", "paper", "validation", 0.5),
+        (1, "own", "paper", "validation", 0.6),
+        (1, "stranger", "paper", "validation", 0.5),
+        (0, "own", "paper", "test", 0.0),
+        (1, "own", "paper", "test", 0.0),
+        (0, "own", "honest", "validation", 0.08),
+        (1, "own", "honest", "validation", 0.06),
+        (1, "stranger", "honest", "validation", 0.05),
+    ]
+    decisions = pd.DataFrame(rows, columns=["seed", "series", "rule", "part", "causal"])
+    decisions = decisions.assign(table="a", variant="ft")
+    assert measures.causal_excess(decisions, "ft", "stranger") == pytest.approx([0.3, 0.1])
+    assert measures.honest_share(decisions) == pytest.approx([0.08, 0.06])
 
 
 def test_deletions_overlaps_and_rankings():
