@@ -158,8 +158,9 @@ def follow(
     """Train networks in place, as ``descend`` does, and show all their weights to recorders."""
 
     def look() -> None:
+        weights = networks.flat()
         for recorder in recorders:
-            recorder(networks.flat(), errors)
+            recorder(weights, errors)
 
     descend(networks, train, after_update=look, **how)
 
