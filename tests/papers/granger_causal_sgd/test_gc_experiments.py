@@ -180,7 +180,7 @@ def flat(entries: Mapping[str, Tensor]) -> Tensor:
 
 def scores(arm: str, trace: Trace, draw: int = 0) -> Tensor:
     draws = [torch.Generator().manual_seed(10 * i + draw) for i in range(len(SEEDS))]
-    return flat(_ARMS[arm](trace, iris(), draws))
+    return torch.stack([_ARMS[arm](trace, i, iris().ensemble.member(i), draws[i]) for i in range(len(SEEDS))])
 
 
 @pytest.fixture(scope="module")

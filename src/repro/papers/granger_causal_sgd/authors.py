@@ -134,10 +134,8 @@ def _causal(begun: Start, target: str, alpha: float) -> list[Mask]:
         seeds=begun.seeds,
         target=target,
         n_iterations=_N_ITERATIONS,
-        n_epochs=begun.setting.logging_epochs,
-        learning_rate=begun.setting.logging_rate,
-        batch_size=begun.setting.batch_size,
         regress=False,
+        **begun.setting.sgd(),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
 from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
@@ -54,14 +54,8 @@ _HESSIANS_AT_ONCE = 5
 
 def _logged(start: Start, **changed: Any) -> Trace:
     """Log the networks of a start on their own data: rate, epochs, batches and seeds of the setting, if not changed."""
-    setting = start.setting
-    how: dict[str, Any] = {
-        "learning_rate": setting.logging_rate,
-        "n_epochs": setting.logging_epochs,
-        "batch_size": setting.batch_size,
-        "seeds": start.seeds,
-    }
-    return log(start.ensemble, start.datasets, **(how | changed))
+    how = {"seeds": start.seeds, **start.setting.sgd(), **changed}
+    return log(start.ensemble, start.datasets, **how)
 
 
 # --- one step (G1, G2, G11, K1, K2) -----------------------------------------------------------------------------------
@@ -371,9 +365,7 @@ def alpha_runs(
             seeds=many.seeds,
             target=loss_delta,
             n_iterations=n_iterations,
-            n_epochs=n_epochs,
-            learning_rate=start.setting.logging_rate,
-            batch_size=start.setting.batch_size,
+            **(start.setting.sgd() | {"n_epochs": n_epochs}),
         )
         names: dict[str, Any] = {"loss_delta": loss_delta, "logging_epochs": n_epochs, "alpha": each_alpha}
         frames += [_counts(mask).assign(iteration=j, **names) for j, mask in enumerate(found, start=1)]
@@ -398,53 +390,33 @@ def _counts(mask: Mask) -> pd.DataFrame:
 
 # --- accuracy at matched sparsity (G5 to G7, K3) ----------------------------------------------------------------------
 
-_Scores = dict[str, Tensor]
-_Draws = Sequence[torch.Generator]
+
+def _permuted(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    y = run.loss_changes["same_batch"][i]
+    return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
 
 
-def _permuted(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    rows = []
-    for i, (y, draw) in enumerate(zip(run.loss_changes["same_batch"], draws, strict=True)):
-        rows.append((y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs())
-    return run.by_name(torch.stack(rows))
+def _random_layerwise(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    causal = _ARMS["causal"](run, i, network, draw)
+    layers = [causal[columns] for columns in run.layers.values()]
+    return torch.cat([layer[torch.randperm(len(layer), generator=draw)] for layer in layers])
 
 
-def _exact(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    changes = run.loss_changes["same_batch"]
-    return run.by_name(torch.cat([ridge(run.squares(i), y, [0.0]).abs() for i, y in enumerate(changes)]))
+def _flat(scores: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([each.flatten() for each in scores.values()]).double()
 
 
-def _magnitude(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    return _stacked([magnitude(member) for member in start.ensemble])
-
-
-def _random(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    return _stacked([random(each, generator=draw) for each, draw in zip(start.ensemble, draws, strict=True)])
-
-
-def _random_layerwise(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    def shuffled(score: Tensor, draw: torch.Generator) -> Tensor:
-        return score.flatten()[torch.randperm(score.numel(), generator=draw)].view(score.shape)
-
-    causal = _ARMS["causal"](run, start, draws)
-    return {
-        n: torch.stack([shuffled(*one) for one in zip(score, draws, strict=True)])
-        for n, score in causal.items()
-    }
-
-
-def _stacked(scores: list[_Scores]) -> _Scores:
-    return {name: torch.stack([each[name] for each in scores]).double() for name in scores[0]}
-
-
-_ARMS: dict[str, Callable[[Trace, Start, _Draws], _Scores]] = {
-    "causal": lambda run, start, draws: run.by_name(run.covariance["same_batch"].abs()),
-    "causal_cross": lambda run, start, draws: run.by_name(run.covariance["cross_batch"].abs()),
-    "energy": lambda run, start, draws: run.by_name(run.mean_squares),
+# Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
+_ARMS: dict[str, Callable[[Trace, int, nn.Module, torch.Generator], Tensor]] = {
+    "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
+    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
+    "energy": lambda run, i, network, draw: run.mean_squares[i],
     "permuted": _permuted,
-    "exact": _exact,
-    "magnitude": _magnitude,
-    "random": _random,
+    "exact": lambda run, i, network, draw: ridge(run.squares(i), run.loss_changes["same_batch"][i], [0.0])[
+        0
+    ].abs(),
+    "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
+    "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
     "random_layerwise": _random_layerwise,
 }
 
@@ -458,14 +430,16 @@ def _arm_masks(
     layers, so a layer can lose all its weights; such a mask is a result, not an error. What a network draws depends on
     its seed and the arm alone; masks of an arm are nested.
     """
-    run = _logged(start)
+    run, members = _logged(start), list(start.ensemble)
     masks = {("dense", 0.0): start.dense()}
     for arm in arms:
-        number = list(_ARMS).index(arm)
-        draws = [torch.Generator().manual_seed(derived_seed(seed, 1, 0, number)) for seed in start.seeds]
-        scores = _ARMS[arm](run, start, draws)
+        scores = []
+        for i, seed in enumerate(start.seeds):
+            draw = torch.Generator().manual_seed(derived_seed(seed, 1, 0, list(_ARMS).index(arm)))
+            scores.append(_ARMS[arm](run, i, members[i], draw))
+        named = run.by_name(torch.stack(scores))
+        each = [{name: score[i] for name, score in named.items()} for i in range(len(members))]
         for sparsity in sparsities:
-            each = [{name: score[i] for name, score in scores.items()} for i in range(len(start.seeds))]
             masks[arm, sparsity] = Mask.stack([select(one, sparsity=sparsity) for one in each])
     return masks
 

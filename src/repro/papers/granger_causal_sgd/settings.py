@@ -50,6 +50,14 @@ class Setting:
     batch_size: int = 64
     alphas: tuple[float, ...] = ()
 
+    def sgd(self) -> dict[str, Any]:
+        """Return rate, epochs and batch size of the logged steps, as ``training.log`` takes them."""
+        return {
+            "learning_rate": self.logging_rate,
+            "n_epochs": self.logging_epochs,
+            "batch_size": self.batch_size,
+        }
+
     def adam(self) -> Callable[..., torch.optim.Optimizer]:
         """Return the optimizer of the phases before and after pruning, as ``learn.train`` takes it."""
         return partial(torch.optim.Adam, lr=self.rate)
