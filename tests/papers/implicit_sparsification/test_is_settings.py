@@ -8,22 +8,22 @@ import torch
 from torch import nn
 
 from repro.learn import initialization
-from repro.papers.implicit_sparsification.settings import SETTINGS, sparse_regression
+from repro.papers.implicit_sparsification.settings import SETTINGS, SparseRegression
 
 
 def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
-    problem, again, other = (sparse_regression(seed) for seed in (0, 0, 1))
+    problem, again, other = (SparseRegression.draw(seed) for seed in (0, 0, 1))
     assert problem.Z.shape == (40, 100)
     assert np.count_nonzero(problem.x_star) == 5
     assert set(np.unique(problem.x_star)) == {-1.0, 0.0, 1.0}
     assert problem.loss(problem.x_star) == 0
     np.testing.assert_array_equal(problem.x0, again.x0)
     assert not np.allclose(problem.Z, other.Z)
-    assert sparse_regression(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
+    assert SparseRegression.draw(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
 
 
 def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
-    problem = sparse_regression(2, d=3, n=6, n_nonzero=2)
+    problem = SparseRegression.draw(2, d=3, n=6, n_nonzero=2)
     residuals = [z @ problem.x0 - y for z, y in zip(problem.Z, problem.y, strict=True)]
     slope = sum(r * z for r, z in zip(residuals, problem.Z, strict=True)) / 3
     many = np.stack([problem.x0, problem.x_star])

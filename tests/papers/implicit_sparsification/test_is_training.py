@@ -187,13 +187,6 @@ def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_
     assert all(torch.equal(value, before[name]) for name, value in pilots.networks.state_dict().items())
 
 
-def test_one_seed_shares_its_data_among_the_strengths() -> None:
-    alone = fit(TINY, METHODS["pilot"], STRENGTHS, seeds=SEEDS[:1], n_epochs=1)
-    (data,) = alone.datasets
-    expected = evaluate(alone.networks, data.x_test, data.y_test)[1].tolist()
-    assert alone.pruned_accuracy([0.0])["test_accuracy"].tolist() == expected
-
-
 def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
     generator = torch.Generator().manual_seed(0)
     draws = {name: torch.randn(weight.shape, generator=generator) for name, weight in pilots.start.items()}

@@ -36,8 +36,6 @@ from repro.papers.implicit_sparsification.method import (
 from repro.papers.implicit_sparsification.settings import Setting
 from repro.prune import Mask, select
 
-__all__ = ["Fit", "cycles", "fit"]
-
 _KEEP = 0.5
 """Of the weights that are left, the share that a cycle of iterative pruning keeps; the paper's is 0.8."""
 _REWIND_EPOCH = 2
@@ -52,7 +50,7 @@ class Fit:
 
     Attributes:
         members: one row a network, in their order: strength, seed.
-        datasets: one a network, or one for all.
+        datasets: one a network.
         networks: M plain networks, folded.
         start: the weights that each network had before training, name to ``(M, *shape)``.
         course: one row a network and epoch: strength, seed, epoch, alpha, dose $A=\sum_k\eta_k\alpha_k/(1-\mu)$ over
@@ -126,7 +124,7 @@ def fit(
     """
     grid = how.grid if strengths is None else strengths
     members = pd.DataFrame([(a, s) for a in grid for s in seeds], columns=["strength", "seed"])
-    datasets = where.data_sets(seeds) * (len(grid) if len(seeds) > 1 else 1)
+    datasets = where.data_sets(seeds) * len(grid)
     ensemble = _written(where, how, members)
     start = {name: weight.detach().clone() for name, weight in effective_weights(ensemble).items()}
     n_epochs = n_epochs or where.n_epochs
@@ -228,14 +226,12 @@ def _smallest(networks: Ensemble, within: Mask | None = None, **how_many: Any) -
 
 
 def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, list[float]]:
-    """Validation and test accuracy of each network on its own data set, or on the one."""
+    """Validation and test accuracy of each network on its own data set."""
     device = next(iter(networks.parameters.values())).device
     found = {}
     for part in ("validation", "test"):
         x, y = (torch.stack([getattr(data, f"{xy}_{part}") for data in datasets]).to(device) for xy in "xy")
-        if len(datasets) == 1:
-            x, y = x[0], y[0]
-        found[f"{part}_accuracy"] = evaluate(networks, x, y, per_member=len(datasets) > 1)[1].tolist()
+        found[f"{part}_accuracy"] = evaluate(networks, x, y, per_member=True)[1].tolist()
     return found
 
 
