@@ -24,16 +24,9 @@ from repro.papers.implicit_sparsification.settings import SparseRegression
 
 
 def test_crossings_are_counted_as_by_hand():
-    table = pd.DataFrame(
-        {
-            "seed": 7,
-            "time": [1.0, 2.0, 3.0, 4.0],
-            "l2_distance": [0.0, 0.5, 0.4, 0.9],
-            "l1_distance": [1.0, 0.4, 0.6, 0.1],
-            "l2_cosine": [1.0, 0.9, 0.8, 0.7],
-            "l1_cosine": [0.2, 0.5, 0.5, 1.0],
-        }
-    )
+    distances = {"l2_distance": [0.0, 0.5, 0.4, 0.9], "l1_distance": [1.0, 0.4, 0.6, 0.1]}
+    cosines = {"l2_cosine": [1.0, 0.9, 0.8, 0.7], "l1_cosine": [0.2, 0.5, 0.5, 1.0]}
+    table = pd.DataFrame({"seed": 7, "time": [1.0, 2.0, 3.0, 4.0]} | distances | cosines)
     found = crossings(table.iloc[::-1]).iloc[0]
     assert (found["crossings"], found["time"]) == (3, 2.0)
     assert (found["l2_cosine_first"], found["l1_cosine_last"]) == (1.0, 1.0)
@@ -145,20 +138,13 @@ def accuracies(rows: list[tuple[str, float, int, float, float]]) -> pd.DataFrame
 
 
 def test_the_strength_with_the_best_mean_is_chosen_for_each_method_and_sparsity() -> None:
-    frame = accuracies(
-        [
-            ("a", 1.0, 0, 0.9, 0.90), ("a", 1.0, 1, 0.9, 0.10), ("a", 2.0, 0, 0.9, 0.60), ("a", 2.0, 1, 0.9, 0.60),
-            ("a", 1.0, 0, 0.5, 0.70), ("a", 1.0, 1, 0.5, 0.70), ("a", 2.0, 0, 0.5, 0.60), ("a", 2.0, 1, 0.5, 0.60),
-            ("b", 3.0, 0, 0.9, 0.20), ("b", 3.0, 1, 0.9, 0.20),
-        ]
-    )  # fmt: skip
+    means = {("a", 1.0, 0.9): (0.9, 0.1), ("a", 2.0, 0.9): (0.6, 0.6), ("a", 1.0, 0.5): (0.7, 0.7)}
+    means |= {("a", 2.0, 0.5): (0.6, 0.6), ("b", 3.0, 0.9): (0.2, 0.2)}
+    frame = accuracies([(m, a, s, p, of[s]) for (m, a, p), of in means.items() for s in (0, 1)])
     chosen = chosen_by_validation(frame)
-    assert chosen.index.size == 6
-    keys = chosen[["method", "strength", "seed", "sparsity"]].to_numpy().tolist()
-    assert keys == [
-        ["a", 2.0, 0, 0.9], ["a", 2.0, 1, 0.9], ["a", 1.0, 0, 0.5], ["a", 1.0, 1, 0.5], ["b", 3.0, 0, 0.9],
-        ["b", 3.0, 1, 0.9],
-    ]  # fmt: skip
+    kept = [("a", 2.0, 0.9), ("a", 1.0, 0.5), ("b", 3.0, 0.9)]
+    keys = chosen[["method", "strength", "sparsity", "seed"]].itertuples(index=False, name=None)
+    assert list(keys) == [(*key, seed) for key in kept for seed in (0, 1)]
     shuffled = frame.assign(test_accuracy=np.random.default_rng(0).permutation(frame["test_accuracy"]))
     assert chosen_by_validation(shuffled)[["method", "strength"]].equals(chosen[["method", "strength"]])
 
