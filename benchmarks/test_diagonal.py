@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from repro.learn import reproducible
 from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
@@ -28,7 +29,7 @@ Array = NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def problems() -> list[SparseRegression]:
-    torch.set_num_threads(1)
+    reproducible(threads=1)
     return [SparseRegression.draw(seed) for seed in SEEDS]
 
 

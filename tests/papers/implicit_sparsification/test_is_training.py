@@ -229,7 +229,8 @@ def flat(model: Ensemble) -> Tensor:
 
 
 def pruned(name: str, strength: float = 0.0, rewind: str = "rates", n_cycles: int = 2) -> pd.DataFrame:
-    return cycles(TINY, METHODS[name], strength, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
+    how = replace(METHODS[name], grid=(strength,))
+    return cycles(TINY, how, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +264,13 @@ def test_pruning_takes_exactly_the_smallest_and_holds_and_rewinds_go_where_they_
         earlier = zeros
     assert not torch.equal(earlier[0], earlier[1])
     assert len(set(watched.seeds)) == 2 * 3  # an order of batches of its own for each network and cycle
+
+
+def test_strengths_are_trained_together_and_each_as_if_it_were_alone() -> None:
+    how = replace(METHODS["pilot"], grid=(1e-3, 2e-2))
+    both = cycles(TINY, how, seeds=SEEDS, rewind="rates", n_cycles=1, n_epochs=3)
+    own = both[both["strength"] == 2e-2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, pruned("pilot", 2e-2, n_cycles=1), atol=0.02)
 
 
 def test_both_factors_of_a_pruned_weight_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ numbers, and a step of a run 0.9 microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -86,7 +85,8 @@ def descend(
     r"""Gradient descent on $\frac1{2d}\|Zx-y\|^2$ plus $\alpha_k$ times the family's penalty.
 
     A step of a family, for all problems and runs, is two batched matrix products and a few products of whole tensors.
-    Each run follows the path that it would follow alone, up to rounding.
+    Each run follows the path that it would follow alone, up to rounding. Shrinking factors pass through denormal
+    numbers, which slow arithmetic manyfold: call ``repro.learn.reproducible`` first, which flushes them to zero.
 
     Args:
         problems: P regressions of one size, each with its own start x0.
@@ -103,15 +103,14 @@ def descend(
     minus_y = torch.from_numpy(np.stack([-problem.y for problem in problems]))
     x0 = np.stack([problem.x0 for problem in problems])
     paths = {}
-    with _denormals_flushed(), torch.no_grad():
-        for name, table in runs.items():
-            of_runs = zip(table["schedule"], table["amplitude"], strict=True)
-            alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
-            batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
-            x = _path(FAMILIES[name], x0, alphas, batches, steps)
-            gone = ~(np.abs(x).max(axis=-1) < 1e6)
-            x[np.logical_or.accumulate(gone, axis=0)] = np.nan
-            paths[name] = x
+    for name, table in runs.items():
+        of_runs = zip(table["schedule"], table["amplitude"], strict=True)
+        alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
+        batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
+        x = _path(FAMILIES[name], x0, alphas, batches, steps)
+        gone = ~(np.abs(x).max(axis=-1) < 1e6)
+        x[np.logical_or.accumulate(gone, axis=0)] = np.nan
+        paths[name] = x
     return paths
 
 
@@ -150,14 +149,3 @@ def _mini_batches(z: Tensor, minus_y: Tensor, seeds: Sequence[int]) -> Iterator[
         parts = rows.view(n_problems, -1, _BATCH_SIZE).swapaxes(0, 1)  # (parts, P, b)
         samples = z.view(-1, n).index_select(0, parts.flatten()).view(*parts.shape, n)
         yield from zip(samples, minus_y.flatten()[parts].unsqueeze(-2), strict=True)
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """Take denormal numbers for zero: shrinking factors pass through them, which slows arithmetic manyfold."""
-    before = bool(torch.tensor(2e-308, dtype=torch.float64) / 4 == 0)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)

@@ -8,6 +8,8 @@ networks (M12 to M16, M18) are pruned.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,15 +109,11 @@ def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
     rows = []
     for seed in seeds:
         problem = SparseRegression.draw(seed)
-        Z, start = problem.Z, pilot_factors(problem.x0)
+        losses, start = (problem, replace(problem, y=-problem.y)), pilot_factors(problem.x0)
         for which in ("both", "mask"):
-            gaps = []
-            for y in (problem.y, -problem.y):
-                m, w = factor_flow(
-                    lambda x, Z=Z, y=y: (Z @ x - y) @ Z / len(y),  # type: ignore[misc]
-                    *start, np.array([10.0]), _STEADY, mask_only=which == "mask",
-                )  # fmt: skip
-                gaps.append(m**2 - w**2)
+            decay: dict[str, Any] = {"strength": _STEADY, "mask_only": which == "mask"}
+            ends = [factor_flow(f.gradient, *start, times=np.array([10.0]), **decay) for f in losses]
+            gaps = [m**2 - w**2 for m, w in ends]
             rows.append({"seed": seed, "which": which, "spread": _largest(gaps[0] - gaps[1])})
     return pd.DataFrame(rows)
 
@@ -480,13 +478,10 @@ def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFram
     Returns:
         One row a method, strength, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
     """
+    sizes: dict[str, Any] = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
     tables = []
     for name in ("x", "mw", "pilot", "l1_x"):
-        for strength in METHODS[name].grid:
-            for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
-                table = cycles(
-                    SETTINGS["digits"], METHODS[name], strength,
-                    seeds=seeds, rewind=rewind, n_cycles=n_cycles, n_epochs=n_epochs,
-                )  # fmt: skip
-                tables.append(table.assign(method=name, strength=strength, rewind=rewind))
+        for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
+            table = cycles(SETTINGS["digits"], METHODS[name], rewind=rewind, **sizes)
+            tables.append(table.assign(method=name, rewind=rewind))
     return pd.concat(tables)

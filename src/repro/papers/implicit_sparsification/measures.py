@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def _certified_rate(problem: SparseRegression) -> float:
     support = problem.x_star != 0
     inside, outside = problem.Z.T[support], problem.Z.T[~support]
     bound = np.ones((len(outside), 1))
-    found = linprog(
+    found: Any = linprog(
         np.append(np.zeros(len(problem.y)), 1.0),
         A_ub=np.block([[outside, -bound], [-outside, -bound]]),
         b_ub=np.zeros(2 * len(outside)),
@@ -80,7 +81,7 @@ def _certified_rate(problem: SparseRegression) -> float:
         b_eq=np.sign(problem.x_star[support]),
         bounds=(None, None),
     )
-    return 4 * (1 - found.fun)
+    return 4 * (1 - float(found.x[-1]))
 
 
 # --- diagonal networks --------------------------------------------------------------------------------------------

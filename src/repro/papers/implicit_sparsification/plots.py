@@ -98,9 +98,9 @@ def error_against_dose(table: pd.DataFrame) -> Figure:
     """Distance from the truth against the dose, one line a seed, geometric means in bold."""
     fig, (axis,) = panels(1, 6.2, 3.4)
     for (beta, of_beta), color, marker in zip(table.groupby("beta"), PALETTE, MARKERS, strict=False):
-        for _, curve in of_beta.groupby("seed"):
-            axis.plot(curve["dose"], curve["error"], color=color, linewidth=0.8, alpha=0.4)
-        middle = np.exp(np.log(of_beta["error"]).groupby(of_beta["dose"]).mean())
+        by_seed = of_beta.pivot_table(index="dose", columns="seed", values="error")
+        axis.plot(by_seed.index, by_seed, color=color, linewidth=0.8, alpha=0.4)
+        middle = np.exp(np.log(by_seed).mean(axis=1))
         axis.plot(middle.index, middle, color=color, marker=marker, markersize=5, linewidth=2)
         end = (middle.index[-1], middle.iloc[-1])
         axis.annotate(f"β = {beta:g}", end, (6, 0), textcoords="offset points", va="center", color=color)
@@ -302,13 +302,10 @@ def strength_by_epoch(courses: pd.DataFrame) -> Figure:
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for name, of_method in courses.groupby("method", sort=False):
             look = _METHODS[str(name)] | {"marker": None, "linewidth": 1, "alpha": 0.7}
-            for k, (_, course) in enumerate(of_method.groupby("seed")):
-                axis.plot(
-                    course["epoch"], course[column], label=None if k else METHODS[str(name)].label, **look
-                )
+            by_seed = of_method.pivot_table(index="epoch", columns="seed", values=column)
+            axis.plot(by_seed.index, by_seed, **look)[0].set_label(METHODS[str(name)].label)
         axis.set(xlabel="epoch", ylabel=label)
-    axes[0].set_yscale("log")
-    axes[2].set_yscale("log")
+        axis.set_yscale("linear" if column == "dose" else "log")
     return _legend_below(fig, 3)
 
 
