@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.learn import Ensemble, evaluate
-from repro.learn.evaluation import Loss, cross_entropy
+from repro.learn.training import Loss, cross_entropy
 
 __all__ = ["Hessian", "noise_sensitivity"]
 

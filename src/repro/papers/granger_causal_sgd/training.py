@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from repro.learn import Dataset, Ensemble, EpochReport, History, TrainingDivergedError, evaluate, train
-from repro.learn.evaluation import Loss, cross_entropy
+from repro.learn.training import Loss, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
