@@ -71,10 +71,6 @@ class Ensemble:
             for name, _ in members[0].named_buffers()
         }
         self._plan = _plan(self._template, self.parameters)
-        # by whether each member has inputs of its own
-        self._general = {
-            apart: vmap(self._one, in_dims=(0, 0, 0 if apart else None)) for apart in (False, True)
-        }
 
     def __len__(self) -> int:
         return self._size
@@ -109,7 +105,8 @@ class Ensemble:
         parameters = self.parameters if parameters is None else parameters
         if self._plan is not None and self._plan.accepts(x, per_member):
             return self._plan(x, parameters, self._size, per_member)
-        output: Tensor = self._general[per_member](dict(parameters), self.buffers, x)
+        together = vmap(self._one, in_dims=(0, 0, 0 if per_member else None))
+        output: Tensor = together(dict(parameters), self.buffers, x)
         return output
 
     def member(self, i: int) -> nn.Module:

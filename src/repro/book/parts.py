@@ -1,0 +1,74 @@
+"""The parts of a long run, kept one by one, so that a run which was stopped goes on where it was.
+
+A chapter says once, after its parameters, ``experiments = parts.kept(experiments, settings)``. In the profiles that
+take hours each experiment's result is then written to ``.repro/parts`` as soon as it is there, under a key that covers
+the library, the versions of the packages, the data files and the arguments; the same call in a later run reads it back.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, wraps
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import repro
+from repro.book.cache import data_files, run_key, versions
+from repro.book.files import hash_of_files, sha256, write_atomically
+from repro.book.layout import Book
+
+__all__ = ["kept"]
+
+_LONG = ("full", "paper")
+
+
+@cache
+def _made_with() -> dict[str, Any]:
+    library = Path(repro.__file__).parent
+    files = hash_of_files(library, sorted(library.rglob("*.py")))
+    return {"library": files, "versions": versions(), "data": data_files()}
+
+
+def _hash(value: object) -> str:
+    """Equal values have equal hashes, networks among them: ``torch.save`` writes the same bytes for both."""
+    import torch
+
+    written = io.BytesIO()
+    torch.save(value, written)
+    return sha256(written.getvalue())
+
+
+def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> Any:
+    """The functions of a module, each of which reads a result that is kept, or makes it and keeps it.
+
+    ``settings`` are the run's, of which the profile decides: the short ones get the module itself. ``folder`` is where
+    results are kept (default: ``.repro/parts`` of the book). A result is what a function returns and nothing else, so
+    the functions may have no other effects; arguments and results must be such as ``pickle`` can write.
+    """
+    if settings.profile not in _LONG:
+        return experiments
+    own = inspect.getmembers(experiments, inspect.isfunction)
+    place = folder or Book.find().cache_dir / "parts"
+    return SimpleNamespace(**{name: _kept(function, place) for name, function in own})
+
+
+def _kept(function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    @wraps(function)
+    def read_or_made(*args: Any, **given: Any) -> Any:
+        called = {
+            "function": f"{function.__module__}.{function.__qualname__}",
+            "arguments": _hash((args, given)),
+        }
+        path = folder / f"{run_key(_made_with() | called)}.pickle"
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            return pickle.loads(path.read_bytes())
+        made = function(*args, **given)
+        write_atomically(path, pickle.dumps(made))
+        return made
+
+    return read_or_made
