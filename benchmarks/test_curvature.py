@@ -6,7 +6,7 @@ split. Where arithmetic fills a processor already, together is not faster: all w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch.func import grad, jvp
 from torch.nn.functional import cross_entropy
 
 from repro.learn import Ensemble, initialization, load, perceptron, train
-from repro.papers.granger_causal_sgd.curvature import Hessian, eigenvalues
+from repro.papers.granger_causal_sgd.curvature import Hessian
 
 NETWORKS = {
     "17,226 parameters": ("digits", (64, 128, 64, 10)),
@@ -48,19 +48,22 @@ def trained(request: pytest.FixtureRequest) -> Data:
 
 def together(data: Data, n: int) -> Tensor:
     ensemble, x, y = data
-    return eigenvalues(Hessian(ensemble, x, y, per_member=True), n)[0]
+    return Hessian(ensemble, x, y).eigenvalues(n)[0]
 
 
 def one_by_one(data: Data, n: int) -> Tensor:
+    return torch.cat([hessian.eigenvalues(n)[0] for hessian in single(data)])
+
+
+def single(data: Data) -> Iterator[Hessian]:
     ensemble, x, y = data
-    return torch.cat([eigenvalues(Hessian(ensemble.member(i), x[i], y[i]), n)[0] for i in range(N)])
+    for i, member in enumerate(ensemble):
+        yield Hessian(Ensemble([member]), x[i : i + 1], y[i : i + 1])
 
 
 def by_scipy(data: Data, n: int) -> Tensor:
-    ensemble, x, y = data
     found = []
-    for i in range(N):
-        hessian = Hessian(ensemble.member(i), x[i], y[i])
+    for hessian in single(data):
 
         def product(v: np.ndarray, hessian: Hessian = hessian) -> np.ndarray:
             return hessian.matvec(torch.from_numpy(v.reshape(1, -1)))[0].numpy()
@@ -84,7 +87,7 @@ WAYS: dict[str, Callable[[Data, int], Tensor]] = {
 def test_largest_eigenvalues(benchmark: BenchmarkFixture, trained: Data, n: int, way: str) -> None:
     benchmark.group = f"{n} of {sum(p[0].numel() for p in trained[0].parameters.values())}"
     found = benchmark.pedantic(WAYS[way], args=(trained, n), rounds=2)
-    reference, _ = eigenvalues(Hessian(*trained, per_member=True), n, tolerance=1e-6)
+    reference, _ = Hessian(*trained).eigenvalues(n, tolerance=1e-6)
     assert ((found - reference).abs() <= 1e-3 * reference[:, :1]).all()
 
 
@@ -105,7 +108,7 @@ def forward_over_reverse(data: Data, v: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("way", ["double backward", "forward over reverse"])
 def test_products(benchmark: BenchmarkFixture, trained: Data, way: str) -> None:
-    hessian = Hessian(*trained, per_member=True)
+    hessian = Hessian(*trained)
     v = torch.randn(N, hessian.n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ours = partial(hessian.matvec, v)
     benchmark.group = f"product, {hessian.n}"

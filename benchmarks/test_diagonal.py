@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, descend
+from repro.learn import reproducible
+from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
-from repro.papers.implicit_sparsification.settings import SparseRegression, sparse_regression
+from repro.papers.implicit_sparsification.settings import SparseRegression
 
 FAMILIES = ("pilot", "mask_l1", "weights")
 N_STEPS, RATE = 2_000, 1e-2
@@ -28,13 +29,14 @@ Array = NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def problems() -> list[SparseRegression]:
-    torch.set_num_threads(1)
-    return [sparse_regression(seed) for seed in SEEDS]
+    reproducible(threads=1)
+    return [SparseRegression.draw(seed) for seed in SEEDS]
 
 
 def settings() -> pd.DataFrame:
     """The 26 settings of the chapter's grid in which no run diverges: amplitudes up to 32."""
-    rows = [(name, a) for name, amplitudes in AMPLITUDES.items() for a in amplitudes if a <= 32]
+    rows = [("constant", 0.002 * 2**k) for k in range(11)]
+    rows += [(name, 2.0 * 2**k) for name in ("harmonic", "quadratic", "geometric") for k in range(5)]
     return pd.DataFrame(rows, columns=["schedule", "amplitude"])
 
 

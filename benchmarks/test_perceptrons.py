@@ -12,13 +12,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sklearn.datasets import load_iris
 from torch import nn
 
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend, examples, gaussian
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
 
 N_EPOCHS = 2
 HOW = {"learning_rate": 0.05, "n_epochs": N_EPOCHS}
 X, Y = load_iris(return_X_y=True)
 ROWS = np.random.default_rng(0).permutation(150)[:90]
-TRAIN = examples(((X - X.mean(0)) / X.std(0))[ROWS], Y[ROWS], 3)
+TRAIN = Examples.of(((X - X.mean(0)) / X.std(0))[ROWS], Y[ROWS], 3)
 
 
 def by_autograd(networks: Perceptrons) -> torch.Tensor:
@@ -46,6 +46,6 @@ def stacked(networks: Perceptrons) -> torch.Tensor:
 @pytest.mark.parametrize("way", ["autograd, 1", "stack, 1", "stack, 10", "stack, 100", "stack, 1000"])
 def test_perceptrons(benchmark: BenchmarkFixture, way: str) -> None:
     torch.set_num_threads(1)
-    networks = gaussian((4, 6, 3), range(int(way.split()[1])))
+    networks = Perceptrons.drawn((4, 6, 3), range(int(way.split()[1])))
     found = benchmark.pedantic(by_autograd if "autograd" in way else stacked, args=(networks,), rounds=7)
     torch.testing.assert_close(found, by_autograd(networks), rtol=0, atol=1e-12)

@@ -100,44 +100,13 @@ LOSSES = {"cross_entropy": 1, "logistic": 2}
     [
         ("logistics", LOSSES, "'logistics'; did you mean 'logistic'? Known: cross_entropy, logistic"),
         ("zzz", LOSSES, "'zzz'; known: cross_entropy, logistic"),
-        (
-            "Cross-Entropy",
-            LOSSES,
-            "'Cross-Entropy'; did you mean 'cross_entropy'? Known: cross_entropy, logistic",
-        ),
-        (
-            "lenet_digits",
-            ["LeNet-Digits"],
-            "'lenet_digits'; did you mean 'LeNet-Digits'? Known: LeNet-Digits",
-        ),
-        ("", LOSSES, "''; known: cross_entropy, logistic"),
         (None, ["none", "squares"], "None; did you mean 'none'? Known: none, squares"),
-        (None, LOSSES, "None; known: cross_entropy, logistic"),
-        (3, ["3", "4"], "3; did you mean '3'? Known: 3, 4"),
-        (3, LOSSES, "3; known: cross_entropy, logistic"),
         ("3", [3, 4], "'3'; did you mean '3'? Known: 3, 4"),
-        ("x", [""], "'x'; known: ''"),
         ("x", [], "'x'; known: none"),
     ],
 )
 def test_the_words(name: object, known: list[object], expected: str) -> None:
     assert unknown("loss", name, known) == f"unknown loss {expected}"
-
-
-def test_the_nearest_of_many_is_named_and_none_left_out() -> None:
-    names = [f"layer{i}.weight" for i in range(200)]
-    message = unknown("parameter", "layer117.wieght", iter(names))
-    assert message == (
-        f"unknown parameter 'layer117.wieght'; did you mean 'layer117.weight'? Known: {', '.join(names)}"
-    )
-
-
-@given(st.none() | st.integers() | st.text(), st.lists(st.text()))
-def test_the_name_and_all_known_ones_stand_in_the_message(name: object, known: list[str]) -> None:
-    message = unknown("setting", name, known)
-    assert message.startswith(f"unknown setting {name!r}; ")
-    assert message.endswith(": " + (", ".join(each or "''" for each in known) or "none"))
-    assert all(each in message for each in known)
 
 
 @given(

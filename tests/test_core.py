@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 from test_ground import PROJECT, project
 
 import repro
-from repro import series
 
 # asked for where pages are rendered, each in a line of its own
 OF_THE_BUILD = {"jupyter-book", "sphinx-exercise", "django-static-mathjax"}
@@ -127,15 +126,6 @@ def test_a_part_asks_for_every_package_of_its_extra(
                 ModuleNotFoundError, match=rf"^({'|'.join(modules)}) is missing: .*\[{extra}\]"
             ):
                 importlib.reload(package)
-
-
-def test_series_exports_what_its_modules_do() -> None:
-    public = {}
-    for found in pkgutil.iter_modules(series.__path__, "repro.series."):
-        module = importlib.import_module(found.name)
-        if not found.name.rpartition(".")[2].startswith("_"):
-            public |= {name: getattr(module, name) for name in module.__all__}
-    assert {name: getattr(series, name) for name in series.__all__} == public
 
 
 def test_the_table_of_the_library_names_its_packages() -> None:

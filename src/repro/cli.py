@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +22,6 @@ from rich.table import Table
 
 from repro import __version__
 from repro.book.errors import BadInput, BookError
-from repro.sweep_command import sweep
 
 if TYPE_CHECKING:
     from repro.book.layout import Book
@@ -55,9 +58,11 @@ _Profile = Annotated[
     str, typer.Option("--profile", help="smoke, quick, full or paper: the size of the experiments.")
 ]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
-_Parameters = Annotated[
-    list[str] | None,
-    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; repeat for more."),
+_OtherProfile = Annotated[
+    str | None, typer.Option("--profile", help="smoke, quick, full or paper; the same as -p profile=...")
+]
+_Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=1, help="Seconds a run, instead of the profile's budget.")
 ]
 
 
@@ -100,18 +105,17 @@ def run(
     chapters: Annotated[
         list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters; see `params`.")
     ],
-    parameter: _Parameters = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", help="smoke, quick, full or paper; the same as -p profile=...")
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; repeat for more."),
     ] = None,
+    profile: _OtherProfile = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="Folder for the executed notebooks [default: _build/notebooks]."),
     ] = None,
     no_cache: _NoCache = False,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=1, help="Seconds, instead of the profile's budget.")
-    ] = None,
+    timeout: _Timeout = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Write the verdicts to book/results (default sizes only).")
     ] = False,
@@ -137,10 +141,10 @@ def run(
             try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
         plans.append((book.chapter(chapter), given))
     for chapter, given in plans:
-        with _progress(chapter) as show:
-            result = runner.run(
-                book, chapter, given, output=output, use_cache=not no_cache, timeout=timeout, progress=show
-            )
+        with _bar(chapter) as update:
+            options: dict[str, Any] = {"output": output, "use_cache": not no_cache, "timeout": timeout}
+            options["progress"] = lambda begun, total: update(completed=begun, total=total)
+            result = runner.run(book, chapter, given, **options)
         found = judge_run(book, result)
         if result.profile != "smoke":
             _out.print(_verdicts(book, chapter, result.profile, found))
@@ -154,17 +158,154 @@ def run(
 
 
 @contextmanager
-def _progress(chapter: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar while a person is watching; silence otherwise."""
+def _bar(name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar while a person is watching, silence otherwise; gives what moves it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_out, transient=True, disable=not _out.is_terminal) as bars:
-        task = bars.add_task(chapter, total=None)
-        yield lambda begun, total: bars.update(task, completed=begun, total=total)
+        yield partial(bars.update, bars.add_task(name, total=total))
 
 
-app.command(epilog=_EXIT_CODES)(sweep)
+_AXIS = "An axis: a,b,c or 0..9 or 0..100..10 or linspace(0, 1, 5) or logspace(-4, -1, 4); axes are crossed."
+_RETRY = "Like --resume, and run those again that failed: for trouble that is mended, such as missing data."
+_SHOWN = 20  # points of a dry run
+
+
+@app.command(epilog=_EXIT_CODES)
+def sweep(
+    chapter: Annotated[str, typer.Argument(help="Name of a chapter; see `params`.")],
+    axes: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUES", help=_AXIS)
+    ] = None,
+    zipped: Annotated[
+        str, typer.Option("--zip", metavar="NAME,NAME", help="Axes that advance together.")
+    ] = "",
+    points: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A CSV or YAML file of points, crossed with the axes."),
+    ] = None,
+    profile: _OtherProfile = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at the same time [default: one a core].")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, or `local` to start one on this machine."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the sweep [default: one in _build/sweeps]."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Run only what is missing, was lost, or is out of date.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help=_RETRY)] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the points and the expected cost; run nothing.")
+    ] = False,
+    timeout: _Timeout = None,
+    memory: Annotated[
+        float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a lost run, ended by a kill, is tried again.")
+    ] = 2,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write a page of pictures and tables, report.html.")
+    ] = False,
+) -> None:
+    """Run a chapter at every point of a grid, and write one table of all runs.
+
+    Every point is checked before anything runs. A run that fails is a row of the table with its error. What is
+    finished is kept whatever happens: the same command with --resume goes on. The exit code is 1 if any run failed.
+    """
+    from repro.book import claims, parameters
+    from repro.book.cache import commit_of
+    from repro.book.files import shown
+    from repro.book.sweep import _engine, _runs, grid
+
+    book = _book()
+    chapter = book.chapter(chapter)
+    notebook, claims_file = book.notebook(chapter), book.claims_file(chapter)
+    axes = [*([] if profile is None else [f"profile={profile}"]), *(axes or [])]
+    declared, profiles = parameters.declared(notebook), claims.load(claims_file).profiles
+    together = zipped.split(",") if zipped else ()
+    given = grid.points(declared, profiles, axes, zipped=together, file=points, where=claims_file.name)
+    found = {grid.point_id(values): values for values in given}
+    if extra := len(given) - len(found):
+        print(f"note: {extra} of {len(given)} points repeat another and are run once")
+    at_once = workers or (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if dry_run:
+        _show_points(book, chapter, found, at_once)
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end counts as Ctrl-C
+    asked = {"axes": axes, "zip": zipped, "file": points and points.name}
+    asked |= commit_of(book.root, [notebook, claims_file])
+    again = resume or retry_failed
+    with (
+        _runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
+        _engine.cluster(cluster, workers) if cluster else _engine.Threads(at_once) as place,
+        _told(chapter, len(found)) as tell,
+    ):
+        limits = {"timeout": timeout, "memory_mb": memory}
+        tally = _engine.sweep(folder, place, limits, retries=retries, retry_failed=retry_failed, tell=tell)
+    table = shown(folder.path / "table.parquet")
+    print(f"{chapter}: {len(found)} runs ({tally['kept']} from before), {_state(tally)}: {table}")
+    if report:
+        from repro.book.sweep.report import make
+
+        print(f"report: {shown(make(folder.path, book))}")
+    if bad := tally["failed"] + tally["lost"]:
+        raise BookError(f"{bad} of {len(found)} runs did not end well; the table's column error says why")
+
+
+def _show_points(book: Book, chapter: str, points: Mapping[str, Any], workers: int) -> None:
+    """The first points, by the parameters that vary, and what all of them are likely to take."""
+    import pandas as pd
+
+    more = f", the first {_SHOWN} of them" if len(points) > _SHOWN else ""
+    print(f"{chapter}: {len(points)} point{'s' * (len(points) != 1)}{more}")
+    table = pd.DataFrame(points.values(), index=range(1, len(points) + 1))
+    varied = [name for name in table if table[name].nunique() > 1]
+    print(table[varied or list(table)].head(_SHOWN).to_string())
+    past = {profile: _past_seconds(book, chapter, profile) for profile in table["profile"].unique()}
+    seconds = table["profile"].map(past)
+    if seconds.isna().any():
+        print(f"expected cost: unknown, as no run of {chapter} in this profile was found")
+        return
+    total, here = (timedelta(seconds=round(seconds.sum() / n)) for n in (1, workers))
+    print(f"expected cost: {total} of computing, {here} with {workers} at a time, as the last run took")
+
+
+def _past_seconds(book: Book, chapter: str, profile: str) -> float | None:
+    """Seconds of the last run of a profile here, or of the committed one."""
+    here = book.build_dir / "notebooks" / f"{chapter}.{profile}.ipynb"
+    for path in (here, book.results_file(chapter, profile)):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return float(content.get("metadata", {}).get("repro", content)["run"]["seconds"])
+    return None
+
+
+@contextmanager
+def _told(chapter: str, total: int) -> Iterator[Callable[[Counter[str]], None]]:
+    """What a sweep tells its counts: a bar on a terminal, one plain line every tenth elsewhere."""
+
+    def tell(tally: Counter[str]) -> None:
+        ended = tally["done"] + tally["failed"] + tally["lost"]
+        update(completed=ended, description=f"{chapter}: {_state(tally)}")
+        if not _out.is_terminal and 10 * ended // total > 10 * (ended - 1) // total:
+            print(f"{chapter}: {ended} of {total} runs; {_state(tally)}", flush=True)
+
+    with _bar(chapter, total) as update:
+        yield tell
+
+
+def _state(tally: Counter[str]) -> str:
+    return ", ".join(f"{tally[status]} {status}" for status in ("done", "failed", "lost"))
 
 
 @app.command(epilog=_EXIT_CODES)

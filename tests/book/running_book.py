@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from repro.book import claims, parameters
 from repro.book.layout import Book
+from repro.book.sweep import grid
 
 CLAIMS = """
 chapter: toy
@@ -51,7 +54,12 @@ if mode == "sleep":
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
     time.sleep(3000)"""
-LEDGER = """from repro.book import parameters
+# what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
+LEDGER = """from IPython.display import display
+measured = {"claim": "T1", "test": "low", "values": [level + 0.001 * i for i in range(n)]}
+shown = {"chapter": "toy", "profile": profile, "seed": seed, "measurements": [measured], "not_tested": {}}
+display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
+REAL_LEDGER = """from repro.book import parameters
 from repro.book.ledger import Ledger
 settings = parameters.resolve("toy", globals())
 ledger = Ledger("toy", settings.profile, settings.seed)
@@ -59,7 +67,8 @@ ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in ran
 ledger"""
 
 
-def make(folder: Path) -> Book:
+def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
+    """A book of one chapter, ``toy``, with these cells of code after its parameters."""
     for part in ("book/chapters", "book/claims", "book/results"):
         (folder / part).mkdir(parents=True)
     pages = ("chapters/toy", "reading-guide", "scoreboard", "status")
@@ -76,10 +85,16 @@ def make(folder: Path) -> Book:
     (folder / "book/claims/toy.yml").write_text(CLAIMS)
     cells = [
         new_markdown_cell("# A toy chapter\n\n## Experiments"),
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        new_code_cell(WORK),
-        new_code_cell(LEDGER),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(new_code_cell, code or (WORK, LEDGER)),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")
     return Book(folder)
+
+
+def points(book: Book, *axes: str) -> dict[str, dict[str, Any]]:
+    """The points of a sweep of the toy, by id."""
+    profiles = claims.load(book.claims_file("toy")).profiles
+    found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")
+    return {grid.point_id(values): values for values in found}

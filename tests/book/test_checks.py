@@ -8,8 +8,8 @@ from made_claims import chapter, claim, deciding_test
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from repro.book import checks, results
+from repro.book._code_checks import code_problems
 from repro.book.checks import HEADINGS
-from repro.book.code_checks import code_problems
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import running_book
 
 import repro
 from repro.book import cache, runner
-from repro.book.environment import sealed
+from repro.book._environment import sealed
 from repro.book.layout import Book
 
 PROBE = """import os, sys, time, warnings

@@ -8,12 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import running_book
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from repro.book import build, checks, runner
 from repro.book.errors import BadInput, ParameterError, RunFailed
 from repro.book.layout import Book
-from repro.book.plain_html import to_html
 
 KERNEL = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -114,27 +113,3 @@ def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book: Book, t
     assert caught.value.notebook == out.with_name("adding.failed.ipynb")
     wreck = json.loads(caught.value.notebook.read_text())
     assert wreck["cells"][-1]["outputs"][-1]["ename"] == "ValueError"
-
-
-def test_a_plain_page_shows_texts_and_outputs_and_no_code() -> None:
-    shown = [
-        new_output("stream", name="stdout", text="1 < 2"),
-        new_output("display_data", {"text/html": "<b>rich</b>", "text/plain": "poor"}),
-        new_output("display_data", {"text/markdown": "*spoken*"}),
-    ]
-    cells = [
-        new_markdown_cell("# Title"),
-        new_code_cell("secret", outputs=shown),
-        new_code_cell("x", outputs=[new_output("stream", text="gone")], metadata={"tags": ["remove-cell"]}),
-    ]
-    page = to_html(new_notebook(cells=cells), "A & B")
-    for piece in (
-        "<title>A &amp; B</title>",
-        "<h1>Title</h1>",
-        "<pre>1 &lt; 2</pre>",
-        "<b>rich</b>",
-        "<em>spoken",
-    ):
-        assert piece in page
-    for piece in ("secret", "poor", "gone", "<script"):
-        assert piece not in page

@@ -110,7 +110,6 @@ def test_vgg_has_one_bias_at_zero_and_kaiming_lengths() -> None:
     [
         (lambda: perceptron((4,)), "at least two sizes"),
         (lambda: perceptron((4, 2.5, 2)), "got 2.5"),  # type: ignore[list-item]
-        (lambda: perceptron((4, 2), "rellu"), "did you mean 'relu'"),
         (lambda: perceptron((4, 2, 2), bias=[True]), "at least two sizes and one bias less"),
         (lambda: lenet5(image_size=12), "at least 16, got 12"),
     ],

@@ -172,10 +172,7 @@ def test_a_refused_mask_has_changed_nothing():
 
 
 def test_what_is_no_mask():
-    for entry in (torch.ones(2), torch.ones(2, dtype=torch.uint8), [True]):
-        with pytest.raises(TypeError, match=r"bool tensors \(True = kept\); 'a' is"):
-            Mask({"a": entry})
-    with pytest.raises(KeyError, match="unknown masked parameter 'abd'; did you mean 'abc'"):
-        Mask({"abc": bools(1)})["abd"]
+    with pytest.raises(TypeError, match=r"bool tensors \(True = kept\); 'a' is"):
+        Mask({"a": torch.ones(2)})
     with pytest.raises(ValueError, match="must name the same weights"):
         Mask.stack([Mask({"a": bools(1)}), Mask({"a": bools(1), "b": bools(1)})])

@@ -98,42 +98,35 @@ def judge(
     reasons = not_tested or {}
     judged_by_p = {
         (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
-        for claim in chapter.claims
-        for test in claim.deciding
+        for claim, test in chapter.deciding()
         if test.statistic != "worst" and not _why_not(claim, test, values, profile, reasons)
     }
     family = chapter.family(profile)
     adjusted = corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
     in_family = {key: (p_yes, p_no) for key, (p_yes, p_no) in zip(family, adjusted.tolist(), strict=True)}
 
-    def deciding(claim: Claim, test: DecidingTest) -> JudgedTest:
+    def judged(claim: Claim, test: SupportingTest) -> JudgedTest:
         key = (claim.id, test.name)
-        if reason := _why_not(claim, test, values, profile, reasons):
+        reason = "" if key in values else "not measured"
+        if isinstance(test, DecidingTest):
+            reason = _why_not(claim, test, values, profile, reasons)
+        if reason:
             return JudgedTest(values=values.get(key, ()), words=reason, scale=test.scale)
         effect = _effect_alone(test, values[key])
-        if exploratory:
+        if exploratory or not isinstance(test, DecidingTest):
             return effect
         if test.statistic == "worst":
             found = answer_of_worst(test.criterion, worst(values[key], test.criterion))
             return effect.model_copy(update={"answer": found})
-        p = judged_by_p[key]
-        k = len(family) if key in in_family else 1
+        p, k = judged_by_p[key], len(family) if key in in_family else 1
         return effect.model_copy(update=_answered(test, effect, p, in_family.get(key, p), k))
 
-    def supporting(claim: Claim, test: SupportingTest) -> JudgedTest:
-        if (claim.id, test.name) not in values:
-            return JudgedTest(words="not measured", scale=test.scale)
-        return _effect_alone(test, values[claim.id, test.name])
+    def all_of(claim: Claim, tests: Sequence[SupportingTest]) -> dict[str, JudgedTest]:
+        return {test.name: judged(claim, test) for test in tests}
 
     return {
-        claim.id: _claim(
-            claim,
-            {test.name: deciding(claim, test) for test in claim.deciding},
-            {test.name: supporting(claim, test) for test in claim.supporting},
-            profile,
-            exploratory,
-        )
-        for claim in chapter.claims
+        c.id: _claim(c, all_of(c, c.deciding), all_of(c, c.supporting), profile, exploratory)
+        for c in chapter.claims
     }
 
 

@@ -24,7 +24,7 @@ import filelock
 import yaml
 
 from repro.book import claims, ledger, pages, results, runner
-from repro.book.environment import sealed
+from repro.book._environment import sealed
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import repro
+from repro.book._environment import PACKAGES, git, settings
 from repro.book.claims import ChapterClaims
-from repro.book.environment import PACKAGES, git, settings
 from repro.book.files import hash_of_files, sha256, write_atomically
 from repro.book.notebooks import code_cells, source_of
 

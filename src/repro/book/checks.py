@@ -12,8 +12,8 @@ from typing import Any
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
 from repro.base import nearest
+from repro.book._code_checks import Problem, code_problems
 from repro.book.claims import ChapterClaims, load
-from repro.book.code_checks import Problem, code_problems
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
 from repro.book.markup import document

@@ -7,18 +7,21 @@ and in dark mode and on a phone.
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 from collections.abc import Callable
+from functools import cache
 from html import escape
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from repro.book._environment import answer, repository_url
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import Book
 from repro.book.markup import inline_html
-from repro.book.source_links import commit, name_of, source_link
 
 __all__ = ["PALETTE", "show", "theme"]
 
@@ -92,17 +95,43 @@ def _png(figure: Figure) -> bytes:
 
 
 def _source(source: Callable[..., object] | str) -> str:
-    """The line that says where a figure comes from: chapter, function (linked), commit."""
+    """The line that says where a figure comes from: chapter, function, linked to its lines, and commit."""
     try:
         root = Book.find().root
     except BookError:
         root = None  # a notebook opened outside the book still shows its figures
-    code = f"<code>{escape(name_of(source) if callable(source) else source)}</code>"
-    address = source_link(source, root) if callable(source) and root else None
-    at, chapter = commit(root) if root else None, _page["chapter"]
+    at = _commit(root) if root else None
+    code, chapter = f"<code>{escape(_name(source))}</code>", _page["chapter"]
+    if callable(source) and root and at and (lines := _lines(source, root)) and (url := repository_url(root)):
+        code = f'<a href="{escape(f"{url}/blob/{at}/{lines}")}">{code}</a>'
     parts = [
         f"chapter {escape(chapter)}" if chapter else "",
-        f'<a href="{escape(address)}">{code}</a>' if address else code,
+        code,
         f"commit <code>{at[:10]}</code>" if at else "",
     ]
     return "Source: " + ", ".join(filter(None, parts))
+
+
+@cache
+def _commit(root: Path) -> str | None:
+    """The full hash of the commit that is checked out; None without git or a repository."""
+    return answer("git", "-C", str(root), "rev-parse", "HEAD")
+
+
+def _name(source: Callable[..., object] | str) -> str:
+    """A function's full name."""
+    if isinstance(source, str):
+        return source
+    function = inspect.unwrap(source)
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _lines(source: Callable[..., object], root: Path) -> str | None:
+    """A function's file in the repository and its lines there; None where they are not."""
+    try:
+        function = inspect.unwrap(source)
+        path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError, ValueError):
+        return None
+    return f"{path.as_posix()}#L{first}-L{first + len(lines) - 1}"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from repro.book._environment import git
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, load, parsed
-from repro.book.environment import git
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.results import Results, read

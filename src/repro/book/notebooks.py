@@ -59,10 +59,6 @@ def code_cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     return (cell for cell in notebook["cells"] if cell.get("cell_type") == "code")
 
 
-def _quiet(text: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if not _NOISE.search(line))
-
-
 def clean(notebook: Mapping[str, Any]) -> None:
     """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place."""
     for part in (notebook, *notebook["cells"]):
@@ -71,7 +67,8 @@ def clean(notebook: Mapping[str, Any]) -> None:
         outputs = cell.get("outputs", [])
         for output in outputs:
             if output.get("name") == "stderr":
-                output["text"] = _quiet("".join(output["text"]))
+                lines = "".join(output["text"]).splitlines(keepends=True)
+                output["text"] = "".join(line for line in lines if not _NOISE.search(line))
         cell["outputs"] = [out for out in outputs if out.get("name") != "stderr" or out["text"].strip()]
 
 
@@ -87,12 +84,10 @@ def laid_over(
     page shows the settings instead.
     """
     left = deepcopy(list(code_cells(run)))
-    old_format = source.get("nbformat_minor", 0) < 5  # the tools write a newer one, in which cells have names
 
     def injected() -> Iterator[dict[str, Any]]:
         while left and _is_injected(left[0]):
-            cell = left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
-            yield {name: value for name, value in cell.items() if not (old_format and name == "id")}
+            yield left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
 
     cells = [*injected()]
     for cell in deepcopy(source["cells"]):
@@ -154,12 +149,11 @@ def stopped_early(notebook: Mapping[str, Any]) -> int | None:
 
 def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
     """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
-    cells = notebook["cells"]
     outputs = [output for cell in code_cells(notebook) for output in cell.get("outputs", [])]
     if any(output.get("output_type") == "error" for output in outputs):
         return
-    at = cells[index] if index is not None and index < len(cells) else next(code_cells(notebook), None)
-    if at is not None and at.get("cell_type") == "code":
+    at = next(code_cells(notebook), None) if index is None else notebook["cells"][index]
+    if at is not None:
         at.setdefault("outputs", []).append(
             {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from repro.book._environment import repository_url
 from repro.book.answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
@@ -26,7 +27,6 @@ from repro.book.markup import badge, inline_html, inline_myst, list_table
 from repro.book.notebooks import read_notebook, source_of
 from repro.book.results import Results, again, read
 from repro.book.ruler import ruler
-from repro.book.source_links import repository_url
 
 __all__ = ["all_results", "chapters", "landing", "readme_table", "scoreboard", "status", "with_first_screen"]
 __all__ += ["write_readme"]

@@ -18,7 +18,7 @@ import ast
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -54,20 +54,20 @@ _CHOICES = re.compile(r"\{([^{}]*)\}\s*")
 
 @dataclass(frozen=True)
 class _Range:
-    """An interval of allowed values; an end is allowed itself unless it is open."""
+    """An interval of allowed values, with its brackets: a round one excludes its end."""
 
     low: float
     high: float
-    low_open: bool
-    high_open: bool
+    brackets: str
 
     def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.low_open else value >= self.low
-        below = value < self.high if self.high_open else value <= self.high
-        return above and below
+        ends = [
+            end for end, bracket in zip((self.low, self.high), self.brackets, strict=True) if bracket in "[]"
+        ]
+        return self.low < value < self.high or value in ends
 
     def __str__(self) -> str:
-        return f"{'[('[self.low_open]}{self.low:.15g}, {self.high:.15g}{'])'[self.high_open]}"
+        return f"{self.brackets[0]}{self.low:.15g}, {self.high:.15g}{self.brackets[1]}"
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ class Parameter:
         if a_bool_for_another or not isinstance(value, _ACCEPTED[self.type]):
             self._refuse(f"{_short(value)} ({type(value).__name__})")
         try:
-            if isinstance(value, str):
-                value.encode()
             typed = _TYPES[self.type](value)
-        except UnicodeEncodeError:  # bytes of a command line that are no text
-            raise ParameterError(f"{self.name} takes Unicode text, got {_short(value)}") from None
-        except OverflowError:
-            raise ParameterError(f"{self.name} must fit a float, got {_short(value)}") from None
-        if self.type == "float":
+            str(typed).encode()
+        except (
+            ValueError,
+            OverflowError,
+        ):  # a number without end, or bytes of a command line that are no text
+            self._refuse(_short(value))
+        if isinstance(typed, float):
             if math.isnan(typed) or (math.isinf(typed) and self.range is None):
                 raise ParameterError(f"{self.name} takes a finite number, got {typed}")
             return typed + 0.0  # -0.0 is 0.0
@@ -163,53 +163,43 @@ def _short(value: object) -> str:
 
 
 def read_cell(source: str) -> list[Parameter]:
-    """The parameters that a cell declares, in order.
+    """The parameters that a cell declares, in order, as papermill reads them.
 
-    Each line must be blank, a comment, or ``name: type = value  # help``; anything else is a
-    ``ParameterError`` that names the line. So is a line that papermill would skip or read otherwise.
+    Each line must be blank, a comment, or ``name: type = value  # help``; anything else is a ``ParameterError`` that
+    names the line. So is a line that papermill would skip, as one with two equals signs, or read otherwise.
     """
-    found: list[Parameter] = []
+    found: dict[str, Parameter] = {}
     for number, line in enumerate(source.splitlines(), start=1):
         if not line.strip() or line.strip().startswith("#"):
             continue
         parameter = _read_line(line, f"line {number} of the parameters cell, {_short(line.strip())},")
-        if parameter.name in {p.name for p in found}:
+        if parameter.name in found:
             raise ParameterError(
                 f"line {number} of the parameters cell declares {parameter.name!r} a second time"
             )
-        found.append(parameter)
-    _agree_with_papermill(source, found)
-    return found
+        found[parameter.name] = parameter
+    return list(found.values())
 
 
 def _read_line(line: str, where: str) -> Parameter:
-    form = ParameterError(f"{where} is not `name: type = value  # help`")
-    if line != line.lstrip():
-        raise ParameterError(f"{where} must start in the first column")
-    if line.count("=") > 1:
+    from papermill.translators import PythonTranslator
+
+    try:
+        ast.parse(line)
+        # papermill skips a line with a second '=', with a warning of its own
+        (read,) = PythonTranslator.inspect({"source": line}) if line.count("=") == 1 else []
+        default = ast.literal_eval(read.default)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise ParameterError(
-            f"{where} holds a second '=', so papermill would skip it: reword the value or the help"
+            f"{where} is not `name: type = value  # help` with a plain value and no other '='"
+        ) from None
+    kind = read.inferred_type_name
+    if kind not in _TYPES:
+        raise ParameterError(
+            f"{where} is not `name: type = value  # help` with a type of {', '.join(_TYPES)}"
         )
-    try:
-        (statement,) = ast.parse(line).body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise form from None
-    if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-        raise form
-    annotation = ast.unparse(statement.annotation)
-    if annotation not in _TYPES:
-        raise ParameterError(f"{where} has the type {annotation!r}; parameters are {', '.join(_TYPES)}")
-    if statement.value is None:
-        raise form
-    try:
-        default = ast.literal_eval(statement.value)
-    except (ValueError, TypeError, MemoryError, RecursionError):
-        raise ParameterError(f"{where} has a default that is not a plain value") from None
-    comment = line.encode()[statement.end_col_offset :].decode().strip()
-    if comment and not comment.startswith("#"):
-        raise form
-    limits, choices, text = _read_help(comment.removeprefix("#").strip(), annotation, where)
-    parameter = Parameter(statement.target.id, annotation, default, text, limits, choices)
+    limits, choices, text = _read_help(read.help, kind, where)
+    parameter = Parameter(read.name, kind, default, text, limits, choices)
     try:
         return replace(parameter, default=parameter.check(default))
     except ParameterError as error:
@@ -226,38 +216,15 @@ def _read_help(comment: str, kind: str, where: str) -> tuple[_Range | None, tupl
             raise ParameterError(f"{where} lists choices that are not of its type: {error}") from None
         return None, choices, comment[match.end() :]
     if match := _RANGE.match(comment):
-        if kind not in ("int", "float"):
-            raise ParameterError(f"{where} gives a range, which only int and float parameters can have")
-        limits = _Range(float(match[2]), float(match[3]), match[1] == "(", match[4] == ")")
-        if limits.low > limits.high:
-            raise ParameterError(f"{where} gives an empty range {limits}")
+        limits = _Range(float(match[2]), float(match[3]), match[1] + match[4])
+        if kind not in ("int", "float") or limits.low > limits.high:
+            raise ParameterError(f"{where} gives the range {limits}: it must not be empty, nor of a {kind}")
         return limits, None, comment[match.end() :]
     if comment.startswith(("[", "{")):
         raise ParameterError(
             f"{where} begins its help like a range [low, high] or choices {{a, b}}, but is neither"
         )
     return None, None, comment
-
-
-def _agree_with_papermill(source: str, found: Sequence[Parameter]) -> None:
-    """Refuse a cell that papermill's line-based inspection would not read in the same way."""
-    from papermill.translators import PythonTranslator
-
-    seen = {parameter.name: parameter for parameter in PythonTranslator.inspect({"source": source})}
-    for parameter in found:
-        theirs = seen.get(parameter.name)
-        advice = "keep '#' out of the value"
-        if theirs is None:
-            raise ParameterError(f"papermill cannot read the line that declares {parameter.name!r}: {advice}")
-        try:
-            agrees = ast.literal_eval(theirs.default) == parameter.default
-        except (ValueError, SyntaxError):
-            agrees = False
-        if not agrees or theirs.inferred_type_name != parameter.type:
-            raise ParameterError(
-                f"papermill reads {parameter.name!r} as {theirs.inferred_type_name} = {theirs.default}: "
-                + advice
-            )
 
 
 def declared_by_page(notebook: Mapping[str, Any], name: str) -> list[Parameter]:
@@ -328,17 +295,24 @@ def _from_profile(
         raise ParameterError(f"{where}: profile {profile!r}: {error}") from None
 
 
-def from_texts(parameters: Sequence[Parameter], pairs: Sequence[str]) -> dict[str, Value]:
-    """Typed values from ``name=value`` as typed on a command line; raises ``ParameterError``."""
-    values: dict[str, Value] = {}
+def from_texts(
+    parameters: Sequence[Parameter],
+    pairs: Sequence[str],
+    read: Callable[[Parameter, str], Any] = Parameter.parse,
+) -> dict[str, Any]:
+    """Typed values from ``name=value`` as typed on a command line; raises ``ParameterError``.
+
+    ``read`` makes a value of its parameter and the text.
+    """
+    values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals:
-            raise ParameterError(f"a parameter is given as name=value, got {pair!r}")
+            raise ParameterError(f"a parameter is given as name=value, got {_short(pair)}")
         if name in values:
-            raise ParameterError(f"{name} is given twice")
-        values[name] = _find(parameters, name).parse(text)
+            raise ParameterError(f"{name} is given twice, the second time as {_short(text)}")
+        values[name] = read(_find(parameters, name), text)
     return values
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import claims, ledger, parameters
+from repro.book._process import Failure, Job, Progress, execute
 from repro.book.cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
 from repro.book.errors import BookError
 from repro.book.files import sha256, shown, try_writing, write_atomically
@@ -30,12 +31,25 @@ from repro.book.notebooks import (
     read_notebook,
     stopped_early,
 )
-from repro.book.process import Failure, Progress, execute
 
-__all__ = ["RunResult", "kept_or_run", "run", "run_page"]
+__all__ = ["RunResult", "run", "run_page"]
 
-_PAGE_SECONDS, _PAGE_MEMORY_MB = 900.0, 4000.0
-"""What a page may take that is no chapter; it shows what is there and computes little."""
+_PAGE_LIMITS = (900.0, 4000.0)
+"""Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
+
+
+@dataclass(frozen=True)
+class _Job(Job):
+    """A notebook to run, and where it goes.
+
+    ``parts`` are what it depends on, from ``cache.key_parts``; ``about`` is the chapter and the profile, or the page,
+    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
+    """
+
+    target: Path
+    parts: dict[str, Any]
+    about: dict[str, str]
+    claims_of: claims.ChapterClaims | None
 
 
 @dataclass(frozen=True)
@@ -91,19 +105,12 @@ def run(
     profile = str(values["profile"])
     budget = found.budget[profile]  # type: ignore[index]
     source = read_notebook(path)
-    return kept_or_run(
-        book,
-        path,
-        source,
-        (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb",
-        key_parts(source, values, found, data_files()),
-        about={"chapter": chapter, "profile": profile},
-        claims_of=found,
-        seconds=timeout or budget.seconds,
-        memory_mb=memory_mb or budget.memory_mb,
-        use_cache=use_cache,
-        progress=progress,
-    )
+    target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
+    parts = key_parts(source, values, found, data_files())
+    limits = (timeout or budget.seconds, memory_mb or budget.memory_mb)
+    about = {"chapter": chapter, "profile": profile}
+    job = _Job(book, path, source, values, *limits, target, parts, about, found)
+    return _kept_or_run(job, use_cache, progress)
 
 
 def run_page(
@@ -137,107 +144,59 @@ def run_page(
     named = [book.root / value for value in values.values() if isinstance(value, str) and value]
     # a table may have its plan beside it, under the same name with another ending
     files = {file for one in named if one.is_file() for file in one.parent.glob(f"{escape(one.stem)}.*")}
-    return kept_or_run(
-        book,
-        path,
-        source,
-        output or book.build_dir / "notebooks" / path.name,
-        key_parts(
-            source, values, None, {p.name: sha256(p.read_bytes()) for p in sorted(files) if p.is_file()}
-        ),
-        about={"page": page},
-        seconds=_PAGE_SECONDS,
-        memory_mb=_PAGE_MEMORY_MB,
-        use_cache=use_cache,
-    )
+    checksums = {file.name: sha256(file.read_bytes()) for file in sorted(files) if file.is_file()}
+    parts = key_parts(source, values, None, checksums)
+    target = output or book.build_dir / "notebooks" / path.name
+    job = _Job(book, path, source, values, *_PAGE_LIMITS, target, parts, {"page": page}, None)
+    return _kept_or_run(job, use_cache)
 
 
-def kept_or_run(
-    book: Book,
-    path: Path,
-    source: dict[str, Any],
-    target: Path,
-    parts: Mapping[str, Any],
-    *,
-    about: Mapping[str, str],
-    claims_of: claims.ChapterClaims | None = None,
-    seconds: float,
-    memory_mb: float,
-    use_cache: bool,
-    progress: Progress | None = None,
-) -> RunResult:
-    """Take the run of a notebook from the cache, or run it and keep it; write it to ``target`` in either case.
+def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -> RunResult:
+    """Take the run of a notebook from the cache, or run it and keep it; write it to its target in either case.
 
     What is written is the notebook as it is now, with the outputs of the run laid over it.
-
-    Args:
-        book: the book.
-        path: the notebook, and ``source`` its content.
-        target: where the executed notebook goes; a failed one is kept beside it.
-        parts: what the run depends on, from ``cache.key_parts``, its parameters among them.
-        about: the chapter and the profile, or the page, for the notebook's metadata.
-        claims_of: the chapter's claims; None for a page, which shows no ledger.
-        seconds: the budget, and ``memory_mb`` the other half of it.
-        use_cache: take a kept run if there is one.
-        progress: called with the number of code cells begun and their total.
     """
-    cache, key = book.cache_dir / "cache", run_key(parts)
+    cache, key = job.book.cache_dir / "cache", run_key(job.parts)
     before = kept(cache, key) if use_cache else None
     if before is None:
-        try_writing(target)
-        budget = (seconds, memory_mb)
-        notebook = _made(book, path, source, target, parts, about, claims_of, budget, progress)
+        try_writing(job.target)
+        notebook = _made(job, progress)
     else:
         notebook = json.loads(before)
-    show = None if claims_of is None else partial(ledger.shown, claims_of)
-    write_atomically(target, _as_text(laid_over(source, notebook, show)))
+    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
+    write_atomically(job.target, _as_text(laid_over(job.source, notebook, show)))
     if before is None:
         try:
             keep(cache, key, _as_text(notebook).encode())
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
+    name, profile = job.about.get("chapter") or job.about["page"], job.about.get("profile", "")
     done = notebook["metadata"]["repro"]
-    return RunResult(
-        about.get("chapter") or about["page"],
-        about.get("profile", ""),
-        target,
-        ledger_shown(notebook),
-        done["provenance"],
-        done["run"],
-        before is not None,
-    )
+    left = (ledger_shown(notebook), done["provenance"], done["run"])
+    return RunResult(name, profile, job.target, *left, cached=before is not None)
 
 
-def _made(
-    book: Book,
-    path: Path,
-    source: dict[str, Any],
-    target: Path,
-    parts: Mapping[str, Any],
-    about: Mapping[str, str],
-    claims_of: claims.ChapterClaims | None,
-    budget: tuple[float, float],
-    progress: Progress | None,
-) -> dict[str, Any]:
+def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
-    values = parts["parameters"]
-    notebook, cost, failure = execute(book, path, source, values, *budget, progress)
+    notebook, cost, failure = execute(job, progress)
     clean(notebook)
-    failure = failure or _unsound(notebook, about, claims_of)
-    files = [path, *library_files(source)] + ([book.claims_file(about["chapter"])] if claims_of else [])
+    failure = failure or _unsound(notebook, job.about, job.claims_of)
+    files = [job.path, *library_files(job.source)]
+    files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
     provenance = {
-        **commit_of(book.root, files),
-        **{name: parts[name] for name in ("library", "code", "parameters", "versions")},
+        **commit_of(job.book.root, files),
+        **{name: job.parts[name] for name in ("library", "code", "parameters", "versions")},
         # no paths of this machine
-        "settings": {name: value.rpartition("/")[2] for name, value in parts["settings"].items()},
-        "data": data_shown(notebook) | parts["files"],
+        "settings": {name: value.rpartition("/")[2] for name, value in job.parts["settings"].items()},
+        "data": data_shown(notebook) | job.parts["files"],
     }
-    notebook["metadata"]["repro"] = {**about, "parameters": values, "provenance": provenance, "run": cost}
+    about = {"parameters": job.values, "provenance": provenance, "run": cost}
+    notebook["metadata"]["repro"] = job.about | about
     if failure is not None:
         mark_failure(notebook, failure.index, failure.message)
-        wreck = target.with_suffix(".failed.ipynb")
+        wreck = job.target.with_suffix(".failed.ipynb")
         write_atomically(wreck, _as_text(notebook))
-        raise failure.error(f"{path.stem}: {failure.message}; see {shown(wreck)}", wreck)
+        raise failure.error(f"{job.path.stem}: {failure.message}; see {shown(wreck)}", wreck)
     return notebook
 
 

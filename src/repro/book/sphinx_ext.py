@@ -21,7 +21,7 @@ from sphinx.environment import BuildEnvironment
 __all__ = ["docstring_mathematics", "setup"]
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
-MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+_MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
 
 def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
@@ -30,7 +30,7 @@ def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
         return
     target = app.outdir / "_static" / "mathjax"
     with as_file(files("mathjax") / "static" / "mathjax" / "es5") as source:
-        for part in MATHJAX_PARTS:
+        for part in _MATHJAX_PARTS:
             (target / part).parent.mkdir(parents=True, exist_ok=True)
             if (source / part).is_dir():
                 shutil.copytree(source / part, target / part, dirs_exist_ok=True)

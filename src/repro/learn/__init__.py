@@ -9,10 +9,8 @@
 True
 """
 
-from repro.learn.augmentation import random_crop_flip
-from repro.learn.data import Dataset, load
+from repro.learn.data import Dataset, load, random_crop_flip
 from repro.learn.ensembles import Ensemble
-from repro.learn.evaluation import cross_entropy, evaluate
 from repro.learn.folding import fold
 from repro.learn.networks import (
     kaiming_normal_,
@@ -25,7 +23,15 @@ from repro.learn.networks import (
 )
 from repro.learn.seeding import Streams, initialization, reproducible, streams
 from repro.learn.sources import CorruptDataError, DataNotFoundError
-from repro.learn.training import EpochReport, History, TrainingDivergedError, resolve_device, train
+from repro.learn.training import (
+    EpochReport,
+    History,
+    TrainingDivergedError,
+    cross_entropy,
+    evaluate,
+    resolve_device,
+    train,
+)
 
 __all__ = [
     "CorruptDataError",

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.utils import parametrize
 
-__all__ = ["Ensemble"]
-
 
 class Ensemble:
     r"""S networks of one architecture, evaluated and differentiated together.
@@ -30,7 +28,8 @@ class Ensemble:
 
     Perceptrons (``nn.Sequential`` of linear layers, ``nn.Flatten`` in front and elementwise activations)
     run as batched matrix products; all else through ``torch.func``. ``nn.utils.parametrize`` works in both.
-    Batch normalization works: each member keeps running statistics of its own.
+    Batch normalization works: each member keeps running statistics of its own. Layers that draw random numbers at
+    every step (dropout) cannot draw what each member would draw alone: ``torch.func`` refuses them.
 
     Two class attributes let modules join the fast path: an activation with ``elementwise = True`` counts as one
     of PyTorch's own elementwise activations; a parametrization with ``stackable = True`` says that it acts on
@@ -54,8 +53,8 @@ class Ensemble:
             members: at least one module; all with the same layers, shapes, types and trainable parameters.
 
         Raises:
-            ValueError: no members, members that differ, a layer that draws random numbers, or a parametrization
-                that says ``stackable = True`` and is not.
+            ValueError: no members, members that differ, a parameter that two of a member's layers share, or a
+                parametrization that says ``stackable = True`` and is not.
         """
         members = list(members)
         _check_members(members)
@@ -71,7 +70,6 @@ class Ensemble:
             name: torch.stack([m.get_buffer(name).detach() for m in members])
             for name, _ in members[0].named_buffers()
         }
-        self._tie = _tied_tensors(self._template)
         self._plan = _plan(self._template, self.parameters)
         # by whether each member has inputs of its own
         self._general = {
@@ -86,7 +84,7 @@ class Ensemble:
         return f"Ensemble of {self._size} ({how}): {self._template!r}"
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
-        return functional_call(self._template, (parameters, buffers), (x,), tie_weights=self._tie)
+        return functional_call(self._template, (parameters, buffers), (x,), tie_weights=False)
 
     def __call__(
         self, x: Tensor, *, per_member: bool = False, parameters: Mapping[str, Tensor] | None = None
@@ -102,17 +100,13 @@ class Ensemble:
             Outputs ``(S, n, ...)``.
 
         Raises:
-            ValueError: ``per_member`` inputs whose first dimension is not S, or missing parameter names.
+            ValueError: ``per_member`` inputs whose first dimension is not S.
         """
         if per_member and (x.ndim < 2 or x.shape[0] != self._size):
             raise ValueError(
-                f"per_member=True needs inputs of shape (S, n, ...) with S = {self._size}; "
-                f"got {tuple(x.shape)}"
+                f"inputs of each member are (S, n, ...) with S = {self._size}; got {tuple(x.shape)}"
             )
-        if parameters is None:
-            parameters = self.parameters
-        elif missing := self.parameters.keys() - parameters.keys():
-            raise ValueError(f"parameters lack {sorted(missing)}; an ensemble needs all of its names")
+        parameters = self.parameters if parameters is None else parameters
         if self._plan is not None and self._plan.accepts(x, per_member):
             return self._plan(x, parameters, self._size, per_member)
         output: Tensor = self._general[per_member](dict(parameters), self.buffers, x)
@@ -127,8 +121,6 @@ class Ensemble:
         Raises:
             IndexError: no such member.
         """
-        if not -self._size <= i < self._size:
-            raise IndexError(f"an ensemble of {self._size} has members 0 to {self._size - 1}; got {i}")
         module = copy.deepcopy(self._template)
         with torch.no_grad():
             for name, parameter in module.named_parameters():
@@ -195,12 +187,11 @@ def _check_members(members: Sequence[nn.Module]) -> None:
                 f"members must be alike; member 0 and member {i} differ in {name}: "
                 f"{first.get(name, 'absent')} against {other.get(name, 'absent')}"
             )
-    for name, layer in members[0].named_modules():
-        if isinstance(layer, (nn.modules.dropout._DropoutNd, nn.RReLU)):
-            raise ValueError(
-                f"layer {name!r} ({type(layer).__name__}) draws random numbers at every step; "
-                "an ensemble could not draw what each member would draw alone"
-            )
+    own = [id(p) for layer in members[0].modules() for p in layer._parameters.values() if p is not None]
+    if len(set(own)) < len(own):
+        raise ValueError(
+            "an ensemble cannot hold a parameter that two layers share; use one layer in both places"
+        )
 
 
 def _signature(module: nn.Module) -> dict[str, tuple[Any, ...]]:
@@ -208,22 +199,6 @@ def _signature(module: nn.Module) -> dict[str, tuple[Any, ...]]:
     parameters = {n: (tuple(p.shape), p.dtype, p.requires_grad) for n, p in module.named_parameters()}
     buffers = {n: (tuple(b.shape), b.dtype) for n, b in module.named_buffers()}
     return layers | parameters | buffers
-
-
-def _tied_tensors(module: nn.Module) -> bool:
-    """Whether two different layers share a tensor, which ``functional_call`` must then put into both.
-
-    A layer that stands in two places needs no such care, and with it ``functional_call`` (PyTorch 2.13) would
-    leave its arguments in the module.
-    """
-    own = [id(p) for layer in module.modules() for p in layer._parameters.values() if p is not None]
-    tied = len(set(own)) < len(own)
-    places = sum(1 for _ in module.named_modules(remove_duplicate=False))
-    if tied and places > sum(1 for _ in module.modules()):
-        raise ValueError(
-            "a network with both tied tensors and a layer that stands in two places is not supported"
-        )
-    return tied
 
 
 # --- the fast path ----------------------------------------------------------------------------------------------------
@@ -285,16 +260,15 @@ def _plan(module: nn.Module, parameters: _Tensors) -> _StackedPerceptron | None:
     if type(module) is not nn.Sequential or len(module) == 0 or hooked or any(True for _ in module.buffers()):
         return None
     # not named_children(), which leaves out the second use of a layer that stands in two places
-    chain = list(module._modules.items())
+    chain = list(zip(module._modules, module, strict=True))
     flatten = isinstance(module[0], nn.Flatten) and (module[0].start_dim, module[0].end_dim) == (1, -1)
     steps: list[_Linear | _Function] = []
     derived: _Derived = {}
     for name, layer in chain[flatten:]:
         if type(layer) in _ELEMENTWISE or getattr(layer, "elementwise", False) is True:
-            assert layer is not None
             steps.append(layer.forward)
             continue
-        parametrized = layer is not None and parametrize.is_parametrized(layer)
+        parametrized = parametrize.is_parametrized(layer)
         # parametrize changes the class of a layer to one made on the spot, derived from the original class
         if (type(layer).__base__ if parametrized else type(layer)) is not nn.Linear:
             return None
@@ -310,7 +284,7 @@ def _plan(module: nn.Module, parameters: _Tensors) -> _StackedPerceptron | None:
                 own = [f"{place}.{original}" for original, _ in written.named_parameters()]
                 derived[f"{name}.{tensor}"] = (written, own)
     needed = {name for step in steps if isinstance(step, tuple) for name in step if name is not None}
-    # a name that is missing belongs to a tensor that two layers share
+    # a name that is missing belongs to a layer that stands in two places
     if not needed or not needed <= parameters.keys() | derived.keys():
         return None
     return _StackedPerceptron(flatten, tuple(steps), _effective(derived, parameters) if derived else None)
@@ -323,18 +297,12 @@ def _effective(derived: _Derived, parameters: _Tensors) -> Callable[[_Tensors], 
         return {target: _apply(chain, [tensors[n] for n in own]) for target, (chain, own) in derived.items()}
 
     # one vmap for all layers: entering it costs more than the arithmetic of a small network
-    one_by_one = vmap(together)
-    originals = [name for _, own in derived.values() for name in own]
-
-    def by_vmap(tensors: _Tensors) -> _Tensors:
-        result: dict[str, Tensor] = one_by_one({name: tensors[name] for name in originals})
-        return result
-
+    one_by_one: Callable[[_Tensors], _Tensors] = vmap(together)
     steps = [step for chain, _ in derived.values() for step in chain]
     if not all(getattr(step, "stackable", False) is True for step in steps):
-        return by_vmap
+        return one_by_one
     got = together(parameters)
-    for target, expected in by_vmap(parameters).items():
+    for target, expected in one_by_one(parameters).items():
         if got[target].shape != expected.shape or not torch.allclose(got[target], expected, equal_nan=True):
             raise ValueError(
                 f"the parametrization of {target} says stackable = True, "

@@ -5,8 +5,6 @@ from __future__ import annotations
 from torch import enable_grad, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["fold"]
-
 
 def fold(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
     """Turn layers whose weight is parametrised into plain ones, in place, with bit by bit the same weights.

@@ -18,16 +18,6 @@ from repro.base import one_of, whole
 
 _M = TypeVar("_M", bound=nn.Module)
 
-__all__ = [
-    "kaiming_normal_",
-    "lenet5",
-    "lenet_300_100",
-    "perceptron",
-    "resnet18",
-    "resnet20",
-    "vgg16_bias_free",
-]
-
 
 class _SquaredReLU(nn.Module):
     r"""$\max(0,x)^2$, once differentiable everywhere and homogeneous of order 2."""

@@ -8,8 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["bar"]
-
 
 def _somebody_watches() -> bool:
     """Return whether standard error is a terminal, or the code runs in a notebook that a person has open.

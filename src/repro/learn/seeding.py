@@ -17,8 +17,6 @@ import torch
 
 from repro.base import whole
 
-__all__ = ["Streams", "initialization", "reproducible", "streams"]
-
 
 @dataclass(frozen=True)
 class Streams:

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from repro._extras import require
 
-__all__ = ["CorruptDataError", "DataNotFoundError", "Raw", "embedded", "fingerprint", "full"]
-
 _SYSTEM_FOLDER = Path("/usr/share/datasets")
 
 _IDX_FILES = {
@@ -35,6 +33,7 @@ _FULL = {
     "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw", "fashion-mnist"),
     "cifar10": ("CIFAR10", "cifar-10-batches-py", None),
 }
+_UNREADABLE = (struct.error, zlib.error, zipfile.BadZipFile)
 _T = TypeVar("_T")
 _Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -183,10 +182,8 @@ def _from_torchvision(name: str, root: Path, download: bool) -> Raw:
 def _read(path: Path, reader: Callable[[Path], _T]) -> _T:
     try:
         return reader(path)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+    except (*_UNREADABLE, OSError, EOFError, ValueError, KeyError, RuntimeError, AssertionError) as error:
         raise CorruptDataError(f"cannot read {path}: {error}") from error
-    except (struct.error, zlib.error, zipfile.BadZipFile) as error:
-        raise CorruptDataError(f"cannot read {path}: truncated or damaged ({error})") from error
 
 
 def _raw(arrays: _Arrays, source: str) -> Raw:
@@ -206,17 +203,10 @@ def _raw(arrays: _Arrays, source: str) -> Raw:
 
 def _how_to_get(name: str, store: Path, failure: object) -> str:
     _, torchvision_folder, idx_folder = _FULL[name]
-    idx = f" or {idx_folder}/ with the four IDX files" if idx_folder else ""
-    package = "no package of Debian's carries this set: use the first or the third way"
-    if name == "fashion_mnist":
-        package = "install Debian's package dataset-fashion-mnist (apt install dataset-fashion-mnist)"
-    elif idx_folder:
-        package = f"put the four IDX files into {_SYSTEM_FOLDER / idx_folder}"
+    debian = "; Debian's package dataset-fashion-mnist has that one" if idx_folder == "fashion-mnist" else ""
+    idx = f", or put the four IDX files into {_SYSTEM_FOLDER / idx_folder}{debian}" if idx_folder else ""
     return (
-        f"the data set {name!r} is not on this machine: the download into {store} failed ({failure}). "
-        f"Three ways to get it:\n"
-        f"  1. set REPRO_DATA to a folder that holds {name}.npz (x_train y_train x_test y_test), "
-        f"{torchvision_folder}/ as torchvision lays it out{idx};\n"
-        f"  2. {package};\n"
-        f"  3. load it once with a network: torchvision stores it in {store}."
+        f"the data set {name!r} is not on this machine: the download into {store} failed ({failure}). Either load it "
+        f"once with a network, or set REPRO_DATA to a folder that holds {name}.npz (x_train y_train x_test y_test) or "
+        f"{torchvision_folder}/ as torchvision lays it out{idx}"
     )

@@ -14,12 +14,11 @@ fraction removed, ``density`` the fraction kept.
 (Mask(2 parameters, 23,820 of 238,200 weights kept), 23820)
 """
 
-from repro.prune.costs import Costs, costs
+from repro.prune.costs import Costs, costs, paired_difference, prune_and_measure, summarize
 from repro.prune.masks import Mask
 from repro.prune.overlap import agreement, expected_jaccard, jaccard
 from repro.prune.scores import magnitude, prunable, random, unit_norms
 from repro.prune.selection import keep_highest, n_to_prune, select, select_units, unit_mask
-from repro.prune.tradeoffs import paired_difference, prune_and_measure, summarize
 
 __all__ = [
     "Costs",

@@ -1,40 +1,24 @@
-"""What a network costs, whole and pruned: parameters and multiply-adds."""
+"""What pruning costs and what it saves: parameters, multiply-adds, and accuracy against sparsity over seeds."""
 
 from __future__ import annotations
 
 import copy
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from repro.base import one_of, t_interval
 from repro.prune.masks import Mask
-from repro.prune.scores import _homes
 
-__all__ = ["Costs", "costs"]
-
-_aten = torch.ops.aten
-#: Operations for each kind of product, twice the multiply-adds; the last three are missing in PyTorch's table.
-_FORMULAS = flop_registry | {
-    _aten.mv: lambda matrix, _, **__: 2 * matrix.numel(),
-    _aten.dot: lambda vector, _, **__: 2 * vector.numel(),
-    _aten.addmv: lambda _, matrix, *__, **___: 2 * matrix.numel(),
-}
-#: What can be done to a weight and an input without multiplying one by the other, or is normalization.
-_NO_PRODUCTS = {
-    *("aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack", "aten.where", "aten.copy"),
-    *("aten.embedding", "aten._embedding_bag", "aten.index", "aten.index_select", "aten.gather"),
-    *("aten.native_layer_norm", "aten.native_group_norm"),
-}
+#: Layers whose weights are each used once at every position.
+_COUNTED = nn.Linear | nn.modules.conv._ConvNd
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +44,13 @@ class Costs:
 def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None) -> Costs:
     r"""Count parameters and multiply-adds of a network, whole and under a mask.
 
-    The whole network: half of the operations that PyTorch's formulas (``torch.utils.flop_counter``) give for its
-    matrix products, convolutions and attention, within recurrent layers too. Under a mask, weight by weight,
+    The whole network: half of the operations that PyTorch counts (``torch.utils.flop_counter``) in its matrix
+    products, convolutions and attention. Under a mask, weight by weight,
     $\sum_l \text{kept}_l \times \text{positions}_l$: a kept weight of a convolution is used once at every output
-    position (padding counts like the rest), that of a linear layer once for each vector it is given. Biases,
-    activations and normalization are no multiply-adds, nor are products of weights among themselves, which
-    examples share. Products of which no parameter itself is a factor, such as attention's scores, are in the row
-    ``(other)`` and count as kept.
+    position (padding counts like the rest; of a transposed one, at every input position), that of a linear layer
+    once for each vector it is given. Biases, activations and normalization are no multiply-adds. What linear and
+    convolutional layers do not do, such as attention's scores or a recurrent layer, is in the row ``(other)`` and
+    counts as kept.
 
     Args:
         model: the network. What is run is a copy without data (on PyTorch's device *meta*), in evaluation mode, so
@@ -75,115 +59,160 @@ def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None
         mask: what is kept; all by default.
 
     Raises:
-        ValueError: the mask or the input does not fit the network, or it multiplies by a parameter in a way that is
-            not counted.
+        ValueError: the mask or the input does not fit the network, or the mask removes weights whose multiply-adds
+            are counted under ``(other)``.
     """
     mask = mask or Mask({})
-    n_parameters = sum(weight.numel() for weight in model.parameters())
-    n_parameters_kept = n_parameters - sum(int((~mask[name]).sum()) for name in mask.weights_of(model))
-    counter = _run(model, tuple(input_shape))
-    rows: dict[str, tuple[int, int]] = {}
-    for name, parts in counter.uses.items():
-        kept = torch.ones_like(counter.weights[name], dtype=torch.bool, device="cpu")
-        if name in mask:
-            kept.copy_(mask[name])
-        whole = sum(n * prod(shape) for (shape, *_), n in parts.items())
-        rows[name] = whole, sum(n * int(kept.as_strided(*part).sum()) for part, n in parts.items())
-    if counter.other:
-        rows["(other)"] = counter.other, counter.other
+    n_removed = {name: int((~mask[name]).sum()) for name in mask.weights_of(model)}
+    total, positions, sizes = _run(model, tuple(input_shape))
+    unseen = [name for name, n in n_removed.items() if n and name not in sizes and mask[name].ndim > 1]
+    if unseen:
+        raise ValueError(
+            f"no linear or convolutional layer multiplies by {', '.join(unseen)}: what goes there is not counted"
+        )
+    rows = {
+        name: (n * sizes[name], n * (sizes[name] - n_removed.get(name, 0))) for name, n in positions.items()
+    }
+    if other := total - sum(whole for whole, _ in rows.values()):
+        rows["(other)"] = other, other
     columns = ["multiply_adds", "multiply_adds_kept"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("parameter")
-    total, total_kept = (int(table[column].sum()) for column in columns)
-    return Costs(n_parameters, n_parameters_kept, total, total_kept, table)
+    n_parameters = sum(weight.numel() for weight in model.parameters())
+    kept = n_parameters - sum(n_removed.values())
+    return Costs(n_parameters, kept, total, int(table["multiply_adds_kept"].sum()), table)
 
 
-class _Counter(TorchDispatchMode):
-    """Counts the products among all operations, and which parts of which weights are their factors.
-
-    Attributes:
-        weights: name to tensor.
-        uses: name to part (shape, strides, offset) to how often each number of this part is multiplied.
-        other: multiply-adds without a weight as a factor, or with two.
-        uncounted: operations that may multiply an input by a weight, and are no product that is known.
-    """
-
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.weights = weights
-        self.uses: dict[str, Counter[Any]] = defaultdict(Counter)
-        self.other = 0
-        self.uncounted: set[str] = set()
-        # what is made of weights alone is none of an example, and as good as a weight, though nameless
-        self._like_weights = {_memory(weight) for weight in weights.values()}
-        self._alive: list[Tensor] = []  # so that no memory is taken for another's
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, kind = kwargs or {}, func._overloadpacket
-        if kind not in _FORMULAS:
-            with self:
-                if (out := func.decompose(*args, **kwargs)) is not NotImplemented:
-                    return out
-        out = func(*args, **kwargs)
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.ndim]
-        weights = [t for t in tensors if _memory(t) in self._like_weights]
-        if weights and len(weights) == len(tensors):
-            made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-            self._alive += made
-            self._like_weights |= {_memory(t) for t in made}
-        elif kind in _FORMULAS:
-            factors = args[1:2] if "conv" in str(kind) else args[-2:]
-            self._count(_FORMULAS[kind](*args, **kwargs, out_val=out) // 2, factors)
-        elif tensors and _may_multiply(func, weights):
-            self.uncounted.add(str(kind))
-        return out
-
-    def _count(self, n: int, factors: Sequence[Any]) -> None:
-        found = [
-            (name, factor, offset)
-            for factor in factors
-            if isinstance(factor, Tensor)
-            for name, weight in self.weights.items()
-            if _memory(factor) == _memory(weight)
-            and 0 <= (offset := int(factor.storage_offset() - weight.storage_offset())) < weight.numel()
-        ]
-        if len(found) == 1 and n:
-            name, factor, offset = found[0]
-            self.uses[name][tuple(factor.shape), factor.stride(), offset] += n // factor.numel()
-        else:
-            self.other += n
-
-
-def _may_multiply(func: Any, weights: Sequence[Tensor]) -> bool:
-    """Whether an operation without a formula may be a product with a matrix of weights, or is a stranger's."""
-    if func.namespace != "aten":
-        return True
-    name = str(func._overloadpacket).removesuffix("_")
-    return name not in _NO_PRODUCTS and any(sum(n > 1 for n in t.shape) > 1 for t in weights)
-
-
-def _memory(tensor: Tensor) -> int:
-    """What a tensor shares with its views, also where it has no data."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _run(model: nn.Module, shape: tuple[int, ...]) -> _Counter:
-    """Count one example in a copy without data, where no kernel runs a whole layer as one operation."""
+def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, Counter[str], dict[str, int]]:
+    """Run a copy without data on one example: all multiply-adds; by weight, its positions and its size."""
     memo: dict[int, Any] = {id(t): t.detach().to("meta") for t in model.buffers()}
     memo |= {id(t): nn.Parameter(t.detach().to("meta"), t.requires_grad) for t in model.parameters()}
     model = copy.deepcopy(model, memo).eval()
     first = {id(parameter): name for name, parameter in model.named_parameters()}
+    positions: Counter[str] = Counter()
+    sizes: dict[str, int] = {}
+
+    def count(name: str, layer: Any, inputs: Any, output: Any) -> None:
+        transposed = getattr(layer, "transposed", False)
+        n_units = layer.weight.shape[0]  # of a transposed convolution these are its inputs
+        positions[name] += (inputs[0] if transposed else output).numel() // n_units
+        sizes[name] = layer.weight.numel()
+
+    for prefix, layer in model.named_modules():
+        if isinstance(layer, _COUNTED):
+            shared = first.get(id(layer._parameters.get("weight")), f"{prefix}.weight".lstrip("."))
+            layer.register_forward_hook(partial(count, shared))
+    dtype = next((parameter.dtype for parameter in model.parameters()), None)
+    counter = FlopCounterMode(display=False)
     try:
-        with torch.device("meta"), torch.no_grad(), parametrize.cached():
-            tensors = {name: getattr(*home) for name, home in _homes(model).items()}
-            counter = _Counter({first.get(id(each), name): each for name, each in tensors.items()})
-            dtype = next((each.dtype for each in tensors.values()), None)
-            with counter:
-                model(torch.zeros(1, *shape, dtype=dtype))
+        with torch.device("meta"), torch.no_grad(), counter:
+            model(torch.zeros(1, *shape, dtype=dtype))
     except Exception as error:
         raise ValueError(f"the network does not take one example of shape {shape}: {error}") from error
-    if counter.uncounted:
-        raise ValueError(
-            f"not known what {', '.join(sorted(counter.uncounted))} multiply; counted are matrix products, "
-            "convolutions and attention"
+    return counter.get_total_flops() // 2, positions, sizes
+
+
+# --- accuracy against sparsity ------------------------------------------------------------------------------------
+
+
+def prune_and_measure(
+    model: nn.Module,
+    masks: Mapping[float, Mask],
+    evaluate: Callable[[nn.Module], float],
+    input_shape: Sequence[int],
+    *,
+    method: str,
+    seed: int,
+    retrain: Callable[[nn.Module, Mask], object] | None = None,
+) -> pd.DataFrame:
+    """Prune copies of one network and measure them; the network itself stays as it is.
+
+    Args:
+        model: the network, without parametrised layers (fold them first).
+        masks: sparsity to mask: ``{p: select(scores, sparsity=p) for p in (0.5, 0.9)}``. Curves are compared at
+            equal sparsity as it is written here, whatever of it the mask removes.
+        evaluate: returns the accuracy of a network; in which mode and on which data is its affair.
+        input_shape: shape of one example, for the multiply-adds.
+        method: name of the method, for the column.
+        seed: seed that the network was trained with, for the column.
+        retrain: called with the pruned copy and its mask before it is measured; must hold the mask
+            (``after_step=[mask]``). By default there is no training after pruning.
+
+    Returns:
+        One row a mask: method, seed, sparsity, accuracy, n_parameters (left), multiply_adds (left, for one example).
+
+    Raises:
+        ValueError: a mask that does not fit, or retraining that brought pruned weights back.
+    """
+    rows = []
+    for sparsity, mask in masks.items():
+        pruned = copy.deepcopy(model)
+        mask.apply(pruned)
+        if retrain is not None:
+            retrain(pruned, mask)
+            if not mask.holds(pruned):
+                raise ValueError(
+                    "retraining brought pruned weights back; pass the mask on as after_step=[mask]"
+                )
+        cost = costs(pruned, input_shape, mask)
+        at = round(float(sparsity), 12)  # so that 0.1 + 0.2 and 0.3 are one sparsity
+        rows.append(
+            (method, seed, at, float(evaluate(pruned)), cost.n_parameters_kept, cost.multiply_adds_kept)
         )
-    return counter
+    columns = ["method", "seed", "sparsity", "accuracy", "n_parameters", "multiply_adds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summarize(frame: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
+    r"""Return mean and Student's interval over seeds for each method and sparsity.
+
+    Args:
+        frame: rows of ``prune_and_measure``, of any number of methods and seeds.
+        value: column to summarize.
+
+    Returns:
+        Columns method, sparsity, mean, low, high (95 %), n_seeds. Of one seed, the interval is the whole line.
+
+    Raises:
+        ValueError: a value is no finite number, or one method has one seed twice at one sparsity.
+    """
+    if twice := frame.duplicated(["method", "seed", "sparsity"]).sum():
+        raise ValueError(f"{twice} rows repeat method, seed and sparsity; the interval would be too narrow")
+    rows = []
+    for (method, sparsity), values in frame.groupby(["method", "sparsity"], sort=False)[value]:
+        interval = t_interval(values.to_numpy(dtype="float64"))
+        rows.append((method, sparsity, interval.estimate, interval.low, interval.high, len(values)))
+    return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n_seeds"])
+
+
+def paired_difference(
+    frame: pd.DataFrame, method: str, against: str, value: str = "accuracy"
+) -> pd.DataFrame:
+    r"""Return the mean of ``method`` minus ``against`` at equal sparsity, $d_s = a_s - b_s$ for each seed s.
+
+    What two networks of one seed share (data, initialization) cancels: not to be confused with the difference
+    of two intervals of ``summarize``.
+
+    Args:
+        frame: rows of ``prune_and_measure``.
+        method: name of the one method.
+        against: name of the other.
+        value: column to compare.
+
+    Returns:
+        As of ``summarize``.
+
+    Raises:
+        ValueError: an unknown method, seeds and sparsities that only one of the two has, or twice.
+    """
+    methods = {str(name): rows for name, rows in frame.groupby("method")}
+    first, second = (
+        methods[one_of("method", name, methods)].set_index(["sparsity", "seed"])[value]
+        for name in (method, against)
+    )
+    if len(alone := first.index.symmetric_difference(second.index)):
+        raise ValueError(
+            f"{method!r} and {against!r} must share seeds and sparsities; {len(alone)} stand alone, "
+            f"the first is seed {alone[0][1]} at sparsity {alone[0][0]}"
+        )
+    difference = (first - second).rename(value).reset_index()  # pandas pairs by the index
+    return summarize(difference.assign(method=f"{method} - {against}"), value)

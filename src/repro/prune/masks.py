@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from repro.base import unknown
 from repro.prune.scores import _weights
 
-__all__ = ["Mask"]
-
 
 class Mask(Mapping[str, Tensor]):
     r"""Which weights stay: parameter name to a bool tensor, True where the weight is kept.

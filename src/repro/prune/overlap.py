@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["agreement", "expected_jaccard", "jaccard"]
-
 _Set = Tensor | NDArray[np.bool_]
 
 

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["magnitude", "prunable", "random", "unit_norms"]
-
 #: Layers whose parameters called ``weight...`` multiply the inputs.
 _LAYERS = (
     nn.Linear | nn.Bilinear | nn.modules.conv._ConvNd | nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention

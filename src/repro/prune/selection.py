@@ -13,8 +13,6 @@ from repro.base import unknown, whole
 from repro.prune.masks import Mask
 from repro.prune.scores import _WITH_UNITS
 
-__all__ = ["keep_highest", "n_to_prune", "select", "select_units", "unit_mask"]
-
 
 def n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = None) -> int:
     r"""Return how many of n to remove: $\lfloor p\,n \rfloor$, or the number asked for.

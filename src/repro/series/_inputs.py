@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Array", "over_chunks", "real_numbers", "series_rows"]
-
 Array = NDArray[np.float64]
 
 
@@ -36,10 +34,8 @@ def real_numbers(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
 
 
 def _of_tensor(tensor: torch.Tensor, accepted: str) -> NDArray[Any]:
-    plain = type(tensor) is torch.Tensor and tensor.layout == torch.strided
-    if not plain or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
-        kind = f"{'nested ' * tensor.is_nested}{type(tensor).__name__}, {tensor.layout}, on {tensor.device}"
-        raise TypeError(f"{accepted} in a dense tensor, got a {kind}")
+    if type(tensor) is not torch.Tensor or tensor.layout != torch.strided or tensor.is_nested:
+        raise TypeError(f"{accepted} in a dense tensor, got a {type(tensor).__name__} of {tensor.layout}")
     if tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4:
         tensor = tensor.float()  # NumPy has no bfloat16
     return tensor.cpu().resolve_conj().resolve_neg().numpy()

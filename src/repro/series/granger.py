@@ -28,8 +28,6 @@ from torch import Tensor
 from repro.base import whole
 from repro.series._inputs import Array, over_chunks, series_rows
 
-__all__ = ["GrangerResult", "Status", "granger_test"]
-
 #: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
 _COLLINEAR_BELOW = 1e-11
 #: Working memory of a thread; more than what the caches hold gains nothing.
@@ -122,9 +120,8 @@ def granger_test(
     down = range(max(possible, default=0), min(possible, default=1) - 1, -1)
     shared = _Prepared(effects, difference, down.start) if np.ndim(effects) == 1 else None
     size = 2 * down.start + 2
-    floats_a_pair = (
-        size * (n_times + 3 * size) + 8 * n_times
-    )  # designs and factors; series and what is made of them
+    # designs and factors; series and what is made of them
+    floats_a_pair = size * (n_times + 3 * size) + 8 * n_times
     rows_a_chunk = max(1, min(n_pairs, _BYTES_A_CHUNK // (8 * floats_a_pair)))
 
     def make_worker() -> Callable[[int, int], None]:
@@ -196,9 +193,9 @@ class _Prepared:
         # stands for it, because first values are often far from the rest.
         self.values = raw - raw[:, n_times // 2 : n_times // 2 + 1] if n_times else raw
         # Two passes: aminmax over rows is slower than both.
-        size = (
-            torch.maximum(self.values.amax(1), -self.values.amin(1)) if n_times else raw.new_zeros(len(raw))
-        )
+        size = raw.new_zeros(len(raw))
+        if n_times:
+            size = torch.maximum(self.values.amax(1), -self.values.amin(1))
         finite = size.isfinite()
         self.finite = finite.numpy()
         if not finite.all():

@@ -24,8 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 from repro.base import whole
 from repro.series._inputs import Array, over_chunks, series_rows
 
-__all__ = ["LyapunovResult", "LyapunovStatus", "lyapunov_rosenstein", "lyapunov_tisean"]
-
 #: Delay vectors that a thread works on at a time: what is measured of them stays in the processor's cache.
 _VECTORS_A_CHUNK = 2**14
 #: Of the authors' files, which TISEAN reads as text: digits after the point, and the range below which a weight rests.
@@ -40,7 +38,7 @@ class LyapunovStatus(IntEnum):
     NOT_FINITE = 2  #: NaN or infinity, or squared distances beyond the largest float
     CONSTANT = 3  #: all values are the same
     STATIC = (
-        4  #: in ``lyapunov_tisean``, the values differ by less than 1e-5: the exponent is 0 by definition
+        4  #: in ``lyapunov_tisean``, values that differ by less than 1e-5: the exponent is 0 by definition
     )
     NO_NEIGHBORS = 5  #: no delay vector has a neighbour that TISEAN would take
     NO_LINE = 6  #: fewer than two finite mean log distances: neighbours that coincide all the time
@@ -74,7 +72,6 @@ def lyapunov_rosenstein(
     lag: int = 1,
     min_tsep: int = 0,
     trajectory_len: int,
-    fit_offset: int = 0,
 ) -> LyapunovResult:
     r"""Estimate largest Lyapunov exponents by Rosenstein's method, as nolds' ``lyap_r(..., fit="poly")`` does.
 
@@ -87,7 +84,7 @@ def lyapunov_rosenstein(
     all pairs are at distance zero is left out of the line.
 
     The line is fitted whether $S$ is straight or not; only where it is straight over several k does its slope
-    estimate an exponent.
+    estimate an exponent. Where it bends at first, fit a line to the rest of ``divergence``.
 
     Args:
         series: ``(N, T)``, or ``(T,)`` for one. Arrays and tensors, floating point or integer (below 2**53), any
@@ -96,7 +93,6 @@ def lyapunov_rosenstein(
         lag: l, steps from one coordinate to the next.
         min_tsep: neighbours are more than this many steps apart in time.
         trajectory_len: K, number of points of S.
-        fit_offset: how many of the first points of S the line leaves out.
 
     Returns:
         NumPy arrays whatever the input was, see :class:`LyapunovResult`, with K columns of ``divergence``. A T too
@@ -117,10 +113,6 @@ def lyapunov_rosenstein(
         whole("min_tsep", min_tsep, 0),
         whole("trajectory_len", trajectory_len, 2),
     )
-    if whole("fit_offset", fit_offset, 0) > rules.n_steps - 2:
-        raise ValueError(
-            f"fit_offset must leave two points of trajectory_len = {rules.n_steps} for a line, got {fit_offset}"
-        )
 
     def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
         extent = np.ptp(values, axis=1)
@@ -129,7 +121,7 @@ def lyapunov_rosenstein(
         return values, labels
 
     divergence, status = _diverge(series, rules, prepare)
-    return _labelled(_slopes(divergence, fit_offset), divergence, status)
+    return _labelled(_slopes(divergence), divergence, status)
 
 
 def lyapunov_tisean(
@@ -345,10 +337,9 @@ def _labelled(exponent: Array, divergence: Array, status: NDArray[np.int8]) -> L
     return LyapunovResult(exponent, divergence, status)
 
 
-def _slopes(divergence: Array, fit_offset: int) -> Array:
-    """Slope of the line through the finite points of each row but the first ``fit_offset`` of them."""
+def _slopes(divergence: Array) -> Array:
+    """Slope of the line through the finite points of each row."""
     used = np.isfinite(divergence)
-    used &= used.cumsum(1) > fit_offset
     n_used = np.maximum(used.sum(1, keepdims=True), 1)
     values = np.where(used, divergence, 0.0)
     steps = np.where(used, np.arange(divergence.shape[1], dtype=np.float64), 0.0)

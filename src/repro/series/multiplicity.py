@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from repro.series._inputs import Array, real_numbers
 
-__all__ = ["benjamini_hochberg", "holm"]
-
 
 def holm(p: ArrayLike, axis: int = -1) -> Array:
     r"""Holm's step-down correction: the chance of any false rejection in a family is at most the level.

@@ -15,14 +15,6 @@ from numpy.typing import ArrayLike
 from repro.base import whole
 from repro.series._inputs import Array, series_rows
 
-__all__ = [
-    "circularly_shifted",
-    "phase_randomized",
-    "phase_randomized_increments",
-    "same_increments_walk",
-    "shuffled",
-]
-
 _Random = np.random.Generator | int
 _FEWEST_POINTS = 4
 #: The least shift of ``circularly_shifted`` either way, as a share of T.

@@ -12,14 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import psutil
+import running_book
 from loopback import PATIENCE
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from running_book import CLAIMS
-
-from repro.book.layout import Book
 
 MARKS = "FAULTS_MARKS"
 PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much to run
@@ -57,25 +53,6 @@ mark("ended")
 display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
 
 
-def make(folder: Path, *cells: str) -> Book:
-    """A book of one chapter, ``toy``, with these cells of code after its parameters (default: the marking ones)."""
-    for part in ("book/chapters", "book/claims"):
-        (folder / part).mkdir(parents=True)
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/toy\n"
-    )
-    (folder / "book/index.md").write_text("# Toy\n")
-    (folder / "book/claims/toy.yml").write_text(CLAIMS)
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    content = [
-        new_markdown_cell("# A toy chapter\n\n## Experiments"),
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        *map(new_code_cell, cells or (WORK, LEDGER)),
-    ]
-    nbformat.write(new_notebook(cells=content, metadata=kernel), folder / "book/chapters/toy.ipynb")
-    return Book(folder)
-
-
 class Swept:
     """One sweep of the toy by ``repro sweep``: its folder, its marks, its processes."""
 
@@ -87,7 +64,7 @@ class Swept:
         cells: Sequence[str] = (),
         **environment: str,
     ) -> None:
-        self.book = make(place / "book", *cells)
+        self.book = running_book.make(place / "book", PARAMETERS, *(cells or (WORK, LEDGER)))
         self.folder = folder or place / "sweep"
         self.marks = place / "marks"
         self.marks.touch()
@@ -157,7 +134,7 @@ def workers_and_kernels(pid: int) -> tuple[list[psutil.Process], list[psutil.Pro
             command = process.cmdline()
         except psutil.Error:
             continue
-        if "repro.book.worker" in command:
+        if "repro.book._worker" in command:
             workers.append(process)
         elif "ipykernel_launcher" in command:
             kernels.append(process)

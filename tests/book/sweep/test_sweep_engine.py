@@ -15,12 +15,11 @@ import pandas as pd
 import pytest
 import running_book
 
-from repro.book import claims, parameters
 from repro.book.errors import BookError, DiskFull
 from repro.book.layout import Book
-from repro.book.sweep import engine, grid
-from repro.book.sweep.engine import ClusterGone, SweepStopped, Threads
-from repro.book.sweep.runs import Folder, Task
+from repro.book.sweep import _engine
+from repro.book.sweep._engine import ClusterGone, SweepStopped, Threads
+from repro.book.sweep._runs import Folder, Task
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +60,15 @@ class Script:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     stand_in = Script()
-    monkeypatch.setattr(engine, "execute", stand_in)
+    monkeypatch.setattr(_engine, "execute", stand_in)
     return stand_in
 
 
 def sweep(book: Book, n: int, path: Path, *, resume: bool = False, **options: Any) -> Counter[str]:
     """The points have the levels 0.00, 0.01, ..."""
-    declared, profiles = (
-        parameters.declared(book.notebook("toy")),
-        claims.load(book.claims_file("toy")).profiles,
-    )
-    axis = f"level={','.join(str(i / 100) for i in range(n))}"
-    found = {grid.point_id(v): v for v in grid.points(declared, profiles, [axis], where="toy.yml")}
+    found = running_book.points(book, f"level={','.join(str(i / 100) for i in range(n))}")
     with Threads(2) as place, Folder.open(book, "toy", found, path, resume=resume) as folder:
-        return engine.sweep(folder, place, {}, **options)
+        return _engine.sweep(folder, place, {}, **options)
 
 
 def table(path: Path) -> pd.DataFrame:
@@ -109,7 +103,7 @@ def test_resume_runs_what_is_missing_or_lost_and_what_failed_when_asked(
     assert script.calls == Counter([0, 2])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_retries_agree_with_a_slow_loop(book: Book, tmp_path: Path, script: Script, seed: int) -> None:
     """Random ends for every try of every point, and workers that break now and then."""
     generator = np.random.default_rng(seed)

@@ -268,9 +268,9 @@ print(seed, connection["transport"], connection["ip"])"""
 
 
 def test_a_crowd_of_notebooks_find_their_sockets_and_leave_nothing_behind(tmp_path: Path) -> None:
-    n_points = 16
+    n_points = 8
     swept = Swept(
-        tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "8", "--retries", "0", cells=(CROWD,)
+        tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "4", "--retries", "0", cells=(CROWD,)
     )
     with tempfile.TemporaryDirectory(prefix="crowd-") as place:  # a short path, as sockets need
         swept.environment["TMPDIR"] = place

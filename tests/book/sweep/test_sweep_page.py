@@ -81,7 +81,7 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
         ("toy -p lvel=1", "did you mean 'level'"),
         ("toy -p n=1..12", "[1, 9]"),
         ("toy -p level=0.1,0.2 -p n=1..3 --zip level,n", "level has 2, n has 3"),
-        ("toy -p profile=quick --profile smoke", "the axis profile is given twice"),
+        ("toy -p profile=quick --profile smoke", "profile is given twice"),
         ("toy --profile huge", "huge"),
         ("toy --points nowhere.csv", "nowhere.csv"),
     ],

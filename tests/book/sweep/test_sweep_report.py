@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import matplotlib as mpl
@@ -82,12 +81,8 @@ def test_csv_and_parquet_tell_the_same(tmp_path: Path) -> None:
 
 
 def test_results_are_chosen_by_what_the_color_moves(tmp_path: Path) -> None:
-    """Where the color has one run a value, by their spread; never those that nothing moves."""
-    frame = table(n_seeds=1).query("dataset == 'digits'")
-    spread = {name: stdev(frame[name]) / fmean(frame[name]) for name in ("A1.accuracy.mean", "B2.loss.mean")}
-    assert sweep_of(tmp_path, frame).results == sorted(spread, key=lambda name: -spread[name])
-    frame = table()
-    found = {}
+    """By its share of the variance; never those that nothing moves."""
+    frame, found = table(), {}
     for name in ("A1.accuracy.mean", "B2.loss.mean"):
         means = [frame.loc[frame["rate"] == rate, name].mean() for rate in frame["rate"]]
         found[name] = np.var(means) / np.var(frame[name])
@@ -120,27 +115,20 @@ def test_words_that_look_missing_are_words(tmp_path: Path) -> None:
         (lambda f: f.drop(columns="status"), {}, "no column 'status'"),
         (lambda f: f.head(0), {}, "holds no run"),
         (lambda f: f, {"color": "rat"}, "no parameter 'rat' to color by; did you mean 'rate'?"),
-        (
-            lambda f: f,
-            {"columns": "A1.acuracy"},
-            "no run has a result 'A1.acuracy'; did you mean 'A1.accuracy'?",
-        ),
-        (lambda f: f.assign(**{"A1.accuracy.mean": "no"}), {"columns": "A1.accuracy"}, "no run has a result"),
+        (lambda f: f, {"columns": "A1.acuracy"}, "no run has a result 'A1.acuracy'; did you mean"),
     ],
 )
 def test_a_table_that_cannot_be_shown_is_one_clear_line(
     tmp_path: Path, spoil: Callable[[Any], Any], chosen: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+    with pytest.raises(BadInput, match=re.escape(message)):
         sweep_of(tmp_path, spoil(table()), **chosen)
-    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b'a,b\n1,2\n"3', b"\xff\xfe\x00", None])
-@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
-def test_a_broken_file_is_one_clear_line(tmp_path: Path, name: str, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet", "none.csv"])
+def test_a_broken_file_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    if name != "none.csv":
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="not a readable table") as caught:
         report.read(tmp_path / name)
     assert "\n" not in str(caught.value)
@@ -178,7 +166,6 @@ def test_a_full_page(tmp_path: Path, shown: Callable[[report.Sweep], str]) -> No
         (table().head(1), ["Runs: 1, of them 1 finished", "nothing to compare", "nothing to plot"], 0),
         (failed(table(), slice(None)), ["0 finished, 24 failed", "nothing to plot", "holds no verdicts"], 0),
         (pd.concat([table().head(1)] * 3), ["nothing to compare", "nothing to plot", "same verdict"], 0),
-        (table().assign(**{"A1.accuracy.mean": 0.1, "B2.loss.mean": 0.1}), ["nothing to plot"], 1),
     ],
 )
 def test_a_poor_table_gets_clear_sentences(

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import os
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.preprocessing import StandardScaler
 
 from repro.learn import DataNotFoundError
 from repro.papers.chaos_causality_pruning import authors
-from repro.papers.chaos_causality_pruning.authors import HYPER_PARAMETERS, REMOVED, TABLE_1, TABLE_2
-from repro.papers.chaos_causality_pruning.method import WindowRecorder, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import descend, examples
+from repro.papers.chaos_causality_pruning.authors import _REMOVED, RERUN, TABLE_1, TABLE_2
 from repro.papers.chaos_causality_pruning.settings import Table, load_table
 
 DATA = os.environ.get("REPRO_DATA")
 
-SETS = ["cancer", "titanic", "banknote", "iris", "iris_3f", "vowel", "mnist"]
-
-
-def n_weights(name: str) -> int:
-    return sum(a * b for a, b in pairwise(HYPER_PARAMETERS[name].sizes))
+N_WEIGHTS = {name: sum(map(math.prod, pairwise(s))) for name, s in authors.layer_widths()["sizes"].items()}
 
 
 def test_flops_are_the_weights_left_and_the_two_tables_agree_but_for_two_scores():
-    assert TABLE_1.index.tolist() == TABLE_2.index.tolist() == list(HYPER_PARAMETERS) == SETS
-    assert TABLE_1["flops_dense"].tolist() == [n_weights(name) for name in SETS]
+    assert TABLE_1.index.tolist() == TABLE_2.index.tolist() == list(N_WEIGHTS)
+    assert TABLE_1["flops_dense"].tolist() == list(N_WEIGHTS.values())
     assert (TABLE_1["flops_dense"] - TABLE_1["non_causal"] == TABLE_1["flops_ft"]).all()
     removed = 100 * TABLE_1["non_causal"] / TABLE_1["flops_dense"]
     np.testing.assert_allclose(removed, TABLE_1["pruned_percent"], atol=6e-3)
     removed = 100 * (1 - TABLE_2["flops_pt"] / TABLE_1["flops_dense"])
     np.testing.assert_allclose(removed, TABLE_2["pruned_percent"], atol=6e-3)
-    assert TABLE_2["logged_epochs"].tolist() == [known.pt.epochs for known in HYPER_PARAMETERS.values()]
+    assert TABLE_2["logged_epochs"].tolist() == [known["pt_epochs"] for known in authors._RECIPES.values()]
     for column in ("flops_ft", "epochs_ft", "accuracy_ft"):
         assert (TABLE_1[column] == TABLE_2[column]).all()
     assert TABLE_1.index[TABLE_1["f1_ft"] != TABLE_2["f1_ft"]].tolist() == ["cancer", "iris"]
 
 
-def test_masks_are_five_sets_of_weights_that_there_are_and_the_printed_ones_have_the_printed_size():
-    assert set(REMOVED) == {(n, v) for n in authors.RERUN for v in ("ft", "pt")}
-    for (name, _), trials in REMOVED.items():
-        assert len(trials) == 5
-        assert all(0 <= weight < n_weights(name) for trial in trials for weight in trial)
-    assert [len(trial) for trial in REMOVED["titanic", "pt"]] == [27, 36, 38, 35, 29]
-    for name in authors.RERUN:
-        trial = authors.PRINTED_TRIALS[name] - 1
-        assert len(REMOVED[name, "ft"][trial]) == TABLE_1.loc[name, "non_causal"]
-        same = len(REMOVED[name, "pt"][trial]) == n_weights(name) - TABLE_2.loc[name, "flops_pt"]
+def test_published_masks_have_the_size_of_the_printed_rows():
+    for name in RERUN:
+        trial = authors._PRINTED_TRIALS[name] - 1
+        assert len(_REMOVED[name, "ft"][trial]) == TABLE_1.loc[name, "non_causal"]
+        same = len(_REMOVED[name, "pt"][trial]) == N_WEIGHTS[name] - TABLE_2.loc[name, "flops_pt"]
         # the printed rows of these two belong to masks that are not published
         assert same == (name not in ("banknote", "iris_3f"))
 
@@ -68,58 +56,37 @@ def test_iris_is_split_as_the_authors_do_it_with_two_rows_of_their_file():
     assert not (raw[[34, 37]] == raw[9]).all(1).any()
     raw[[34, 37]] = raw[9]
     for name, columns in (("iris", [0, 1, 2, 3]), ("iris_3f", [0, 2, 3])):
-        (x_train, y_train), (x_test, y_test) = authors.authors_split(load_table(name))
+        (x_train, y_train), (x_test, y_test) = authors._split(load_table(name))
         assert np.array_equal(np.concatenate([y_train, y_test]), load_table("iris").y[order])
         for found, rows in ((x_train, order[:120]), (x_test, order[120:])):
             expected = StandardScaler().fit_transform(raw[rows][:, columns])
             np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_binary_tables_are_standardized_by_example_and_constant_ones_are_zero():
-    x = np.random.default_rng(0).normal(5, 3, (683, 9))
-    x[:4] = np.array([[1.0], [2.0], [0.1], [7.0]])
-    (x_train, y_train), (x_test, y_test) = authors.authors_split(made(x, "cancer"))
+def test_other_tables_are_scaled_by_example_or_to_the_unit_range():
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, 3, (683, 9))
+    x[:4] = np.array([[1.0], [2.0], [0.1], [7.0]])  # examples without any spread become zero
+    (x_train, y_train), (x_test, y_test) = authors._split(made(x, "cancer"))
     both = np.concatenate([x_train, x_test])[np.argsort(np.r_[y_train, y_test])]
     assert np.array_equal(both[:4], np.zeros((4, 9)))
     np.testing.assert_allclose(both[4:], StandardScaler().fit_transform(x[4:].T).T, atol=1e-12)
     assert len(y_train) == 546
-
-
-def test_titanic_keeps_its_test_part_and_vowel_fills_the_unit_range():
-    rng = np.random.default_rng(1)
     test = rng.normal(size=(418, 6))
     titanic = made(rng.normal(size=(891, 6)), "titanic", (test, np.arange(418)))
-    (_, y_train), (x_test, y_test) = authors.authors_split(titanic)
+    (_, y_train), (x_test, _) = authors._split(titanic)
     assert sorted(y_train) == list(range(891))
-    assert np.array_equal(y_test, np.arange(418))
     np.testing.assert_allclose(x_test, StandardScaler().fit_transform(test.T).T, atol=1e-12)
-    parts = authors.authors_split(made(rng.integers(300, 2500, (871, 3)), "vowel"))
+    parts = authors._split(made(rng.integers(300, 2500, (871, 3)), "vowel"))
     assert [len(x) for x, _ in parts] == [741, 130]
     assert all((x.min(0) == 0).all() and (x.max(0) == 1).all() for x, _ in parts)
 
 
-def test_trials_go_on_with_the_same_stream_and_other_sets_say_what_they_lack():
-    few, many = authors.authors_initial_weights("banknote", 2), authors.authors_initial_weights("banknote", 3)
-    assert all(torch.equal(a, b[:2]) for a, b in zip(few.tensors, many.tensors, strict=True))
-    assert [tuple(t.shape[1:]) for t in many.tensors] == [(8, 4), (1, 8), (8, 1), (1, 1)]
-    assert not torch.equal(many.weights[0][1], many.weights[0][2])
+def test_sets_that_cannot_be_run_again_say_what_they_lack():
     with pytest.raises(ValueError, match="'vowel'; known: iris, iris_3f, cancer, titanic, banknote"):
         authors.regenerate("vowel", 1)
     with pytest.raises(DataNotFoundError, match="REPRO_DATA"):
         authors.regenerate("titanic", 1)
-
-
-def test_first_exponents_of_the_authors_first_network():
-    train, _ = authors.authors_split(load_table("iris"))
-    network = authors.authors_initial_weights("iris").pick([0])
-    recorders = [
-        WindowRecorder(length, exponent=partial(paper_exponents, forward_steps=steps))
-        for length, steps in ((160, 20), (50, 3))
-    ]
-    look = lambda: [recorder(network.flat()[:, :1]) for recorder in recorders]  # noqa: E731
-    descend(network, examples(*train, 3), learning_rate=0.05, n_epochs=3, after_update=look)
-    for recorder, expected in zip(recorders, ((0.42532, 0.36555), (0.34210, 0.41759)), strict=True):
-        np.testing.assert_allclose(recorder.exponents[0, 0, :2], expected, atol=1e-4)
 
 
 # Epochs and test examples that are right, trials 1 to 5, from a second implementation under the published masks.
@@ -153,8 +120,8 @@ def test_rows_come_back_and_the_printed_ones_are_the_papers_to_the_last_digit(ru
         for metric, most in (("epochs", 0), ("accuracy", 1e-4), ("f1", 1e-4)):
             assert row[f"{metric}, paper"] == TABLE_1.loc["iris_3f", f"{metric}_{row['network']}"]
             assert row[f"{metric}, here"] == pytest.approx(row[f"{metric}, paper"], abs=most)
-    other = runs.assign(epochs=runs["epochs"] + (runs["variant"] == "ft"))
-    assert authors.beside_printed(other)["matches"].tolist() == [True, False]
+    late = runs.assign(epochs=runs["epochs"] + (runs["variant"] == "ft"))
+    assert authors.beside_printed(late)["matches"].tolist() == [True, False]
 
 
 def test_masks_recomputed_by_the_rule_are_the_published_ones(runs):
@@ -168,21 +135,16 @@ def test_masks_recomputed_by_the_rule_are_the_published_ones(runs):
         random = runs.query("variant == @variant and arm == 'random'")
         for _, drawn in random.groupby("draw"):
             assert drawn.sort_values("trial")["kept"].tolist() == theirs["kept"].tolist()
-    assert len(runs) == 5 * (1 + 2 * (2 + 1))
 
 
 def test_seeds_together_are_seeds_apart_and_stand_beside_the_printed_row(monkeypatch):
-    short = HYPER_PARAMETERS["iris"]._replace(
-        learning_rate=0.5, benchmark=0.6, ft=authors.Logged(8, 40, 20, 2), pt=authors.Logged(6, 30, 3, 2)
-    )
-    monkeypatch.setattr(authors, "HYPER_PARAMETERS", {"iris": short})
+    short = {"learning_rate": 0.5, "benchmark": 0.6, "ft_epochs": 8, "ft_window": 40, "ft_lag": 2}
+    short |= {"pt_epochs": 6, "pt_window": 30, "pt_lag": 2}
+    monkeypatch.setitem(authors._RECIPES, "iris", authors._RECIPES["iris"] | short)
     monkeypatch.setattr(authors, "_LEAST_CAP", 10)
     monkeypatch.setattr(authors, "EXTRA_EPOCHS", 2)
     together, alone = (authors.distribution_over_seeds("iris", range(*seeds)) for seeds in ((3,), (2, 3)))
-    assert together["seed"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     pd.testing.assert_frame_equal(alone, together[together["seed"] == 2].reset_index(drop=True))
-    assert together.loc[together["variant"] == "dense", "kept"].tolist() == [42] * 3
-    assert together["kept"].min() < 42
     beside = authors.beside_seeds(together)
     assert beside.loc[("iris", "ft"), "epochs, paper"] == 166
     ft = together[together["variant"] == "ft"]

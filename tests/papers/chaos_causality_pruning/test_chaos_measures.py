@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -34,20 +33,17 @@ def test_differences_and_epochs_are_means_over_tables():
     assert measures.log2_epochs(runs(), FT, DENSE) == pytest.approx([-0.5, -0.5])
 
 
-def test_faster_random_share_counts_ties_half():
-    # table a: LEGCNet takes 9 epochs: one random mask is faster, one ties; table b: 19: two faster, one ties
-    assert measures.faster_random_share(runs(), "ft") == pytest.approx([(1.5 / 4 + 2.5 / 4) / 2] * 2)
-
-
-def test_always_reached_needs_every_table():
+def test_a_network_that_fails_on_one_table_does_not_always_reach():
     table = runs()
     table.loc[table.eval("arm == 'noncausal' and table == 'b' and seed == 1"), "reached"] = False
     assert measures.always_reached(table, FT) == [True, False]
 
 
-def test_winning_tickets():
+def test_a_random_mask_wins_a_ticket_or_is_faster_with_ties_half():
     # LEGCNet wins on table a only; of the random masks two of four are faster than dense and as accurate
     assert measures.winning_ticket_excess(runs(), "ft") == pytest.approx([(1 - 0.5 + 0 - 0.5) / 2] * 2)
+    # table a: LEGCNet takes 9 epochs: one random mask is faster, one ties; table b: 19: two faster, one ties
+    assert measures.faster_random_share(runs(), "ft") == pytest.approx([(1.5 / 4 + 2.5 / 4) / 2] * 2)
 
 
 def test_a_seed_that_is_missing_from_a_table_is_an_error():
@@ -56,40 +52,31 @@ def test_a_seed_that_is_missing_from_a_table_is_an_error():
         measures.difference(table[~((table["table"] == "b") & (table["seed"] == 1))], "macro_f1", FT, DENSE)
 
 
-def decisions() -> pd.DataFrame:
-    rows = []
-    for seed, own in ((0, 0.8), (1, 0.6)):
-        for series, share in (("own", own), ("stranger", 0.5)):
-            base = {"table": "a", "seed": seed, "variant": "ft", "series": series, "part": "validation"}
-            rows.append(base | {"rule": "paper", "causal": share})
-            rows.append(base | {"rule": "honest", "causal": share / 10})
-        rows.append(base | {"rule": "paper", "part": "test", "series": "own", "causal": 0.0})
-    return pd.DataFrame(rows)
-
-
 def test_causal_shares_are_the_papers_rule_on_validation_errors_or_the_honest_rule():
-    assert measures.causal_excess(decisions(), "ft", "stranger") == pytest.approx([0.3, 0.1])
-    assert measures.honest_share(decisions()) == pytest.approx([0.08, 0.06])
+    rows = [
+        (0, "own", "paper", "validation", 0.8),
+        (0, "stranger", "paper", "validation", 0.5),
+        (1, "own", "paper", "validation", 0.6),
+        (1, "stranger", "paper", "validation", 0.5),
+        (0, "own", "paper", "test", 0.0),
+        (1, "own", "paper", "test", 0.0),
+        (0, "own", "honest", "validation", 0.08),
+        (1, "own", "honest", "validation", 0.06),
+        (1, "stranger", "honest", "validation", 0.05),
+    ]
+    decisions = pd.DataFrame(rows, columns=["seed", "series", "rule", "part", "causal"])
+    decisions = decisions.assign(table="a", variant="ft")
+    assert measures.causal_excess(decisions, "ft", "stranger") == pytest.approx([0.3, 0.1])
+    assert measures.honest_share(decisions) == pytest.approx([0.08, 0.06])
 
 
-def test_deletion_rank_and_overlap():
-    deletions = pd.DataFrame({"seed": [1, 0], "share_below": [0.2, 0.7]})
-    deletions = deletions.assign(table="a", variant="ft", arm="noncausal")
-    assert measures.deletion_rank(deletions, "ft", "noncausal") == [0.7, 0.2]
-    overlaps = pd.DataFrame({"seed": [0, 1], "jaccard": [0.5, 1]})
-    overlaps = overlaps.assign(table="a", pair="nudged", expected=0.25)
-    assert measures.overlap_of(overlaps, "nudged", over_chance=True) == [0.25, 0.75]
-    assert measures.overlap_of(overlaps, "nudged", over_chance=False) == [0.5, 1]
-
-
-def test_ranking_excess_is_over_the_mean_of_the_random_masks():
+def test_deletions_overlaps_and_rankings():
+    found = pd.DataFrame({"seed": [1, 0], "share_below": [0.2, 0.7], "jaccard": [1, 0.5]})
+    found = found.assign(table="a", variant="ft", arm="noncausal", pair="nudged", expected=0.25)
+    assert measures.deletion_rank(found, "ft", "noncausal") == [0.7, 0.2]
+    assert measures.overlap_of(found, "nudged", over_chance=True) == [0.25, 0.75]
+    assert measures.overlap_of(found, "nudged", over_chance=False) == [0.5, 1]
     draws = {"arm": ["noncausal", "random", "random"], "spearman": [0.9, 0.5, 0.7]}
-    table = pd.DataFrame(draws).assign(variant="ft", table="a", seed=0)
-    assert measures.ranking_excess(table, "ft") == pytest.approx([0.3])
-
-
-def test_overview_has_one_row_an_arm():
-    table = measures.overview(runs())
-    assert len(table) == 6
-    assert np.isclose(table.loc[("a", "ft", "random"), "failures"], 25)
-    assert np.isclose(table.loc[("b", "ft", "noncausal"), "removed"], 20)
+    rankings = pd.DataFrame(draws).assign(variant="ft", table="a", seed=0)
+    assert measures.ranking_excess(rankings, "ft") == pytest.approx([0.3])
+    assert measures.overview(runs()).loc[("a", "ft", "random"), "failures"] == pytest.approx(25)

@@ -10,18 +10,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.metrics import f1_score
 
-from repro.papers.chaos_causality_pruning.perceptrons import (
-    Examples,
-    Perceptrons,
-    accuracy,
-    descend,
-    examples,
-    gaussian,
-    loss,
-    macro_f1,
-    retrain,
-    uniform,
-)
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
 
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)
 IRIS_X = (IRIS_X - IRIS_X.mean(0)) / IRIS_X.std(0)
@@ -29,12 +18,12 @@ IRIS_X = (IRIS_X - IRIS_X.mean(0)) / IRIS_X.std(0)
 
 def iris(seed: int = 0, n: int = 30) -> Examples:
     chosen = np.random.default_rng(seed).permutation(150)[:n]
-    return examples(IRIS_X[chosen], IRIS_Y[chosen], 3)
+    return Examples.of(IRIS_X[chosen], IRIS_Y[chosen], 3)
 
 
 def drawn(sizes, n: int, head: str = "sigmoid") -> Perceptrons:
     """Networks with weights so large that a few steps change them."""
-    networks = gaussian(sizes, range(n))
+    networks = Perceptrons.drawn(sizes, range(n))
     for tensor in networks.tensors:
         tensor.mul_(7)
     return Perceptrons(networks.weights, networks.biases, head)
@@ -53,40 +42,35 @@ def as_module(networks: Perceptrons, run: int) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers)
 
 
-def test_the_flat_order_is_layer_by_layer_row_by_row_and_unflat_undoes_it():
-    networks = gaussian((4, 6, 3), [5, 6])
-    flat = networks.flat()
-    for unit in range(6):
-        assert torch.equal(flat[:, 4 * unit : 4 * unit + 4], networks.weights[0][:, unit])
-    for output in range(3):
-        assert torch.equal(flat[:, 24 + 6 * output : 30 + 6 * output], networks.weights[1][:, output])
+def test_the_flat_order_is_layer_by_layer_row_by_row():
+    networks = Perceptrons.drawn((4, 6, 3), [5, 6])
+    rows = [w[:, unit] for w in networks.weights for unit in range(w.shape[1])]
+    assert torch.equal(networks.flat(), torch.cat(rows, 1))
     assert networks.layer_of.tolist() == [0] * 24 + [1] * 18
-    assert all(torch.equal(a, b) for a, b in zip(networks.unflat(flat), networks.weights, strict=True))
-    assert networks.sizes == (4, 6, 3)
+    again = networks.unflat(networks.flat())
+    assert all(torch.equal(a, b) for a, b in zip(again, networks.weights, strict=True))
 
 
 def test_copies_are_copies_and_masks_leave_biases():
-    networks = gaussian((4, 6, 3), [5, 6])
+    networks = Perceptrons.drawn((4, 6, 3), [5, 6])
     before = networks.flat()
     keep = np.random.default_rng(0).random((2, 42)) < 0.5
     masked = networks.masked(keep)
     assert torch.equal(masked.flat(), before * torch.tensor(keep))
     assert all(torch.equal(a, b) for a, b in zip(masked.biases, networks.biases, strict=True))
-    picked = networks.pick([1, 1, 0])
-    assert torch.equal(picked.flat(), before[[1, 1, 0]])
-    descend(picked, iris(), learning_rate=1.0, n_epochs=1)
+    descend(networks.pick([1, 1, 0]), iris(), learning_rate=1.0, n_epochs=1)
     assert torch.equal(networks.flat(), before)
 
 
 def test_laws_of_the_initial_weights_and_seeds_that_do_not_depend_on_others():
-    normal = gaussian((50, 40, 10), range(4))
+    normal = Perceptrons.drawn((50, 40, 10), range(4))
     assert normal.flat().std() == pytest.approx(0.1, rel=0.03)
     assert normal.biases[0].std() == pytest.approx(0.1, rel=0.2)
-    flat = uniform((100, 25, 10), range(4))
+    flat = Perceptrons.drawn((100, 25, 10), range(4), "softmax")
     for w, b, bound in zip(flat.weights, flat.biases, (0.1, 0.2), strict=True):
         assert max(w.abs().max(), b.abs().max()) <= bound
         assert w.std() == pytest.approx(bound / 3**0.5, rel=0.05)
-    alone = gaussian((50, 40, 10), [2])
+    alone = Perceptrons.drawn((50, 40, 10), [2])
     assert all(torch.equal(a[0], b[2]) for a, b in zip(alone.tensors, normal.tensors, strict=True))
 
 
@@ -103,7 +87,7 @@ def test_macro_f1_is_scikit_learns_whatever_classes_are_missing(data, k):
     true, said = np.array(data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=12))).T
     networks, x = telling(4 * np.eye(k)[said] - 2 if k > 1 else 4 * said[:, None] - 2, "sigmoid")
     expected = f1_score(true, said, average="macro")
-    assert macro_f1(networks, examples(x, true, k))[0] == pytest.approx(expected, abs=1e-6)
+    assert networks.macro_f1(Examples.of(x, true, k))[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
@@ -111,15 +95,9 @@ def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
     fed, classes = [[2, -1, -1], [2, 1, -1], [-1, -2, -3], [-1, 2, -1]], [0, 0, 0, 2]
     for head, expected in (("sigmoid", 0.25), ("softmax", 0.75)):
         networks, x = telling(fed, head)
-        assert accuracy(networks, examples(x, classes, 3))[0] == expected
+        assert networks.accuracy(Examples.of(x, classes, 3))[0] == expected
     networks, x = telling([[0.1], [-0.1], [-3]], "sigmoid")
-    assert accuracy(networks, examples(x, [1, 1, 0], 1))[0] == pytest.approx(2 / 3)
-
-
-def test_loss_is_the_mean_square_over_examples_and_outputs():
-    data, networks = iris(), gaussian((4, 6, 3), [1, 2])
-    expected = (networks(data.x[0]) - torch.eye(3)[data.y[0]]).square().mean((1, 2))
-    np.testing.assert_allclose(loss(networks, data), expected.numpy(), rtol=1e-12)
+    assert networks.accuracy(Examples.of(x, [1, 1, 0], 1))[0] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +106,7 @@ def test_loss_is_the_mean_square_over_examples_and_outputs():
 )
 def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, sizes, batch_size):
     one, other = iris(0), iris(1)
-    both = examples(torch.cat([one.x, other.x]), torch.cat([one.y, other.y]), 3)
+    both = Examples.of(torch.cat([one.x, other.x]), torch.cat([one.y, other.y]), 3)
     networks = drawn(sizes, 4, head)
     modules = [as_module(networks, run) for run in range(4)]
     keep = np.random.default_rng(0).random(networks.flat().shape) < 0.8
@@ -156,7 +134,7 @@ def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, size
         for w, b, linear in zip(networks.weights, networks.biases, module[::2], strict=True):
             torch.testing.assert_close(w[run], linear.weight.data, rtol=0, atol=1e-10)
             torch.testing.assert_close(b[run, :, 0], linear.bias.data, rtol=0, atol=1e-10)
-        for measure in (accuracy, loss, macro_f1):
+        for measure in (Perceptrons.accuracy, Perceptrons.loss, Perceptrons.macro_f1):
             assert measure(networks, both)[run] == pytest.approx(measure(networks.pick([run]), data)[0])
 
 
@@ -164,7 +142,9 @@ def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch)
     data, seen = iris(n=10), []
     monkeypatch.setattr(Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
     for _ in range(2):
-        descend(gaussian((4, 3), [0]), data, learning_rate=1, n_epochs=2, batch_size=4, reshuffle=True)
+        descend(
+            Perceptrons.drawn((4, 3), [0]), data, learning_rate=1, n_epochs=2, batch_size=4, reshuffle=True
+        )
     first, second, *again = (torch.cat(seen[i : i + 3]) for i in range(0, 12, 3))
     assert not torch.equal(first, second)
     assert torch.equal(torch.cat(again), torch.cat([first, second]))
@@ -181,7 +161,7 @@ def random_keep(n: int) -> np.ndarray:
 
 
 def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
-    start, keep = gaussian((4, 6, 3), range(5)), random_keep(5)
+    start, keep = Perceptrons.drawn((4, 6, 3), range(5)), random_keep(5)
     before = start.flat()
     keep[4] = False  # nothing but biases is left: it will not learn
     table, networks = retrain(start, keep, TRAIN, TEST, **HOW)
@@ -190,7 +170,7 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
         curve: list[float] = []
 
         def stop(_: int, alone: Perceptrons = alone, curve: list[float] = curve) -> bool:
-            curve.append(accuracy(alone, TRAIN)[0])
+            curve.append(alone.accuracy(TRAIN)[0])
             return curve[-1] >= 0.8
 
         descend(alone, TRAIN, learning_rate=1.0, n_epochs=25, keep=keep[[run]], after_epoch=stop)
@@ -198,8 +178,8 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
         # the first epoch that ends at the benchmark, counted from 0; the cap if none does
         assert found["epochs"] == (len(curve) - 1 if curve[-1] >= 0.8 else 25)
         assert found["reached"] == (curve[-1] >= 0.8)
-        assert found["test_accuracy"] == pytest.approx(accuracy(alone, TEST)[0])
-        assert found["macro_f1"] == pytest.approx(macro_f1(alone, TEST)[0])
+        assert found["test_accuracy"] == pytest.approx(alone.accuracy(TEST)[0])
+        assert found["macro_f1"] == pytest.approx(alone.macro_f1(TEST)[0])
         torch.testing.assert_close(networks.flat()[run], alone.flat()[0], rtol=0, atol=1e-12)
     assert table["epochs"].nunique() > 2
     assert table["reached"].tolist() == [True] * 4 + [False]

@@ -1,4 +1,4 @@
-"""Twins and processes, Shapley values, power laws: closed forms, axioms, slow versions, scipy's."""
+"""Twins, Shapley values, power laws: closed forms, axioms, slow versions, scipy's."""
 
 from __future__ import annotations
 
@@ -13,51 +13,36 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from repro.papers.chaos_causality_pruning import theory
-from repro.papers.chaos_causality_pruning.perceptrons import descend, examples, gaussian
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
 from repro.papers.chaos_causality_pruning.theory import (
-    autoregression,
+    PowerLaw,
     layer_spectrum,
     mean_absolute_shapley,
-    power_law_alpha,
     separation,
     shapley_values,
-    spearman,
 )
 
 
 def data(n: int):
     rng = np.random.default_rng(0)
-    return examples(rng.normal(size=(n, 3)), rng.integers(0, 2, n), 2)
+    return Examples.of(rng.normal(size=(n, 3)), rng.integers(0, 2, n), 2)
 
 
 def test_twins_of_a_nudge_follow_the_linearized_dynamics():
     """For a small nudge the ratio is the length of the Jacobian's column, whatever the nudge's size."""
-    networks = gaussian((3, 4, 2), [0, 1])
-    before = networks.flat()
-    small, smaller = (
-        separation(networks, data(12), delta, learning_rate=0.5, n_epochs=6) for delta in (1e-5, 1e-6)
-    )
+    networks = Perceptrons.drawn((3, 4, 2), [0, 1])
+    before, how = networks.flat(), {"learning_rate": 0.5, "n_epochs": 6}
+    small, smaller = (separation(networks, data(12), delta, **how) for delta in (1e-5, 1e-6))
     assert small.shape == (2, 7)
     assert np.allclose(small[:, 0], 1)
     assert small == pytest.approx(smaller, rel=1e-3)
     assert torch.equal(networks.flat(), before)
-
-
-def test_separation_is_that_of_two_runs_one_after_the_other():
-    network = gaussian((3, 4, 2), [5])
-    nudged = network.pick([0])
-    nudged.weights[0][0, 0, 0] += 1e-3
-    ratio = separation(network, data(9), 1e-3, learning_rate=0.5, n_epochs=3)[0, -1]
-    for one in (network, nudged):
-        descend(one, data(9), learning_rate=0.5, n_epochs=3)
-    squares = [(a - b).square().sum() for a, b in zip(network.tensors, nudged.tensors, strict=True)]
-    assert ratio == pytest.approx(float(torch.stack(squares).sum().sqrt()) / 1e-3, rel=1e-9)
-
-
-def test_autoregressions_are_stationary_with_the_right_memory():
-    x = autoregression(4000, 30, np.random.default_rng(0), 0.5)
-    assert x.var(axis=0) == pytest.approx(np.full(30, 1 / (1 - 0.25)), rel=0.12)
-    assert (x[:, 1:] * x[:, :-1]).mean() / x.var() == pytest.approx(0.5, abs=0.02)
+    one, nudged = networks.pick([1]), networks.pick([1])
+    nudged.weights[0][0, 0, 0] += 1e-5
+    for network in (one, nudged):
+        descend(network, data(12), **how)
+    squares = [(a - b).square().sum() for a, b in zip(one.tensors, nudged.tensors, strict=True)]
+    assert small[1, -1] == pytest.approx(float(torch.stack(squares).sum().sqrt()) / 1e-5, rel=1e-8)
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
@@ -74,12 +59,6 @@ class Nets:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         hidden = torch.sigmoid(torch.einsum("rhf,mf->rmh", self.w1, x))
         return torch.sigmoid(torch.einsum("rch,rmh->rmc", self.w2, hidden))
-
-
-def test_a_linear_models_values_are_weights_times_differences():
-    w, b, x = normal(0, 2, 3, 5), normal(1, 5), normal(2, 7, 5)
-    values = shapley_values(lambda z: torch.einsum("rcf,mf->rmc", w, z) + 4, b, x)
-    torch.testing.assert_close(values, w[:, None] * (x - b)[None, :, None], rtol=0, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=15)
@@ -127,18 +106,6 @@ def test_too_many_features_are_refused():
         shapley_values(lambda z: pytest.fail("work before the check"), torch.zeros(17), torch.zeros(2, 17))
 
 
-def test_rankings_by_hand_and_what_ranks_nothing():
-    # the paper's Banknote bars: 3, 0, 2, 1 against 0, 3, 2, 1
-    found = spearman(np.array([0.22, 0.03, 0.13, 0.25]), np.array([0.25, 0.05, 0.16, 0.22]))
-    assert found == pytest.approx(1 - 6 * 2 / (4 * 15))
-    assert math.isnan(spearman(np.zeros(3), np.array([3, 1, 2])))
-
-
-def pareto(alpha: float, n: int, seed: int) -> np.ndarray:
-    """Draw from the density proportional to x^-alpha above 1."""
-    return np.random.default_rng(seed).random(n) ** (-1 / (alpha - 1))
-
-
 @pytest.mark.parametrize("n", [3, 10, 30])
 def test_distance_and_exponent_are_scipys_and_no_other_threshold_is_nearer(n):
     values = np.sort(np.random.default_rng(n).gamma(0.7, size=n))
@@ -149,16 +116,15 @@ def test_distance_and_exponent_are_scipys_and_no_other_threshold_is_nearer(n):
         exponents.append(shape + 1)
         distances.append(stats.kstest(tail, stats.pareto(shape, scale=x_min).cdf).statistic)
     best = int(np.argmin(distances))
-    found = power_law_alpha(np.r_[0, values[::-1], 0])  # zeros are left out
+    found = PowerLaw.fitted(np.r_[0, values[::-1], 0])  # zeros are left out
     assert found.ks == pytest.approx(distances[best], abs=1e-12)
     assert found.alpha == pytest.approx(exponents[best], rel=1e-8)
     assert (found.x_min, found.n_tail) == (values[best], n - best)
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 0.0]])
-def test_spectra_that_cannot_be_fitted_are_refused(values):
+def test_a_spectrum_that_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match="two different eigenvalues above 0; got"):
-        power_law_alpha(values)
+        PowerLaw.fitted([2.0, 2.0, 0.0])
 
 
 def test_a_spectrum_is_the_eigenvalues_of_the_smaller_product():
@@ -173,5 +139,5 @@ def test_directions_that_a_layer_does_not_use_are_exactly_zero():
     rng = np.random.default_rng(8)
     found = layer_spectrum(rng.normal(size=(20, 3)) @ rng.normal(size=(3, 40)))
     assert (found == 0).sum() == 17
-    assert power_law_alpha(found).n_tail <= 3
+    assert PowerLaw.fitted(found).n_tail <= 3
     assert not layer_spectrum(np.zeros((4, 6))).any()

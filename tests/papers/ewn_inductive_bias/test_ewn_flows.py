@@ -8,7 +8,6 @@ import pytest
 from repro.papers.ewn_inductive_bias import theory
 from repro.papers.ewn_inductive_bias.flows import euler_steps, loss_clock, weight_flow
 from repro.papers.ewn_inductive_bias.method import METHODS
-from repro.papers.ewn_inductive_bias.settings import depth_problem, depth_weights
 
 TIMES = np.linspace(0.0, 3.0, 13)
 X = np.array([[1.0, 1.0], [1.7, 1.1], [-1.0, 1.0], [-1.5, -1.4]])
@@ -34,7 +33,7 @@ def furthest(a, b):
 def test_layers_keep_their_balance(weights, method):
     """Sums over layers, over the layer's degree, of squared lengths (EWN: of log-lengths) move by the same amount."""
     hidden, output = (
-        (np.log(theory.row_norm(w)) if method == "ewn" else theory.row_dot(w, w)).sum(axis=-1)
+        (np.log(theory.row_norm(w)) if method == "ewn" else np.vecdot(w, w)).sum(axis=-1)
         for w in weight_flow(GRADIENT, method, weights, TIMES)
     )
     assert np.ptp(output) > 0.05  # the terms move, their difference does not
@@ -84,15 +83,9 @@ def test_one_weight_meets_the_bound_with_equality():
     ewn, plain = (loss_clock(ONE_WEIGHT, method, [np.array([[0.5]])], z) for method in ("ewn", "plain"))
     np.testing.assert_allclose(plain.weights[0][:, 0, 0], plain.z, rtol=1e-9)
     np.testing.assert_allclose(plain.log_rate, 0.0, atol=1e-12)
-    np.testing.assert_allclose(theory.bound_ratio(ewn.z, ewn.log_rate, 1, 1), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(ewn.log_rate, 2 * np.log(ewn.z), atol=1e-9)
     assert theory.local_exponent(ewn.z, ewn.log_rate, 10, 100) == pytest.approx(2, abs=1e-9)
-    assert theory.bound_ratio(plain.z, plain.log_rate, 1, 1)[-1] < 1e-3  # the bound is EWN's alone
-
-
-def test_swn_has_the_exponent_of_plain_networks():
-    problem, first_map = depth_problem("exponential")
-    path = loss_clock(problem.gradient, "swn", depth_weights(2, 10, 0, first_map), np.geomspace(50, 300, 20))
-    assert theory.local_exponent(path.z, path.log_rate, 50, 300) == pytest.approx(1, abs=0.05)
+    assert plain.log_rate[-1] < 2 * np.log(plain.z[-1]) - 6  # the bound is EWN's alone
 
 
 def test_a_network_that_cannot_fit_stalls_and_says_so():

@@ -194,16 +194,3 @@ def test_every_ending_has_its_name():
     assert stuck.z[0] < 0
     tired = descend(Ensemble(members("ewn", 1)), x, y, "logistic", (5.0,), max_steps=3)
     assert tired.status == ["max_steps"]
-
-
-def test_a_learning_rate_of_squared_length_makes_a_plain_network_follow_ewn():
-    """Claim E18 in small: over small steps the control follows EWN and plain training does not."""
-    names = ("1.weight", "3.weight")
-    ewn, control, plain = (
-        descend(Ensemble(members(m, 1)), *points(), "logistic", (-1.5,), k_max=0.01, by_length=by).final[
-            "1.weight"
-        ]
-        for m, by in (("ewn", ()), ("plain", names), ("plain", ()))
-    )
-    assert (control - ewn).abs().max() < 0.02 * ewn.abs().max()
-    assert (plain - ewn).abs().max() > 0.05 * ewn.abs().max()

@@ -14,7 +14,7 @@ from torch.nn.utils import prune as torch_prune
 
 from repro.learn import train
 from repro.papers.granger_causal_sgd import authors
-from repro.papers.granger_causal_sgd.authors import full_scale_run
+from repro.papers.granger_causal_sgd.authors import full_scale_runs
 from repro.papers.granger_causal_sgd.method import causal_pruning
 from repro.papers.granger_causal_sgd.settings import Setting, Start, start
 from repro.papers.granger_causal_sgd.training import derived_seed, fine_tune
@@ -28,20 +28,20 @@ def small_network() -> nn.Module:
 SMALL = Setting(
     "small", "digits", small_network, images=True, parts={"train": 200, "validation": 100, "test": 100},
     standardize=(5.0, 6.0), pretrain_epochs=2, logging_epochs=1, tune_epochs=2,
+    alphas=(1e-7, 1e3),
 )  # fmt: skip
 N_WEIGHTS = 2 * 9 + 18 * 10
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(authors.SETTINGS, "small", SMALL)
-    monkeypatch.setitem(authors.ALPHAS, "small", (1e-7, 1e3))
+    monkeypatch.setattr(authors, "_SETTINGS", [SMALL])
     monkeypatch.setattr(authors, "_N_ITERATIONS", 2)
 
 
 @pytest.fixture(scope="module")
 def begun() -> Start:
-    return start(SMALL, [1])
+    return start([1], SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def frame(folder: Path) -> pd.DataFrame:
-    return full_scale_run("small", 1, folder)
+    return full_scale_runs([1], folder)
 
 
 def assert_tuned(rows: pd.DataFrame, begun: Start, mask: Mask) -> None:
@@ -111,7 +111,7 @@ def test_what_is_finished_is_read_and_not_repeated(folder, frame, monkeypatch):
 
     monkeypatch.setattr(authors, "fine_tune", never)
     monkeypatch.setattr(authors.settings, "start", never)
-    pd.testing.assert_frame_equal(full_scale_run("small", 1, folder), frame)
+    pd.testing.assert_frame_equal(full_scale_runs([1], folder), frame)
 
 
 def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path, frame, monkeypatch):
@@ -125,25 +125,22 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path, frame, monkeyp
 
     monkeypatch.setattr(authors, "fine_tune", breaks)
     with pytest.raises(KeyboardInterrupt):
-        full_scale_run("small", 1, tmp_path)
+        full_scale_runs([1], tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 3
-    pd.testing.assert_frame_equal(full_scale_run("small", 1, tmp_path), frame)
+    pd.testing.assert_frame_equal(full_scale_runs([1], tmp_path), frame)
     assert len(calls) == 1 + len(list(tmp_path.glob("*.json")))
 
 
 def test_files_of_other_settings_are_not_taken_for_these(folder, frame, monkeypatch):
-    monkeypatch.setitem(authors.SETTINGS, "small", replace(SMALL, tune_epochs=3))
+    monkeypatch.setattr(authors, "_SETTINGS", [replace(SMALL, tune_epochs=3)])
     with pytest.raises(ValueError, match=r"small-1-dense\.json was made with other values of tune_epochs"):
-        full_scale_run("small", 1, folder)
-    with pytest.raises(ValueError, match="unknown setting 'lenet'; did you mean"):
-        full_scale_run("lenet", 0, folder)
-    assert authors.ALPHAS.keys() == authors.SETTINGS.keys()
+        full_scale_runs([1], folder)
 
 
 def test_all_arms_begin_at_the_weights_that_the_folder_keeps(tmp_path, begun, monkeypatch):
-    monkeypatch.setitem(authors.ALPHAS, "small", ())
+    monkeypatch.setattr(authors, "_SETTINGS", [replace(SMALL, alphas=())])
     state = {name: 0.5 * tensor for name, tensor in begun.ensemble.state_dict().items()}
     torch.save(state, tmp_path / "small-1-theta0.pt")
-    halved = replace(begun, ensemble=begun.copy())
+    halved = replace(begun, ensemble=begun.times(1).ensemble)
     halved.ensemble.load_state_dict(state)
-    assert_tuned(full_scale_run("small", 1, tmp_path), halved, begun.dense())
+    assert_tuned(full_scale_runs([1], tmp_path), halved, begun.dense())

@@ -13,9 +13,9 @@ import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, WEIGHTS, iris
 from torch import Tensor
 
-from repro.learn import evaluate
+from repro.learn import Ensemble, evaluate
 from repro.papers.granger_causal_sgd import curvature, experiments, training
-from repro.papers.granger_causal_sgd.experiments import ARMS, logged
+from repro.papers.granger_causal_sgd.experiments import _ARMS, _joined, _logged
 from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights
 from repro.papers.granger_causal_sgd.settings import Start, start
 from repro.papers.granger_causal_sgd.training import Trace, derived_seed, train_to_stops
@@ -25,14 +25,14 @@ from repro.prune.overlap import jaccard
 @pytest.fixture(scope="module")
 def longer() -> Start:
     """Logged for 180 steps: enough for tests of single steps."""
-    return start(replace(IRIS, batch_size=10, logging_epochs=20), SEEDS)
+    return start(SEEDS, replace(IRIS, batch_size=10, logging_epochs=20))
 
 
 # --- one step -------------------------------------------------------------------------------------------------
 
 
 def test_steps_are_those_of_the_first_network():
-    table, trace = experiments.steps(iris()), logged(iris().first(1))
+    table, trace = experiments.steps(iris()), _logged(iris().first(1))
     same, cross, placebo = (rows for _, rows in table.groupby("condition", sort=False))
     assert same["observed"].tolist() == trace.loss_changes["same_batch"][0].tolist()
     assert cross["observed"].tolist() == trace.loss_changes["cross_batch"][0].tolist()
@@ -85,7 +85,7 @@ def test_shuffled_steps_are_significant_as_often_as_the_level_says(longer):
 @pytest.fixture(scope="module")
 def runs() -> list[Trace]:
     """Two that differ in the order of batches."""
-    return [logged(iris(), seeds=[derived_seed(seed, 0, number) for seed in SEEDS]) for number in (0, 1)]
+    return [_logged(iris(), seeds=[derived_seed(seed, 0, number) for seed in SEEDS]) for number in (0, 1)]
 
 
 def top(scores: Tensor, mask: Tensor) -> Tensor:
@@ -180,12 +180,12 @@ def flat(entries: Mapping[str, Tensor]) -> Tensor:
 
 def scores(arm: str, trace: Trace, draw: int = 0) -> Tensor:
     draws = [torch.Generator().manual_seed(10 * i + draw) for i in range(len(SEEDS))]
-    return flat(ARMS[arm](trace, iris(), draws))
+    return torch.stack([_ARMS[arm](trace, i, iris().ensemble.member(i), draws[i]) for i in range(len(SEEDS))])
 
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return logged(iris())
+    return _logged(iris())
 
 
 def test_scores_are_what_their_names_say(trace):
@@ -205,7 +205,7 @@ def test_scores_are_what_their_names_say(trace):
 
 
 def test_permuted_scores_belong_to_a_permutation_of_the_rows():
-    short = logged(iris(), n_epochs=4, batch_size=None)
+    short = _logged(iris(), n_epochs=4, batch_size=None)
     for draw, i in product(range(5), range(2)):
         y, x = short.loss_changes["same_batch"][i], short.squares(i)
         found, orders = scores("permuted", short, draw)[i], map(list, permutations(range(3)))
@@ -227,10 +227,10 @@ def test_draws_are_repeatable_and_each_network_has_its_own(arm, trace):
 
 def test_masks_remove_the_exact_number_of_the_lowest_from_each_network_and_are_nested(trace):
     sparsities = (0.0, 0.3, 0.5, 0.9)
-    masks = experiments._arm_masks(iris(), list(ARMS), sparsities)
+    masks = experiments._arm_masks(iris(), list(_ARMS), sparsities)
     alone = experiments._arm_masks(iris().first(1), ["random"], [0.5])
     assert torch.equal(flat(masks["random", 0.5])[:1], flat(alone["random", 0.5])), "the same in any company"
-    for arm in ARMS:
+    for arm in _ARMS:
         kept = [flat(masks[arm, s]) for s in sparsities]
         for s, each in zip(sparsities, kept, strict=True):
             assert (~each).sum(dim=1).tolist() == [int(s * N_WEIGHTS)] * 2
@@ -246,10 +246,10 @@ def test_masks_remove_the_exact_number_of_the_lowest_from_each_network_and_are_n
 def test_accuracies_are_those_of_the_arms_trained_one_by_one_and_the_test_part_decides_nothing(monkeypatch):
     monkeypatch.setattr(experiments, "_TRAINED_TOGETHER", 10)
     frame = experiments.accuracy_runs(iris(), [0.5])
-    assert len(frame) == 2 * (1 + len(ARMS))
-    masks = experiments._arm_masks(iris(), list(ARMS), [0.5])
+    assert len(frame) == 2 * (1 + len(_ARMS))
+    masks = experiments._arm_masks(iris(), list(_ARMS), [0.5])
     for (arm, sparsity), rows in frame.groupby(["arm", "sparsity"]):
-        _, _, history = training.tune(iris(), [masks[arm, sparsity]], IRIS.tune_epochs)
+        _, history = training.tune(iris(), masks[arm, sparsity], IRIS.tune_epochs)
         for column in ("train_loss", "validation_accuracy", "test_accuracy"):
             assert rows[column].to_numpy() == pytest.approx(history.last(column), rel=1e-4)
     data = tuple(replace(d, y_test=2 - d.y_test, y_validation=2 - d.y_validation) for d in iris().datasets)
@@ -279,30 +279,30 @@ def flatness() -> pd.DataFrame:
 
 def test_each_row_is_a_network_at_one_stop_and_its_hessian(flatness):
     masks = experiments._arm_masks(iris(), ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
-    stopped = train_to_stops(iris(), list(masks.values()), **STOPS)
-    x, y = training.stacked(iris().datasets * 10, "train")
+    start, survivors = iris().times(10), _joined(masks.values())
+    stops, (x, y) = train_to_stops(start, survivors, **STOPS), start.stacked("train")
     for (stopping, space), rows in flatness.groupby(["stopping", "hessian"]):
         assert len(rows) == len(masks) * len(SEEDS)
+        networks, at = stops[stopping]
+        assert rows[["epoch", "reached"]].to_numpy().tolist() == at.to_numpy().tolist()
         for i in (0, 5, 12, 19):
-            network, row = stopped.networks[stopping].member(i), rows.iloc[i]
-            kept = {name: stopped.mask[name][i] | (space == "all") for name in WEIGHTS}
-            hessian = curvature.Hessian(network, x[i], y[i], parameters=WEIGHTS, kept=kept)
-            assert row["largest"] == pytest.approx(float(curvature.eigenvalues(hessian)[0]), rel=2e-3)
+            network, row = networks.member(i), rows.iloc[i]
+            kept = {name: survivors[name][i : i + 1] | (space == "all") for name in WEIGHTS}
+            hessian = curvature.Hessian(Ensemble([network]), x[i : i + 1], y[i : i + 1], kept)
+            assert row["largest"] == pytest.approx(float(hessian.eigenvalues()[0]), rel=2e-3)
             assert row["train_loss"] == pytest.approx(float(evaluate(network, x[i], y[i])[0]), rel=1e-5)
-            assert (row["epoch"], row["seed"]) == (int(stopped.epochs[stopping][i]), SEEDS[i % 2])
-            assert row["reached"] == (stopping == "epochs" or bool(stopped.reached[i]))
-            assert (row["arm"], row["sparsity"]) == list(masks)[i // 2]
+            assert (row["seed"], row["arm"], row["sparsity"]) == (SEEDS[i % 2], *list(masks)[i // 2])
 
 
 def test_rescaling_layers_changes_curvature_and_not_proportional_noise(flatness, monkeypatch):
     def rescaled(*args, **kwargs):
-        stopped = train_to_stops(*args, **kwargs)
-        for networks in stopped.networks.values():
+        stops = train_to_stops(*args, **kwargs)
+        for networks, _ in stops.values():
             state = networks.state_dict()
             first, bias, second = list(state)[:3]
             state |= {first: 8 * state[first], bias: 8 * state[bias], second: state[second] / 8}
             networks.load_state_dict(state)
-        return stopped
+        return stops
 
     monkeypatch.setattr(experiments, "train_to_stops", rescaled)
     other = experiments.flatness_runs(iris(), **STOPS)

@@ -127,13 +127,17 @@ def test_the_knee_is_the_last_sparsity_before_the_fall_by_the_validation_part():
     # midpoints 1.2 and 1.5, width .4: .8 and 1.1 decades; where all falls, 0
     shapes = {("early", 0): (1.2, 0.4), ("early", 1): (1.5, 0.4), ("at once", 0): (0.5, 1.5)}
     frame = curves({key: np.append(0.95, logistic(U[1:], *shape)) for key, shape in shapes.items()})
-    found = measures.knees(frame)
+    found = measures.phase_shifts(frame)
     assert found.loc["early", "knee"].tolist() == [0.8, 0.9]
     assert found.loc[("at once", 0), "knee"] == 0.0
     wanted = 100 * (logistic(U[3], 1.2, 0.4) - 0.95)
     assert found.loc[("early", 0), "difference"] == pytest.approx(wanted)
-    assert measures.knees(frame.assign(test_accuracy=0.5))["knee"].tolist() == found["knee"].tolist()
-    assert measures.knees(frame.assign(validation_accuracy=0.5)).isna().all(axis=None)
+    assert measures.phase_shifts(frame.assign(test_accuracy=0.5))["knee"].tolist() == found["knee"].tolist()
+    assert (
+        measures.phase_shifts(frame.assign(validation_accuracy=0.5))[["knee", "difference"]]
+        .isna()
+        .all(axis=None)
+    )
 
 
 # --- flatness and accuracy ------------------------------------------------------------------------------------

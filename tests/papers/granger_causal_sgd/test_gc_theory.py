@@ -12,7 +12,8 @@ from sklearn.linear_model import Lasso, Ridge
 from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble
-from repro.papers.granger_causal_sgd.theory import first_order, lasso, line_through_zero, ridge
+from repro.papers.granger_causal_sgd.experiments import _line_through_zero
+from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
 from repro.papers.granger_causal_sgd.training import Trace, log
 
 # --- the identity ---------------------------------------------------------------------------------------------
@@ -59,14 +60,14 @@ def test_on_a_quadratic_loss_with_diagonal_hessian_only_curvature_is_left_over(m
 def test_slope_and_r2_are_those_of_a_line_through_zero(offset):
     x, y = torch.randn(2, 2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = 3 * y + offset
-    found = line_through_zero(x, y)
+    found = _line_through_zero(x, y)
     for i in range(2):
         (slope,), residual, *_ = np.linalg.lstsq(x[i, :, None].numpy(), y[i].numpy(), rcond=None)
         assert found["slope"][i] == pytest.approx(slope)
         assert found["r2"][i] == pytest.approx(1 - residual[0] / (12 * y[i].numpy().var()))
         assert found["r2_identity"][i] <= found["r2"][i] + 1e-12
-    assert [v.tolist() for v in line_through_zero(x, x).values()] == [pytest.approx([1, 1])] * 3
-    constant = line_through_zero(x, torch.zeros_like(x))
+    assert [v.tolist() for v in _line_through_zero(x, x).values()] == [pytest.approx([1, 1])] * 3
+    constant = _line_through_zero(x, torch.zeros_like(x))
     assert constant["slope"].tolist() == [0, 0]
     assert np.isnan([constant["r2"], constant["r2_identity"]]).all()
 

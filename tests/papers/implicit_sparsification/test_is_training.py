@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from math import floor
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams
+from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
 from repro.papers.implicit_sparsification.method import (
     METHODS,
@@ -101,25 +102,21 @@ def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
     how = METHODS[name]
     plain = Ensemble(TINY.networks([0])).parameters
     found = fit(TINY, how, seeds=[0], n_epochs=2)
+    weights, course = found.networks.parameters, found.course
     assert not found.diverged
     assert found.members["strength"].tolist() == list(how.grid)
-    assert set(found.networks.parameters) == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    assert set(weights) == {"1.weight", "1.bias", "3.weight", "3.bias"}
     for key, start in found.start.items():
-        assert found.networks.parameters[key].isfinite().all()
-        assert not torch.allclose(found.networks.parameters[key], start, atol=1e-4)
+        assert not torch.allclose(weights[key], start, atol=1e-4)
         if name != "spred_independent":
             torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
-    assert (found.course["alpha"] > 0).any() == (how.penalty is not None)
-    course = found.course
+    assert (course["alpha"] > 0).any() == (how.penalty is not None)
     if how.penalty and how.schedule != "pilot":
         shape = schedule(how.schedule, 2)[course["epoch"] - 1]
         np.testing.assert_allclose(course["alpha"], course["strength"] * shape, rtol=1e-12)
-    l1 = sum(found.networks.parameters[key].detach().abs().flatten(1).sum(dim=1) for key in NAMES)
     if name != "continuous_original":  # whose masks grow hotter after the course is noted
+        l1 = sum(weights[key].detach().abs().flatten(1).sum(dim=1) for key in NAMES)
         np.testing.assert_allclose(course[course["epoch"] == 2]["l1"], l1, rtol=1e-5)
-
-
-# ---- the course
 
 
 def test_algorithm_1_acts_on_what_the_course_says() -> None:
@@ -138,19 +135,15 @@ def test_algorithm_1_acts_on_what_the_course_says() -> None:
 def test_masks_grow_hotter_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
 
-    def told(networks: Any, *arguments: Any, after_epoch: Sequence[Any], **options: Any) -> Any:
+    def watched(networks: Any, *told: Any, after_epoch: Sequence[Any], **options: Any) -> Any:
         def note(model: Ensemble, report: object) -> None:
             seen.append(weight_tensors(model)["1.weight"][2].item())
 
-        return train(networks, *arguments, after_epoch=[*after_epoch, note], **options)
+        return train(networks, *told, after_epoch=[*after_epoch, note], **options)
 
-    train = training.train
-    monkeypatch.setattr(training, "train", told)
+    monkeypatch.setattr(training, "train", watched)
     fit(TINY, METHODS["continuous_original"], [1e-3], seeds=[0], n_epochs=2)
     assert seen == pytest.approx([200**0.5, 200])
-
-
-# ---- divergence
 
 
 def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: Fit) -> None:
@@ -166,32 +159,20 @@ def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: Fit) -> 
 
 
 def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_removed(pilots: Fit) -> None:
-    table = pilots.pruned_accuracy([0.0, 0.29, 0.8, 1.0])
-    before = pilots.networks.state_dict()
-    for i, (strength, seed) in enumerate(pilots.members.itertuples(index=False)):
-        data = pilots.datasets[i]
-        for sparsity in (0.0, 0.29, 0.8, 1.0):
-            network = pilots.networks.member(i)
-            weights = [network.get_parameter(name) for name in NAMES]
-            flat = [w for weight in weights for w in weight.flatten().tolist()]
-            order = sorted(range(N_WEIGHTS), key=lambda j: (abs(flat[j]), j))
-            gone = torch.zeros(N_WEIGHTS, dtype=torch.bool)
-            gone[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = True
-            for weight, part in zip(weights, gone.split([w.numel() for w in weights]), strict=True):
-                weight.data[part.view_as(weight)] = 0
-            row = of(table, strength, seed).set_index("sparsity").loc[sparsity]
-            for part in ("validation", "test"):
-                x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
-                right = (network(x).argmax(dim=1) == y).double().mean().item()
-                assert row[f"{part}_accuracy"] == pytest.approx(right, abs=1e-12)
-    assert all(torch.equal(value, before[name]) for name, value in pilots.networks.state_dict().items())
-
-
-def test_one_seed_shares_its_data_among_the_strengths() -> None:
-    alone = fit(TINY, METHODS["pilot"], STRENGTHS, seeds=SEEDS[:1], n_epochs=1)
-    (data,) = alone.datasets
-    expected = evaluate(alone.networks, data.x_test, data.y_test)[1].tolist()
-    assert alone.pruned_accuracy([0.0])["test_accuracy"].tolist() == expected
+    sparsities = (0.0, 0.29, 0.8, 1.0)
+    table = pilots.pruned_accuracy(sparsities)
+    for (i, member), sparsity in product(enumerate(pilots.members.itertuples(index=False)), sparsities):
+        network, data = pilots.networks.member(i), pilots.datasets[i]
+        with torch.no_grad():
+            flat = torch.cat([network.get_parameter(name).flatten() for name in NAMES])
+            order = np.argsort(flat.abs().numpy(), kind="stable")
+            flat[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = 0
+            nn.utils.vector_to_parameters(flat, [network.get_parameter(name) for name in NAMES])
+        row = of(table, *member).set_index("sparsity").loc[sparsity]
+        for part in ("validation", "test"):
+            x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+            right = (network(x).argmax(dim=1) == y).double().mean().item()
+            assert row[f"{part}_accuracy"] == pytest.approx(right, abs=1e-12)
 
 
 def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
@@ -217,25 +198,30 @@ def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
 
 
 class Watched:
-    """Training that notes the weights, ``(S, n)``, of every cycle: before and after each step."""
+    """Training that notes the weights, ``(S, n)``, of every cycle before and after each step, and what comes out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.before: list[Tensor] = []
         self.steps: list[list[Tensor]] = []
         self.seeds: list[int] = []
-        self._train = training.train
+        self.accuracies: list[list[float]] = []
         monkeypatch.setattr(training, "train", self)
 
-    def __call__(self, ensemble: Ensemble, *told: Any, after_step: Sequence[Any], **options: Any) -> Any:
-        self.ensemble = ensemble
+    def __call__(
+        self, ensemble: Ensemble, datasets: Any, *, after_step: Sequence[Any], **options: Any
+    ) -> Any:
+        self.ensemble, self.seeds = ensemble, self.seeds + options["seed"]
         self.before.append(flat(ensemble))
         self.steps.append([])
-        self.seeds += options["seed"]
 
         def note(model: Ensemble, step: int) -> None:
             self.steps[-1].append(flat(model))
 
-        return self._train(ensemble, *told, after_step=[*after_step, note], **options)
+        done = train(ensemble, datasets, after_step=[*after_step, note], **options)
+        for network, data in zip(ensemble, datasets, strict=True):
+            parts = ((data.x_validation, data.y_validation), (data.x_test, data.y_test))
+            self.accuracies.append([evaluate(network, *part)[1].item() for part in parts])
+        return done
 
 
 def flat(model: Ensemble) -> Tensor:
@@ -243,18 +229,23 @@ def flat(model: Ensemble) -> Tensor:
 
 
 def pruned(name: str, strength: float = 0.0, rewind: str = "rates", n_cycles: int = 2) -> pd.DataFrame:
-    return cycles(TINY, METHODS[name], strength, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
+    how = replace(METHODS[name], grid=(strength,))
+    return cycles(TINY, how, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
 
 
 @pytest.mark.parametrize(
     ("name", "strength", "rewind"),
     [("x", 0.0, "rates"), ("pilot", 2e-2, "rates"), ("pilot", 2e-2, "weights")],
 )
-def test_pruning_is_exact_nested_takes_the_smallest_and_holds_and_both_rewinds_go_where_they_should(
+def test_pruning_takes_exactly_the_smallest_and_holds_and_rewinds_go_where_they_should(
     monkeypatch: pytest.MonkeyPatch, name: str, strength: float, rewind: str
 ) -> None:
     watched = Watched(monkeypatch)
     table = pruned(name, strength, rewind)
+    np.testing.assert_allclose(
+        table[["validation_accuracy", "test_accuracy"]], watched.accuracies, atol=1e-12
+    )
+    assert table[["cycle", "seed"]].values.tolist() == [[k, seed] for k in range(3) for seed in SEEDS]
     counts = [N_WEIGHTS // 2**k for k in range(3)]
     assert table["sparsity"].tolist() == pytest.approx([1 - n / N_WEIGHTS for n in counts for _ in SEEDS])
     early = watched.steps[0][2 * 3 - 1]  # the second epoch, three steps each
@@ -275,6 +266,13 @@ def test_pruning_is_exact_nested_takes_the_smallest_and_holds_and_both_rewinds_g
     assert len(set(watched.seeds)) == 2 * 3  # an order of batches of its own for each network and cycle
 
 
+def test_strengths_are_trained_together_and_each_as_if_it_were_alone() -> None:
+    how = replace(METHODS["pilot"], grid=(1e-3, 2e-2))
+    both = cycles(TINY, how, seeds=SEEDS, rewind="rates", n_cycles=1, n_epochs=3)
+    own = both[both["strength"] == 2e-2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, pruned("pilot", 2e-2, n_cycles=1), atol=0.02)
+
+
 def test_both_factors_of_a_pruned_weight_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch)
     pruned("mw", n_cycles=1)
@@ -282,25 +280,6 @@ def test_both_factors_of_a_pruned_weight_are_zero(monkeypatch: pytest.MonkeyPatc
     gone = [torch.cat([tensors[i].flatten() == 0 for tensors in layers]) for i in range(2)]
     assert torch.equal(*gone)
     assert gone[0].sum() == len(SEEDS) * (N_WEIGHTS - N_WEIGHTS // 4)
-
-
-def test_accuracies_are_those_at_the_end_of_each_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[list[float]] = []
-    train = training.train
-
-    def ended(ensemble: Ensemble, datasets: Any, **options: Any) -> Any:
-        done = train(ensemble, datasets, **options)
-        for network, data in zip(ensemble, datasets, strict=True):
-            parts = ((data.x_validation, data.y_validation), (data.x_test, data.y_test))
-            found.append([evaluate(network, *part)[1].item() for part in parts])
-        return done
-
-    monkeypatch.setattr(training, "train", ended)
-    table = pruned("pilot", 1e-3)
-    np.testing.assert_allclose(table[["validation_accuracy", "test_accuracy"]], found, atol=1e-12)
-    assert list(table["cycle"]) == [0, 0, 1, 1, 2, 2]
-    assert list(table["seed"]) == SEEDS * 3
-    assert table["test_accuracy"][:2].min() > 0.3
 
 
 def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_numbers_first() -> None:

@@ -2,9 +2,8 @@
 
 ===========  ===========================================================================
 ``grid``     axes as typed (``0..9``, ``a,b,c``) and files of points, to checked points
-``runs``     one run as a value that can travel, and the folder of what became of it
-``engine``   points onto workers: retries, Ctrl-C, resume; threads of this process
-``cluster``  a Dask cluster in the place of the threads
+``_runs``    one run as a value that can travel, and the folder of what became of it
+``_engine``  points onto workers, of this machine or a cluster: retries, Ctrl-C, resume
 ``report``   the page that shows a finished sweep
 ===========  ===========================================================================
 

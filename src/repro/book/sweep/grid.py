@@ -19,7 +19,7 @@ import yaml
 from repro.base import nearest
 from repro.book.errors import ParameterError
 from repro.book.files import shown
-from repro.book.parameters import Parameter, Value, fill
+from repro.book.parameters import Parameter, Value, fill, from_texts
 
 __all__ = ["axis_values", "point_id", "points"]
 
@@ -65,19 +65,8 @@ def points(
         ParameterError: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
             not allow, a parameter that the profile leaves without a value, or more than 100,000 points.
     """
-    known = {parameter.name: parameter for parameter in parameters}
-    by_name: dict[str, list[Value]] = {}
-    for axis in axes:
-        name, equals, text = axis.partition("=")
-        if not equals:
-            raise ParameterError(f"an axis is given as name=values, got {_quoted(axis)}")
-        parameter = _known(known, name.strip())
-        if parameter.name in by_name:
-            raise ParameterError(
-                f"the axis {parameter.name} is given twice, the second time as {_quoted(text)}"
-            )
-        by_name[parameter.name] = axis_values(parameter, text)
-    rows = [{}] if file is None else _rows(file, known)
+    by_name = from_texts(parameters, axes, axis_values)
+    rows = [{}] if file is None else _rows(file, parameters)
     if twice := [name for name in by_name if any(name in row for row in rows)]:
         raise ParameterError(f"{twice[0]} is an axis and stands in the file of points as well")
     factors = [rows, *_factors(by_name, zipped)]
@@ -97,7 +86,7 @@ def axis_values(parameter: Parameter, text: str) -> list[Value]:
     Raises:
         ParameterError: an empty axis, a broken form, or a value that the parameter does not allow.
     """
-    form = f"the axis {parameter.name}={_quoted(text)}"
+    form = f"the axis {parameter.name}={text[:60]!r}"
     if spaced := _SPACED.fullmatch(text):
         return [parameter.check(number) for number in _spaced(spaced[1], spaced[2], form)]
     try:
@@ -127,24 +116,21 @@ def _range(ends: re.Match[str], form: str) -> range:
 
 def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
     """The numbers of ``linspace(0, 1, 5)`` and its like, with 15 digits: 0.3 as typed, not 0.30000000000000004."""
-    wrong = ParameterError(
-        f"{form} is not {function}(FIRST, LAST, COUNT) with finite numbers"
-        + ", both above zero," * (function == "geomspace")
-        + " and a count of 1 or more"
-    )
     try:
-        first, last, count = (
-            kind(text) for kind, text in zip((float, float, int), arguments.split(","), strict=True)
-        )
+        first, last, count = arguments.split(",")
+        _limited(int(count), form)
+        with np.errstate(all="ignore"):
+            numbers = getattr(np, function)(float(first), float(last), int(count))
+        if not (numbers.size and np.isfinite(numbers).all()):
+            raise ValueError
+        if function == "geomspace" and not min(float(first), float(last)) > 0:
+            raise ValueError
     except ValueError:
-        raise wrong from None
-    _limited(count, form)
-    if count < 1 or (function == "geomspace" and not (first > 0 and last > 0)):
-        raise wrong
-    with np.errstate(all="ignore"):
-        numbers = getattr(np, function)(first, last, count)
-    if not np.isfinite(numbers).all():
-        raise wrong
+        raise ParameterError(
+            f"{form} is not {function}(FIRST, LAST, COUNT) with finite numbers"
+            + ", both above zero," * (function == "geomspace")
+            + " and a count of 1 or more"
+        ) from None
     rounded = [float(f"{number:.15g}") for number in numbers]
     return [int(number) if number.is_integer() else number for number in rounded]
 
@@ -153,51 +139,48 @@ def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[
     """What is crossed: each axis on its own, and the zipped axes as one."""
     named = [name.strip() for name in zipped]
     if unknown := [name for name in named if name not in by_name]:
-        raise ParameterError(f"there is no axis {_quoted(unknown[0])} to zip; {nearest(unknown[0], by_name)}")
+        raise ParameterError(f"there is no axis {unknown[0]!r} to zip; {nearest(unknown[0], by_name)}")
     if named and len(set(named)) < max(2, len(named)):
         raise ParameterError(f"axes are zipped with others, each named once, got {', '.join(named)}")
     together = [name for name in by_name if name in named]
     if len({len(by_name[name]) for name in together}) > 1:
         lengths = ", ".join(f"{name} has {len(by_name[name])}" for name in together)
         raise ParameterError(f"zipped axes must have equally many values: {lengths}")
-    groups = [[name] for name in by_name if name not in together[1:]]
-    groups = [together if group == together[:1] else group for group in groups]
+    groups = [together if name in together else [name] for name in by_name if name not in together[1:]]
     return [
         [dict(zip(group, row, strict=True)) for row in zip(*(by_name[name] for name in group), strict=True)]
         for group in groups
     ]
 
 
-def _rows(path: Path, known: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
     """The points of a file, each value in the type of its parameter."""
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
     if path.suffix.lower() not in readers:
-        raise ParameterError(f"points are read from .csv, .yaml or .yml files, got {_quoted(path.name)}")
+        raise ParameterError(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
     try:
         rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
+        if not rows:
+            raise ValueError("it has no points")
     except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise ParameterError(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
-    if not rows:
-        raise ParameterError(f"{shown(path)} has no points")
     _limited(len(rows), shown(path))
     points = []
     for number, row in enumerate(rows, start=1):
         try:
-            points.append({name: _known(known, name).parse(text) for name, text in row.items()})
+            points.append(from_texts(parameters, [f"{name}={text}" for name, text in row.items()]))
         except ParameterError as error:
             raise ParameterError(f"{shown(path)}, point {number}: {error}") from None
     return points
 
 
 def _csv_rows(text: str) -> list[dict[str, str]]:
-    lines = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(io.StringIO(text), strict=True, skipinitialspace=True)
-    ]
-    names, *rows = [line for line in lines if line] or [[]]
-    if len(set(names)) < len(names) or any(len(row) != len(names) for row in rows):
+    table = csv.DictReader(io.StringIO(text), strict=True, skipinitialspace=True)
+    rows: list[dict[Any, Any]] = list(table)
+    names = [name.strip() for name in table.fieldnames or ()]
+    if len(set(names)) < len(names) or any(None in row or None in row.values() for row in rows):
         raise ValueError("its header must name each column once, and every row must be as long as the header")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return [dict(zip(names, map(str.strip, row.values()), strict=True)) for row in rows]
 
 
 def _yaml_rows(text: str) -> list[dict[str, str]]:
@@ -210,17 +193,6 @@ def _yaml_rows(text: str) -> list[dict[str, str]]:
     return rows
 
 
-def _known(known: Mapping[str, Parameter], name: str) -> Parameter:
-    if name not in known:
-        raise ParameterError(f"there is no parameter {_quoted(name)}; {nearest(name, known)}")
-    return known[name]
-
-
 def _limited(count: int, what: str) -> None:
     if count > _MAX_POINTS:
         raise ParameterError(f"{what} has more than the {_MAX_POINTS:,} points that a grid may have")
-
-
-def _quoted(text: str) -> str:
-    """Text as an error message quotes it: on one line and not too long."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")

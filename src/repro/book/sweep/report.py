@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from markdown_it import MarkdownIt
 
 from repro.base import nearest, t_interval
 from repro.book import figures, prose, runner
@@ -23,8 +24,7 @@ from repro.book.errors import BadInput
 from repro.book.files import shown, write_atomically
 from repro.book.layout import Book
 from repro.book.markup import number
-from repro.book.notebooks import read_notebook
-from repro.book.plain_html import to_html
+from repro.book.notebooks import read_notebook, source_of
 
 __all__ = ["cost", "errors", "facets", "make", "read", "swept", "turned", "verdicts"]
 
@@ -273,15 +273,54 @@ def verdicts(sweep: Sweep) -> None:
 
 # --- the page of one folder -----------------------------------------------------------------------------------------
 
+_STYLE = """
+:root { color-scheme: light dark; --line: #8888; }
+body { max-width: 64rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.6 system-ui, sans-serif; }
+img { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; }
+figcaption, caption { text-align: left; font-size: 0.9rem; }
+caption { font-weight: 600; padding: 0.3rem 0; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+pre { overflow-x: auto; }
+.verdict { border: 1px solid var(--line); border-radius: 1em; padding: 0 0.5em; white-space: nowrap; }
+"""
+
 
 def make(folder: Path, book: Book) -> Path:
     """Write ``report.ipynb`` and ``report.html`` into a sweep's folder; returns the path of the second.
 
-    Raises ``RunFailed`` when the page failed, as it does without a table; the attempt is kept in the folder.
+    The HTML file needs nothing else: nbconvert's pages would ask the network for their scripts. Raises ``RunFailed``
+    when the page failed, as it does without a table; the attempt is kept in the folder.
     """
     given = {"table": str((folder / "table.parquet").resolve())}
     run = runner.run_page(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
+    cells = [
+        cell
+        for cell in read_notebook(run.notebook)["cells"]
+        if "remove-cell" not in cell.get("metadata", {}).get("tags", [])
+    ]
     write_atomically(
-        folder / "report.html", to_html(read_notebook(run.notebook), f"Sweep in {shown(folder)}")
+        folder / "report.html",
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sweep in {escape(shown(folder))}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n<main>\n{''.join(map(_plain, cells))}\n</main>\n</html>\n",
     )
     return folder / "report.html"
+
+
+def _plain(cell: dict[str, Any]) -> str:
+    """The words of a cell, or the richest of what each of its outputs offers; never its code."""
+    markdown = MarkdownIt("commonmark").enable("table")
+    if cell["cell_type"] == "markdown":
+        return str(markdown.render(source_of(cell)))
+    shown = ""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if "text/html" in data:
+            shown += "".join(data["text/html"])
+        elif "text/markdown" in data:
+            shown += markdown.render("".join(data["text/markdown"]))
+        else:
+            shown += f"<pre>{escape(''.join(output.get('text') or data.get('text/plain', '')))}</pre>"
+    return shown

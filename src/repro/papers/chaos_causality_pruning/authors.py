@@ -8,67 +8,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from io import StringIO
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from repro.base import one_of
-from repro.papers.chaos_causality_pruning import method, perceptrons, training
-from repro.papers.chaos_causality_pruning.method import Array, Mask
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
-from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, IRIS_3F, Part, Table, load_table
+from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, decide, paper_exponents
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
+from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Table, load_table
+from repro.papers.chaos_causality_pruning.training import follow, laid_out, random_masks
 from repro.prune.overlap import jaccard
 
 # --- published ------------------------------------------------------------------------------------------------
 
 
-class Logged(NamedTuple):
-    """What FT or PT looks at: passes and rows in a window; steps and largest lag where they lead to the masks."""
-
-    epochs: int
-    window: int
-    forward_steps: int | None
-    max_lag: int | None
+def _read(text: str) -> pd.DataFrame:
+    return pd.read_csv(StringIO(text), sep=r"\s+", index_col="table")
 
 
-class _HyperParameters(NamedTuple):
-    """Network and training of one set, from the authors' code.
+_RECIPES: dict[Any, dict[Any, Any]] = _read("""
+table sizes learning_rate benchmark ft_epochs ft_window ft_steps ft_lag pt_epochs pt_window pt_steps pt_lag
+cancer 9-6-1 0.01 0.90 50 200 20 20 12 50 3 14
+titanic 6-8-1 0.1 0.74 50 250 20 20 3 50 3 14
+banknote 4-8-1 0.5 0.91 100 250 20 20 2 50 3 5
+iris 4-6-3 0.05 0.95 200 160 20 20 20 50 3 14
+iris_3f 3-6-3 0.05 0.95 200 160 20 20 20 50 3 14
+vowel 3-4-6 0.5 0.80 50 200 20 20 5 50 3 14
+mnist 784-50-30-10 0.5 0.92 50 200 20 20 5 50 3 14
+""").to_dict("index")
+"""Network and training of one set a row, from the authors' code.
 
-    Attributes:
-        sizes: widths from input to output.
-        learning_rate: constant.
-        benchmark: training accuracy at which retraining stops.
-        ft, pt: what is logged.
-    """
+Columns: widths from input to output; the constant learning rate; the training accuracy at which retraining stops; and
+what FT and PT look at, passes and rows in a window, and with how many forward steps and up to which lag. These last
+two are those that lead to the published masks: FT's of cancer, Titanic and iris, PT's of iris. Where they are
+unknown, they are those of the authors' code, or of sets whose masks come out; banknote's PT comes out nearly.
+MNIST takes 128 examples an update, the others one.
+"""
 
-    sizes: tuple[int, ...]
-    learning_rate: float
-    benchmark: float
-    ft: Logged
-    pt: Logged
-
-
-HYPER_PARAMETERS: Mapping[str, _HyperParameters] = {
-    name: _HyperParameters(sizes, learning_rate, benchmark, Logged(*ft), Logged(*pt))
-    for name, sizes, learning_rate, benchmark, ft, pt in (
-        ("cancer", (9, 6, 1), 0.01, 0.90, (50, 200, 20, 20), (12, 50, None, None)),
-        ("titanic", (6, 8, 1), 0.1, 0.74, (50, 250, 20, 20), (3, 50, None, None)),
-        ("banknote", (4, 8, 1), 0.5, 0.91, (100, 250, None, None), (2, 50, None, 5)),
-        ("iris", (4, 6, 3), 0.05, 0.95, (200, 160, 20, 20), (20, 50, 3, 14)),
-        ("iris_3f", (3, 6, 3), 0.05, 0.95, (200, 160, 20, 20), (20, 50, 3, 14)),
-        ("vowel", (3, 4, 6), 0.5, 0.80, (50, 200, None, None), (5, 50, None, None)),
-        ("mnist", (784, 50, 30, 10), 0.5, 0.92, (50, 200, None, None), (5, 50, None, None)),
-    )
-}
-"""By set. MNIST takes 128 examples an update, the others one. Banknote's PT comes out nearly, with 3 steps."""
-
-PRINTED_TRIALS = {"cancer": 2, "titanic": 1, "banknote": 4, "iris": 5, "iris_3f": 2, "mnist": 3}
+_PRINTED_TRIALS = {"cancer": 2, "titanic": 1, "banknote": 4, "iris": 5, "iris_3f": 2, "mnist": 3}
 """Which of the five initialisations, counted from 1, the paper's Tables 1 and 2 print; vowel's is unknown."""
-
-MNIST_TESTED = 1800
-"""Weights of MNIST's network that are tested: those of layers 2 and 3."""
 
 _MASKS = """
 iris ft      | 22 34 | 8 26 | 1 13 | | 6 16
@@ -92,7 +73,7 @@ banknote pt  | 25 27 36 26 19 6 37 35 34 | 6 26 27 32 17 3 34 19 12 38 24 33 20 
 """
 
 
-REMOVED = {
+_REMOVED = {
     tuple(key.split()): [[int(weight) for weight in trial.split()] for trial in trials]
     for key, *trials in (line.split("|") for line in _MASKS.strip().splitlines())
 }
@@ -101,10 +82,6 @@ REMOVED = {
 Indices from 0 in the flat order: all of the first layer row by row, then the second. Those of Banknote PT are not
 the mask of the printed row, which removes three weights.
 """
-
-
-def _read(text: str) -> pd.DataFrame:
-    return pd.read_csv(StringIO(text), sep=r"\s+", index_col="table")
 
 
 TABLE_1 = _read("""
@@ -142,8 +119,8 @@ F1 of FT differs from Table 1's for Cancer and Iris: so it is printed.
 
 # --- their data and initial weights ---------------------------------------------------------------------------
 
-# of the file that the authors took: scikit-learn has other values in these rows
-_IRIS_ROWS, _IRIS_VALUES = [34, 37], np.array([4.9, 3.1, 1.5, 0.1])
+# two rows of the file that the authors took: scikit-learn has other values there
+_IRIS_ROWS, _IRIS_VALUES = [34, 37], {"iris": [4.9, 3.1, 1.5, 0.1], "iris_3f": [4.9, 1.5, 0.1]}
 
 _TRAINING_ROWS = {"iris": 120, "iris_3f": 120, "cancer": 546, "banknote": 1097, "vowel": 741, "titanic": 891}
 
@@ -165,12 +142,15 @@ def layer_widths() -> pd.DataFrame:
 
     The theorem (3.1) asks that every hidden layer be wider than the input and the output: ``wide_enough``.
     """
-    sizes = {name: known.sizes for name, known in HYPER_PARAMETERS.items()}
-    table = pd.DataFrame({"sizes": sizes}).rename_axis("table")
+    table = pd.DataFrame({"sizes": {name: _sizes(name) for name in _RECIPES}}).rename_axis("table")
     return table.assign(wide_enough=[min(s[1:-1]) > max(s[0], s[-1]) for s in table["sizes"]])
 
 
-def authors_split(table: Table) -> tuple[Part, Part]:
+def _sizes(name: str) -> tuple[int, ...]:
+    return tuple(int(width) for width in _RECIPES[name]["sizes"].split("-"))
+
+
+def _split(table: Table) -> tuple[tuple[Array, NDArray[np.int64]], ...]:
     """Split and scale a table as the authors' code does it, faults included; for reruns of their numbers only.
 
     The rows are shuffled by ``RandomState(42).permutation(n)``; the first 80 % (vowel: 741 of 871) are for training.
@@ -188,8 +168,8 @@ def authors_split(table: Table) -> tuple[Part, Part]:
     """
     order = np.random.RandomState(42).permutation(len(table.y))
     x = table.x.copy()
-    if table.name.startswith("iris"):
-        x[_IRIS_ROWS] = _IRIS_VALUES[IRIS_3F] if table.name == "iris_3f" else _IRIS_VALUES
+    if table.name in _IRIS_VALUES:
+        x[_IRIS_ROWS] = _IRIS_VALUES[table.name]
     x, y = x[order], table.y[order]
     n = _TRAINING_ROWS[table.name]
     x_test, y_test = table.test or (x[n:], y[n:])
@@ -199,40 +179,35 @@ def authors_split(table: Table) -> tuple[Part, Part]:
 def _scaled(name: str, x: Array) -> Array:
     if name == "vowel":
         return (x - x.min(0)) / np.ptp(x, 0)
-    axis = 0 if name.startswith("iris") else 1
+    axis = 0 if name in _IRIS_VALUES else 1
     deviation = np.where(np.ptp(x, axis, keepdims=True) == 0, 1, x.std(axis, keepdims=True))
     return (x - x.mean(axis, keepdims=True)) / deviation
 
 
-def authors_initial_weights(name: str, n_trials: int = 5) -> Perceptrons:
-    r"""Draw the authors' initial weights again, $0.1\,z$ with $z$ from the legacy stream of seed 42.
+def _initial_weights(name: str) -> Perceptrons:
+    r"""Draw the authors' five initial weights again, $0.1\,z$ with $z$ from the legacy stream of seed 42.
 
     The stream goes on where their shuffle left it (for Titanic and Banknote some normals later), trial after trial,
     and gives $W_1$, $b_1$, $W_2$, $b_2$.
 
     Args:
         name: one of ``RERUN``.
-        n_trials: number of networks; the paper's five are the first five.
 
     Raises:
         ValueError: another set.
     """
     shuffled, skipped = _STREAMS[one_of("rerun", name, RERUN)]
-    n_inputs, n_hidden, n_outputs = HYPER_PARAMETERS[name].sizes
+    n_inputs, n_hidden, n_outputs = _sizes(name)
     shapes = ((n_hidden, n_inputs), (n_hidden, 1), (n_outputs, n_hidden), (n_outputs, 1))
     stream = np.random.RandomState(42)
     stream.permutation(shuffled)
     stream.randn(skipped)
-    trials = [[0.1 * stream.randn(*shape) for shape in shapes] for _ in range(n_trials)]
+    trials = [[0.1 * stream.randn(*shape) for shape in shapes] for _ in range(5)]
     w1, b1, w2, b2 = (torch.tensor(np.stack(same)) for same in zip(*trials, strict=True))
     return Perceptrons([w1, w2], [b1, b2])
 
 
 # --- their runs, made again -----------------------------------------------------------------------------------
-
-# where the masks' settings are unknown: those of the authors' code, or of sets whose masks come out
-_FORWARD_STEPS = {"ft": 20, "pt": 3}
-_MAX_LAG = {"ft": 20, "pt": 14}
 
 _LEAST_CAP = 150
 """Epochs that every network may take; the authors' curves of cancer go so far, beyond the epochs they log."""
@@ -249,31 +224,32 @@ def regenerate(name: str, n_random: int) -> pd.DataFrame:
         One row a (trial, variant, arm, draw), trials from 1, with the columns of ``retrain``; and ``jaccard``, the
         Jaccard index of the sets of weights removed by the mask and by the published one (1 for two empty ones).
         Arms: ``"dense"``; for ``"ft"`` and ``"pt"`` the ``"published"`` masks; ``"noncausal"``, recomputed by the
-        paper's rule; ``"random"``, which remove as many weights of each layer as the published ones.
+        paper's rule; ``"random"``, which remove as many weights of each layer as the published ones. ``printed``:
+        whether the trial is the one of the paper's tables.
 
     Raises:
         ValueError: another set.
         DataNotFoundError: the set's files are not on this machine.
     """
-    start = authors_initial_weights(name)
-    layer_of, ours = start.layer_of, _recomputed_masks(name, start)
-    everything = np.ones((len(start), len(layer_of)), bool)
-    published, keeps = {}, {("dense", "dense"): everything[:, None]}
-    for i, variant in enumerate(("ft", "pt")):
-        published[variant] = keep = everything.copy()
+    start = _initial_weights(name)
+    n_trials, layer_of = len(start), start.layer_of
+    whole = np.ones((n_trials, 1, len(layer_of)), bool)
+    published, keeps = {}, {("dense", "dense"): whole}
+    for i, (variant, ours) in enumerate(_recomputed_masks(name, start).items()):
+        published[variant] = keep = whole.copy()
         drawn = []
-        for trial, removed in enumerate(REMOVED[name, variant]):
-            keep[trial, removed] = False
+        for trial, removed in enumerate(_REMOVED[name, variant]):
+            keep[trial, 0, removed] = False
             rng = np.random.default_rng([0, trial, i])
-            drawn.append(training.random_masks(~keep[trial], layer_of, everything[0], n_random, rng))
-        keeps[variant, "published"], keeps[variant, "noncausal"] = keep[:, None], ours[variant][:, None]
+            drawn.append(random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
+        keeps |= {(variant, "published"): keep, (variant, "noncausal"): ours}
         keeps[variant, "random"] = np.stack(drawn)
-    runs, keep = _retrained(name, start, keeps, range(1, len(start) + 1))
+    runs, keep = _retrained(name, start, keeps, range(1, n_trials + 1))
     runs["jaccard"] = [
-        np.nan if variant == "dense" else jaccard(~mask, ~published[variant][trial - 1])
+        np.nan if variant == "dense" else jaccard(~mask, ~published[variant][trial - 1, 0])
         for variant, trial, mask in zip(runs["variant"], runs["seed"], keep, strict=True)
     ]
-    return runs.rename(columns={"seed": "trial"})
+    return runs.rename(columns={"seed": "trial"}).assign(printed=runs["seed"] == _PRINTED_TRIALS[name])
 
 
 def distribution_over_seeds(name: str, seeds: range) -> pd.DataFrame:
@@ -289,68 +265,55 @@ def distribution_over_seeds(name: str, seeds: range) -> pd.DataFrame:
         ValueError: a set that is not in ``RERUN``.
         DataNotFoundError: the set's files are not on this machine.
     """
-    start = perceptrons.gaussian(HYPER_PARAMETERS[name].sizes, seeds)
+    start = Perceptrons.drawn(_sizes(one_of("rerun", name, RERUN)), seeds)
     keeps = {("dense", "dense"): np.ones((len(start), 1, len(start.layer_of)), bool)}
-    for variant, keep in _recomputed_masks(name, start).items():
-        keeps[variant, "noncausal"] = keep[:, None]
+    keeps |= {(variant, "noncausal"): keep for variant, keep in _recomputed_masks(name, start).items()}
     return _retrained(name, start, keeps, seeds)[0]
 
 
-def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, Mask]:
+def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, NDArray[np.bool_]]:
     r"""Choose FT and PT masks by the paper's rule, with the set's windows, from one dense training.
 
-    As the authors do, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$. Where the forward steps or
-    the largest lag are unknown: 20 and 20 for FT, 3 and 14 for PT.
+    As the authors do, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$.
 
     Args:
         name: one of ``RERUN``.
         start: R networks before training; left alone.
 
     Returns:
-        Variant to masks ``(R, P)``, True for weights that stay.
+        Variant to masks ``(R, 1, P)``, True for weights that stay.
     """
-    known, (train, test) = HYPER_PARAMETERS[name], _examples(name)
+    known, (train, test) = _RECIPES[name], _examples(name)
     networks = start.pick(range(len(start)))
     recorders = {}
-    for variant, log in (("ft", known.ft), ("pt", known.pt)):
-        exponent = partial(method.paper_exponents, forward_steps=log.forward_steps or _FORWARD_STEPS[variant])
-        last = log.epochs * len(train)
-        recorders[variant] = method.WindowRecorder(log.window, last_update=last, exponent=exponent)
+    for variant in ("ft", "pt"):
+        exponent = partial(paper_exponents, forward_steps=known[f"{variant}_steps"])
+        last = known[f"{variant}_epochs"] * len(train)
+        recorders[variant] = WindowRecorder(known[f"{variant}_window"], last_update=last, exponent=exponent)
 
-    def look() -> None:
-        for recorder in recorders.values():
-            recorder(networks.flat(), lambda: 1 - perceptrons.accuracy(networks, test))
-
-    n_epochs, learning_rate = known.ft.epochs, known.learning_rate
-    perceptrons.descend(networks, train, n_epochs=n_epochs, learning_rate=learning_rate, after_update=look)
-    lags = {"ft": known.ft.max_lag or _MAX_LAG["ft"], "pt": known.pt.max_lag or _MAX_LAG["pt"]}
+    how = {"n_epochs": known["ft_epochs"], "learning_rate": known["learning_rate"]}
+    follow(networks, train, list(recorders.values()), lambda: 1 - networks.accuracy(test), **how)
     masks = {}
     for variant, seen in recorders.items():
         pairs = zip(seen.errors, seen.exponents, strict=True)
-        masks[variant] = np.stack([method.decide(y, x, max_lag=lags[variant]).keep for y, x in pairs])
+        masks[variant] = np.stack([[decide(y, x, max_lag=known[f"{variant}_lag"]).keep] for y, x in pairs])
     return masks
 
 
-def _examples(name: str) -> tuple[Examples, Examples]:
-    train, test = authors_split(load_table(name))
-    n_outputs = HYPER_PARAMETERS[name].sizes[-1]
-    return perceptrons.examples(*train, n_outputs), perceptrons.examples(*test, n_outputs)
+def _examples(name: str) -> tuple[Examples, ...]:
+    """Training and test part."""
+    return tuple(Examples.of(*part, _sizes(name)[-1]) for part in _split(load_table(name)))
 
 
 def _retrained(
-    name: str, start: Perceptrons, keeps: Mapping[tuple[str, str], Mask], seeds: Sequence[int]
-) -> tuple[pd.DataFrame, Mask]:
+    name: str, start: Perceptrons, keeps: Mapping[tuple[str, str], NDArray[np.bool_]], seeds: Sequence[int]
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """Retrain networks under all masks, in one stack; one row a network, and the masks."""
-    known = HYPER_PARAMETERS[name]
-    rows, keep = training.laid_out(keeps, seeds)
-    measured, _ = perceptrons.retrain(
-        start.pick(rows.pop("network")),
-        keep,
-        *_examples(name),
-        learning_rate=known.learning_rate,
-        benchmark=known.benchmark,
-        cap=max(_LEAST_CAP, known.ft.epochs + EXTRA_EPOCHS),
-    )
+    known = _RECIPES[name]
+    rows, keep = laid_out(keeps, seeds)
+    how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"]}
+    cap = max(_LEAST_CAP, known["ft_epochs"] + EXTRA_EPOCHS)
+    measured, _ = retrain(start.pick(rows.pop("network")), keep, *_examples(name), cap=cap, **how)
     return rows.assign(data=name).join(measured), keep
 
 
@@ -376,7 +339,7 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
         three ``matches``: the epochs exactly, the others to the four printed digits. Rows of the paper whose mask is
         not published are left out.
     """
-    is_row = runs["trial"].eq(runs["data"].map(PRINTED_TRIALS)) & runs["arm"].isin(["dense", "published"])
+    is_row = runs["printed"] & runs["arm"].isin(["dense", "published"])
     # the published PT masks of these sets are those of another trial than the row's
     no_mask = runs["variant"].eq("pt") & runs["data"].isin(["iris_3f", "banknote"])
     ours = runs[is_row & ~no_mask].rename(
@@ -400,11 +363,9 @@ def beside_seeds(runs: pd.DataFrame) -> pd.DataFrame:
         One row a (data, network): what the paper prints, the median and the 5 % and 95 % quantiles over seeds.
     """
     networks = runs.rename(columns={"variant": "network"}).groupby(["data", "network"], sort=False)
-    found = networks.agg(
-        **{"5 %": ("epochs", lambda epochs: epochs.quantile(0.05)), "median": ("epochs", "median")},
-        **{"95 %": ("epochs", lambda epochs: epochs.quantile(0.95))},
-        **{"failures, %": ("reached", lambda reached: 100 * (1 - reached.mean()))},
-        **{"accuracy, mean": ("test_accuracy", "mean")},
-    )
-    columns = ["epochs, paper", *found.columns[:4], "accuracy, paper", "accuracy, mean"]
-    return found.join(_printed().add_suffix(", paper"))[columns]
+    epochs = networks["epochs"]
+    found = {"5 %": epochs.quantile(0.05), "median": epochs.median(), "95 %": epochs.quantile(0.95)}
+    found |= {"failures, %": 100 * (1 - networks["reached"].mean())}
+    beside = pd.DataFrame(found).join(_printed().add_suffix(", paper"))
+    beside["accuracy, mean"] = networks["test_accuracy"].mean()
+    return beside[["epochs, paper", *found, "accuracy, paper", "accuracy, mean"]]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.signal import lfilter
 
 from repro.learn.progress import bar
 from repro.papers.chaos_causality_pruning import method, perceptrons, theory, training
 from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, accuracy, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
 from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Setting
-from repro.papers.chaos_causality_pruning.training import ARMS, ROLES, Observed
+from repro.papers.chaos_causality_pruning.training import Observed
 from repro.prune.overlap import expected_jaccard, jaccard
 from repro.prune.selection import keep_highest, n_to_prune
 from repro.series import surrogates
@@ -24,6 +26,34 @@ from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
 
 # --- the estimator and its controls (C5, C13, K4) -------------------------------------------------------------
+
+
+def _logistic(n: int, length: int, rng: np.random.Generator) -> Array:
+    """Orbits of x -> 4x(1 - x), whose Lyapunov exponent is ln 2 a step."""
+    x = np.empty((n, length))
+    x[:, 0] = rng.uniform(0.1, 0.9, n)
+    for k in range(1, length):
+        x[:, k] = 4 * x[:, k - 1] * (1 - x[:, k - 1])
+    return x
+
+
+def _autoregression(n: int, length: int, rng: np.random.Generator, phi: float = 0.9) -> Array:
+    r"""Stationary series $x_k=\phi x_{k-1}+\varepsilon_k$ with standard normal $\varepsilon$."""
+    x = rng.standard_normal((n, length))
+    x[:, 0] /= np.sqrt(1 - phi**2)  # start in the stationary law
+    return lfilter([1.0], [1.0, -phi], x)
+
+
+_PROCESSES: Mapping[str, Callable[[int, int, np.random.Generator], Array]] = {
+    "white noise": lambda n, length, rng: rng.standard_normal((n, length)),
+    "autoregression, 0.9": _autoregression,
+    "random walk": lambda n, length, rng: rng.standard_normal((n, length)).cumsum(1),
+    "chaos: logistic map": _logistic,
+    "noisy ramp": lambda n, length, rng: np.linspace(0, 1, length) + 1e-3 * rng.standard_normal((n, length)),
+    "sine": lambda n, length, rng: np.sin(2 * np.pi * (np.arange(length) / 37.3 + rng.random((n, 1)))),
+    "exponential decay": lambda n, length, rng: np.exp(-np.arange(length) / rng.uniform(20, 100, (n, 1))),
+}
+"""Series ``(n, length)`` of processes; only the logistic map is chaotic, with the exponent ln 2."""
 
 
 def known_processes(n_series: int, seed: int) -> pd.DataFrame:
@@ -35,11 +65,15 @@ def known_processes(n_series: int, seed: int) -> pd.DataFrame:
     """
     rng = np.random.default_rng(seed)
     frames = []
-    for length, (name, process) in product((50, 200), theory.PROCESSES.items()):
+    for length, (name, process) in product((50, 200), _PROCESSES.items()):
         series = process(n_series, length, rng)
         usual = lyapunov_rosenstein(series, emb_dim=5, lag=1, min_tsep=5, trajectory_len=8)
-        frame = {"paper": method.paper_exponents(series), "usual": usual.exponent, "series": range(n_series)}
-        frames.append(pd.DataFrame(frame).assign(process=name, length=length))
+        columns = {
+            "paper": method.paper_exponents(series),
+            "usual": usual.exponent,
+            "series": range(n_series),
+        }
+        frames.append(pd.DataFrame({"process": name, "length": length} | columns))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -61,7 +95,7 @@ def one_weight(setting: Setting, seed: int, weight: int) -> pd.DataFrame:
 
     def look() -> None:
         values.append(float(network.flat()[0, weight]))
-        recorder(values[-1:], lambda: 1 - accuracy(network, parts.validation)[0])
+        recorder(values[-1:], lambda: 1 - network.accuracy(parts.validation)[0])
 
     descend(network, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
     ends = recorder.length - 1 + recorder.stride * np.arange(len(recorder.errors))
@@ -83,19 +117,11 @@ def weights_and_surrogates(setting: Setting, seeds: Sequence[int]) -> dict[str, 
         "linear": lambda w: method.paper_exponents(surrogates.phase_randomized_increments(w, rng)),
     }
     recorders = {name: WindowRecorder(setting.window, exponent=exponent) for name, exponent in made.items()}
-    _follow(setting, seeds, list(recorders.values()))
-    return {name: recorder.exponents for name, recorder in recorders.items()}
-
-
-def _follow(setting: Setting, seeds: Sequence[int], recorders: Sequence[WindowRecorder]) -> None:
-    """Train dense networks, and show all their weights to the recorders."""
     parts, networks = setting.start(seeds)
-
-    def look() -> None:
-        for recorder in recorders:
-            recorder(networks.flat())
-
-    descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+    training.follow(
+        networks, parts.train, list(recorders.values()), n_epochs=setting.dense_epochs, **setting.how
+    )
+    return {name: recorder.exponents for name, recorder in recorders.items()}
 
 
 def twin_runs(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -143,8 +169,8 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
     rows = []
     for (windows, max_lag), (process, of_cause, of_effect) in product(_SHAPES, processes):
         for effect in range(_N_EFFECTS):
-            y = theory.autoregression(1, windows, rng, of_effect)[0]
-            tests = granger_tests(y, theory.autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
+            y = _autoregression(1, windows, rng, of_effect)[0]
+            tests = granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
             for rule in method.RULES:
                 rows.append(
                     {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
@@ -188,7 +214,17 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
         weights.
     """
     rng = np.random.default_rng([*observed.seeds, 4])
-    cases: list[tuple[str, str, tuple[str, ...], str, list[GrangerResult]]] = []
+    rows = []
+
+    def judged(variant: str, name: str, rules: Sequence[str], tests: list[GrangerResult], part: str) -> None:
+        for rule, (seed, one) in product(rules, zip(observed.seeds, tests, strict=True)):
+            d = judge(one, rule)
+            rows.append(
+                {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
+                | {"part": part, "seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal.mean()}
+                | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
+            )
+
     for variant in observed.variants:
         own = observed.series(variant)
         flat = own.reshape(-1, own.shape[-1])
@@ -202,21 +238,13 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
         tests = {name: observed.tests(variant, exponents) for name, exponents in series.items()}
         errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)
         tests["reverse"] = observed.tests(variant, errors, own)
-        cases += [(variant, name, ("paper", "f_test"), "validation", of) for name, of in tests.items()]
+        for name, of_name in tests.items():
+            judged(variant, name, ("paper", "f_test"), of_name, "validation")
         by_test_errors = observed.tests(variant, effect=observed.errors(variant, "test"))
-        cases.append((variant, "own", ("paper",), "test", by_test_errors))
+        judged(variant, "own", ("paper",), by_test_errors, "test")
     for role in ("own", "stranger") if "honest" in observed.recorders else ():
         tested = observed.tests("honest", observed.series("honest", role))
-        cases.append(("honest", role, ("honest",), "validation", tested))
-    rows = []
-    for variant, name, rules, part, of_seeds in cases:
-        for rule, (seed, one) in product(rules, zip(observed.seeds, of_seeds, strict=True)):
-            d = judge(one, rule)
-            rows.append(
-                {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
-                | {"part": part, "seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal.mean()}
-                | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
-            )
+        judged("honest", role, ("honest",), tested, "validation")
     return pd.DataFrame(rows)
 
 
@@ -243,15 +271,14 @@ def overlaps(observed: Observed) -> pd.DataFrame:
 # --- what pruning does (C1 to C4, C7, C8, C11, C14, K3) -------------------------------------------------------
 
 
-def retrain_arms(
-    observed: Observed, n_random: int, chosen: Sequence[str] = ARMS
-) -> tuple[pd.DataFrame, Perceptrons]:
+def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perceptrons]:
     """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
+
+    Networks for images are large: only LEGCNet's and random masks are retrained.
 
     Args:
         observed: dense training.
         n_random: random masks a seed and variant.
-        chosen: which of ``ARMS``.
 
     Returns:
         One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, n_weights and the
@@ -262,11 +289,14 @@ def retrain_arms(
     keeps = {("dense", "dense"): whole, ("dense", "stranger"): whole}
     for variant in observed.variants:
         found = training.masks(observed, variant, n_random)
-        keeps |= {(variant, arm): found[arm] for arm in chosen}
+        keeps |= {
+            (variant, arm): found[arm] for arm in (("noncausal", "random") if setting.images else found)
+        }
     rows, keep = training.laid_out(keeps, observed.seeds)
-    start = len(ROLES) * rows.pop("network") + (rows["arm"] == "stranger") * ROLES.index("stranger")
+    network = rows.pop("network")
+    own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
     measured, networks = perceptrons.retrain(
-        observed.initial.pick(start),
+        observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own)),
         keep,
         observed.parts.train,
         observed.parts.test,
@@ -290,7 +320,7 @@ def delete_without_retraining(observed: Observed) -> pd.DataFrame:
     for variant in observed.variants:
         found = training.masks(observed, variant, 200)
         row, keep = training.laid_out({(variant, arm): found[arm] for arm in chosen}, observed.seeds)
-        row["loss"] = perceptrons.loss(trained.pick(row["network"]).masked(keep), observed.parts.train)
+        row["loss"] = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
         for seed, of_seed in row.groupby("seed"):
             by_chance = of_seed.query("arm == 'random'")["loss"]
             for arm, after in of_seed.query("arm != 'random'").set_index("arm")["loss"].items():
@@ -330,7 +360,7 @@ def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], e
     networks = observed.networks("own").pick(rows["network"])
     descend(networks, observed.parts.train, n_epochs=epochs, keep=keep, **observed.setting.how)
     rows = rows.rename(columns={"variant": "score", "arm": "sparsity"})
-    rows["test_accuracy"] = accuracy(networks, observed.parts.test)
+    rows["test_accuracy"] = networks.accuracy(observed.parts.test)
     return rows.groupby(["score", "sparsity", "seed"], sort=False)["test_accuracy"].mean().reset_index()
 
 
@@ -357,12 +387,13 @@ def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptro
         background = observed.parts.train.x[i].mean(0)
         of_seed = networks.pick(chosen.index)
         values = theory.mean_absolute_shapley(of_seed, background, observed.parts.test.x[i][:30])
-        agreement = [theory.spearman(values[0], of_network) for of_network in values]
+        # NaN where all features are worth the same, which ranks nothing
+        agreement = pd.DataFrame(values.T).corr("spearman")[0].to_numpy()
         rows.append(chosen[["table", "seed", "draw", "variant", "arm"]].assign(spearman=agreement)[1:])
     return pd.concat(rows, ignore_index=True)
 
 
-def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     """Fit a power law to the spectrum of every layer of PT's networks.
 
     Args:
@@ -375,7 +406,7 @@ def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     rows = []
     for layer, weights in enumerate(networks.pick(chosen.index).weights, start=1):
         for seed, weight in zip(chosen["seed"], weights.numpy(), strict=True):
-            found = theory.power_law_alpha(theory.layer_spectrum(weight))
+            found = theory.PowerLaw.fitted(theory.layer_spectrum(weight))
             rows.append({"seed": seed, "layer": layer, "alpha": found.alpha, "n_tail": found.n_tail})
     return pd.DataFrame(rows)
 
@@ -391,25 +422,23 @@ class Runs:
         observed: dense training, by data set.
         retrained: one row a retrained network, see ``retrain_arms``.
         decisions: see ``compare_decisions``.
-        overlaps: see ``overlaps``; empty for images.
-        deletions: see ``delete_without_retraining``; empty for images.
-        rankings: see ``feature_rankings``; empty for images.
-        spectra: see ``layer_exponents``; empty for tables.
+        overlaps: see ``overlaps``; None for images.
+        deletions: see ``delete_without_retraining``; None for images.
+        rankings: see ``feature_rankings``; None for images.
+        spectra: see ``alpha`` and ``n_tail`` of the power law fitted to the spectrum of each layer; None for tables.
     """
 
     observed: dict[str, Observed]
     retrained: pd.DataFrame
     decisions: pd.DataFrame
-    overlaps: pd.DataFrame
-    deletions: pd.DataFrame
-    rankings: pd.DataFrame
-    spectra: pd.DataFrame
+    overlaps: pd.DataFrame | None = None
+    deletions: pd.DataFrame | None = None
+    rankings: pd.DataFrame | None = None
+    spectra: pd.DataFrame | None = None
 
 
 def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> Runs:
     """Train, test, prune, retrain and compare on each data set.
-
-    Networks for images are large: only LEGCNet's and random masks are retrained.
 
     Args:
         settings: data sets with their networks.
@@ -417,22 +446,21 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
         n_random: random masks a seed and variant.
     """
     observed: dict[str, Observed] = {}
-    frames: dict[str, list[pd.DataFrame]] = {table.name: [] for table in fields(Runs)[1:]}
+    frames: dict[str, list[pd.DataFrame]] = defaultdict(list)
     with bar(len(settings)) as shown:
         for setting in settings:
             seen = observed[setting.name] = training.observe(setting, seeds)
-            runs, networks = retrain_arms(seen, n_random, ("noncausal", "random") if setting.images else ARMS)
+            runs, networks = retrain_arms(seen, n_random)
             frames["retrained"].append(runs)
             frames["decisions"].append(compare_decisions(seen))
             if setting.images:
-                frames["spectra"].append(layer_exponents(runs, networks))
+                frames["spectra"].append(_layer_exponents(runs, networks))
             else:
                 frames["overlaps"].append(overlaps(seen))
                 frames["deletions"].append(delete_without_retraining(seen))
                 frames["rankings"].append(feature_rankings(seen, runs, networks))
             shown.update()
-    tables = [pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for parts in frames.values()]
-    return Runs(observed, *tables)
+    return Runs(observed, **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
 
 
 # --- our statistics beside the reference implementations (K5) -------------------------------------------------
@@ -449,12 +477,13 @@ def agreement(observed: Observed) -> pd.DataFrame:
         ``lyapunov``, the largest difference from ``nolds.lyap_r`` with the paper's embedding, nats an update.
     """
     errors, series = observed.errors("ft"), observed.series("ft")
-    lags = [lag for lag in (1, 5, 14) if method.largest_lag(errors.shape[1], lag) == lag]
+    lags = [lag for lag in (1, 5, 14) if errors.shape[1] >= 3 * lag + 2]
     rows = []
     for seed, y, x in list(zip(observed.seeds, errors, series, strict=True))[:3]:
         granger = [_granger_difference(y, cause, lags) for cause in x[:10]]
         recorder = WindowRecorder(200, exponent=_lyapunov_differences)
-        _follow(replace(observed.setting, epochs=3, share=1), [seed], [recorder])
+        parts, network = observed.setting.start([seed])
+        training.follow(network, parts.train, [recorder], n_epochs=3, **observed.setting.how)
         lyapunov = recorder.exponents[0, :40, 0]
         rows.append({"granger": np.nanmax(granger), "lyapunov": np.nanmax(lyapunov)})
     return pd.DataFrame(rows)

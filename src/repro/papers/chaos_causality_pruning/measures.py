@@ -45,24 +45,17 @@ def log2_epochs(runs: pd.DataFrame, first: _Arm, second: _Arm) -> list[float]:
 def _beside_random(runs: pd.DataFrame, variant: str) -> pd.DataFrame:
     """Random masks of a variant, each beside LEGCNet's network and the dense one of its table and seed."""
     columns = [*_KEYS, "epochs", "test_accuracy"]
-    random, ours, dense = (
-        _arm(runs, arm)[columns] for arm in ((variant, "random"), (variant, "noncausal"), ("dense", "dense"))
-    )
-    return random.merge(ours, on=_KEYS, suffixes=("", "_ours")).merge(
-        dense, on=_KEYS, suffixes=("", "_dense")
-    )
-
-
-def faster_shares(runs: pd.DataFrame, variant: str) -> pd.Series:
-    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, by (table, seed)."""
-    beside = _beside_random(runs, variant)
-    faster = (beside["epochs"] < beside["epochs_ours"]) + 0.5 * (beside["epochs"] == beside["epochs_ours"])
-    return beside.assign(faster=faster).groupby(_KEYS)["faster"].mean()
+    beside = _arm(runs, (variant, "random"))[columns]
+    for name, arm in (("ours", (variant, "noncausal")), ("dense", ("dense", "dense"))):
+        beside = beside.merge(_arm(runs, arm)[columns], on=_KEYS, suffixes=("", f"_{name}"))
+    return beside
 
 
 def faster_random_share(runs: pd.DataFrame, variant: str) -> list[float]:
-    """Return ``faster_shares``, mean of the tables."""
-    return _by_seed(faster_shares(runs, variant))
+    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, mean of the tables."""
+    beside = _beside_random(runs, variant)
+    faster = (beside["epochs"] < beside["epochs_ours"]) + 0.5 * (beside["epochs"] == beside["epochs_ours"])
+    return _by_seed(beside.assign(faster=faster).groupby(_KEYS)["faster"].mean())
 
 
 def always_reached(runs: pd.DataFrame, arm: _Arm) -> list[bool]:

@@ -31,10 +31,8 @@ from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_tisean
 from repro.series.multiplicity import benjamini_hochberg, holm
 
-__all__ = ["Decision", "WindowRecorder", "decide", "granger_tests", "judge", "paper_exponents"]
-
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+_Mask = NDArray[np.bool_]
 
 _LEVEL = 0.05
 """Of the tests; the false-discovery rate of the honest rule."""
@@ -133,27 +131,22 @@ class Decision:
     """
 
     p: Array
-    causal: Mask
+    causal: _Mask
 
     @property
-    def testable(self) -> Mask:
+    def testable(self) -> _Mask:
         """Whether the test could be made."""
         return ~np.isnan(self.p)
 
     @property
-    def non_causal(self) -> Mask:
+    def non_causal(self) -> _Mask:
         """Weights that LEGCNet prunes."""
         return self.testable & ~self.causal
 
     @property
-    def keep(self) -> Mask:
+    def keep(self) -> _Mask:
         """LEGCNet's mask: False for weights that go; as in the authors' code, untestable ones stay."""
         return ~self.non_causal
-
-
-def largest_lag(n_windows: int, wanted: int) -> int:
-    """Return the largest lag up to ``wanted`` that T windows allow, $T\\ge3L+2$; 0 if there is none."""
-    return max(0, min(wanted, (n_windows - 2) // 3))
 
 
 def granger_tests(
@@ -161,10 +154,12 @@ def granger_tests(
 ) -> GrangerResult:
     """Make the Granger tests from which every rule decides: lags 1 to ``max_lag``, or to what T allows.
 
-    Where T allows none, one lag is tested, and its status says ``TOO_SHORT``. Arguments as for ``decide``.
+    T windows allow lags L with $T\\ge3L+2$. Where they allow none, one lag is tested, and its status says
+    ``TOO_SHORT``. Arguments as for ``decide``.
     """
-    top = largest_lag(effect.shape[-1] - difference, max_lag)
-    return granger_test(effect, exponents, tuple(range(1, max(1, top) + 1)), difference=difference)
+    n_windows = effect.shape[-1] - difference
+    top = max(1, min(max_lag, (n_windows - 2) // 3))
+    return granger_test(effect, exponents, tuple(range(1, top + 1)), difference=difference)
 
 
 def judge(tests: GrangerResult, rule: str = "paper") -> Decision:

@@ -8,7 +8,7 @@ instead of left to ``repro.learn.train``; a test compares them with autograd's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -18,8 +18,6 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-
-__all__ = ["Examples", "Perceptrons", "accuracy", "descend", "examples", "loss", "macro_f1", "retrain"]
 
 
 @dataclass(frozen=True)
@@ -38,26 +36,26 @@ class Examples:
     y: Tensor
     targets: Tensor
 
+    @classmethod
+    def of(cls, x: ArrayLike, y: ArrayLike, n_outputs: int) -> Self:
+        """Put inputs and classes in this form.
+
+        Args:
+            x: ``(n, features)``, or ``(S, n, features)`` for S splits.
+            y: classes ``(n,)`` or ``(S, n)``, 0 to ``n_outputs - 1``, or 0 and 1 for a single output.
+            n_outputs: width of the network's last layer.
+        """
+        inputs = torch.as_tensor(np.asarray(x, dtype=np.float64))
+        classes = torch.as_tensor(np.asarray(y, dtype=np.int64))
+        if inputs.ndim == 2:
+            inputs, classes = inputs[None], classes[None]
+        if n_outputs == 1:
+            return cls(inputs, classes, classes.double()[:, None])
+        one_hot = torch.nn.functional.one_hot(classes, n_outputs)
+        return cls(inputs, classes, one_hot.double().transpose(1, 2).contiguous())
+
     def __len__(self) -> int:
         return self.x.shape[1]
-
-
-def examples(x: ArrayLike, y: ArrayLike, n_outputs: int) -> Examples:
-    """Put inputs and classes in the form that ``Perceptrons`` learn from.
-
-    Args:
-        x: ``(n, features)``, or ``(S, n, features)`` for S splits.
-        y: classes ``(n,)`` or ``(S, n)``, 0 to ``n_outputs - 1``, or 0 and 1 for a single output.
-        n_outputs: width of the network's last layer.
-    """
-    inputs = torch.as_tensor(np.asarray(x, dtype=np.float64))
-    classes = torch.as_tensor(np.asarray(y, dtype=np.int64))
-    if inputs.ndim == 2:
-        inputs, classes = inputs[None], classes[None]
-    if n_outputs == 1:
-        return Examples(inputs, classes, classes.double()[:, None])
-    one_hot = torch.nn.functional.one_hot(classes, n_outputs)
-    return Examples(inputs, classes, one_hot.double().transpose(1, 2).contiguous())
 
 
 @dataclass
@@ -78,6 +76,26 @@ class Perceptrons:
     weights: list[Tensor]
     biases: list[Tensor]
     head: str = "sigmoid"
+
+    @classmethod
+    def drawn(cls, sizes: Sequence[int], seeds: Sequence[int], head: str = "sigmoid") -> Self:
+        r"""Draw initial weights and biases, one network a seed, by the law that the paper has for this head.
+
+        ``"sigmoid"``, for its tables: $N(0, 0.1^2)$. ``"softmax"``, for its images: $U(-1/\sqrt n, 1/\sqrt n)$ with n
+        the inputs of the layer, PyTorch's default.
+        """
+
+        def draw(rng: np.random.Generator, shape: tuple[int, int], n: int) -> NDArray[np.float64]:
+            if head == "sigmoid":
+                return 0.1 * rng.standard_normal(shape)
+            return rng.uniform(-1, 1, shape) / np.sqrt(n)
+
+        networks = []
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            networks.append([draw(rng, (o, columns), i) for i, o in pairwise(sizes) for columns in (i, 1)])
+        tensors = [torch.tensor(np.stack(same)) for same in zip(*networks, strict=True)]
+        return cls(tensors[::2], tensors[1::2], head)
 
     def __len__(self) -> int:
         return self.weights[0].shape[0]
@@ -138,6 +156,43 @@ class Perceptrons:
         """Return the outputs for examples ``(m, features)`` or ``(S, m, features)``: ``(R, m, classes)``."""
         return self.activations(x if x.ndim == 3 else x[None])[-1].transpose(1, 2)
 
+    def _outputs(self, data: Examples) -> Tensor:
+        """``(S, R / S, classes, n)``."""
+        outputs = self.activations(data.x)[-1]
+        return outputs.view(len(data.x), -1, *outputs.shape[1:])
+
+    def accuracy(self, data: Examples) -> NDArray[np.float64]:
+        """Return the share of examples that each network gets right, ``(R,)``.
+
+        With sigmoid outputs an example is right when *all* outputs, rounded, equal the target: the paper's code
+        counts so, and it is stricter than the largest output. With softmax outputs the largest output decides.
+        """
+        outputs = self._outputs(data)
+        if self.head == "sigmoid":
+            right = ((outputs > 0.5) == (data.targets[:, None] > 0.5)).all(2)
+        else:
+            right = outputs.argmax(2) == data.y[:, None]
+        return right.double().mean(2).flatten().numpy()
+
+    def loss(self, data: Examples) -> NDArray[np.float64]:
+        """Return each network's mean squared error over examples and outputs, ``(R,)``."""
+        return (self._outputs(data) - data.targets[:, None]).square().mean((2, 3)).flatten().numpy()
+
+    def macro_f1(self, data: Examples) -> NDArray[np.float64]:
+        r"""Return the mean over classes of $F_1=2TP/(2TP+FP+FN)$ for the largest output, ``(R,)``.
+
+        With a single output its rounding decides. Classes that are neither present nor predicted do not count, as
+        in scikit-learn.
+        """
+        outputs = self._outputs(data)
+        predicted = (outputs[:, :, 0] > 0.5).long() if outputs.shape[2] == 1 else outputs.argmax(2)
+        scores = []
+        for c in range(max(2, outputs.shape[2])):
+            said, true = predicted == c, (data.y == c)[:, None]
+            # 0 / 0, so not a number, for a class that there is not
+            scores.append(2 * (said & true).sum(2) / (said.sum(2) + true.sum(2)))
+        return torch.nanmean(torch.stack(scores).double(), 0).flatten().numpy()
+
     def step(self, x: Tensor, targets: Tensor, learning_rate: float) -> None:
         r"""Make one step of gradient descent on the mean squared error of a batch, in place.
 
@@ -170,69 +225,6 @@ class Perceptrons:
         wide = first.view(n_sets, -1, first.shape[2])
         wide.baddbmm_(delta.view(n_sets, -1, n_examples), x, alpha=-learning_rate)
         self.biases[0].sub_(delta.sum(-1, keepdim=True), alpha=learning_rate)
-
-
-def gaussian(sizes: Sequence[int], seeds: Sequence[int]) -> Perceptrons:
-    """Draw one network a seed with weights and biases from $N(0, 0.1^2)$, as for the paper's tables."""
-    return _drawn(sizes, seeds, lambda rng, shape, _: 0.1 * rng.standard_normal(shape), "sigmoid")
-
-
-def uniform(sizes: Sequence[int], seeds: Sequence[int]) -> Perceptrons:
-    r"""Draw one network a seed from $U(-1/\sqrt n, 1/\sqrt n)$ with n the inputs of the layer; its head is a softmax.
-
-    The same law as PyTorch's default for linear layers, which the paper's MNIST network uses.
-    """
-    return _drawn(sizes, seeds, lambda rng, shape, n: rng.uniform(-1, 1, shape) / np.sqrt(n), "softmax")
-
-
-def _drawn(sizes: Sequence[int], seeds: Sequence[int], draw: Callable[..., Any], head: str) -> Perceptrons:
-    networks = []
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        networks.append([draw(rng, (o, columns), i) for i, o in pairwise(sizes) for columns in (i, 1)])
-    tensors = [torch.tensor(np.stack(same)) for same in zip(*networks, strict=True)]
-    return Perceptrons(tensors[::2], tensors[1::2], head)
-
-
-def _outputs(networks: Perceptrons, data: Examples) -> Tensor:
-    """``(S, R / S, classes, n)``."""
-    outputs = networks.activations(data.x)[-1]
-    return outputs.view(len(data.x), -1, *outputs.shape[1:])
-
-
-def accuracy(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
-    """Return the share of examples that each network gets right, ``(R,)``.
-
-    With sigmoid outputs an example is right when *all* outputs, rounded, equal the target: the paper's code
-    counts so, and it is stricter than the largest output. With softmax outputs the largest output decides.
-    """
-    outputs = _outputs(networks, data)
-    if networks.head == "sigmoid":
-        right = ((outputs > 0.5) == (data.targets[:, None] > 0.5)).all(2)
-    else:
-        right = outputs.argmax(2) == data.y[:, None]
-    return right.double().mean(2).flatten().numpy()
-
-
-def loss(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
-    """Return each network's mean squared error over examples and outputs, ``(R,)``."""
-    return (_outputs(networks, data) - data.targets[:, None]).square().mean((2, 3)).flatten().numpy()
-
-
-def macro_f1(networks: Perceptrons, data: Examples) -> NDArray[np.float64]:
-    r"""Return the mean over classes of $F_1=2TP/(2TP+FP+FN)$ for the largest output, ``(R,)``.
-
-    With a single output its rounding decides. Classes that are neither present nor predicted do not count, as in
-    scikit-learn.
-    """
-    outputs = _outputs(networks, data)
-    predicted = (outputs[:, :, 0] > 0.5).long() if outputs.shape[2] == 1 else outputs.argmax(2)
-    scores = []
-    for c in range(max(2, outputs.shape[2])):
-        said, true = predicted == c, (data.y == c)[:, None]
-        # 0 / 0, so not a number, for a class that there is not
-        scores.append(2 * (said & true).sum(2) / (said.sum(2) + true.sum(2)))
-    return torch.nanmean(torch.stack(scores).double(), 0).flatten().numpy()
 
 
 @torch.inference_mode()
@@ -271,12 +263,16 @@ def descend(
         for w, m in zip(networks.weights, masks, strict=False):
             w.mul_(m)
 
+    def batches(order: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in torch.as_tensor(order).split(batch_size):
+            yield data.x[:, index], data.targets[:, :, index]
+
+    fixed = [] if reshuffle else list(batches(np.arange(len(data))))
     mask()
     after_update()
     for epoch in range(n_epochs):
-        order = torch.as_tensor(rng.permutation(len(data))) if reshuffle else torch.arange(len(data))
-        for index in order.split(batch_size):
-            networks.step(data.x[:, index], data.targets[:, :, index], learning_rate)
+        for x, targets in fixed or batches(rng.permutation(len(data))):
+            networks.step(x, targets, learning_rate)
             mask()
             after_update()
         if after_epoch(epoch):
@@ -316,10 +312,10 @@ def retrain(
 
     def note(epoch: int) -> bool:
         going = ~table["reached"].to_numpy()
-        now = going & (accuracy(networks, train) >= benchmark)
+        now = going & (networks.accuracy(train) >= benchmark)
         stops = going if epoch == cap - 1 else now
         if stops.any():
-            scores = np.stack([accuracy(networks, test), macro_f1(networks, test)], axis=1)
+            scores = np.stack([networks.accuracy(test), networks.macro_f1(test)], axis=1)
             table.loc[stops, ["test_accuracy", "macro_f1"]] = scores[stops]
             table.loc[now, "epochs"], table.loc[now, "reached"] = epoch, True
             for kept, current in zip(stopped.tensors, networks.tensors, strict=True):

@@ -160,13 +160,8 @@ def twins(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def _intervals(
-    axis: Axes, table: pd.DataFrame, rows: Mapping[str, Any], value: str, spread: float = 0.6, tick: str = ""
-) -> None:
-    """Mean and interval over seeds, one line of the picture a row (name and conditions), one color a data set.
-
-    Another column's mean is a ``tick``.
-    """
+def _intervals(axis: Axes, table: pd.DataFrame, rows: Mapping[str, Any], value: str, spread: float) -> None:
+    """Mean and interval over seeds, one line of the picture a row (name and conditions), one color a data set."""
     tables = list(dict.fromkeys(table["table"]))
     for y, conditions in enumerate(rows.values()):
         for j, name in enumerate(tables):
@@ -174,8 +169,8 @@ def _intervals(
             means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True)
             if len(means):
                 interval_bar(axis, means[value].to_numpy(), at, color=PALETTE[j])
-            if tick:
-                axis.plot([means[tick].mean()], [at], "|", color="0.2", markersize=9)
+            if "expected" in means:
+                axis.plot([means["expected"].mean()], [at], "|", color="0.2", markersize=9)
     axis.set(yticks=range(len(rows)), yticklabels=list(rows))
 
 
@@ -186,6 +181,45 @@ def _finished(fig: Figure, axis: Axes, table: pd.DataFrame) -> Figure:
     handles = [plt.Line2D([], [], color=PALETTE[j], marker="o") for j in range(len(tables))]
     fig.legend(handles, [NAMES[t] for t in tables], loc="outside lower center", ncols=len(tables))
     return fig
+
+
+_DELETED = ("noncausal", "causal", "noise", "magnitude after", "largest")
+_ROWS = {
+    "share_below": {NAMES[arm]: {"variant": "ft", "arm": arm} for arm in _DELETED},
+    "jaccard": {
+        "FT and PT": {"pair": "late and early"},
+        "weights nudged\nby 1 in 10,000": {"pair": "nudged"},
+        "other weights": {"pair": "stranger"},
+    },
+    "spearman": {
+        "FT": {"variant": "ft", "arm": "noncausal"},
+        "random, as many as FT": {"variant": "ft", "arm": "random"},
+        "PT": {"variant": "pt", "arm": "noncausal"},
+        "random, as many as PT": {"variant": "pt", "arm": "random"},
+        "dense, other initial weights": {"variant": "dense", "arm": "stranger"},
+    },
+}
+_AXES: dict[str, dict[str, Any]] = {
+    "share_below": {"xlabel": "share of random deletions that hurt less", "xlim": (0, 1)},
+    "jaccard": {"xlabel": "Jaccard index of the two sets (tick: by chance)", "xlim": (-0.05, 1)},
+    "spearman": {"xlabel": "rank correlation with the dense network"},
+}
+
+
+def compared(table: pd.DataFrame, value: str) -> Figure:
+    """Mean and 95 % interval over seeds of what was compared, for each data set.
+
+    Args:
+        table: of ``delete_without_retraining``, ``overlaps`` or ``feature_rankings``.
+        value: its column: the place of FT's deletions among random ones, ``"share_below"``; the index
+            ``"jaccard"``, with a tick for random sets of these sizes; or the rank correlation ``"spearman"``.
+    """
+    fig, (axis,) = panels(1, height=3.1 if value == "spearman" else 2.9)
+    _intervals(axis, table, _ROWS[value], value, spread=0.6)
+    if value == "share_below":
+        axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    axis.set(**_AXES[value])
+    return _finished(fig, axis, table)
 
 
 def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
@@ -219,7 +253,7 @@ def null_shares(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def ranks_among_random(shares: dict[str, Array]) -> Figure:
+def ranks_among_random(shares: dict[str, list[float]]) -> Figure:
     """Distribution of LEGCNet's place among random masks of its size, beside that of a random mask."""
     fig, (axis,) = panels(1, 4.6, 3.2)
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="a random mask")
@@ -230,17 +264,6 @@ def ranks_among_random(shares: dict[str, Array]) -> Figure:
     axis.set(xlabel="share of random masks that are faster", ylabel="share of runs at or below")
     axis.legend(fontsize=8)
     return fig
-
-
-def deletions(table: pd.DataFrame) -> Figure:
-    """Place of FT's deletions among random ones of the same size, by what was deleted."""
-    chosen = where(table, variant="ft")
-    fig, (axis,) = panels(1, 5.2, 2.9)
-    arms = list(dict.fromkeys(chosen["arm"]))
-    _intervals(axis, chosen, {NAMES[arm]: {"arm": arm} for arm in arms}, "share_below")
-    axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
-    axis.set(xlabel="share of random deletions that hurt less", xlim=(0, 1))
-    return _finished(fig, axis, chosen)
 
 
 def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
@@ -256,57 +279,21 @@ def sparsity_curves(table: pd.DataFrame, name: str) -> Figure:
     return fig
 
 
-def overlaps(table: pd.DataFrame) -> Figure:
-    """Jaccard index of pairs of non-causal sets, beside its expectation for random sets of these sizes."""
-    pairs = {
-        "FT and PT": {"pair": "late and early"},
-        "weights nudged\nby 1 in 10,000": {"pair": "nudged"},
-        "other weights": {"pair": "stranger"},
+def authors_epochs(table: pd.DataFrame) -> Figure:
+    """Epochs to the benchmark for the authors' five initialisations, with random masks of FT's size beside them."""
+    looks: dict[str, tuple[str, str, float, dict[str, Any]]] = {
+        "random, as many as FT": ("ft", "random", 0.0, {"marker": "_", "color": GREY, "markersize": 9}),
+        "dense": ("dense", "dense", -0.2, {"marker": "o", "color": "0.1"}),
+        "FT": ("ft", "published", 0.0, {"marker": "s", "color": OURS}),
+        "PT": ("pt", "published", 0.2, {"marker": "D", "color": OTHER}),
     }
-    fig, (axis,) = panels(1, 5.0, 2.9)
-    _intervals(axis, table, pairs, "jaccard", tick="expected")
-    axis.set(xlabel="Jaccard index of the two sets (tick: by chance)", xlim=(-0.05, 1))
-    return _finished(fig, axis, table)
-
-
-def agreement_of_rankings(table: pd.DataFrame) -> Figure:
-    """Rank correlation of feature attributions with the dense network's, by what was pruned."""
-    names = {
-        "FT": {"variant": "ft", "arm": "noncausal"},
-        "random, as many as FT": {"variant": "ft", "arm": "random"},
-        "PT": {"variant": "pt", "arm": "noncausal"},
-        "random, as many as PT": {"variant": "pt", "arm": "random"},
-        "dense, other initial weights": {"variant": "dense", "arm": "stranger"},
-    }
-    fig, (axis,) = panels(1, 5.2, 3.1)
-    _intervals(axis, table, names, "spearman")
-    axis.set(xlabel="rank correlation with the dense network")
-    return _finished(fig, axis, table)
-
-
-def authors_epochs(table: pd.DataFrame, printed: Mapping[str, int]) -> Figure:
-    """Epochs to the benchmark for the authors' five initialisations, with random masks of FT's size beside them.
-
-    Args:
-        table: one row a (data, trial, variant, arm, draw) with epochs, counted from 0.
-        printed: by data set, the trial that the paper prints.
-    """
     fig, axes = panels(table["data"].nunique(), 3.6, 3.2)
     for axis, (name, runs) in zip(axes, table.groupby("data", sort=False), strict=True):
-        random = where(runs, variant="ft", arm="random")
-        label = "random, as many as FT"
-        axis.plot(random["trial"], random["epochs"], "_", color=GREY, markersize=9, label=label)
-        for variant, arm, colour, marker, shift in (
-            ("dense", "dense", "0.1", "o", -0.2),
-            ("ft", "published", OURS, "s", 0.0),
-            ("pt", "published", OTHER, "D", 0.2),
-        ):
+        for label, (variant, arm, shift, look) in looks.items():
             chosen = where(runs, variant=variant, arm=arm)
-            label = NAMES.get(variant, variant)
-            axis.plot(
-                chosen["trial"] + shift, chosen["epochs"], marker, color=colour, markersize=5, label=label
-            )
-        at = printed[str(name)]
+            style = {"linestyle": "none", "markersize": 5, "label": label, **look}
+            axis.plot(chosen["trial"] + shift, chosen["epochs"], **style)
+        at = runs.loc[runs["printed"], "trial"].iloc[0]
         axis.axvspan(at - 0.4, at + 0.4, color=PALETTE[2], alpha=0.18, linewidth=0, zorder=0)
         axis.set(title=NAMES[str(name)], xlabel="initialisation", xticks=sorted(runs["trial"].unique()))
     axes[0].set_ylabel("epochs to the benchmark")

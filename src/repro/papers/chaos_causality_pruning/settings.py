@@ -17,25 +17,10 @@ from repro.learn import data
 from repro.learn.data import draw, standardization
 from repro.learn.seeding import streams
 from repro.learn.sources import CorruptDataError, DataNotFoundError, embedded, fingerprint
-from repro.papers.chaos_causality_pruning.perceptrons import (
-    Examples,
-    Perceptrons,
-    examples,
-    gaussian,
-    uniform,
-)
-
-__all__ = ["IMAGES", "PAPER_TABLES", "SETTINGS", "TABLES", "Setting", "Table", "load_table", "setting"]
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 
 EXTRA_EPOCHS = 50
 """Retraining may take so many epochs more than dense training had (the paper's code)."""
-
-TABLES = ("iris", "wine", "breast_cancer_10")
-PAPER_TABLES = ("cancer", "banknote", "vowel", "titanic")
-IMAGES = ("digits", "mnist5k", "mnist")
-
-EARLY_WINDOW = 50
-"""Rows in a window of LEGCNet-PT."""
 
 # --- networks and training ------------------------------------------------------------------------------------
 
@@ -80,7 +65,7 @@ class Setting:
     @property
     def images(self) -> bool:
         """Whether the inputs are pixels, seen in a new order in every epoch, and the network ends in a softmax."""
-        return self.name in IMAGES
+        return self.name in ("digits", "mnist5k", "mnist")
 
     @property
     def dense_epochs(self) -> int:
@@ -95,21 +80,20 @@ class Setting:
     def initial(self, parts: Parts, seeds: Sequence[int]) -> Perceptrons:
         """Draw initial weights, one network a seed: N(0, 0.1²), or PyTorch's default law for images."""
         sizes = (parts.train.x.shape[2], *self.hidden, parts.train.targets.shape[1])
-        return (uniform if self.images else gaussian)(sizes, seeds)
-
-    def load(self, seeds: Sequence[int]) -> Parts:
-        """Split the data once a seed, 60 : 20 : 20 by class, scaled by the training part alone."""
-        return _images(self.name, seeds) if self.images else _tables(self.name, seeds)
+        return Perceptrons.drawn(sizes, seeds, "softmax" if self.images else "sigmoid")
 
     def start(self, seeds: Sequence[int]) -> tuple[Parts, Perceptrons]:
-        """Return splits of the data and one network before training, each for every seed."""
-        parts = self.load(seeds)
+        """Return splits of the data and one network before training, each for every seed.
+
+        The splits are 60 : 20 : 20 by class, scaled by the training part alone.
+        """
+        parts = _images(self.name, seeds) if self.images else _tables(self.name, seeds)
         return parts, self.initial(parts, seeds)
 
 
 # Learning rates and benchmarks of the paper's own sets are the paper's; those of the others are the specification's
 # choice for small data, and for the small MNIST set the largest rate of 2, 4 and 8 that learned in 48 epochs.
-SETTINGS = {
+_SETTINGS = {
     s.name: s
     for s in (
         Setting("iris", (6,), 0.05, 0.95, 270, 27, 200),
@@ -132,7 +116,7 @@ def setting(name: str, share: float = 1.0) -> Setting:
     Raises:
         ValueError: an unknown name, with the nearest known one.
     """
-    return replace(SETTINGS[one_of("setting", name, SETTINGS)], share=share)
+    return replace(_SETTINGS[one_of("setting", name, _SETTINGS)], share=share)
 
 
 def _tables(name: str, seeds: Sequence[int]) -> Parts:
@@ -140,15 +124,17 @@ def _tables(name: str, seeds: Sequence[int]) -> Parts:
     table = load_table(name)
     n, n_classes = len(table.y), int(table.y.max()) + 1
     fifth = round(0.2 * n)
-    x, y = [], []
-    for seed in seeds:
-        train, *others = draw(table.y, (n - 2 * fifth, fifth, fifth), streams(seed).data)
-        mean, deviation = standardization(table.x[train], "feature")
-        x.append([(table.x[rows] - mean) / deviation for rows in (train, *others)])
-        y.append([table.y[rows] for rows in (train, *others)])
-    n_outputs = n_classes if n_classes > 2 else 1
-    stacked = zip(zip(*x, strict=True), zip(*y, strict=True), strict=True)
-    return Parts(*(examples(np.stack(of_part), np.stack(classes), n_outputs) for of_part, classes in stacked))
+    drawn = [draw(table.y, (n - 2 * fifth, fifth, fifth), streams(seed).data) for seed in seeds]
+    scales = [standardization(table.x[train], "feature") for train, *_ in drawn]
+    parts = []
+    for of_seeds in zip(*drawn, strict=True):
+        x = [
+            (table.x[rows] - mean) / deviation
+            for rows, (mean, deviation) in zip(of_seeds, scales, strict=True)
+        ]
+        y = [table.y[rows] for rows in of_seeds]
+        parts.append(Examples.of(np.stack(x), np.stack(y), n_classes if n_classes > 2 else 1))
+    return Parts(*parts)
 
 
 def _images(name: str, seeds: Sequence[int]) -> Parts:
@@ -161,14 +147,14 @@ def _images(name: str, seeds: Sequence[int]) -> Parts:
 
     def stacked(part: str) -> Examples:
         x = np.stack([getattr(s, f"x_{part}").flatten(1).double().numpy() for s in splits])
-        return examples(white * x, np.stack([getattr(s, f"y_{part}").numpy() for s in splits]), 10)
+        return Examples.of(white * x, np.stack([getattr(s, f"y_{part}").numpy() for s in splits]), 10)
 
     return Parts(stacked("train"), stacked("validation"), stacked("test"))
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
 
-Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+_Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -191,15 +177,13 @@ class Table:
     checksum: str
     licence: str
     source: str
-    test: Part | None = None
+    test: _Part | None = None
 
-
-IRIS_3F = [0, 2, 3]
 
 # name and columns of scikit-learn's
 _EMBEDDED: dict[str, tuple[str, list[int]]] = {
     "iris": ("iris", [0, 1, 2, 3]),
-    "iris_3f": ("iris", IRIS_3F),
+    "iris_3f": ("iris", [0, 2, 3]),
     "wine": ("wine", list(range(13))),
     "breast_cancer_10": ("breast_cancer", list(range(10))),
 }
@@ -209,8 +193,8 @@ _FILES = {
     "vowel": ("vowel.csv",),
     "titanic": ("titanic_train.csv", "titanic_test.csv", "titanic_testy.csv"),
 }
-# OpenML's number of the set, and its names of classes 0 and 1
-_OPENML = {"cancer": (15, ("benign", "malignant")), "banknote": (1462, ("1", "2"))}
+# OpenML's number of the set, and its name of class 1
+_OPENML = {"cancer": (15, "malignant"), "banknote": (1462, "2")}
 
 _CHECKSUMS = {
     "iris": "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1",
@@ -261,51 +245,55 @@ def load_table(name: str) -> Table:
     return Table(*parts[0], name, checksum, licence, source, *parts[1:])
 
 
-def _found(name: str) -> tuple[list[Part], str]:
+def _found(name: str) -> tuple[list[_Part], str]:
     """The parts of one of the paper's tables, one or two, and where they are from."""
-    named = os.environ.get("REPRO_DATA")
-    paths = [Path(named or "", "tabular", file) for file in _FILES[name]]
-    here = "REPRO_DATA/tabular/" + ", ".join(_FILES[name])
+    named, files = os.environ.get("REPRO_DATA"), _FILES[name]
+    paths = [Path(named or "", "tabular", file) for file in files]
     if named and all(path.is_file() for path in paths):
+        here = "REPRO_DATA/tabular/" + ", ".join(files)
         try:
-            return _titanic(*paths) if name == "titanic" else [_last_column_is_class(paths[0], name)], here
+            return _titanic(*paths) if name == "titanic" else [_last_column_is_class(paths[0])], here
         except (ValueError, KeyError) as error:
             raise CorruptDataError(f"cannot read {here}: {error}") from error
-    ways = f"\n  1. set REPRO_DATA to a folder that holds tabular/{', tabular/'.join(_FILES[name])}"
-    if name not in _OPENML:
-        raise DataNotFoundError(f"the table {name!r} is not on this machine. To get it:{ways}.")
-    number, names = _OPENML[name]
+    ways = f"\n  1. set REPRO_DATA to a folder that holds tabular/{', tabular/'.join(files)}"
+    if name in _OPENML:
+        number, second = _OPENML[name]
+        try:
+            return [_from_openml(number, second)], f"OpenML, data set {number}"
+        except (OSError, ValueError) as error:
+            ways += f";\n  2. load it once with a network: OpenML has it as {number} ({error})"
+    raise DataNotFoundError(f"the table {name!r} is not on this machine. To get it:{ways}.")
+
+
+def _from_openml(number: int, second: str) -> _Part:
+    """The complete rows of a set; class 1 is the one named ``second``."""
     from sklearn.datasets import fetch_openml
 
-    try:
-        # liac-arff reads every number to the last bit, scikit-learn's pandas parser may not
-        x, labels = fetch_openml(
-            data_id=number, return_X_y=True, as_frame=False, parser="liac-arff", n_retries=1
-        )
-    except (OSError, ValueError) as error:
-        ways += f";\n  2. load it once with a network: OpenML has it as {number} ({error})"
-        raise DataNotFoundError(f"the table {name!r} is not on this machine. To get it:{ways}.") from error
-    x = np.asarray(x, dtype=np.float64)
+    # liac-arff reads every number to the last bit, scikit-learn's pandas parser may not
+    how = {"return_X_y": True, "as_frame": False, "parser": "liac-arff", "n_retries": 1}
+    x, labels = fetch_openml(data_id=number, **how)
     whole = np.isfinite(x).all(1)
-    classes = (labels[whole] == names[1]).astype(np.int64)
-    return [(np.ascontiguousarray(x[whole]), classes)], f"OpenML, data set {number}"
+    return np.ascontiguousarray(x[whole], np.float64), (labels[whole] == second).astype(np.int64)
 
 
-def _numbers(cells: pd.DataFrame | pd.Series) -> NDArray[np.float64]:
-    return cells.to_numpy(object).astype(np.float64)
+def _read(path: Path) -> pd.DataFrame:
+    # as text: pandas may read a number with its last bit off, which would change checksums
+    return pd.read_csv(path, header=None if path.name.startswith("binary_") else 0, dtype=str)
 
 
-def _last_column_is_class(path: Path, name: str) -> Part:
-    # read as text: pandas may read a number with its last bit off, which would change checksums
-    values = _numbers(pd.read_csv(path, header=0 if name == "vowel" else None, dtype=str))
-    first_class = 1 if name == "vowel" else 0
-    return np.ascontiguousarray(values[:, :-1]), (values[:, -1] - first_class).astype(np.int64)
+def _numbers(cells: pd.DataFrame) -> NDArray[np.float64]:
+    return np.ascontiguousarray(cells.to_numpy(object).astype(np.float64))
 
 
-def _titanic(*paths: Path) -> list[Part]:
+def _last_column_is_class(path: Path) -> _Part:
+    values = _numbers(_read(path))
+    y = values[:, -1].astype(np.int64)
+    return np.ascontiguousarray(values[:, :-1]), y - y.min()
+
+
+def _titanic(*paths: Path) -> list[_Part]:
     """The training and the test part, the paper's six columns as numbers."""
-    train, test, classes = (pd.read_csv(path, dtype=str) for path in paths)
-    median_fare = float(np.nanmedian(_numbers(train["Fare"])))
+    train, test, classes = (_read(path) for path in paths)
     parts = []
     for frame, survived in ((train, train["Survived"]), (test, classes["Survived"])):
         columns = frame[["Pclass", "Sex", "SibSp", "Parch", "Fare", "Embarked"]].copy()
@@ -313,7 +301,6 @@ def _titanic(*paths: Path) -> list[Part]:
         # epochs of all five of the authors' initialisations.
         columns["Sex"] = columns["Sex"].map({"male": 1, "female": 0})
         columns["Embarked"] = columns["Embarked"].fillna("S").map({"S": 0, "C": 1, "Q": 2})
-        x = _numbers(columns)
-        x[np.isnan(x[:, 4]), 4] = median_fare
-        parts.append((np.ascontiguousarray(x), _numbers(survived).astype(np.int64)))
+        columns["Fare"] = columns["Fare"].fillna(str(train["Fare"].astype(float).median()))
+        parts.append((_numbers(columns), survived.to_numpy(object).astype(np.int64)))
     return parts

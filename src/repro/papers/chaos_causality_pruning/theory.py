@@ -1,21 +1,18 @@
-"""What can be checked exactly: twins, processes with known exponents, Shapley values, power laws of spectra."""
+"""What can be checked exactly: twins, Shapley values, power laws of spectra."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import factorial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import stats
 from torch import Tensor
 
 from repro.papers.chaos_causality_pruning.method import Array
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
-
-__all__ = ["PowerLaw", "layer_spectrum", "power_law_alpha", "separation", "shapley_values"]
 
 # --- exponents ------------------------------------------------------------------------------------------------
 
@@ -47,35 +44,6 @@ def separation(initial: Perceptrons, train: Examples, delta: float, **how: Any) 
     descend(both, train, after_epoch=note, **how)
     return np.stack(ratios, axis=1)
 
-
-def _logistic(n: int, length: int, rng: np.random.Generator) -> Array:
-    """Orbits of x -> 4x(1 - x), whose Lyapunov exponent is ln 2 a step."""
-    x = np.empty((n, length))
-    x[:, 0] = rng.uniform(0.1, 0.9, n)
-    for k in range(1, length):
-        x[:, k] = 4 * x[:, k - 1] * (1 - x[:, k - 1])
-    return x
-
-
-def autoregression(n: int, length: int, rng: np.random.Generator, phi: float = 0.9) -> Array:
-    r"""Draw ``(n, length)`` stationary series $x_k=\phi x_{k-1}+\varepsilon_k$ with standard normal $\varepsilon$."""
-    x = rng.standard_normal((n, length))
-    x[:, 0] /= np.sqrt(1 - phi**2)  # start in the stationary law
-    for k in range(1, length):
-        x[:, k] += phi * x[:, k - 1]
-    return x
-
-
-PROCESSES: Mapping[str, Callable[[int, int, np.random.Generator], Array]] = {
-    "white noise": lambda n, length, rng: rng.standard_normal((n, length)),
-    "autoregression, 0.9": autoregression,
-    "random walk": lambda n, length, rng: rng.standard_normal((n, length)).cumsum(1),
-    "chaos: logistic map": _logistic,
-    "noisy ramp": lambda n, length, rng: np.linspace(0, 1, length) + 1e-3 * rng.standard_normal((n, length)),
-    "sine": lambda n, length, rng: np.sin(2 * np.pi * (np.arange(length) / 37.3 + rng.random((n, 1)))),
-    "exponential decay": lambda n, length, rng: np.exp(-np.arange(length) / rng.uniform(20, 100, (n, 1))),
-}
-"""Series ``(n, length)`` of processes; only the logistic map is chaotic, with the exponent ln 2."""
 
 # --- rankings of features -------------------------------------------------------------------------------------
 
@@ -150,30 +118,7 @@ def mean_absolute_shapley(predict: _Predict, background: Tensor, x: Tensor) -> A
     return torch.where(mean > 1e-12 * scale, mean, 0.0).numpy()
 
 
-def spearman(a: Array, b: Array) -> float:
-    r"""Return Spearman's $\rho$ of two lists ``(n,)``; NaN where all values of one are equal, which ranks nothing."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(stats.spearmanr(a, b).statistic)
-
-
 # --- spectra of layers ----------------------------------------------------------------------------------------
-
-
-class PowerLaw(NamedTuple):
-    r"""A density $p(\lambda)\propto\lambda^{-\alpha}$ fitted to the values at and above a threshold.
-
-    Attributes:
-        alpha: exponent, above 1.
-        x_min: threshold, one of the values.
-        n_tail: number of values at and above it.
-        ks: Kolmogorov-Smirnov distance of these values from the law, in (0, 1).
-    """
-
-    alpha: float
-    x_min: float
-    n_tail: int
-    ks: float
 
 
 def layer_spectrum(weight: ArrayLike) -> Array:
@@ -194,37 +139,53 @@ def layer_spectrum(weight: ArrayLike) -> Array:
     return np.where(singular > negligible, singular, 0) ** 2 / longer
 
 
-def power_law_alpha(eigenvalues: ArrayLike) -> PowerLaw:
-    r"""Fit a continuous power law to the upper tail of a spectrum by maximum likelihood.
+class PowerLaw(NamedTuple):
+    r"""A density $p(\lambda)\propto\lambda^{-\alpha}$ fitted to the values at and above a threshold.
 
-    $$\hat\alpha=1+n\Big/\sum_{\lambda_i\ge x_{\min}}\ln\frac{\lambda_i}{x_{\min}},$$
-
-    with $x_{\min}$ the value, of all but the largest, for which the tail's Kolmogorov-Smirnov distance from the
-    fitted law is least. It always returns an exponent: that is no evidence for a power law. Few values give a
-    broad distribution of exponents.
-
-    Args:
-        eigenvalues: 0 and up; zeros (directions that the layer does not use) are left out.
-
-    Raises:
-        ValueError: fewer than two different values above 0.
-
-    Source: A. Clauset, C. R. Shalizi, M. E. J. Newman (2009), eq. 3.1 and section 3.3.
+    Attributes:
+        alpha: exponent, above 1.
+        x_min: threshold, one of the values.
+        n_tail: number of values at and above it.
+        ks: Kolmogorov-Smirnov distance of these values from the law, in (0, 1).
     """
-    values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
-    values = values[values > 0]
-    logs = np.log(values)
-    left, right = np.searchsorted(logs, logs), np.searchsorted(logs, logs, side="right")
-    if left.max(initial=0) == 0:
-        raise ValueError(f"a power law needs two different eigenvalues above 0; got {values.tolist()}")
-    fits = []
-    for start in np.unique(left)[:-1]:
-        above = logs[start:] - logs[start]
-        n = len(above)
-        slope = n / above.sum()
-        law = -np.expm1(-slope * above)
-        # the steps of the empirical distribution, just below and at each value
-        below, at = (left[start:] - start) / n, (right[start:] - start) / n
-        ks = max((at - law).max(), (law - below).max())
-        fits.append(PowerLaw(1 + float(slope), float(values[start]), n, float(ks)))
-    return min(fits, key=lambda fit: fit.ks)
+
+    alpha: float
+    x_min: float
+    n_tail: int
+    ks: float
+
+    @classmethod
+    def fitted(cls, eigenvalues: ArrayLike) -> Self:
+        r"""Fit a continuous power law to the upper tail of a spectrum by maximum likelihood.
+
+        $$\hat\alpha=1+n\Big/\sum_{\lambda_i\ge x_{\min}}\ln\frac{\lambda_i}{x_{\min}},$$
+
+        with $x_{\min}$ the value, of all but the largest, for which the tail's Kolmogorov-Smirnov distance from the
+        fitted law is least. It always returns an exponent: that is no evidence for a power law. Few values give a
+        broad distribution of exponents.
+
+        Args:
+            eigenvalues: 0 and up; zeros (directions that the layer does not use) are left out.
+
+        Raises:
+            ValueError: fewer than two different values above 0.
+
+        Source: A. Clauset, C. R. Shalizi, M. E. J. Newman (2009), eq. 3.1 and section 3.3.
+        """
+        values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
+        values = values[values > 0]
+        logs = np.log(values)
+        left, right = np.searchsorted(logs, logs), np.searchsorted(logs, logs, side="right")
+        if left.max(initial=0) == 0:
+            raise ValueError(f"a power law needs two different eigenvalues above 0; got {values.tolist()}")
+        fits = []
+        for start in np.unique(left)[:-1]:
+            above = logs[start:] - logs[start]
+            n = len(above)
+            slope = n / above.sum()
+            law = -np.expm1(-slope * above)
+            # the steps of the empirical distribution, just below and at each value
+            below, at = (left[start:] - start) / n, (right[start:] - start) / n
+            ks = max((at - law).max(), (law - below).max())
+            fits.append(cls(1 + float(slope), float(values[start]), n, float(ks)))
+        return min(fits, key=lambda fit: fit.ks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +11,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.method import (
-    Array,
-    Decision,
-    Mask,
-    WindowRecorder,
-    granger_tests,
-    judge,
-)
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, accuracy, descend
-from repro.papers.chaos_causality_pruning.settings import EARLY_WINDOW, Parts, Setting
+from repro.papers.chaos_causality_pruning.method import Array, Decision, WindowRecorder, granger_tests, judge
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+from repro.papers.chaos_causality_pruning.settings import Parts, Setting
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
 
-__all__ = ["ARMS", "ROLES", "Observed", "masks", "observe"]
+_Mask = NDArray[np.bool_]
 
-ROLES = ("own", "stranger", "nudged")
+_ROLES = ("own", "stranger", "nudged")
 _NUDGE = 1e-4
 """Size of the nudge to initial weights, relative to each weight's own."""
-_HONEST_WINDOW = 50
+_SHORT_WINDOW = 50
+"""Rows in a window of LEGCNet-PT, and of the honest rule."""
 _PARTS = ("validation", "test")
 
-ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", "largest", "random")
+_ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", "largest", "random")
 """LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
 
 
@@ -47,7 +41,7 @@ class Observed:
         setting: network and training.
         parts: the data.
         seeds: one a split.
-        initial: initial weights of all 3 S networks, three a split in the order of ``ROLES``.
+        initial: initial weights of all 3 S networks, three a split in the order own, stranger, nudged.
         trained: the same after training.
         recorders: what was seen, by variant ``"ft"``, ``"pt"`` and ``"honest"`` (short windows without overlap over
             the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(2, S, roles, T)``.
@@ -60,7 +54,7 @@ class Observed:
     initial: Perceptrons
     trained: Perceptrons
     recorders: dict[str, WindowRecorder]
-    tested: Mask
+    tested: _Mask
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -69,16 +63,19 @@ class Observed:
 
     def networks(self, role: str, *, trained: bool = False) -> Perceptrons:
         """Copy the S networks of one role, before or after training."""
-        index = np.arange(len(self.seeds)) * len(ROLES) + ROLES.index(role)
-        return (self.trained if trained else self.initial).pick(index)
+        return (self.trained if trained else self.initial).pick(self.places(role))
+
+    def places(self, role: str) -> NDArray[np.int64]:
+        """Return the indices of the S networks of one role among all."""
+        return np.arange(len(self.seeds)) * len(_ROLES) + _ROLES.index(role)
 
     def series(self, variant: str, role: str = "own") -> Array:
         """Return exponents ``(S, P_tested, T)``."""
-        return self.recorders[variant].exponents[:, ROLES.index(role)]
+        return self.recorders[variant].exponents[:, _ROLES.index(role)]
 
     def errors(self, variant: str, part: str = "validation", role: str = "own") -> Array:
         """Return the share of wrong answers at the end of each window, ``(S, T)``."""
-        return self.recorders[variant].errors[_PARTS.index(part), :, ROLES.index(role)]
+        return self.recorders[variant].errors[_PARTS.index(part), :, _ROLES.index(role)]
 
     def tests(
         self, variant: str, cause: Array | None = None, effect: Array | None = None
@@ -101,7 +98,7 @@ class Observed:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
         return [judge(tests) for tests in self.tests(variant, cause, effect)]
 
-    def pruned(self, variant: str, role: str = "own") -> list[Mask]:
+    def pruned(self, variant: str, role: str = "own") -> list[_Mask]:
         """Return which of all P weights the paper's rule removes, ``(P,)`` a network; untested ones stay."""
         decisions = self.decisions(variant, self.series(variant, role), self.errors(variant, role=role))
         removed = np.zeros((len(self.seeds), len(self.tested)), bool)
@@ -122,47 +119,53 @@ def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
     parts, own = setting.start(seeds)
     # far from any seed in use, so that no stranger is a network of another split
     strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
-    initial = _interleaved(own, strangers, _nudged(own, seeds))
+    initial = own.pick(np.repeat(np.arange(len(seeds)), len(_ROLES)))
+    rng = np.random.default_rng([*seeds, 1])
+    for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
+        tensor[1::3] = strange
+        tensor[2::3] *= 1 + _NUDGE * torch.as_tensor(rng.standard_normal(strange.shape))
     # as in the paper's MNIST runs, which test only weights above the first layer
     tested = (own.layer_of > 0) | (setting.name not in ("mnist", "mnist5k"))
     updates_an_epoch = -(-len(parts.train) // setting.batch_size)
     early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-    recorders = {"pt": WindowRecorder(EARLY_WINDOW, last_update=early)}
+    recorders = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
     if setting.window:
         recorders["ft"] = WindowRecorder(setting.window)
-        recorders["honest"] = WindowRecorder(_HONEST_WINDOW, overlap=0)
+        recorders["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
     n_roles = {"pt": 2, "ft": 3, "honest": 2}
     trained = initial.pick(range(len(initial)))
 
     def look() -> None:
-        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), len(ROLES), -1)
+        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), len(_ROLES), -1)
         for variant, recorder in recorders.items():
             recorder(weights[:, : n_roles[variant]], errors)
 
     def errors() -> Array:
-        wrong = [1 - accuracy(trained, part) for part in (parts.validation, parts.test)]
-        return np.reshape(wrong, (len(_PARTS), len(seeds), len(ROLES)))
+        wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test)]
+        return np.reshape(wrong, (len(_PARTS), len(seeds), len(_ROLES)))
 
     descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
     return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
 
 
-def _nudged(networks: Perceptrons, seeds: Sequence[int]) -> Perceptrons:
-    copy = networks.pick(range(len(networks)))
-    rng = np.random.default_rng([*seeds, 1])
-    for tensor in copy.tensors:
-        tensor.mul_(1 + _NUDGE * torch.as_tensor(rng.standard_normal(tensor.shape)))
-    return copy
+def follow(
+    networks: Perceptrons,
+    train: Examples,
+    recorders: Sequence[WindowRecorder],
+    errors: Callable[[], Array] | None = None,
+    **how: Any,
+) -> None:
+    """Train networks in place, as ``descend`` does, and show all their weights to recorders."""
+
+    def look() -> None:
+        weights = networks.flat()
+        for recorder in recorders:
+            recorder(weights, errors)
+
+    descend(networks, train, after_update=look, **how)
 
 
-def _interleaved(*groups: Perceptrons) -> Perceptrons:
-    """Networks 0 of each group, then networks 1 of each, ..."""
-    tensors = [torch.stack(ts, 1).flatten(0, 1) for ts in zip(*(g.tensors for g in groups), strict=True)]
-    half = len(tensors) // 2
-    return Perceptrons(tensors[:half], tensors[half:], groups[0].head)
-
-
-def matched(scores: Array, pruned: Mask, layer_of: NDArray[np.int64]) -> Mask:
+def _matched(scores: Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mask:
     """Keep the highest scores, removing in each layer as many weights as ``pruned`` does.
 
     Args:
@@ -171,7 +174,7 @@ def matched(scores: Array, pruned: Mask, layer_of: NDArray[np.int64]) -> Mask:
         layer_of: layer of each weight, ``(P,)``.
 
     Returns:
-        Mask ``(P,)``, True for weights that stay.
+        _Mask ``(P,)``, True for weights that stay.
     """
     keep = np.ones(len(scores), bool)
     ranked = np.where(np.isnan(scores), np.inf, scores)
@@ -182,14 +185,14 @@ def matched(scores: Array, pruned: Mask, layer_of: NDArray[np.int64]) -> Mask:
 
 
 def random_masks(
-    pruned: Mask, layer_of: NDArray[np.int64], tested: Mask, n_masks: int, rng: np.random.Generator
-) -> Mask:
+    pruned: _Mask, layer_of: NDArray[np.int64], tested: _Mask, n_masks: int, rng: np.random.Generator
+) -> _Mask:
     """Draw masks ``(n_masks, P)`` that remove tested weights at random, as many of each layer as ``pruned``."""
     scores = np.where(tested, rng.random((n_masks, len(pruned))), np.nan)
-    return np.stack([matched(s, pruned, layer_of) for s in scores])
+    return np.stack([_matched(s, pruned, layer_of) for s in scores])
 
 
-def masks(observed: Observed, variant: str, n_random: int) -> dict[str, Mask]:
+def masks(observed: Observed, variant: str, n_random: int) -> dict[str, _Mask]:
     """Return the masks of all arms for one variant, each ``(S, n, P)`` with n = 1, or ``n_random`` random ones.
 
     Args:
@@ -208,7 +211,7 @@ def masks(observed: Observed, variant: str, n_random: int) -> dict[str, Mask]:
         "magnitude after": after[:, tested],
         "largest": -after[:, tested],
     }
-    found: dict[str, list[Mask]] = {arm: [] for arm in ARMS}
+    found: dict[str, list[_Mask]] = {arm: [] for arm in _ARMS}
     for i, (seed, pruned) in enumerate(zip(observed.seeds, observed.pruned(variant), strict=True)):
         rng = np.random.default_rng([seed, variant == "ft", 3])
         found["noncausal"].append(~pruned[None])
@@ -216,11 +219,11 @@ def masks(observed: Observed, variant: str, n_random: int) -> dict[str, Mask]:
         for arm, values in by_weight.items():
             scores = np.full(len(tested), np.nan)
             scores[tested] = values[i]
-            found[arm].append(matched(scores, pruned, layer_of)[None])
+            found[arm].append(_matched(scores, pruned, layer_of)[None])
     return {arm: np.stack(rows) for arm, rows in found.items()}
 
 
-def laid_out(keeps: Mapping[tuple[Any, Any], Mask], seeds: Sequence[int]) -> tuple[pd.DataFrame, Mask]:
+def laid_out(keeps: Mapping[tuple[Any, Any], _Mask], seeds: Sequence[int]) -> tuple[pd.DataFrame, _Mask]:
     """Lay masks ``(S, n, P)``, by variant and arm, network after network.
 
     Returns:

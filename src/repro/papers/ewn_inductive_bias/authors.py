@@ -10,8 +10,6 @@ from io import StringIO
 
 import pandas as pd
 
-__all__ = ["LIN_SEP", "SEEDS", "XOR", "mnist_pruning"]
-
 SEEDS: dict[str, tuple[int, ...]] = {
     "mnist": (9192, 3576, 2356),
     "cifar10": (9192, 2351, 4512, 3576, 6138),

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from repro.learn.data import load
 from repro.learn.ensembles import Ensemble
-from repro.learn.seeding import initialization, streams
-from repro.papers.ewn_inductive_bias import settings, theory
+from repro.learn.networks import perceptron
+from repro.learn.seeding import streams
+from repro.papers.ewn_inductive_bias import settings, theory, training
 from repro.papers.ewn_inductive_bias.flows import euler_steps, loss_clock, parameter_flow, weight_flow
 from repro.papers.ewn_inductive_bias.measures import gini
 from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
@@ -25,24 +25,13 @@ from repro.papers.ewn_inductive_bias.theory import Array, Weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend, lengths
 from repro.prune import select_units, unit_mask
 
-__all__ = [
-    "depth_curves",
-    "euler_convergence",
-    "flow_identity",
-    "image_pruning",
-    "lin_sep_descent",
-    "lin_sep_flows",
-    "rate_exponents",
-    "simple_trajectories",
-    "simple_trajectory_descent",
-    "xor_sparsity",
-]
-
 _NORMALIZED = ("ewn", "swn")
 _HORIZON = 5.0
 """Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
 _STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
 _DEPTHS = (1, 2, 3, 4)
+_XOR_RULES = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
+"""The authors' f (the step is $k\\,\\mathcal L^{1/f}\\,\\nabla\\log\\mathcal L$) and largest k, by method."""
 
 
 def _flat(weights: Weights) -> Array:
@@ -52,6 +41,25 @@ def _flat(weights: Weights) -> Array:
 
 def _stacked(starts: Iterable[Weights]) -> list[Array]:
     return [np.stack(layer) for layer in zip(*starts, strict=True)]
+
+
+def _trained(
+    weights: Sequence[Weights],
+    activation: str,
+    method: str,
+    layers: Sequence[str] | None,
+    *problem: Any,
+    **rule: Any,
+) -> Descent:
+    """Train bias-free perceptrons from given matrices ``(out, in)`` in float64; layers not named are not trained."""
+    networks = []
+    for own in weights:
+        network = perceptron([own[0].shape[1], *(w.shape[0] for w in own)], activation, bias=False).double()
+        for (name, parameter), weight in zip(network.named_parameters(), own, strict=True):
+            parameter.data = torch.from_numpy(weight.copy())
+            parameter.requires_grad_(layers is None or name.removesuffix(".weight") in layers)
+        networks.append(normalize_weights(network, method, layers))
+    return descend(Ensemble(networks), *problem, **rule)
 
 
 # --- the equation itself ----------------------------------------------------------------------------------------
@@ -79,13 +87,9 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
                 parameters = parameter_flow(gradient, method, start, times, radius)
                 path = _flat(theory.join_weights(parameters, method))
                 general = short if radius == 1 else _flat(weight_flow(gradient, method, start, times, radius))
+                others = {"deviation": general, "short_form_deviation": short, "plain_distance": plain}
                 row = {"seed": seed, "method": method, "radius": radius}
-                for name, other in (
-                    ("deviation", general),
-                    ("short_form_deviation", short),
-                    ("plain_distance", plain),
-                ):
-                    row[name] = np.linalg.norm(path - other, axis=1).max()
+                row |= {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
                 row["norm_drift"] = max(np.abs(theory.row_norm(v) - radius).max() for v in parameters[1::2])
                 row["relative_change"] = np.linalg.norm(path[-1] - path[0]) / np.linalg.norm(path[0])
                 rows.append(row)
@@ -115,8 +119,8 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
             for (now, slopes, log_loss), (after, _, _) in pairwise(islice(steps, round(_HORIZON / h) + 1)):
                 rate = h * np.exp(log_loss)[:, None]
                 for v, g, moved in zip(now[1::2], slopes[1::2], after[1::2], strict=True):
-                    squared, before = theory.row_dot(moved, moved), theory.row_dot(v, v)
-                    expected = before + rate**2 * theory.row_dot(g, g)
+                    squared, before = np.vecdot(moved, moved), np.vecdot(v, v)
+                    expected = before + rate**2 * np.vecdot(g, g)
                     error = np.maximum(error, (np.abs(squared - expected) / expected).max(axis=-1))
                     growth = np.minimum(growth, (squared - before).min(axis=-1))
             deviation = np.linalg.norm(_flat(theory.join_weights(after, method)) - flow_end, axis=1)
@@ -131,8 +135,16 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
 
 
 def _nodes(weights: Weights, gradients: Weights, **columns: object) -> pd.DataFrame:
-    """One row a point (or network) and node; weights ``(n, n_out, n_in)``, further columns with one value a point."""
-    length, slope, cosine = theory.node_quantities(weights, gradients)
+    r"""$\|w_u\|$, $\|g_u\|$ and the cosine between them, one row a point (or network) and node, layer after layer.
+
+    Weights and gradients are ``(n, n_out, n_in)``, further columns have one value a point.
+    """
+    length = np.concatenate([theory.row_norm(w) for w in weights], axis=-1)
+    slope = np.concatenate([theory.row_norm(g) for g in gradients], axis=-1)
+    inner = np.concatenate([np.vecdot(w, g) for w, g in zip(weights, gradients, strict=True)], axis=-1)
+    # A dead unit's gradient is zero, or too small for its square: no direction, hence NaN, not infinity.
+    product = length * slope
+    cosine = np.divide(inner, product, out=np.full_like(product, np.nan), where=product > 0)
     n, n_nodes = length.shape
     layer = np.repeat(np.arange(len(weights)), [w.shape[-2] for w in weights])
     table = pd.DataFrame(columns, index=range(n)).loc[np.repeat(range(n), n_nodes)].reset_index(drop=True)
@@ -178,11 +190,8 @@ def lin_sep_descent(levels: Sequence[float] = (200.0, 250.0, 300.0)) -> tuple[pd
     problem, targets = settings.lin_sep_problem(), sorted({*levels, *(z / 2 for z in levels)})
     runs, nodes = [], []
     for method in ("swn", "ewn"):
-        network = settings.bias_free_network(
-            settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED), "squared_relu"
-        )
-        descent = descend(
-            Ensemble([normalize_weights(network, method)]),
+        descent = _trained(
+            [settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED)], "squared_relu", method, None,
             torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", targets,
             exponent=1 - 1 / 30, k_max=0.01, max_steps=40_000,
         )  # fmt: skip
@@ -222,10 +231,8 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
             ewn = method == "ewn"
             # K can pass through zero: its own terms set the scale.
             drift = np.abs(theory.conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
-            row: dict[str, Any] = {
-                "source": "paper" if index < len(settings.SIMPLE_TRAJ_STARTS) else "random",
-                "method": method,
-            }
+            source = "paper" if index < len(settings.SIMPLE_TRAJ_STARTS) else "random"
+            row: dict[str, Any] = {"source": source, "method": method}
             row |= {"start_1": start[0], "start_2": start[1], "end_1": w1[-1], "end_2": w2[-1]}
             row |= {"path_error": error / np.hypot(exact_1[-1] - start[0], exact_2[-1] - start[1])}
             row |= {"drift": drift if ewn else np.nan, "predicted": (1 if k > 0 else 2) if ewn else 0}
@@ -243,17 +250,21 @@ def simple_trajectory_descent() -> pd.DataFrame:
         z = 50), relative_error (distance of the end point from the exact one, over the exact one's length; a step's
         overshoot is part of it).
     """
-    rows = []
+    weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS]
+    one, rows = torch.ones(1, 1, dtype=torch.float64), []
     for method in ("ewn", "plain"):
-        weights = [
-            [np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS
-        ]
-        networks = [settings.bias_free_network(own, "identity", fixed_output=True) for own in weights]
-        descent = descend(
-            Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
-            torch.ones(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), "exponential", (50.0,),
-            exponent=1 - 1 / 10, k_max=0.1,
-        )  # fmt: skip
+        descent = _trained(
+            weights,
+            "identity",
+            method,
+            ["1"],
+            one,
+            one[0],
+            "exponential",
+            (50.0,),
+            exponent=1 - 1 / 10,
+            k_max=0.1,
+        )
         ends = descent.checkpoints[50.0]["1.weight"].squeeze(-1).numpy()
         for start, steps, end in zip(settings.SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
             exact = np.array(theory.exact_point(start, 50.0, method))
@@ -276,22 +287,18 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
         Lengths at the end of each run, whether or not it got to z = 50: method, seed, status, neuron, length.
     """
     seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
+    weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
     for method in METHODS:
-        f, k_max = settings.XOR_RULES[method]
-        weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
-        networks = [settings.bias_free_network(own, "relu", fixed_output=True) for own in weights]
-        descent = descend(
-            Ensemble([normalize_weights(network, method, ["1"]) for network in networks]),
-            points, -points.prod(dim=1), "logistic", (50.0,),
+        f, k_max = _XOR_RULES[method]
+        descent = _trained(
+            weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", (50.0,),
             exponent=1 - 1 / f, k_max=k_max, window=10, max_steps=40_000, patience=3_000,
         )  # fmt: skip
+        length = theory.row_norm(descent.final["1.weight"].numpy()).ravel()
         table = {"method": method, "seed": np.repeat(seeds, 20), "status": np.repeat(descent.status, 20)}
-        table |= {"neuron": np.tile(np.arange(20), len(seeds))}
-        frames.append(
-            pd.DataFrame(table | {"length": theory.row_norm(descent.final["1.weight"].numpy()).ravel()})
-        )
+        frames.append(pd.DataFrame(table | {"neuron": np.tile(np.arange(20), len(seeds)), "length": length}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -305,25 +312,24 @@ def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
     at depth 1 all seeds are the same.
 
     Returns:
-        One row a depth, method and seed: depth, seed, method, exponent (NaN if the flow stalls), expected, clock_error
-        (largest distance of $-\log\mathcal L$ from its clock).
+        One row a depth L, method and seed: depth, seed, method, exponent (NaN if the flow stalls), expected (2 for EWN
+        at every depth, else $2 - 2/L$; hence $\mathcal L \asymp 1/(t\log^p t)$), clock_error (largest distance of
+        $-\log\mathcal L$ from its clock).
     """
     (problem, first_map), seeds = settings.depth_problem("exponential"), list(seeds)
     clock = np.geomspace(50.0, 300.0, 40)
     rows = []
     for depth in _DEPTHS:
+        different = seeds if depth > 1 else seeds[:1]
         for method in ("ewn", "plain"):
-            different = seeds if depth > 1 else seeds[:1]
             starts = [settings.depth_weights(depth, 10, seed, first_map) for seed in different]
             paths = [loss_clock(problem.gradient, method, start, clock) for start in starts]
             for i, seed in enumerate(seeds):
                 path = paths[i % len(paths)]
                 exponent = theory.local_exponent(path.z, path.log_rate, 50.0, 300.0)
-                row = {"depth": depth, "seed": seed, "method": method, "exponent": exponent}
-                rows.append(
-                    row | {"expected": theory.expected_exponent(method, depth), "clock_error": path.error}
-                )
-    return pd.DataFrame(rows)
+                expected = 2.0 if method == "ewn" else 2.0 - 2.0 / depth
+                rows.append((depth, seed, method, exponent, expected, path.error))
+    return pd.DataFrame(rows, columns=["depth", "seed", "method", "exponent", "expected", "clock_error"])
 
 
 def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
@@ -350,17 +356,10 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
             if method != "plain":
                 parameters[-1] = parameters[-1] * theory.row_norm(start[-1])[..., None]
             states = islice(euler_steps(problem.gradient, method, parameters, 1e-3), n_steps + 1)
-            kept = {
-                step: np.broadcast_to(log_loss, len(seeds))
-                for step, (_, _, log_loss) in enumerate(states)
-                if step % 50 == 0 or step == n_steps
-            }
-            curve = {"depth": depth, "method": method, "seed": np.tile(seeds, len(kept))}
-            curve |= {
-                "step": np.repeat(list(kept), len(seeds)),
-                "log_loss": np.concatenate(list(kept.values())),
-            }
-            frames.append(pd.DataFrame(curve))
+            for step, (_, _, log_loss) in enumerate(states):
+                if step % 50 == 0 or step == n_steps:
+                    about = {"depth": depth, "method": method, "seed": seeds, "step": step}
+                    frames.append(pd.DataFrame(about | {"log_loss": np.broadcast_to(log_loss, len(seeds))}))
     table = pd.concat(frames, ignore_index=True)
     return table.assign(loss=np.exp(table["log_loss"]))
 
@@ -395,10 +394,10 @@ def image_pruning(
     setting, seeds = settings.IMAGES[name], list(seeds)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    (x, y, x_test, y_test), n_classes = _image_data(setting, seeds)
+    (x, y, x_test, y_test), n_classes = setting.load(seeds)
     runs, accuracies = [], []
     for method in methods:
-        plain = _image_networks(setting, seeds, x, n_classes)
+        plain = setting.networks(seeds, x, n_classes)
         layers = [n for n, part in plain.member(0).named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
         hidden, control = layers[:-1], method == "control"
         form = "plain" if control else method
@@ -426,24 +425,6 @@ def image_pruning(
     return pd.concat(runs, ignore_index=True), pd.concat(accuracies, ignore_index=True)
 
 
-def _image_data(setting: settings.ImageSetting, seeds: Sequence[int]) -> tuple[list[Tensor], int]:
-    """Training and test images and classes, with a leading dimension where seeds have their own; how many classes."""
-    splits = seeds if setting.split_by_seed else seeds[:1]
-    sets = [load(setting.dataset, seed=seed, **setting.data) for seed in splits]
-    parts = zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
-    return [torch.stack(part) if setting.split_by_seed else part[0] for part in parts], sets[0].n_classes
-
-
-def _image_networks(
-    setting: settings.ImageSetting, seeds: Sequence[int], x: Tensor, n_classes: int
-) -> Ensemble:
-    networks = []
-    for seed in seeds:
-        with initialization(seed):
-            networks.append(setting.network(x.shape[-1] if setting.n_hidden else x.shape[-3], n_classes))
-    return Ensemble(networks)
-
-
 def _unit_scores(
     descent: Descent, z: float, layer: str, following: str, seeds: Sequence[int], every: bool
 ) -> dict[str, Tensor]:
@@ -469,7 +450,6 @@ def _unit_scores(
     }
 
 
-@torch.no_grad()
 def _pruned_accuracy(
     plain: Ensemble,
     parameters: Mapping[str, Tensor],
@@ -496,7 +476,6 @@ def _pruned_accuracy(
     """
     network, plain = plain.member(0), plain.to(device).eval()
     parameters, x, y = {n: p.to(device) for n, p in parameters.items()}, x.to(device), y.to(device)
-    per_member = y.ndim == 2
     frames = []
     for score in next(iter(scores.values())):
         for percent in levels:
@@ -505,9 +484,8 @@ def _pruned_accuracy(
                 keep = select_units(own[score].nan_to_num(), percent / 100)
                 for name, kept in unit_mask(network, layer, keep).items():
                     pruned[name] = pruned[name] * kept.to(device)
-            parts = x.split(settings.CHUNK, 1 if per_member else 0)
-            answers = [plain(part, per_member=per_member, parameters=pruned).argmax(-1) for part in parts]
-            right = (torch.cat(answers, dim=1) == y).sum(dim=1).double()
+            answers = training.scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
+            right = (answers == y).sum(dim=1).double()
             table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
             frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))
     return pd.concat(frames, ignore_index=True)

@@ -31,11 +31,8 @@ from repro.papers.ewn_inductive_bias.theory import (
     join_weights,
     precondition,
     pull_back,
-    row_dot,
     split_weights,
 )
-
-__all__ = ["ClockedPath", "euler_steps", "loss_clock", "parameter_flow", "weight_flow"]
 
 _Gradient = Callable[[Weights], tuple[Array, list[Array]]]
 
@@ -69,12 +66,8 @@ def _integrate(velocity: Callable[[list[Array]], list[Array]], start: Weights, t
     solution = solve_ivp(
         lambda _, flat: packing.pack(velocity(packing.unpack(flat))),
         (float(times[0]), float(times[-1])),
-        packing.pack(start),
-        "DOP853",
-        t_eval=times,
-        rtol=1e-11,
-        atol=1e-13,
-    )
+        packing.pack(start), "DOP853", t_eval=times, rtol=1e-11, atol=1e-13,
+    )  # fmt: skip
     if not solution.success:
         raise RuntimeError(
             f"the flow could not be integrated beyond t = {solution.t[-1]}: {solution.message}"
@@ -200,7 +193,7 @@ def loss_clock(gradient: _Gradient, method: str, weights: Weights, z: Array) -> 
         w = packing.unpack(flat)
         slopes = gradient(w)[1]
         moved = packing.pack(precondition(w, slopes, method))
-        rates = row_dot(packing.pack(slopes), moved)
+        rates = np.vecdot(packing.pack(slopes), moved)
         rate = float(rates.min())
         return -moved / np.maximum(rates, _STALLED)[..., None]
 
@@ -231,6 +224,6 @@ def loss_clock(gradient: _Gradient, method: str, weights: Weights, z: Array) -> 
     log_loss, gradients = gradient(path)
     moved = packing.pack(precondition(path, gradients, method))
     with np.errstate(divide="ignore"):
-        log_rate = np.log(row_dot(packing.pack(gradients), moved))
+        log_rate = np.log(np.vecdot(packing.pack(gradients), moved))
     error = float(np.abs(-log_loss - points).max())
     return ClockedPath(np.array(points), path, gradients, log_rate, not targets, error)

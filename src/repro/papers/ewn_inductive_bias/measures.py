@@ -11,22 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from repro.papers.ewn_inductive_bias.theory import bound_ratio, pair_predictions, relation_sign, spread
-
-__all__ = [
-    "accuracy_by_score",
-    "accuracy_price",
-    "active_nodes",
-    "depth_ratios",
-    "gini",
-    "learning_rate_control",
-    "pairs",
-    "pruning_advantage",
-    "relations",
-    "retreat",
-    "smallest_bound",
-    "sparsity",
-]
+from repro.papers.ewn_inductive_bias.theory import Array, relation_sign
 
 _ACTIVE_GROWTH = 1.15
 """A node is active if it grows by this factor while z doubles; theory says 2^(1/3) = 1.26 for Lin-Sep."""
@@ -70,12 +55,20 @@ def relations(nodes: pd.DataFrame) -> pd.DataFrame:
         row |= {"worst_cosine": own["cosine"].max(), "median_cosine": own["cosine"].median()}
         for name, among in (("within", hidden), ("across", own)):
             w, g = among["length"].to_numpy(), among["gradient_norm"].to_numpy()
-            row |= {name: spread(w, g, s), f"{name}_wrong": spread(w, g, -s)}
+            row |= {name: _spread(w, g, s), f"{name}_wrong": _spread(w, g, -s)}
         level = np.log(own["gradient_norm"]) + s * np.log(own["length"])
         row["gap"] = level[output.index].mean() - level[hidden.index].mean()
         row["predicted_gap"] = np.log(max(n, 1) / 2) if method == "ewn" else 0.0
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _spread(length: Array, slope: Array, sign: int) -> float:
+    r"""Range over nodes of $\log\|g_u\| + s\log\|w_u\|$: 0 when the relation holds exactly.
+
+    The other sign is the negative control. NaN for fewer than two nodes, for which the relation says nothing.
+    """
+    return float(np.ptp(np.log(slope) + sign * np.log(length))) if length.size > 1 else float("nan")
 
 
 def retreat(nodes: pd.DataFrame, active: pd.DataFrame, early: float = 50.0) -> pd.Series:
@@ -86,32 +79,60 @@ def retreat(nodes: pd.DataFrame, active: pd.DataFrame, early: float = 50.0) -> p
     return now - then
 
 
-def pairs(nodes: pd.DataFrame, early: float = 100.0, late: float = 1000.0) -> pd.DataFrame:
-    """Sign test of relative sparsity over pairs of hidden neurons whose cosine is below -0.99 at the early z (E8).
+def pairs(nodes: pd.DataFrame) -> pd.DataFrame:
+    """Sign test of relative sparsity over pairs of hidden neurons whose cosine is below -0.99 at z = 100 (E8).
 
     Returns:
         One row a run: seed, method, n_correct, n_pairs, share (NaN: no pair).
     """
-    then, last = (nodes[(nodes["z"] == z) & (nodes["layer"] == 0)] for z in (early, late))
+    then, last = (nodes[(nodes["z"] == z) & (nodes["layer"] == 0)] for z in (100.0, 1000.0))
     both = then.merge(last[[*_NODE, "length"]], on=_NODE, suffixes=("", "_later"))
     rows = []
     for (seed, method), own in both.groupby(_RUN, sort=False):
         aligned = own[own["cosine"] < -0.99]
         length, slope, later = aligned[["length", "gradient_norm", "length_later"]].to_numpy().T
-        correct, n = pair_predictions(length, slope, later, str(method))
-        row = {"seed": seed, "method": method, "n_correct": correct, "n_pairs": n}
-        rows.append(row | {"share": correct / n if n else np.nan})
-    return pd.DataFrame(rows)
+        rows.append((seed, method, *_pair_predictions(length, slope, later, str(method))))
+    table = pd.DataFrame(rows, columns=[*_RUN, "n_correct", "n_pairs"])
+    return table.assign(share=table["n_correct"] / table["n_pairs"])
+
+
+def _pair_predictions(length: Array, slope: Array, later: Array, method: str) -> tuple[int, int]:
+    r"""Sign test of relative sparsity over all pairs of nodes that are aligned with their gradients.
+
+    With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run
+    away), plain and SWN flow make it grow iff $c > r$ (lengths equalize with slopes). Pairs with $|\log rc|$
+    (or $|\log c/r|$) below 0.01 are too close to the balance point to call.
+
+    Args:
+        length, slope: $\|w_u\|$ and $\|g_u\|$ at the time of the prediction, ``(n_nodes,)``.
+        later: lengths at the later time, ``(n_nodes,)``.
+        method: ``"plain"``, ``"swn"`` or ``"ewn"``.
+
+    Returns:
+        Number of correct predictions, number of predictions.
+    """
+    growth = np.log(later) - np.log(length)
+    level = np.log(slope) + relation_sign(method) * np.log(length)
+    u, v = np.triu_indices(length.size, k=1)
+    force = level[u] - level[v]
+    decided = np.abs(force) > 0.01
+    correct = np.sign(force) == np.sign(growth[u] - growth[v])
+    return int((correct & decided).sum()), int(decided.sum())
 
 
 def smallest_bound(nodes: pd.DataFrame) -> pd.Series:
-    """Smallest ratio of the two sides of the finite-time bound along each EWN flow at z > 0, one value a seed (E12).
+    r"""Rate of EWN flow over its lower bound, the smallest at z > 0, one value a seed (E12).
 
-    For Lin-Sep's network, which is homogeneous of order 3.
+    $\frac{d}{dt}\frac1{\mathcal L} \big/ \frac{L^2}{n} z^2 \ge 1$ with $L = 3$, the degree of homogeneity of Lin-Sep's
+    network, and $n$ trained nodes, dead ones too. By Cauchy-Schwarz over the nodes and Euler's identity; for the
+    exponential loss, from any time at which $\mathcal L < 1$, without assuming that any direction converges.
+    Integrated, it gives $\mathcal L = O(1/(t\log^2 t))$ with explicit constants.
+
+    Source: derived here.
     """
     points = nodes[(nodes["method"] == "ewn") & (nodes["node"] == 0) & (nodes["z"] > 0)]
-    ratio = bound_ratio(points["z"], points["log_rate"], 3, nodes["node"].nunique())
-    return points.assign(ratio=ratio).groupby("seed", sort=False)["ratio"].min()
+    ratio = np.exp(points["log_rate"] - 2 * np.log(points["z"])) * nodes["node"].nunique() / 3**2
+    return ratio.groupby(points["seed"], sort=False).min().rename("ratio")
 
 
 # --- sparsity of lengths ----------------------------------------------------------------------------------------
@@ -132,13 +153,11 @@ def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
         squared length, in the four longest), gini.
     """
     rows = []
-    for (method, seed, status), own in lengths.groupby(["method", "seed", "status"], sort=False):
-        length = own["length"].to_numpy()
+    for (method, seed, status), length in lengths.groupby(["method", "seed", "status"], sort=False)["length"]:
         squared = np.sort(length**2)[::-1]
-        row = {"method": method, "seed": seed, "status": status}
-        row |= {"count": int((length > 0.2 * length.max()).sum())}
-        rows.append(row | {"top_share": squared[:4].sum() / squared.sum(), "gini": gini(length)})
-    return pd.DataFrame(rows)
+        count, top_share = int((length > 0.2 * length.max()).sum()), squared[:4].sum() / squared.sum()
+        rows.append((method, seed, status, count, top_share, gini(length)))
+    return pd.DataFrame(rows, columns=["method", "seed", "status", "count", "top_share", "gini"])
 
 
 # --- losses by depth --------------------------------------------------------------------------------------------

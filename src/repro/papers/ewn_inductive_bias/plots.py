@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,19 +16,6 @@ from repro.papers.ewn_inductive_bias.method import METHODS
 from repro.papers.ewn_inductive_bias.settings import SIMPLE_TRAJ_STARTS
 from repro.papers.ewn_inductive_bias.theory import exact_point, loser_limit, relation_sign
 
-__all__ = [
-    "authors_pruning",
-    "control",
-    "depth_losses",
-    "gradients_against_lengths",
-    "identity",
-    "lengths_over_training",
-    "pruning",
-    "rates",
-    "sorted_lengths",
-    "two_weights",
-]
-
 _NAMES = {
     "plain": "plain",
     "swn": "SWN",
@@ -37,6 +25,8 @@ _NAMES = {
 }
 _COLORS = dict(zip(_NAMES, (PALETTE[i] for i in (0, 1, 2, 4, 7)), strict=True))
 _MARKERS = dict(zip(_NAMES, "os^Dx", strict=True))
+_SHARES: dict[str, Any] = {"ylim": (0, 102), "xticks": [0, 25, 50, 75, 100]}
+"""Axes of accuracies after pruning; set when the curves are drawn, or they would not span the whole range."""
 _IDENTITIES = (
     ("ewn", 1.0, "deviation", "EWN, its own equation"),
     ("swn", 1.0, "deviation", "SWN, its own equation"),
@@ -48,8 +38,8 @@ _IDENTITIES = (
 
 def two_weights() -> Figure:
     """Exact trajectories of the two-weight race from the authors' five starts, plain beside EWN."""
-    fig, axes = panels(2, height=3.4, sharey=True)
-    for axis, method in zip(axes, ("plain", "ewn"), strict=True):
+    fig, by_method = _by_method(3.4, "$w_1$", "$w_2$", ("plain", "ewn"))
+    for method, axis in by_method.items():
         for start in SIMPLE_TRAJ_STARTS:
             z = np.linspace(2 * start[0] + start[1], 50.0, 200)
             axis.plot(*exact_point(start, z, method), color=_COLORS[method])
@@ -58,8 +48,7 @@ def two_weights() -> Figure:
                 first_wins = exact_point(start, 50.0, method)[0] > start[0] * 3
                 line = axis.axhline if first_wins else axis.axvline
                 line(loser_limit(start), color="0.6", linestyle=":", linewidth=1)
-        axis.set(title=_NAMES[method], xlabel="$w_1$", xlim=(0, 12), ylim=(0, 12))
-    axes[0].set_ylabel("$w_2$")
+        axis.set(xlim=(0, 12), ylim=(0, 12))
     return fig
 
 
@@ -77,12 +66,10 @@ def identity(table: pd.DataFrame) -> Figure:
 
 def lengths_over_training(nodes: pd.DataFrame, seed: int) -> Figure:
     """Length of every node of one seed as the loss falls, one panel a method; the output node is dashed."""
-    fig, axes = panels(3, height=2.9, sharey=True)
-    for axis, method in zip(axes, METHODS, strict=True):
+    fig, by_method = _by_method(2.9, r"$z = -\log\mathcal{L}$", r"$\|w_u\|$")
+    for method, axis in by_method.items():
         for (_, layer), node in where(nodes, seed=seed, method=method).groupby(["node", "layer"]):
             axis.plot(node["z"], node["length"], color=_COLORS[method], linestyle="--" if layer else "-")
-        axis.set(title=_NAMES[method], xlabel=r"$z = -\log\mathcal{L}$")
-    axes[0].set_ylabel(r"$\|w_u\|$")
     return fig
 
 
@@ -92,15 +79,13 @@ def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
     several = hidden.groupby(["method", "seed"])["node"].transform("size") > 1
     hidden = hidden[several].assign(x=lambda d: np.log(d["length"]), y=lambda d: np.log(d["gradient_norm"]))
     centred = hidden[["x", "y"]] - hidden.groupby(["method", "seed"])[["x", "y"]].transform("mean")
-    fig, axes = panels(3, height=3.2, sharey=True)
-    for axis, method in zip(axes, METHODS, strict=True):
+    fig, by_method = _by_method(3.2, r"$\log\|w_u\|$, centred", r"$\log\|g_u\|$, centred")
+    for method, axis in by_method.items():
         own, slope = centred[hidden["method"] == method], -relation_sign(method)
         reach = np.array([-1.0, 1.0]) * max(0.1, float(own["x"].abs().max()))
         axis.plot(reach, slope * reach, color="0.4", linestyle="--", linewidth=1, label=f"slope {slope:+d}")
         axis.plot(own["x"], own["y"], _MARKERS[method], color=_COLORS[method], markersize=4, alpha=0.6)
-        axis.set(title=_NAMES[method], xlabel=r"$\log\|w_u\|$, centred")
         axis.legend(loc="upper left" if slope > 0 else "upper right", fontsize="small")
-    axes[0].set_ylabel(r"$\log\|g_u\|$, centred")
     return fig
 
 
@@ -137,16 +122,14 @@ def rates(table: pd.DataFrame) -> Figure:
 
 def depth_losses(curves: pd.DataFrame) -> Figure:
     """Training loss against steps, one panel a method, one line a depth (geometric mean over seeds)."""
-    fig, axes = panels(3, sharey=True)
+    fig, by_method = _by_method(3.0, "step", "training loss")
     shades = sns.color_palette("viridis", curves["depth"].nunique())
-    for axis, method in zip(axes, METHODS, strict=True):
+    for method, axis in by_method.items():
         moved = curves[(curves["method"] == method) & (curves["step"] > 0)]
         for shade, (depth, own) in zip(shades, moved.groupby("depth"), strict=True):
             mean = own.groupby("step")["log_loss"].mean()
             axis.loglog(mean.index, np.exp(mean), color=shade, label=f"depth {depth}")
-        axis.set(title=_NAMES[method], xlabel="step")
-    axes[0].set_ylabel("training loss")
-    _legend_below(fig, axes[0])
+    _legend_below(fig, by_method["plain"])
     return fig
 
 
@@ -158,28 +141,25 @@ def pruning(accuracy: pd.DataFrame, levels: Sequence[float], methods: Sequence[s
         levels: the loss levels z to show, one panel each.
         methods: in this order.
     """
-    fig, axes = panels(len(levels), height=3.4, sharey=True)
-    for axis, z in zip(axes, levels, strict=True):
+    fig, by_level = _by_level(levels, 3.4)
+    for z, axis in by_level.items():
         for method in methods:
             _curve(axis, where(accuracy, method=method, z=z, score="length"), method)
-        _pruning_axis(axis, rf"$\mathcal{{L}} = e^{{-{z:g}}}$")
-    axes[0].set_ylabel("test accuracy (%)")
-    _legend_below(fig, axes[0])
+        axis.set(**_SHARES)
+    _legend_below(fig, axis)
     return fig
 
 
 def authors_pruning(table: pd.DataFrame) -> Figure:
     """The authors' logged means in the same layout; no interval, since only means are at hand."""
-    levels = sorted(set(table["z"]))
-    fig, axes = panels(len(levels), height=3.4, sharey=True)
-    for axis, z in zip(axes, levels, strict=True):
+    fig, by_level = _by_level(sorted(set(table["z"])), 3.4)
+    for z, axis in by_level.items():
         for method in METHODS:
             own = where(table, method=method, z=z)
             look = {"color": _COLORS[method], "label": f"{_NAMES[method]} (authors' mean)"}
             axis.plot(own["pruned_percent"], own["accuracy"], _MARKERS[method] + ":", markersize=4, **look)
-        _pruning_axis(axis, rf"$\mathcal{{L}} = e^{{-{z:g}}}$")
-    axes[0].set_ylabel("test accuracy (%)")
-    _legend_below(fig, axes[0])
+        axis.set(**_SHARES)
+    _legend_below(fig, axis)
     return fig
 
 
@@ -190,14 +170,34 @@ def control(accuracy: pd.DataFrame, z: float) -> Figure:
         accuracy: as for `pruning`, with the method ``control``.
         z: the loss level.
     """
-    fig, (axis,) = panels(1, height=4.2)
+    fig, by_level = _by_level([z], 4.2)
+    axis = by_level[z]
     for method in (*METHODS, "control"):
         _curve(axis, where(accuracy, method=method, z=z, score="length"), method)
     _curve(axis, where(accuracy, method="ewn", z=z, score="random"), "random")
-    _pruning_axis(axis)
-    axis.set_ylabel("test accuracy (%)")
+    axis.set(title="", **_SHARES)
     _legend_below(fig, axis)
     return fig
+
+
+def _by_method(
+    height: float, xlabel: str, ylabel: str, methods: Sequence[str] = METHODS
+) -> tuple[Figure, dict[str, Axes]]:
+    """A row of panels, one a method."""
+    fig, axes = panels(len(methods), height=height, sharey=True)
+    for axis, method in zip(axes, methods, strict=True):
+        axis.set(title=_NAMES[method], xlabel=xlabel)
+    axes[0].set_ylabel(ylabel)
+    return fig, dict(zip(methods, axes, strict=True))
+
+
+def _by_level(levels: Sequence[float], height: float) -> tuple[Figure, dict[float, Axes]]:
+    """A row of panels for accuracies after pruning, one a loss level."""
+    fig, axes = panels(len(levels), height=height, sharey=True)
+    for axis, z in zip(axes, levels, strict=True):
+        axis.set(title=rf"$\mathcal{{L}} = e^{{-{z:g}}}$", xlabel="neurons removed (%)")
+    axes[0].set_ylabel("test accuracy (%)")
+    return fig, dict(zip(levels, axes, strict=True))
 
 
 def _curve(axis: Axes, own: pd.DataFrame, method: str) -> None:
@@ -206,10 +206,6 @@ def _curve(axis: Axes, own: pd.DataFrame, method: str) -> None:
     interval = f"t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
     look = {"color": _COLORS[method], "marker": _MARKERS[method], "markersize": 3}
     band(axis, own, "pruned_percent", "accuracy", label=f"{_NAMES[method]} ({interval})", **look)
-
-
-def _pruning_axis(axis: Axes, title: str = "") -> None:
-    axis.set(title=title, xlabel="neurons removed (%)", ylim=(0, 102), xticks=[0, 25, 50, 75, 100])
 
 
 def _legend_below(fig: Figure, axis: Axes) -> None:

@@ -13,35 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from repro.learn.data import load
+from repro.learn.ensembles import Ensemble
 from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
+from repro.learn.seeding import initialization
 from repro.papers.ewn_inductive_bias.theory import Array, BinaryProblem
-
-__all__ = [
-    "CHUNK",
-    "IMAGES",
-    "LIN_SEP_SEED",
-    "SIMPLE_TRAJ_STARTS",
-    "XOR_RULES",
-    "ImageSetting",
-    "bias_free_network",
-    "default_weights",
-    "depth_problem",
-    "depth_weights",
-    "lin_sep_problem",
-]
 
 LIN_SEP_SEED = 2137
 _DEPTH_SEED = 6782
 SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
-XOR_RULES = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
-"""The authors' f (the step is $k\\,\\mathcal L^{1/f}\\,\\nabla\\log\\mathcal L$) and largest k, by method."""
-
-
-CHUNK = 1_000
-"""Examples at once where no gradient is needed: bounds the memory of convolutional networks."""
 
 
 # --- points and weights -----------------------------------------------------------------------------------------
@@ -107,20 +90,6 @@ def depth_weights(depth: int, width: int, seed: int, first_map: Array) -> list[A
     return weights
 
 
-def bias_free_network(
-    weights: Sequence[Array], activation: str, *, fixed_output: bool = False
-) -> nn.Sequential:
-    """Bias-free perceptron in float64 with given matrices ``(out, in)``; a fixed output layer is not trained."""
-    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    network = perceptron(sizes, activation, bias=False).double()
-    with torch.no_grad():
-        for parameter, weight in zip(network.parameters(), weights, strict=True):
-            parameter.copy_(torch.from_numpy(weight))
-    *_, output = network.parameters()
-    output.requires_grad_(not fixed_output)
-    return network
-
-
 # --- images -----------------------------------------------------------------------------------------------------
 
 
@@ -151,11 +120,26 @@ class ImageSetting:
     levels: Sequence[float] = range(0, 100, 5)
     every_score: bool = False
 
-    def network(self, n_inputs: int, n_classes: int) -> nn.Module:
-        """A freshly drawn network; the authors' for MNIST has hidden biases of 0 and a bias-free output."""
-        if self.n_hidden is None:
-            return vgg16_bias_free(n_inputs, n_classes)
-        return kaiming_normal_(perceptron((n_inputs, self.n_hidden, n_classes), bias=(True, False)))
+    def load(self, seeds: Sequence[int]) -> tuple[list[Tensor], int]:
+        """Training and test images and classes, with a first dimension where seeds have their own; how many classes."""
+        sets = [
+            load(self.dataset, seed=seed, **self.data)
+            for seed in (seeds if self.split_by_seed else seeds[:1])
+        ]
+        parts = zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
+        return [torch.stack(part) if self.split_by_seed else part[0] for part in parts], sets[0].n_classes
+
+    def networks(self, seeds: Sequence[int], x: Tensor, n_classes: int) -> Ensemble:
+        """Freshly drawn ones for these images; the authors' for MNIST have hidden biases of 0, no output bias."""
+        members = []
+        for seed in seeds:
+            with initialization(seed):
+                if self.n_hidden is None:
+                    members.append(vgg16_bias_free(x.shape[-3], n_classes))
+                else:
+                    sizes = (x.shape[-1], self.n_hidden, n_classes)
+                    members.append(kaiming_normal_(perceptron(sizes, bias=(True, False))))
+        return Ensemble(members)
 
 
 _SMALL = {"validation": 0, "standardize": "global"}

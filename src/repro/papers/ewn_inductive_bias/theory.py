@@ -18,51 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from repro.base import one_of
-from repro.papers.ewn_inductive_bias.method import METHODS
-
-__all__ = [
-    "BinaryProblem",
-    "bound_ratio",
-    "conserved",
-    "exact_point",
-    "expected_exponent",
-    "join_weights",
-    "local_exponent",
-    "loser_limit",
-    "node_quantities",
-    "pair_predictions",
-    "precondition",
-    "pull_back",
-    "relation_sign",
-    "split_weights",
-    "spread",
-    "two_weights",
-]
 
 Array = NDArray[np.float64]
 Weights = Sequence[Array]
 
 
-def row_dot(a: Array, b: Array) -> Array:
-    """Inner products of corresponding rows, shape ``(..., n_nodes)``."""
-    return np.vecdot(a, b)
-
-
 def row_norm(a: Array) -> Array:
     """Euclidean lengths of the rows, shape ``(..., n_nodes)``."""
-    return np.sqrt(row_dot(a, a))
+    return np.sqrt(np.vecdot(a, a))
 
 
 # --- three ways to write the weights entering a node ------------------------------------------------------------
 
 
-def _is_plain(method: str) -> bool:
-    return one_of("method", method, METHODS) == "plain"
-
-
 def split_weights(weights: Weights, method: str, radius: float = 1.0) -> list[Array]:
     r"""Parameters that give these weights: $w$; $\gamma, v$ or $\alpha, v$ a layer, with $\|v_u\|$ = ``radius``."""
-    if _is_plain(method):
+    if method == "plain":
         return list(weights)
     parameters = []
     for w in weights:
@@ -73,7 +44,7 @@ def split_weights(weights: Weights, method: str, radius: float = 1.0) -> list[Ar
 
 def join_weights(parameters: Weights, method: str) -> list[Array]:
     r"""Weights given by the parameters: $w$; $\gamma_u\,v_u/\|v_u\|$ (SWN); $e^{\alpha_u}\,v_u/\|v_u\|$ (EWN)."""
-    if _is_plain(method):
+    if method == "plain":
         return list(parameters)
     pairs = zip(parameters[::2], parameters[1::2], strict=True)
     return [((np.exp(s) if method == "ewn" else s) / row_norm(v))[..., None] * v for s, v in pairs]
@@ -85,12 +56,12 @@ def pull_back(parameters: Weights, gradient: Weights, method: str) -> list[Array
     $\nabla_{\gamma_u} = \langle\hat v_u, g_u\rangle$, $\nabla_{\alpha_u} = \langle w_u, g_u\rangle$,
     $\nabla_{v_u} = \frac{\lambda_u}{\|v_u\|}(I - \hat v_u\hat v_u^\top)\,g_u$ with $\lambda_u$ the (signed) length.
     """
-    if _is_plain(method):
+    if method == "plain":
         return list(gradient)
     pulled = []
     for scale, v, g in zip(parameters[::2], parameters[1::2], gradient, strict=True):
         norm, length = row_norm(v), np.exp(scale) if method == "ewn" else scale
-        along = row_dot(v, g)
+        along = np.vecdot(v, g)
         tangent = g - (along / norm**2)[..., None] * v
         slope = length if method == "ewn" else 1.0
         pulled += [slope * along / norm, (length / norm)[..., None] * tangent]
@@ -107,15 +78,15 @@ def precondition(weights: Weights, gradient: Weights, method: str, radius: float
 
     which for EWN and $r = 1$ is $\|w_u\|^2 g_u$.
     """
-    if _is_plain(method):
+    if method == "plain":
         return list(gradient)
     if method == "ewn" and radius == 1:
-        return [row_dot(w, w)[..., None] * g for w, g in zip(weights, gradient, strict=True)]
+        return [np.vecdot(w, w)[..., None] * g for w, g in zip(weights, gradient, strict=True)]
     moved = []
     for w, g in zip(weights, gradient, strict=True):
-        squared = row_dot(w, w)
+        squared = np.vecdot(w, w)
         radial, tangential = squared if method == "ewn" else 1.0, squared / radius**2
-        mixed = (radial - tangential) * row_dot(w, g) / squared
+        mixed = (radial - tangential) * np.vecdot(w, g) / squared
         moved.append(tangential[..., None] * g + mixed[..., None] * w)
     return moved
 
@@ -142,7 +113,7 @@ def _log_loss_slopes(margins: Array, loss: str) -> tuple[Array, Array]:
         ``log_loss`` of shape ``(...)`` in natural logarithms, and ``slopes`` of shape ``(..., n_samples)``,
         all of them negative or zero.
     """
-    log_losses, slopes = _per_sample(margins, one_of("loss", loss, ("exponential", "logistic")))
+    log_losses, slopes = _per_sample(margins, loss)
     largest = log_losses.max(axis=-1, keepdims=True)
     shares = np.exp(log_losses - largest)
     total = shares.sum(axis=-1, keepdims=True)
@@ -186,7 +157,7 @@ class BinaryProblem:
 
     def gradient(self, weights: Weights) -> tuple[Array, list[Array]]:
         r"""$\log\mathcal L$, shape ``(...)``, and $\nabla_w\log\mathcal L$, one matrix a layer, by back-propagation."""
-        if one_of("activation", self.activation, ("linear", "squared_relu")) == "linear":
+        if self.activation == "linear":
             return self._linear_gradient(weights)
         signal, pre, signals = self.x.T, [], []
         for w in weights:
@@ -278,66 +249,12 @@ def loser_limit(start: Sequence[float]) -> float:
     return 1 / k if k > 0 else 1 / (-2 * k)
 
 
-# --- the two laws -----------------------------------------------------------------------------------------------
-
-
-def node_quantities(weights: Weights, gradients: Weights) -> tuple[Array, Array, Array]:
-    r"""$\|w_u\|$, $\|g_u\|$ and the cosine between them, of all nodes, layer after layer: each ``(..., n_nodes)``."""
-    length = np.concatenate([row_norm(w) for w in weights], axis=-1)
-    slope = np.concatenate([row_norm(g) for g in gradients], axis=-1)
-    inner = np.concatenate([row_dot(w, g) for w, g in zip(weights, gradients, strict=True)], axis=-1)
-    # A dead unit's gradient is zero, or too small for its square: no direction, hence NaN, not infinity.
-    product = length * slope
-    cosine = np.divide(inner, product, out=np.full_like(product, np.nan), where=product > 0)
-    return length, slope, cosine
+# --- laws and rates ---------------------------------------------------------------------------------------------
 
 
 def relation_sign(method: str) -> int:
     r"""Sign $s$ for which $\log\|g_u\| + s\log\|w_u\|$ is the same for all nodes: +1 for EWN, else -1."""
-    return 1 if one_of("method", method, METHODS) == "ewn" else -1
-
-
-def spread(length: Array, slope: Array, sign: int) -> float:
-    r"""Range over nodes of $\log\|g_u\| + s\log\|w_u\|$: 0 when the relation holds exactly.
-
-    The other sign is the negative control. NaN for fewer than two nodes, for which the relation says nothing.
-    """
-    return float(np.ptp(np.log(slope) + sign * np.log(length))) if length.size > 1 else float("nan")
-
-
-def pair_predictions(length: Array, slope: Array, later: Array, method: str) -> tuple[int, int]:
-    r"""Sign test of relative sparsity over all pairs of nodes that are aligned with their gradients.
-
-    With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run
-    away), plain and SWN flow make it grow iff $c > r$ (lengths equalize with slopes). Pairs with $|\log rc|$
-    (or $|\log c/r|$) below 0.01 are too close to the balance point to call.
-
-    Args:
-        length, slope: $\|w_u\|$ and $\|g_u\|$ at the time of the prediction, ``(n_nodes,)``.
-        later: lengths at the later time, ``(n_nodes,)``.
-        method: ``"plain"``, ``"swn"`` or ``"ewn"``.
-
-    Returns:
-        Number of correct predictions, number of predictions.
-    """
-    growth = np.log(later) - np.log(length)
-    level = np.log(slope) + relation_sign(method) * np.log(length)
-    u, v = np.triu_indices(length.size, k=1)
-    force = level[u] - level[v]
-    decided = np.abs(force) > 0.01
-    correct = np.sign(force) == np.sign(growth[u] - growth[v])
-    return int((correct & decided).sum()), int(decided.sum())
-
-
-# --- how fast the loss falls ------------------------------------------------------------------------------------
-
-
-def expected_exponent(method: str, order: int) -> float:
-    r"""$p$ in $\frac{d}{dt}\mathcal L^{-1} \asymp z^p$, hence $\mathcal L \asymp 1/(t\log^p t)$; the order is $L$.
-
-    2 for EWN at every depth, else $2 - 2/L$.
-    """
-    return 2.0 if relation_sign(method) == 1 else 2.0 - 2.0 / order
+    return 1 if method == "ewn" else -1
 
 
 def local_exponent(z: Array, log_rate: Array, low: float, high: float) -> float:
@@ -361,21 +278,3 @@ def local_exponent(z: Array, log_rate: Array, low: float, high: float) -> float:
     if z.max() < high:
         return float("nan")
     return float(np.polyfit(np.log(z[inside]), log_rate[inside], 1)[0])
-
-
-def bound_ratio(z: ArrayLike, log_rate: ArrayLike, order: int, n_nodes: int) -> Array:
-    r"""Rate of EWN flow over its lower bound, $\frac{d}{dt}\frac1{\mathcal L} \big/ \frac{L^2}{n} z^2 \ge 1$.
-
-    By Cauchy-Schwarz over the n nodes and Euler's identity; for the exponential loss, from any time at which
-    $\mathcal L < 1$, without assuming that any direction converges. Integrated, it gives
-    $\mathcal L = O(1/(t\log^2 t))$ with explicit constants.
-
-    Args:
-        z: $-\log\mathcal L$, positive, shape ``(n_points,)``.
-        log_rate: $\log\frac{d}{dt}\mathcal L^{-1}$ at unit learning rate.
-        order: degree of homogeneity L of the network.
-        n_nodes: number of all trained nodes n, dead ones too.
-
-    Source: derived here (claim E12).
-    """
-    return np.exp(np.asarray(log_rate) - 2 * np.log(z)) * n_nodes / order**2

@@ -26,10 +26,7 @@ from torch.nn import functional as F
 
 from repro.learn.ensembles import Ensemble
 from repro.learn.seeding import streams
-from repro.papers.ewn_inductive_bias.settings import CHUNK
 from repro.papers.ewn_inductive_bias.theory import Array
-
-__all__ = ["Descent", "descend", "lengths", "log_loss"]
 
 _Flags = NDArray[np.bool_]
 _Named = dict[str, Tensor]
@@ -39,6 +36,8 @@ _K_START = 0.01
 _SMALLEST_FACTOR = 1e-12
 _PROGRESS = 1e-2
 """Rise of z that counts as progress."""
+_CHUNK = 1_000
+"""Examples at once where no gradient is needed: bounds the memory of convolutional networks."""
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------
@@ -127,9 +126,16 @@ class Descent:
         return np.isfinite(self.steps_to[:, self.targets.index(target)])
 
 
-def lengths(weight: Tensor) -> Tensor:
+def lengths(weight: Tensor, *, keepdim: bool = False) -> Tensor:
     r"""$\|w_u\|$ of stacked weights ``(members, out, ...)``, shape ``(members, out)``."""
-    return torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)))
+    return torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)), keepdim=keepdim)
+
+
+@torch.no_grad()
+def scores(ensemble: Ensemble, parameters: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
+    """What networks with these parameters answer, ``(members, n, ...)``, a thousand examples at a time."""
+    parts = x.split(_CHUNK, 1 if per_member else 0)
+    return torch.cat([ensemble(part, per_member=per_member, parameters=parameters) for part in parts], dim=1)
 
 
 def _folded(network: nn.Module, parameters: Mapping[str, Tensor]) -> _Named:
@@ -192,11 +198,16 @@ class _Problem:
         """Gradient by the trained parameters, ``(members, numbers)``, from the gradient by the scores."""
         gradients = dict(zip(leaves, torch.autograd.grad(scores, list(leaves.values()), slope), strict=True))
         for name in self.by_length:
-            squared = lengths(leaves[name].detach()).square()
-            gradients[name] = gradients[name] * squared.reshape(
-                *squared.shape, *[1] * (leaves[name].ndim - 2)
-            )
+            weight = leaves[name].detach()
+            gradients[name] = gradients[name] * lengths(weight, keepdim=True).square()
         return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
+
+    def keep(self, accepted: _Flags) -> None:
+        """Prepare the next proposal, for the members that keep the parameters last judged."""
+
+    def zero_gradient(self) -> _Flags:
+        """Members whose gradient is known to be exactly zero: they will never move."""
+        return np.zeros(len(self.ensemble), dtype=bool)
 
 
 def _column(values: Array | _Flags, like: Tensor) -> Tensor:
@@ -234,7 +245,6 @@ class _FullBatch(_Problem):
             self._slope = torch.where(_column(accepted, found), found, self._slope)
 
     def zero_gradient(self) -> _Flags:
-        """Members whose gradient is exactly zero: they will never move."""
         return ~self._slope.any(dim=1).cpu().numpy()
 
 
@@ -268,18 +278,9 @@ class _MiniBatches(_Problem):
             flat = torch.addcmul(flat, rates * relative, self.backward(scores, leaves, slope), value=-1)
         return flat
 
-    @torch.no_grad()
     def judge(self, flat: Tensor) -> Array:
-        named = self.named(flat)
-        parts = self.x.split(CHUNK, 1 if self.per_member else 0)
-        scores = [self.ensemble(x, per_member=self.per_member, parameters=named) for x in parts]
-        return log_loss(torch.cat(scores, dim=1), self.y, self.loss)[0].cpu().numpy()
-
-    def keep(self, accepted: _Flags) -> None:
-        """Nothing to prepare: an epoch computes its own gradients."""
-
-    def zero_gradient(self) -> _Flags:
-        return np.zeros(len(self.ensemble), dtype=bool)
+        found = scores(self.ensemble, self.named(flat), self.x, self.per_member)
+        return log_loss(found, self.y, self.loss)[0].cpu().numpy()
 
 
 # --- the descent ------------------------------------------------------------------------------------------------

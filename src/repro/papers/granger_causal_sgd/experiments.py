@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
-from repro.papers.granger_causal_sgd.curvature import Hessian, eigenvalues, noise_sensitivity
+from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
-from repro.papers.granger_causal_sgd.settings import ALPHAS, Start
-from repro.papers.granger_causal_sgd.theory import first_order, lasso, line_through_zero, ridge
+from repro.papers.granger_causal_sgd.settings import Start
+from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
 from repro.papers.granger_causal_sgd.training import (
     Trace,
     derived_seed,
     fine_tune,
     log,
-    stacked,
     train_to_stops,
     tune,
 )
@@ -31,7 +30,6 @@ from repro.prune.overlap import agreement
 from repro.prune.selection import keep_highest
 
 __all__ = [
-    "ARMS",
     "accuracy_runs",
     "alpha_runs",
     "flatness_runs",
@@ -54,16 +52,10 @@ _TRAINED_TOGETHER = 40  # perceptrons: fastest so on one processor
 _HESSIANS_AT_ONCE = 5
 
 
-def logged(start: Start, **changed: Any) -> Trace:
+def _logged(start: Start, **changed: Any) -> Trace:
     """Log the networks of a start on their own data: rate, epochs, batches and seeds of the setting, if not changed."""
-    setting = start.setting
-    how: dict[str, Any] = {
-        "learning_rate": setting.logging_rate,
-        "n_epochs": setting.logging_epochs,
-        "batch_size": setting.batch_size,
-        "seeds": start.seeds,
-    }
-    return log(start.ensemble, start.datasets, **(how | changed))
+    how = {"seeds": start.seeds, **start.setting.sgd(), **changed}
+    return log(start.ensemble, start.datasets, **how)
 
 
 # --- one step (G1, G2, G11, K1, K2) -----------------------------------------------------------------------------------
@@ -76,7 +68,7 @@ def steps(start: Start) -> pd.DataFrame:
         One row a (condition, step): ``condition``, ``predicted``, ``observed``. Conditions are the same batch, the
         cross-batch change, and that of a placebo, which sees the same batches and never moves.
     """
-    real, placebo = (logged(start.first(1), placebo=placebo) for placebo in (False, True))
+    real, placebo = (_logged(start.first(1), placebo=placebo) for placebo in (False, True))
     rows = []
     for condition, run, target in (
         ("same batch", real, "same_batch"),
@@ -89,28 +81,33 @@ def steps(start: Start) -> pd.DataFrame:
 
 
 def identity_runs(start: Start) -> pd.DataFrame:
-    """Fit loss changes by what the identity predicts, at several learning rates (claim G1).
+    r"""Fit loss changes by what the identity predicts, at several learning rates (claim G1).
 
     In float64: at small rates the rounding of a float32 loss is as large as what the identity leaves over.
 
     Returns:
-        One row a (seed, learning_rate, target): slope, r2, r2_identity, see ``theory.line_through_zero``. Targets are
-        ``"same_batch"``, ``"cross_batch"`` and ``"full_batch"``: the same-batch change of 20 steps on the whole
+        One row a (seed, learning_rate, target): ``slope`` b of $\Delta L_t \approx b\,\hat y_t$ by least squares;
+        ``r2`` = $1-\sum_t(\Delta L_t-b\,\hat y_t)^2/\sum_t(\Delta L_t-\overline{\Delta L})^2$, about the mean and so
+        below 0 where a constant would predict better; ``r2_identity``, the same with b = 1; the last two are NaN where
+        the loss change is constant. Targets are ``"same_batch"``, ``"cross_batch"`` and ``"full_batch"``: the
+        same-batch change of 20 steps on the whole
         training part. Full-batch steps hardly differ at small rates, so that their r2 can fall where their slope goes
         to 1.
     """
     exact = _in_float64(start)
     frames = []
     for rate in (1e-3, 1e-2, 1e-1):
-        batches = logged(exact, learning_rate=rate)
-        whole = logged(exact, learning_rate=rate, n_epochs=20, batch_size=None)
+        batches = _logged(exact, learning_rate=rate)
+        whole = _logged(exact, learning_rate=rate, n_epochs=20, batch_size=None)
         for target, run, change in (
             ("same_batch", batches, "same_batch"),
             ("cross_batch", batches, "cross_batch"),
             ("full_batch", whole, "same_batch"),
         ):
             names = {"seed": start.seeds, "learning_rate": rate, "target": target}
-            frames.append(pd.DataFrame(names | line_through_zero(first_order(run), run.loss_changes[change])))
+            frames.append(
+                pd.DataFrame(names | _line_through_zero(first_order(run), run.loss_changes[change]))
+            )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -122,11 +119,11 @@ def momentum_runs(start: Start) -> pd.DataFrame:
     Returns:
         One row a (seed, features): slope, r2, r2_identity; ``features`` is ``"squares"`` or ``"squares and cross"``.
     """
-    run = logged(_in_float64(start), learning_rate=1e-3, momentum=0.9)
+    run = _logged(_in_float64(start), learning_rate=1e-3, momentum=0.9)
     frames = []
     for features, products in (("squares", False), ("squares and cross", True)):
         names = {"seed": start.seeds, "features": features}
-        fit = line_through_zero(first_order(run, products=products), run.loss_changes["same_batch"])
+        fit = _line_through_zero(first_order(run, products=products), run.loss_changes["same_batch"])
         frames.append(pd.DataFrame(names | fit))
     return pd.concat(frames, ignore_index=True)
 
@@ -142,7 +139,7 @@ def granger_runs(start: Start) -> pd.DataFrame:
         One row a (seed, target, condition): f, p_value, partial_r2, status, see ``method.step_test``. ``condition`` is
         ``"real"``, ``"placebo"`` or ``"permuted"``: the real run with its energies in random order.
     """
-    real, placebo = (logged(start, full_loss=True, placebo=placebo) for placebo in (False, True))
+    real, placebo = (_logged(start, full_loss=True, placebo=placebo) for placebo in (False, True))
     orders = _orders(*real.energy.shape)
     conditions = {
         "real": (real, real.energy),
@@ -162,7 +159,7 @@ def permutation_level(start: Start, n_permutations: int) -> pd.Series:
     Returns:
         By seed, shares in [0, 1]; 0.05 is what a valid test has.
     """
-    run = logged(start)
+    run = _logged(start)
     energy, change = run.energy, run.loss_changes["cross_batch"]
     generator = torch.Generator().manual_seed(0)
     shares = []
@@ -171,6 +168,18 @@ def permutation_level(start: Start, n_permutations: int) -> pd.Series:
         found = step_test(energy[i][orders], change[i].expand(n_permutations, -1))
         shares.append(np.mean(found["p_value"] < 0.05))
     return pd.Series(shares, index=pd.Index(start.seeds, name="seed"))
+
+
+def _line_through_zero(prediction: Tensor, change: Tensor) -> dict[str, Tensor]:
+    """Fit loss changes ``(S, T)`` by a multiple of predictions; the columns ``(S,)`` of ``identity_runs``."""
+    slope = (prediction * change).sum(dim=1) / prediction.square().sum(dim=1)
+    about_mean = (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1)
+
+    def r2(factor: Tensor) -> Tensor:
+        left = (change - factor[:, None] * prediction).square().sum(dim=1)
+        return torch.where(about_mean > 0, 1 - left / about_mean, torch.nan)
+
+    return {"slope": slope, "r2": r2(slope), "r2_identity": r2(torch.ones_like(slope))}
 
 
 def _in_float64(start: Start) -> Start:
@@ -221,7 +230,7 @@ def held_out_fits(start: Start) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mask_stability(start: Start, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
+def mask_stability(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     r"""Compare masks from two runs that start from $\theta_0$ and differ in the order of batches (claim G3).
 
     ``"tg_lasso"`` is the authors' mask, a regression a layer; ``"energy"`` keeps, in each run, as many weights as
@@ -244,7 +253,7 @@ def mask_stability(start: Start, alphas: Sequence[float] = ALPHAS) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def mask_overlaps(start: Start, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
+def mask_overlaps(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     r"""Compare the authors' mask with masks that are simpler or know less (claim G4).
 
     ``"covariance"`` keeps $|\frac1T\sum_t\Delta L_t(\Delta\theta_{t,k})^2|>\alpha$. ``"energy"`` keeps as many weights
@@ -283,7 +292,7 @@ def mask_overlaps(start: Start, alphas: Sequence[float] = ALPHAS) -> pd.DataFram
 
 def _run(start: Start, number: int) -> Trace:
     r"""Log SGD from $\theta_0$ on batches in an order that belongs to the run's number."""
-    return logged(start, seeds=[derived_seed(seed, 0, number) for seed in start.seeds])
+    return _logged(start, seeds=[derived_seed(seed, 0, number) for seed in start.seeds])
 
 
 def _tuned(
@@ -323,7 +332,7 @@ def _sparsity(mask: Tensor) -> float:
 
 def alpha_runs(
     start: Start,
-    alphas: Sequence[float] = ALPHAS,
+    alphas: Sequence[float],
     *,
     loss_deltas: Sequence[str] = ("cross_batch", "same_batch"),
     n_iterations: int = 2,
@@ -347,28 +356,31 @@ def alpha_runs(
         without a weight) and the columns of ``training.fine_tune``.
     """
     frames, masks = [], []
-    each_alpha = np.repeat(alphas, len(start.seeds))
+    many, each_alpha = start.times(len(alphas)), np.repeat(alphas, len(start.seeds))
     for loss_delta, n_epochs in product(loss_deltas, logging_epochs or [start.setting.logging_epochs]):
         found = causal_pruning(
-            start.copy(len(alphas)),
-            start.datasets * len(alphas),
+            many.ensemble,
+            many.datasets,
             each_alpha.tolist(),
-            seeds=start.seeds * len(alphas),
+            seeds=many.seeds,
             target=loss_delta,
             n_iterations=n_iterations,
-            n_epochs=n_epochs,
-            learning_rate=start.setting.logging_rate,
-            batch_size=start.setting.batch_size,
+            **(start.setting.sgd() | {"n_epochs": n_epochs}),
         )
         names: dict[str, Any] = {"loss_delta": loss_delta, "logging_epochs": n_epochs, "alpha": each_alpha}
-        frames += [counts(mask).assign(iteration=j, **names) for j, mask in enumerate(found, start=1)]
+        frames += [_counts(mask).assign(iteration=j, **names) for j, mask in enumerate(found, start=1)]
         masks += found
-    every = Mask({name: torch.cat([mask[name] for mask in masks]) for name in masks[0]})
-    tuned = fine_tune(start, every, tune_epochs or start.setting.tune_epochs)
+    tuned = fine_tune(many.times(len(masks)), _joined(masks), tune_epochs or start.setting.tune_epochs)
     return pd.concat([pd.concat(frames, ignore_index=True), tuned], axis=1)
 
 
-def counts(mask: Mask) -> pd.DataFrame:
+def _joined(masks: Iterable[Mask]) -> Mask:
+    """Put masks ``(N, *shape)`` one after the other, as one."""
+    first, *others = masks
+    return Mask({name: torch.cat([kept, *(mask[name] for mask in others)]) for name, kept in first.items()})
+
+
+def _counts(mask: Mask) -> pd.DataFrame:
     """Return the sparsity of each network and how many of its layers have no weight left, for ``(N, *shape)``."""
     kept = [entries.flatten(1) for entries in mask.values()]
     sparsity = (~torch.cat(kept, dim=1)).double().mean(dim=1)
@@ -378,68 +390,35 @@ def counts(mask: Mask) -> pd.DataFrame:
 
 # --- accuracy at matched sparsity (G5 to G7, K3) ----------------------------------------------------------------------
 
-_Scores = dict[str, Tensor]
-_Draws = Sequence[torch.Generator]
+
+def _permuted(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    y = run.loss_changes["same_batch"][i]
+    return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
 
 
-def _permuted(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    rows = []
-    for i, (y, draw) in enumerate(zip(run.loss_changes["same_batch"], draws, strict=True)):
-        rows.append((y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs())
-    return run.by_name(torch.stack(rows))
+def _random_layerwise(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    causal = _ARMS["causal"](run, i, network, draw)
+    layers = [causal[columns] for columns in run.layers.values()]
+    return torch.cat([layer[torch.randperm(len(layer), generator=draw)] for layer in layers])
 
 
-def _exact(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    changes = run.loss_changes["same_batch"]
-    return run.by_name(torch.cat([ridge(run.squares(i), y, [0.0]).abs() for i, y in enumerate(changes)]))
+def _flat(scores: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([each.flatten() for each in scores.values()]).double()
 
 
-def _magnitude(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    return _stacked([magnitude(member) for member in start.ensemble])
-
-
-def _random(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    return _stacked([random(each, generator=draw) for each, draw in zip(start.ensemble, draws, strict=True)])
-
-
-def _random_layerwise(run: Trace, start: Start, draws: _Draws) -> _Scores:
-    def shuffled(score: Tensor, draw: torch.Generator) -> Tensor:
-        return score.flatten()[torch.randperm(score.numel(), generator=draw)].view(score.shape)
-
-    causal = ARMS["causal"](run, start, draws)
-    return {
-        n: torch.stack([shuffled(*one) for one in zip(score, draws, strict=True)])
-        for n, score in causal.items()
-    }
-
-
-def _stacked(scores: list[_Scores]) -> _Scores:
-    return {name: torch.stack([each[name] for each in scores]).double() for name in scores[0]}
-
-
-ARMS: dict[str, Callable[[Trace, Start, _Draws], _Scores]] = {
-    "causal": lambda run, start, draws: run.by_name(run.covariance["same_batch"].abs()),
-    "causal_cross": lambda run, start, draws: run.by_name(run.covariance["cross_batch"].abs()),
-    "energy": lambda run, start, draws: run.by_name(run.mean_squares),
+# Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
+_ARMS: dict[str, Callable[[Trace, int, nn.Module, torch.Generator], Tensor]] = {
+    "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
+    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
+    "energy": lambda run, i, network, draw: run.mean_squares[i],
     "permuted": _permuted,
-    "exact": _exact,
-    "magnitude": _magnitude,
-    "random": _random,
+    "exact": lambda run, i, network, draw: ridge(run.squares(i), run.loss_changes["same_batch"][i], [0.0])[
+        0
+    ].abs(),
+    "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
+    "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
     "random_layerwise": _random_layerwise,
 }
-r"""What each arm ranks the weights of S networks by, name to ``(S, *shape)``; the lowest go first.
-
-With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the same batch:
-
-- ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4);
-  ``"causal_cross"``: with the loss change from batch to batch, as in the authors' code.
-- ``"energy"``: $\frac1T\sum_t x_{t,k}$. ``"permuted"``: as causal, rows of $\Delta L$ in a random order.
-- ``"exact"``: $|\gamma_k|$ of the least-norm solution of $X\gamma = \Delta L$. A converged Lasso cannot rank: it keeps
-  at most T weights, whatever the sparsity asked for.
-- ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers.
-- ``"random_layerwise"``: the causal scores of each layer in a random order, so that at every sparsity each layer loses
-  as many weights as with causal scores.
-"""
 
 
 def _arm_masks(
@@ -451,14 +430,16 @@ def _arm_masks(
     layers, so a layer can lose all its weights; such a mask is a result, not an error. What a network draws depends on
     its seed and the arm alone; masks of an arm are nested.
     """
-    run = logged(start)
+    run, members = _logged(start), list(start.ensemble)
     masks = {("dense", 0.0): start.dense()}
     for arm in arms:
-        number = list(ARMS).index(arm)
-        draws = [torch.Generator().manual_seed(derived_seed(seed, 1, 0, number)) for seed in start.seeds]
-        scores = ARMS[arm](run, start, draws)
+        scores = []
+        for i, seed in enumerate(start.seeds):
+            draw = torch.Generator().manual_seed(derived_seed(seed, 1, 0, list(_ARMS).index(arm)))
+            scores.append(_ARMS[arm](run, i, members[i], draw))
+        named = run.by_name(torch.stack(scores))
+        each = [{name: score[i] for name, score in named.items()} for i in range(len(members))]
         for sparsity in sparsities:
-            each = [{name: score[i] for name, score in scores.items()} for i in range(len(start.seeds))]
             masks[arm, sparsity] = Mask.stack([select(one, sparsity=sparsity) for one in each])
     return masks
 
@@ -468,6 +449,18 @@ def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | 
 
     As many epochs for all; a network's batches are those of its seed, whatever its arm. Nothing is selected: networks
     are measured after the last epoch, and no mask has seen the validation or test part.
+
+    Each arm ranks the weights of a network, and the lowest go first.
+    With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the same batch:
+
+    - ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4);
+      ``"causal_cross"``: with the loss change from batch to batch, as in the authors' code.
+    - ``"energy"``: $\frac1T\sum_t x_{t,k}$. ``"permuted"``: as causal, rows of $\Delta L$ in a random order.
+    - ``"exact"``: $|\gamma_k|$ of the least-norm solution of $X\gamma = \Delta L$. A converged Lasso cannot rank: it
+      keeps at most T weights, whatever the sparsity asked for.
+    - ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers.
+    - ``"random_layerwise"``: the causal scores of each layer in a random order, so that at every sparsity each layer
+      loses as many weights as with causal scores.
 
     Args:
         start: S networks at $\theta_0$.
@@ -479,16 +472,17 @@ def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | 
         (mean cross-entropy of the whole training part), ``validation_accuracy``, ``test_accuracy`` (in [0, 1])
         and ``collapsed``, the number of layers without a weight left.
     """
-    conditions = list(_arm_masks(start, list(ARMS), sparsities).items())
+    conditions = list(_arm_masks(start, list(_ARMS), sparsities).items())
     at_once = max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
-        _, mask, history = tune(start, list(some.values()), tune_epochs or start.setting.tune_epochs)
+        mask = _joined(some.values())
+        _, history = tune(start.times(len(some)), mask, tune_epochs or start.setting.tune_epochs)
         measured = {
             name: history.last(name) for name in ("train_loss", "validation_accuracy", "test_accuracy")
         }
-        frames.append(_labels(start, some).assign(**measured, collapsed=counts(mask)["collapsed"]))
+        frames.append(_labels(start, some).assign(**measured, collapsed=_counts(mask)["collapsed"]))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -524,25 +518,23 @@ def flatness_runs(start: Start, *, n_epochs: int, target_loss: float, max_epochs
         ``stopping`` is ``"epochs"`` or ``"loss"``, ``hessian`` ``"kept"`` or ``"all"``.
     """
     conditions = _arm_masks(start, ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
-    stopped = train_to_stops(
-        start, list(conditions.values()), n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
-    )
-    every = start.datasets * len(conditions)
-    train, test = stacked(every, "train"), stacked(every, "test")
-    survivors = dict(stopped.mask)
+    survivors, every = _joined(conditions.values()), start.times(len(conditions))
+    train, test = every.stacked("train"), every.stacked("test")
     spaces = {"kept": survivors, "all": {name: torch.ones_like(kept) for name, kept in survivors.items()}}
+    stops = train_to_stops(
+        every, survivors, n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
+    )
     frames = []
-    for stopping, networks in stopped.networks.items():
-        found = {
-            "epoch": stopped.epochs[stopping],
-            "reached": stopped.reached | (stopping == "epochs"),
-            "train_loss": evaluate(networks, *train, per_member=True)[0],
-            "test_accuracy": evaluate(networks, *test, per_member=True)[1],
-            "noise": noise_sensitivity(networks, *train, 0.2, kept=survivors, per_member=True),
-        }
+    for stopping, (networks, rows) in stops.items():
+        measured = rows.assign(
+            train_loss=evaluate(networks, *train, per_member=True)[0].numpy(),
+            test_accuracy=evaluate(networks, *test, per_member=True)[1].numpy(),
+            noise=noise_sensitivity(networks, *train, 0.2, survivors).numpy(),
+        )
         for space, kept in spaces.items():
-            measured = pd.DataFrame(found | {"largest": _largest_eigenvalues(networks, *train, kept)})
-            frames.append(_labels(start, conditions).assign(stopping=stopping, hessian=space).join(measured))
+            largest = _largest_eigenvalues(networks, *train, kept)
+            labels = _labels(start, conditions).assign(stopping=stopping, hessian=space)
+            frames.append(labels.join(measured.assign(largest=largest.numpy())))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -552,8 +544,6 @@ def _largest_eigenvalues(networks: Ensemble, x: Tensor, y: Tensor, kept: Mapping
     for first in range(0, len(members), _HESSIANS_AT_ONCE):
         some = slice(first, first + _HESSIANS_AT_ONCE)
         masks = {name: entries[some] for name, entries in kept.items()}
-        hessian = Hessian(
-            Ensemble(members[some]), x[some], y[some], parameters=list(kept), kept=masks, per_member=True
-        )
-        found.append(eigenvalues(hessian)[0][:, 0])
+        hessian = Hessian(Ensemble(members[some]), x[some], y[some], masks)
+        found.append(hessian.eigenvalues()[0][:, 0])
     return torch.cat(found)

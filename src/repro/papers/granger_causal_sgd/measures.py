@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import expit
 from scipy.stats import rankdata
@@ -16,7 +16,6 @@ __all__ = [
     "against_dense",
     "difference",
     "flatness_accuracy",
-    "knees",
     "per_seed",
     "phase_shifts",
     "variance_shares",
@@ -95,53 +94,34 @@ def phase_shifts(frame: pd.DataFrame) -> pd.DataFrame:
         10 % to 90 % of the fall (one between two neighbouring points has no width of its own and is given half the
         smallest distance of neighbours); ``high`` and ``low``, the levels; ``aic_logistic``, ``aic_line``,
         ``aic_quadratic``; ``is_shift``, whether the logistic has the lowest of the three and a width of at most one
-        decade.
+        decade. ``knee`` (claim G7), the largest of the sparsities before the fall of the *validation* accuracies,
+        $u(s) \le u^* - \text{width}$; 0 where the fall begins before all of them, so that nothing can be removed.
+        ``difference`` of the test accuracy there to the dense network of the seed in percentage points. Both are NaN
+        where validation accuracy never falls and there is nothing to stay away from.
 
     Raises:
         ValueError: fewer than 7 points.
 
     Source: ours; the paper's own definition of a phase shift is not known.
     """
-    rows = {
-        (arm, seed): _fit_phase_shift(curve["sparsity"], curve["test_accuracy"])
-        for arm, seed, curve in _curves(frame)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
-
-
-def knees(frame: pd.DataFrame) -> pd.DataFrame:
-    r"""Choose each arm's sparsity from its validation accuracies, and look up the test accuracy there (claim G7).
-
-    The knee is the largest of the sparsities before the fall, $u(s) \le u^* - \text{width}$; 0 where the fall begins
-    before all of them, so that nothing can be removed. Source: ours.
-
-    Args:
-        frame: of ``experiments.accuracy_runs``, dense networks included.
-
-    Returns:
-        By (arm, seed): ``knee``, and ``difference`` of the test accuracy there to the dense network of the seed in
-        percentage points; NaN in both where accuracy never falls and there is nothing to stay away from.
-    """
+    dense, pruned = (frame[(frame["arm"] == "dense") == is_dense] for is_dense in (True, False))
     rows = {}
-    for arm, seed, curve in _curves(frame):
-        test = curve.set_index("sparsity")["test_accuracy"]
-        shift = _fit_phase_shift(curve["sparsity"], curve["validation_accuracy"])
+    for (arm, seed), own in pruned.groupby(["arm", "seed"], sort=False):
+        curve = pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index()
+        test = curve["test_accuracy"]
+        fit, chosen = _fit_phase_shift(test), _fit_phase_shift(curve["validation_accuracy"])
         s = test.index.to_numpy()
-        before = s[-np.log10(1 - s) <= shift["midpoint"] - shift["width"]].max(initial=0.0)
-        knee = np.nan if np.isnan(shift["midpoint"]) else before
-        rows[arm, seed] = {"knee": knee, "difference": 100 * (test.get(knee, np.nan) - test[0])}
+        before = s[-np.log10(1 - s) <= chosen["midpoint"] - chosen["width"]].max(initial=0.0)
+        knee = np.nan if np.isnan(chosen["midpoint"]) else before
+        rows[arm, seed] = fit | {"knee": knee, "difference": 100 * (test.get(knee, np.nan) - test[0])}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
 
 
-def _fit_phase_shift(sparsities: ArrayLike, accuracies: ArrayLike) -> dict[str, Any]:
-    """One row of ``phase_shifts``."""
-    s, a = (np.asarray(values, dtype=np.float64) for values in (sparsities, accuracies))
-    if len(s) < 7:
-        raise ValueError(
-            f"a logistic has 4 parameters; at least 7 sparsities are needed, got {len(s)}: {s.tolist()}"
-        )
-    order = np.argsort(s)
-    u, a = -np.log10(1 - s[order]), a[order]
+def _fit_phase_shift(accuracies: pd.Series) -> dict[str, Any]:
+    """Fit the accuracies at rising sparsities, the index; the first columns of ``phase_shifts``."""
+    if (n := len(accuracies)) < 7:
+        raise ValueError(f"a logistic has 4 parameters; at least 7 sparsities are needed, got {n}")
+    u, a = -np.log10(1 - accuracies.index.to_numpy()), accuracies.to_numpy(dtype=np.float64)
     line, parabola = (_aic(a - np.polyval(np.polyfit(u, a, degree), u), degree + 2) for degree in (1, 2))
     midpoint, scale, high, low = _fit_logistic(u, a)
     logistic, width = _aic(a - _logistic(u, midpoint, scale, high, low), 5), _WIDTH_OF_SCALE * scale
@@ -152,13 +132,6 @@ def _fit_phase_shift(sparsities: ArrayLike, accuracies: ArrayLike) -> dict[str, 
         "aic_logistic": logistic, "aic_line": line, "aic_quadratic": parabola,
         "is_shift": bool(logistic < min(line, parabola) and width <= _MAX_WIDTH),
     }  # fmt: skip
-
-
-def _curves(frame: pd.DataFrame) -> Iterator[tuple[str, Any, pd.DataFrame]]:
-    """Yield arm, seed and rows, the dense network's first."""
-    dense = frame[frame["arm"] == "dense"]
-    for (arm, seed), own in frame[frame["arm"] != "dense"].groupby(["arm", "seed"], sort=False):
-        yield str(arm), seed, pd.concat([dense[dense["seed"] == seed], own])
 
 
 def _aic(residuals: _Vector, n_parameters: int) -> float:

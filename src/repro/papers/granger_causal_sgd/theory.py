@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from repro.papers.granger_causal_sgd.training import Trace
 
-__all__ = ["first_order", "lasso", "line_through_zero", "ridge"]
+__all__ = ["first_order", "lasso", "ridge"]
 
 
 def first_order(trace: Trace, *, products: bool = True) -> Tensor:
@@ -32,26 +31,6 @@ def first_order(trace: Trace, *, products: bool = True) -> Tensor:
     Source: arXiv 2412.03035, abstract (the relation that gradient descent implies), worked out by expansion.
     """
     return (trace.momentum * products * trace.cross - trace.energy) / trace.learning_rate
-
-
-def line_through_zero(prediction: Tensor, change: Tensor) -> dict[str, Any]:
-    r"""Fit $\Delta L_t \approx b\,\hat y_t$ to predictions and loss changes ``(S, T)``.
-
-    Returns:
-        ``slope`` b by least squares; ``r2`` =
-        $1-\sum_t(\Delta L_t-b\,\hat y_t)^2/\sum_t(\Delta L_t-\overline{\Delta L})^2$, about the mean and so below 0
-        where a constant would predict better; ``r2_identity``, the same with b = 1. Arrays ``(S,)``, the last two NaN
-        where the loss change is constant.
-    """
-    slope = (prediction * change).sum(dim=1) / prediction.square().sum(dim=1)
-    about_mean = (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1)
-
-    def r2(factor: Tensor) -> Tensor:
-        left = (change - factor[:, None] * prediction).square().sum(dim=1)
-        return torch.where(about_mean > 0, 1 - left / about_mean, torch.nan)
-
-    found = {"slope": slope, "r2": r2(slope), "r2_identity": r2(torch.ones_like(slope))}
-    return {name: values.numpy() for name, values in found.items()}
 
 
 def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:

@@ -13,17 +13,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from repro.learn import Dataset, Ensemble, EpochReport, History, TrainingDivergedError, evaluate, train
+from repro.learn.training import Loss, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
 __all__ = ["Trace", "fine_tune", "log", "train_to_stops"]
 
-_Loss = Callable[[Tensor, Tensor], Tensor]
 _EpochHook = Callable[[Ensemble, EpochReport], object]
-_cross_entropy: _Loss = partial(functional.cross_entropy, reduction="none")
 
 _TARGETS = ("cross_batch", "same_batch", "full_loss")
 _MOST_BYTES = 2**32  # of the steps of a trace
@@ -107,7 +105,7 @@ def log(
     full_loss: bool = False,
     placebo: bool = False,
     drop_last: bool = True,
-    loss: _Loss = _cross_entropy,
+    loss: Loss = cross_entropy,
 ) -> Trace:
     r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
 
@@ -141,10 +139,8 @@ def log(
             f"learning_rate must be above 0 and finite, got {learning_rate}; for steps that are computed and never "
             "taken, give the rate of the real run and placebo=True"
         )
-    if not 0 <= momentum < 1 or (placebo and momentum):
-        raise ValueError(f"momentum must lie in [0, 1), and be 0 in a placebo; got {momentum}")
-    if len(datasets) != len(ensemble):
-        raise ValueError(f"datasets must be {len(ensemble)}, one a network; got {len(datasets)}")
+    if placebo and momentum:
+        raise ValueError(f"a placebo takes no steps that could gain momentum; got {momentum}")
     n = len(datasets[0].y_train)
     batch = min(batch_size or n, n)
     n_rows = n_epochs * (n // batch if drop_last else -(-n // batch)) - 1
@@ -204,7 +200,7 @@ class _Logging:
     """
 
     datasets: Sequence[Dataset]
-    loss: _Loss
+    loss: Loss
     momentum: float
     pruned: dict[str, Tensor]
     full_loss: bool
@@ -280,7 +276,7 @@ class _Logging:
 
     @cached_property
     def _whole(self) -> tuple[Tensor, Tensor]:
-        x, y = stacked(self.datasets, "train")
+        x, y = (torch.stack([getattr(each, f"{v}_train") for each in self.datasets]) for v in "xy")
         return x.to(self.x), y.to(self.y.device)
 
 
@@ -321,40 +317,39 @@ def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Ten
 
 
 def tune(
-    start: Start, masks: Sequence[Mask], n_epochs: int, after_epoch: Sequence[_EpochHook] = ()
-) -> tuple[Ensemble, Mask, History]:
-    r"""Train the S networks under each of R masks, from $\theta_0\odot m$ with the mask held, all as one.
+    start: Start, mask: Mask, n_epochs: int, after_epoch: Sequence[_EpochHook] = ()
+) -> tuple[Ensemble, History]:
+    r"""Train S networks from $\theta_0\odot m$ with the mask held, all as one.
 
     Adam with the setting's rate and batch size; a network's batches are those of its seed, whatever its mask.
 
     Args:
         start: networks at $\theta_0$, which stay as they are.
-        masks: each with entries ``(S, *shape)``.
+        mask: entries ``(S, *shape)``.
         n_epochs: of training; networks are measured after the last.
         after_epoch: hooks, as ``learn.train`` takes them.
 
     Returns:
-        ``R * S`` networks, the masks as one, and the history.
+        The networks and the history.
 
     Raises:
-        TrainingDivergedError: a loss is not finite; names mask and seed.
+        TrainingDivergedError: a loss is not finite; names network and seed.
     """
-    mask = Mask({name: torch.cat([each[name] for each in masks]) for name in masks[0]})
-    ensemble = start.copy(len(masks))
+    ensemble = Ensemble(list(start.ensemble))
     mask.apply(ensemble)
     history = train(
         ensemble,
-        start.datasets * len(masks),
+        start.datasets,
         optimizer=start.setting.adam(),
         n_epochs=n_epochs,
         batch_size=start.setting.batch_size,
         after_step=[mask],
         after_epoch=after_epoch,
         evaluate_every=n_epochs,
-        seed=list(start.seeds) * len(masks),
+        seed=list(start.seeds),
     )
-    _raise_if_diverged(history, [f"seed {seed}, mask {i}" for i in range(len(masks)) for seed in start.seeds])
-    return ensemble, mask, history
+    _raise_if_diverged(history, [f"network {i}, seed {seed}" for i, seed in enumerate(start.seeds)])
+    return ensemble, history
 
 
 def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
@@ -367,7 +362,7 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
 
     Args:
         start: S networks at $\theta_0$, which stay as they are.
-        mask: entries ``(R * S, *shape)``: all S networks, then all again.
+        mask: entries ``(S, *shape)``.
         n_epochs: at most.
 
     Returns:
@@ -377,9 +372,7 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
     Raises:
         TrainingDivergedError: a loss is not finite; names seed and epoch.
     """
-    repeats = len(next(iter(mask.values()))) // len(start.seeds)
-    seeds = start.seeds * repeats
-    ensemble = start.copy(repeats)
+    ensemble = Ensemble(list(start.ensemble))
     mask.apply(ensemble)
     made: list[torch.optim.Optimizer] = []
 
@@ -393,15 +386,15 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
     for first in range(0, n_epochs, _LEG):
         history = train(
             ensemble,
-            start.datasets * repeats,
+            start.datasets,
             optimizer=adam,
             n_epochs=min(_LEG, n_epochs - first),
             batch_size=start.setting.batch_size,
             after_step=[mask],
             evaluate_every=1,
-            seed=[seed if first == 0 else derived_seed(seed, 0, first) for seed in seeds],
+            seed=[seed if first == 0 else derived_seed(seed, 0, first) for seed in start.seeds],
         )
-        _raise_if_diverged(history, [f"seed {seed} after {first} epochs" for seed in seeds])
+        _raise_if_diverged(history, [f"seed {seed} after {first} epochs" for seed in start.seeds])
         leg = history.metrics[history.metrics["epoch"] > 0]
         legs.append(leg.assign(tune_epochs=leg["epoch"] + first))
         course = pd.concat(legs)
@@ -411,7 +404,7 @@ def fine_tune(start: Start, mask: Mask, n_epochs: int) -> pd.DataFrame:
             break
     places = [(i, stop or losses.shape[1]) for i, stop in enumerate(stops)]
     at = course.set_index(["member", "tune_epochs"]).loc[places].reset_index()
-    at = at.assign(seed=seeds, stopped=[stop is not None for stop in stops])
+    at = at.assign(seed=start.seeds, stopped=[stop is not None for stop in stops])
     return at[["seed", "tune_epochs", "stopped", "train_loss", "validation_accuracy", "test_accuracy"]]
 
 
@@ -431,42 +424,29 @@ def _stop_epoch(losses: NDArray[np.float64]) -> int | None:
     return None
 
 
-@dataclass(frozen=True)
-class Stopped:
-    r"""``R * S`` networks, each trained from $\theta_0\odot m$ and looked at twice on its way.
-
-    Attributes:
-        networks: by stopping: after as many ``"epochs"``, and at the end of the first epoch with the training
-            ``"loss"`` at or below the target.
-        epochs: by stopping, the epoch that each network is taken from, ``(R * S,)``.
-        reached: whether each network came down to the target loss; if not, ``networks["loss"]`` has its last state.
-        mask: of all networks, ``(R * S, *shape)``.
-    """
-
-    networks: dict[str, Ensemble]
-    epochs: dict[str, Tensor]
-    reached: Tensor
-    mask: Mask
-
-
 def train_to_stops(
-    start: Start, masks: Sequence[Mask], *, n_epochs: int, target_loss: float, max_epochs: int
-) -> Stopped:
-    r"""Train the S networks under each of R masks, as ``tune`` does, and keep each at its two stops.
+    start: Start, mask: Mask, *, n_epochs: int, target_loss: float, max_epochs: int
+) -> dict[str, tuple[Ensemble, pd.DataFrame]]:
+    r"""Train S networks, as ``tune`` does, and keep each as it is at two stops on its way.
 
     Curvature falls as the training loss does, so networks are compared both after equal epochs and at equal loss.
 
     Args:
         start: networks at $\theta_0$.
-        masks: each with entries ``(S, *shape)``.
+        mask: entries ``(S, *shape)``.
         n_epochs: of the stop by epochs.
         target_loss: mean cross-entropy on the whole training part for the stop by loss, looked at after each epoch.
         max_epochs: where a network that does not reach it stops.
+
+    Returns:
+        By stopping, after as many ``"epochs"`` and at the end of the first epoch with the training ``"loss"`` at or
+        below the target: the networks, and one row a network, ``epoch`` and ``reached``, whether it came down to the
+        target (True for stopping by epochs); one that did not is in its last state.
     """
-    x, y = stacked(start.datasets * len(masks), "train")
+    x, y = start.stacked("train")
     reached = torch.zeros(len(y), dtype=torch.bool)
-    epochs = {"epochs": torch.full((len(y),), n_epochs), "loss": torch.full((len(y),), max_epochs)}
-    states: dict[str, dict[str, Tensor]] = {}
+    epochs = torch.full((len(y),), max_epochs)
+    states: dict[str, dict[str, Tensor]] = {"epochs": {}, "loss": {}}
 
     def look(ensemble: Ensemble, report: EpochReport) -> None:
         now = ensemble.state_dict()
@@ -474,30 +454,26 @@ def train_to_stops(
             states["epochs"] = now
         if report.epoch > max_epochs or reached.all():
             return
-        some, kept = next(iter(now.values())), states.get("loss", now)
+        some, kept = next(iter(now.values())), states["loss"] or now
         losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
         states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
         low = losses <= target_loss
-        epochs["loss"][low & ~reached] = report.epoch
+        epochs[low & ~reached] = report.epoch
         reached.logical_or_(low)
 
-    ensemble, mask, _ = tune(start, masks, max(n_epochs, max_epochs), [look])
-    networks = {}
-    for name in epochs:
-        networks[name] = Ensemble(list(ensemble))
-        networks[name].load_state_dict(states[name])
-    return Stopped(networks, epochs, reached, mask)
+    ensemble, _ = tune(start, mask, max(n_epochs, max_epochs), [look])
+    found = {}
+    for stopping, epoch, came_down in (("epochs", n_epochs, True), ("loss", epochs, reached)):
+        networks = Ensemble(list(ensemble))
+        networks.load_state_dict(states[stopping])
+        rows = pd.DataFrame({"epoch": epoch, "reached": came_down}, index=range(len(y)))
+        found[stopping] = networks, rows
+    return found
 
 
 def _per_network(first: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Pick ``a`` for the networks where ``first``, else ``b``."""
     return torch.where(first.to(a.device).view(-1, *[1] * (a.ndim - 1)), a, b)
-
-
-def stacked(datasets: Sequence[Dataset], part: str) -> tuple[Tensor, Tensor]:
-    """Return inputs and classes of ``"train"``, ``"validation"`` or ``"test"``, ``(S, n, ...)`` and ``(S, n)``."""
-    x, y = (torch.stack([getattr(each, f"{v}_{part}") for each in datasets]) for v in "xy")
-    return x, y
 
 
 def _raise_if_diverged(history: History, names: Sequence[str]) -> None:

@@ -16,8 +16,6 @@ from repro.papers.implicit_sparsification.method import METHODS, Method
 from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
-__all__ = ["full_scale_run"]
-
 _SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
 """The paper's levels, 20 % to 99.6 %, and 0."""
 

@@ -9,8 +9,8 @@ numbers, and a step of a run 0.9 microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -18,14 +18,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from repro.papers.implicit_sparsification.method import balanced_factors, pilot_factors, schedule
+from repro.papers.implicit_sparsification.method import pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import Array, SparseRegression
-
-__all__ = ["AMPLITUDES", "FAMILIES", "descend", "logarithmic_steps"]
 
 _STEP_SIZE = 1e-2
 r"""$\eta$. Factors move x by about $\eta\sqrt{\beta^2+4x^2}$ times the gradient. The paper's is 1e-4, with a mean
 over the samples in the loss, which takes a hundred times as many steps."""
+_BATCH_SIZE = 5
+"""Samples a step of stochastic descent; a divisor of their number."""
+
+_Samples = tuple[Tensor, Tensor]
+"""Z, ``(P, b, n)``, and -y, ``(P, 1, b)``, of P problems."""
 
 # --- ways to write, to start and to penalise the weights ----------------------------------------------------------
 
@@ -64,7 +67,7 @@ def _l1_on_weights(x: Tensor, ones: Tensor, g: Tensor, pull: Tensor) -> tuple[Te
 
 FAMILIES = {
     "pilot": _Family("m ⊙ w, unbalanced start", pilot_factors, _decay_both),
-    "spred": _Family("m ⊙ w, balanced start", balanced_factors, _decay_both),
+    "spred": _Family("m ⊙ w, balanced start", partial(pilot_factors, beta=0.0), _decay_both),
     "mask_l1": _Family("m ⊙ w, L1 on m", pilot_factors, _l1_on_mask),
     "weights": _Family("x, L1 by subgradient", lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
 }
@@ -72,33 +75,18 @@ r"""The families by key: the paper compares ``pilot``, ``mask_l1`` and ``weights
 
 # --- the loop -----------------------------------------------------------------------------------------------------
 
-AMPLITUDES = {"constant": tuple(0.002 * 2.0**k for k in range(11))} | dict.fromkeys(
-    ("harmonic", "quadratic", "geometric"), tuple(2.0 * 2.0**k for k in range(11))
-)
-r"""Of each schedule, for every family; the paper has these four schedules, and amplitudes that it does not give.
-
-From $\eta\alpha_k=1/2$ on, a step multiplies factors by a negative number: no longer the flow in small steps, but a
-defined algorithm.
-"""
-
-
-def logarithmic_steps(n_steps: int, per_decade: int = 8, also: Sequence[int] = ()) -> list[int]:
-    """Steps 0, 1, ..., ``n_steps``, evenly spaced on a logarithmic scale, and those of ``also``."""
-    count = int(np.ceil(per_decade * np.log10(n_steps))) + 1
-    return sorted({0, *np.geomspace(1, n_steps, count).round().astype(int).tolist(), *also})
-
 
 def descend(
     problems: Sequence[SparseRegression],
     runs: Mapping[str, pd.DataFrame],
     steps: Sequence[int],
     orders: Sequence[int] | None = None,
-    batch_size: int = 5,
 ) -> dict[str, Array]:
     r"""Gradient descent on $\frac1{2d}\|Zx-y\|^2$ plus $\alpha_k$ times the family's penalty.
 
     A step of a family, for all problems and runs, is two batched matrix products and a few products of whole tensors.
-    Each run follows the path that it would follow alone, up to rounding.
+    Each run follows the path that it would follow alone, up to rounding. Shrinking factors pass through denormal
+    numbers, which slow arithmetic manyfold: call ``repro.learn.reproducible`` first, which flushes them to zero.
 
     Args:
         problems: P regressions of one size, each with its own start x0.
@@ -106,8 +94,7 @@ def descend(
             amplitude.
         steps: to record, ascending; step 0 is the start, the last one the end.
         orders: seeds of the order of mini-batches, one a problem, which all its families and runs share; None for full
-            descent.
-        batch_size: samples a step with ``orders``, a divisor of d.
+            descent. Batches have 5 samples, a divisor of d.
 
     Returns:
         Weights x of each family at the steps, ``(T, P, R, n)``; NaN once one of a run's was 1e6 or more in size.
@@ -116,22 +103,19 @@ def descend(
     minus_y = torch.from_numpy(np.stack([-problem.y for problem in problems]))
     x0 = np.stack([problem.x0 for problem in problems])
     paths = {}
-    with _denormals_flushed(), torch.no_grad():
-        for name, table in runs.items():
-            of_runs = zip(table["schedule"], table["amplitude"], strict=True)
-            alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
-            batches: Iterable[_Batch] = repeat(_Batch(z, minus_y[:, None]))
-            if orders is not None:
-                batches = _mini_batches(z, minus_y, orders, batch_size)
-            x = _path(FAMILIES[name], x0, alphas, batches, steps)
-            gone = ~(np.abs(x).max(axis=-1) < 1e6)
-            x[np.logical_or.accumulate(gone, axis=0)] = np.nan
-            paths[name] = x
+    for name, table in runs.items():
+        of_runs = zip(table["schedule"], table["amplitude"], strict=True)
+        alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
+        batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
+        x = _path(FAMILIES[name], x0, alphas, batches, steps)
+        gone = ~(np.abs(x).max(axis=-1) < 1e6)
+        x[np.logical_or.accumulate(gone, axis=0)] = np.nan
+        paths[name] = x
     return paths
 
 
 def _path(
-    family: _Family, x0: Array, alphas: Array, batches: Iterable[_Batch], steps: Sequence[int]
+    family: _Family, x0: Array, alphas: Array, batches: Iterable[_Samples], steps: Sequence[int]
 ) -> Array:
     """x of one family at the steps, ``(T, P, R, n)``: what one core's cache holds, hence a family at a time."""
     m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in family.begin(x0))
@@ -142,44 +126,26 @@ def _path(
         at[0][...] = x.numpy()
     pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
     for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
-        m, w = family.update(m, w, batch.gradient(x), pull)
+        m, w = family.update(m, w, _gradient(x, *batch), pull)
         x = m * w
         if step in at:
             at[step][...] = x.numpy()
     return kept
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Samples of P problems: Z, ``(P, b, n)``, and -y, ``(P, 1, b)``."""
-
-    z: Tensor
-    minus_y: Tensor
-
-    def gradient(self, x: Tensor) -> Tensor:
-        """Of 1/(2b) |Zx - y|², ``(P, R, n)``."""
-        residual = torch.baddbmm(self.minus_y, x, self.z.mT)
-        return torch.bmm(residual.div_(self.z.shape[1]), self.z)
+def _gradient(x: Tensor, z: Tensor, minus_y: Tensor) -> Tensor:
+    """Of 1/(2b) |Zx - y|² at x, ``(P, R, n)``."""
+    residual = torch.baddbmm(minus_y, x, z.mT)
+    return torch.bmm(residual.div_(z.shape[1]), z)
 
 
-def _mini_batches(z: Tensor, minus_y: Tensor, seeds: Sequence[int], size: int) -> Iterator[_Batch]:
+def _mini_batches(z: Tensor, minus_y: Tensor, seeds: Sequence[int]) -> Iterator[_Samples]:
     """Endless batches, parts of a new order of the samples in every epoch."""
     orders = [np.random.default_rng([seed, 5]) for seed in seeds]
     n_problems, n_samples, n = z.shape
     first = n_samples * np.arange(n_problems)[:, None]
     while True:
         rows = torch.from_numpy(first + np.stack([rng.permutation(n_samples) for rng in orders]))
-        parts = rows.view(n_problems, -1, size).swapaxes(0, 1)  # (parts, P, b)
+        parts = rows.view(n_problems, -1, _BATCH_SIZE).swapaxes(0, 1)  # (parts, P, b)
         samples = z.view(-1, n).index_select(0, parts.flatten()).view(*parts.shape, n)
-        yield from map(_Batch, samples, minus_y.flatten()[parts].unsqueeze(-2))
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """Take denormal numbers for zero: shrinking factors pass through them, which slows arithmetic manyfold."""
-    before = bool(torch.tensor(2e-308, dtype=torch.float64) / 4 == 0)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
+        yield from zip(samples, minus_y.flatten()[parts].unsqueeze(-2), strict=True)

@@ -1,57 +1,37 @@
 r"""The chapter's experiments, one function a group of claims: seeds and what the profile changes in, a tidy table out.
 
-Flows (M1 to M7, M17) are those of $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$ in continuous time, on
-``sparse_regression`` and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
+Flows (M1 to M7, M17) are those of $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$ in continuous time, on a
+``SparseRegression`` and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
 networks (M12 to M16, M18) are pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import Lasso
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
-from repro.papers.implicit_sparsification.diagonal import AMPLITUDES, FAMILIES, descend, logarithmic_steps
-from repro.papers.implicit_sparsification.measures import HIGH_SPARSITIES, best_schedules
+from repro.papers.implicit_sparsification.diagonal import FAMILIES, descend
+from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, pilot_factors
-from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression, sparse_regression
+from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression
 from repro.papers.implicit_sparsification.theory import (
+    Potential,
     Strength,
     dual_flow,
     factor_flow,
-    hyperbolic_entropy,
-    lasso,
     least_l1,
-    least_l2,
     least_potential,
-    lie_bracket,
     mirror_flow,
-    mirror_map,
-    scale_and_centre,
 )
 from repro.papers.implicit_sparsification.training import cycles, fit
-
-__all__ = [
-    "commuting",
-    "diagonal_grid",
-    "factor_gaps",
-    "flow_agreement",
-    "interpolation",
-    "iterative",
-    "late_rate",
-    "one_shot",
-    "optimality",
-    "potential_curves",
-    "recovery",
-    "stochastic",
-    "trajectories",
-    "transition",
-    "weight_paths",
-]
 
 _GENTLE = Strength(0.1, rate=0.1)
 """Decay that dies out, of dose 0.86 at time 20."""
@@ -59,24 +39,6 @@ _STEADY = Strength(0.05)
 """Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
 
 # --- flows --------------------------------------------------------------------------------------------------------
-
-
-def potential_curves() -> pd.DataFrame:
-    r"""The potential of one weight between -1 and 1 ($\beta=1$), from 0 at its minimum to 1 at x = 1.
-
-    Returns:
-        One row a (x0, dose, x): ``value``. The weight starts at 0 or at 0.5; the minimum is at $e^{-4A}x_0$.
-
-    Source: figure 1c of the paper's first version.
-    """
-    x, curves = np.linspace(-1.0, 1.0, 201), []
-    for x0 in (0.0, 0.5):
-        for dose in (0.0, 0.25, 0.5, 1.0, 4.0, 32.0):
-            scale, centre = scale_and_centre(np.array(x0), 1.0, dose)
-            least, height = hyperbolic_entropy([np.exp(-4 * dose) * x0, 1.0], scale, centre)
-            value = (hyperbolic_entropy(x, scale, centre) - least) / (height - least)
-            curves.append(pd.DataFrame({"x0": x0, "dose": dose, "x": x, "value": value}))
-    return pd.concat(curves, ignore_index=True)
 
 
 def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
@@ -91,7 +53,7 @@ def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
     times, rows = np.linspace(0.0, 20.0, 41), []
     dose = _GENTLE.dose(times)[:, None]
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         for beta in (1.0, 100.0):
             m0, w0 = pilot_factors(problem.x0, beta)
             m, w = factor_flow(problem.gradient, m0, w0, times, _GENTLE)
@@ -119,7 +81,7 @@ def trajectories(seed: int) -> pd.DataFrame:
         One row a (beta, coordinate, time): ``true``, the coordinate of $x^*$; ``factors`` and ``mirror``, that of
         $x_t$.
     """
-    problem, times = sparse_regression(seed), np.geomspace(1e-3, 20.0, 81)
+    problem, times = SparseRegression.draw(seed), np.geomspace(1e-3, 20.0, 81)
     shown = [*np.flatnonzero(problem.x_star), *np.flatnonzero(problem.x_star == 0)[:3]]
     tables = []
     for beta in (1.0, 100.0):
@@ -146,36 +108,24 @@ def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
     """
     rows = []
     for seed in seeds:
-        problem = sparse_regression(seed)
-        Z, start = problem.Z, pilot_factors(problem.x0)
+        problem = SparseRegression.draw(seed)
+        losses, start = (problem, replace(problem, y=-problem.y)), pilot_factors(problem.x0)
         for which in ("both", "mask"):
-            gaps = []
-            for y in (problem.y, -problem.y):
-                m, w = factor_flow(
-                    lambda x, Z=Z, y=y: (Z @ x - y) @ Z / len(y),  # type: ignore[misc]
-                    *start, np.array([10.0]), _STEADY, mask_only=which == "mask",
-                )  # fmt: skip
-                gaps.append(m**2 - w**2)
+            decay: dict[str, Any] = {"strength": _STEADY, "mask_only": which == "mask"}
+            ends = [factor_flow(f.gradient, *start, times=np.array([10.0]), **decay) for f in losses]
+            gaps = [m**2 - w**2 for m, w in ends]
             rows.append({"seed": seed, "which": which, "spread": _largest(gaps[0] - gaps[1])})
     return pd.DataFrame(rows)
-
-
-def _elementwise(theta: Tensor) -> Tensor:
-    m, w = theta.chunk(2)
-    return m * w
-
-
-def _neuronwise(theta: Tensor) -> Tensor:
-    return theta[0] * theta[1:]
 
 
 def commuting(seeds: Sequence[int]) -> pd.DataFrame:
     r"""Elementwise masks, $x=m\odot w$, and neuronwise ones, $x=mw$ with one number m: do their entries commute (M17)?
 
-    A parametrization $x=g(\theta)$ can be a mirror flow only if all Lie brackets of its entries stay in the kernel of
-    $\partial g$ (Li et al. 2022, theorem 4.10). For a mirror flow $\nabla R(x_t)$ is $\nabla R(x_0)$ minus the
-    integral of the gradients, hence their order cannot matter: two random gradients of time integral 1 are followed
-    one after the other, in both orders. Both masks are quadratic in their parameters,
+    A parametrization $x=g(\theta)$ can be a mirror flow only if all Lie brackets of its entries,
+    $[\nabla g_i,\nabla g_j]=\nabla^2g_j\nabla g_i-\nabla^2g_i\nabla g_j$, stay in the kernel of $\partial g$ (Li, Wang,
+    Lee & Arora 2022, definition 4.1 and theorem 4.10, as the paper cites them). For a mirror flow $\nabla R(x_t)$ is
+    $\nabla R(x_0)$ minus the integral of the gradients, hence their order cannot matter: two random gradients of time
+    integral 1 are followed one after the other, in both orders. Both masks are quadratic in their parameters,
     $\dot\theta=-\sum_iv_i\nabla^2g_i\,\theta$ is linear, and matrix exponentials solve it to round-off.
 
     Args:
@@ -185,27 +135,30 @@ def commuting(seeds: Sequence[int]) -> pd.DataFrame:
         One row a (seed, mask): ``bracket``, the largest Euclidean length of $\partial g$ times a bracket;
         ``difference``, the distance of the two ends; ``moved``, how far x moved.
     """
-    masks: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-        "elementwise": (_elementwise, 6),
-        "neuronwise": (_neuronwise, 4),
+    masks: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
+        "elementwise": (6, lambda theta: theta[:3] * theta[3:]),
+        "neuronwise": (4, lambda theta: theta[0] * theta[1:]),
     }
     rows = []
     for seed in seeds:
         v = torch.as_tensor(np.random.default_rng(seed).standard_normal((2, 3)))
         v = v / v.norm(dim=1, keepdim=True)
-        for mask, (g, size) in masks.items():
+        for mask, (size, g) in masks.items():
             generator = torch.Generator().manual_seed(seed)
             theta = torch.randn(size, generator=generator, dtype=torch.float64)
             entries = [lambda theta, i=i, g=g: g(theta)[i] for i in range(3)]
-            brackets = torch.stack([lie_bracket(a, b, theta) for a in entries for b in entries])
-            hessians = torch.stack([hessian(entry, theta) for entry in entries])
+            slopes, hessians = jacobian(g, theta), torch.stack([hessian(entry, theta) for entry in entries])
+            turned = torch.einsum(
+                "jpq,iq->ijp", hessians, slopes
+            )  # the Hessian of entry j times the slope of i
+            brackets = turned - turned.swapaxes(0, 1)
             one, two = torch.linalg.matrix_exp(-torch.einsum("vi,ipq->vpq", v, hessians))
             ends = [g(two @ one @ theta), g(one @ two @ theta)]
             rows.append(
                 {
                     "seed": seed,
                     "mask": mask,
-                    "bracket": float((brackets @ jacobian(g, theta).T).norm(dim=1).max()),
+                    "bracket": float((brackets @ slopes.T).norm(dim=-1).max()),
                     "difference": float((ends[0] - ends[1]).norm()),
                     "moved": float((ends[0] - g(theta)).norm()),
                 }
@@ -227,7 +180,7 @@ def optimality(seeds: Sequence[int]) -> pd.DataFrame:
     """
     times, rows = np.array([1.0, 4.0, 16.0]), []
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
             (limit,) = dual_flow(problem.Z, problem.y, problem.x0, 1.0, Strength(dose, rate=1.0))
             found = _stationarity(problem, limit, dose, problem.y)
@@ -241,11 +194,11 @@ def optimality(seeds: Sequence[int]) -> pd.DataFrame:
 
 def _stationarity(problem: SparseRegression, x: Array, dose: float, predictions: Array) -> dict[str, float]:
     """How far x is from the least potential among points with these predictions, by value and by gradient."""
-    scale, centre = scale_and_centre(problem.x0, 1.0, dose)
-    gradient = mirror_map(x, scale, centre)
+    potential = Potential.after(dose, problem.x0)
+    gradient = potential.gradient(x)
     in_range = problem.Z.T @ np.linalg.lstsq(problem.Z.T, gradient)[0]
     return {
-        "difference": _largest(x - least_potential(problem.Z, predictions, scale, centre)),
+        "difference": _largest(x - least_potential(problem.Z, predictions, potential)),
         "range_residual": float(np.linalg.norm(gradient - in_range)) / float(np.linalg.norm(gradient)),
         "misfit": problem.misfit(x),
     }
@@ -263,12 +216,13 @@ def transition(seeds: Sequence[int]) -> pd.DataFrame:
     """
     times, rows = np.geomspace(0.5, 50.0, 21), []
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         Z = problem.Z
         path = dual_flow(Z, problem.y, problem.x0, 1.0, _STEADY, times)
         for time, x, dose in zip(times, path, _STEADY.dose(times), strict=True):
             row: dict[str, float] = {"seed": seed, "time": time, "dose": dose}
-            nearest = least_l2(Z, Z @ x, np.exp(-4 * dose) * problem.x0)
+            shrunken = np.exp(-4 * dose) * problem.x0
+            nearest = shrunken + np.linalg.pinv(Z) @ (Z @ (x - shrunken))
             for name, point in {"l2": nearest, "l1": least_l1(Z, Z @ x)}.items():
                 size = np.linalg.norm(x)
                 row[f"{name}_distance"] = float(np.linalg.norm(x - point) / size)
@@ -287,10 +241,10 @@ def recovery(seeds: Sequence[int]) -> pd.DataFrame:
     """
     rows = []
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         for beta in (1.0, 100.0):
             for dose in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
-                x = least_potential(problem.Z, problem.y, *scale_and_centre(problem.x0, beta, dose))
+                x = least_potential(problem.Z, problem.y, Potential.after(dose, problem.x0, beta))
                 error = float(np.linalg.norm(x - problem.x_star))
                 rows.append({"seed": seed, "beta": beta, "dose": dose, "error": error})
     return pd.DataFrame(rows)
@@ -309,14 +263,15 @@ def interpolation(seeds: Sequence[int]) -> pd.DataFrame:
     """
     rows = []
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         Z, y, x0 = problem.Z, problem.y, problem.x0
         (end,) = dual_flow(Z, y, x0, 1.0, Strength(1.0, rate=1.0))
         note = {"decay": "dying out", "alpha": 1.0, "lasso_difference": np.nan}
         rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
         for alpha in (0.005, 0.02):
             (end,) = dual_flow(Z, y, x0, 1.0, Strength(alpha), [150 / alpha])
-            difference = _largest(end - lasso(Z, y, 2 * alpha))
+            lasso = Lasso(2 * alpha, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y)
+            difference = _largest(end - lasso.coef_)
             note = {"decay": "constant", "alpha": alpha, "lasso_difference": difference}
             rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
     return pd.DataFrame(rows)
@@ -337,12 +292,12 @@ def late_rate(seeds: Sequence[int]) -> pd.DataFrame:
     """
     rows = []
     for seed in seeds:
-        problem = sparse_regression(seed)
+        problem = SparseRegression.draw(seed)
         Z, d = problem.Z, len(problem.y)
         for dose in (0.0, 1.0, 2.0, 3.0):
-            scale, centre = scale_and_centre(problem.x0, 1.0, dose)
-            bound = 4 * scale * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
-            speeds = 2 * np.sqrt(least_potential(Z, problem.y, scale, centre) ** 2 + scale**2)
+            potential = Potential.after(dose, problem.x0)
+            bound = 4 * float(potential.a) * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
+            speeds = 2 * np.hypot(least_potential(Z, problem.y, potential), potential.a)
             exact = 2 * float(np.linalg.eigvalsh((Z * speeds) @ Z.T / d)[0])
             decays = {"switched off": (Strength(dose, until=1.0), exact)}
             if dose:
@@ -370,6 +325,15 @@ def _largest(values: Array) -> float:
 
 # --- diagonal networks --------------------------------------------------------------------------------------------
 
+_AMPLITUDES = {"constant": tuple(0.002 * 2.0**k for k in range(11))} | dict.fromkeys(
+    ("harmonic", "quadratic", "geometric"), tuple(2.0 * 2.0**k for k in range(11))
+)
+r"""Of each schedule, for every family; the paper has these four schedules, and amplitudes that it does not give.
+
+From $\eta\alpha_k=1/2$ on, a step multiplies factors by a negative number: no longer the flow in small steps, but a
+defined algorithm.
+"""
+
 
 def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -> pd.DataFrame:
     r"""Train every family with every schedule at every amplitude, from the same starts (M8 to M10).
@@ -385,29 +349,35 @@ def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -
         $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start), diverged. The
         numbers of a run are NaN from the step at which it has diverged.
     """
-    rows = [(name, amplitude) for name, amplitudes in AMPLITUDES.items() for amplitude in amplitudes]
+    rows = [(name, amplitude) for name, amplitudes in _AMPLITUDES.items() for amplitude in amplitudes]
     runs = dict.fromkeys(FAMILIES, pd.DataFrame(rows, columns=["schedule", "amplitude"]))
-    return _outcomes(seeds, runs, logarithmic_steps(n_steps, also=horizons))
+    return _outcomes(seeds, runs, _logarithmic_steps(n_steps, also=horizons))
 
 
 def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
-    """The settings chosen at the last step again, in batches of 5: all families of a problem see the same ones (M11).
+    """The settings chosen at the last step again, in batches of 5, beside full gradient descent (M11).
+
+    All families of a problem see the same batches, in two orders.
 
     Args:
         grid: of ``diagonal_grid``; every family runs each schedule at the amplitude chosen there.
         n_steps: as there.
 
     Returns:
-        As ``diagonal_grid``, of the last step alone, with two orders of mini-batches a problem.
+        One row a (family, schedule, seed): amplitude, best (of the family's schedules, under full descent), full and
+        stochastic (distances; the second a median over the two orders, missing if one of them diverged).
     """
-    best = best_schedules(grid, [n_steps])
+    chosen = best_schedules(grid, [n_steps]).rename(columns={"distance": "full"})
+    keys = ["family", "schedule", "amplitude", "seed"]
+    settings = chosen[keys[:3]].drop_duplicates()
     runs = {
-        str(family): of_family[["schedule", "amplitude"]].drop_duplicates().reset_index(drop=True)
-        for family, of_family in best.groupby("family", sort=False)
+        str(family): rows.reset_index(drop=True) for family, rows in settings.groupby("family", sort=False)
     }
-    seeds = best["seed"].unique().tolist()
+    seeds = chosen["seed"].unique().tolist()
     orders = [1000 * seed + order for order in range(2) for seed in seeds]
-    return _outcomes(seeds * 2, runs, [n_steps], orders)
+    distances = _outcomes(seeds * 2, runs, [n_steps], orders).groupby(keys, sort=False)["distance"]
+    medians = distances.agg(lambda pair: pair.median(skipna=False)).rename("stochastic").reset_index()
+    return chosen[[*keys, "best", "full"]].merge(medians, on=keys)
 
 
 def _outcomes(
@@ -417,7 +387,7 @@ def _outcomes(
     orders: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """One row a run and recorded step of diagonal networks."""
-    problems, tables = [sparse_regression(seed) for seed in seeds], []
+    problems, tables = [SparseRegression.draw(seed) for seed in seeds], []
     paths = descend(problems, runs, steps, orders)
     for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
         held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
@@ -440,6 +410,12 @@ def _outcomes(
     return pd.concat(tables, ignore_index=True)
 
 
+def _logarithmic_steps(n_steps: int, per_decade: int = 8, also: Sequence[int] = ()) -> list[int]:
+    """Steps 0, 1, ..., ``n_steps``, evenly spaced on a logarithmic scale, and those of ``also``."""
+    count = int(np.ceil(per_decade * np.log10(n_steps))) + 1
+    return sorted({0, *np.geomspace(1, n_steps, count).round().astype(int).tolist(), *also})
+
+
 def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
     """Weights at the places of the truth's non-zeros, along the way.
 
@@ -451,7 +427,7 @@ def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
     Returns:
         One row a (family, coordinate, step): x, x_star.
     """
-    problem, steps = sparse_regression(seed), logarithmic_steps(n_steps, per_decade=40)
+    problem, steps = SparseRegression.draw(seed), _logarithmic_steps(n_steps, per_decade=40)
     runs = {str(family): row for family, row in chosen.groupby("family", sort=False)}
     tables = []
     for family, x in descend([problem], runs, steps).items():
@@ -481,7 +457,11 @@ def one_shot(
     tables = []
     for name in names:
         done = fit(SETTINGS["digits"], METHODS[name], seeds=seeds, n_epochs=n_epochs)
-        found = (done.pruned_accuracy((0.0, 0.5, 0.8, 0.9, *HIGH_SPARSITIES)), done.sign_flips(), done.course)
+        found = (
+            done.pruned_accuracy((0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)),
+            done.sign_flips(),
+            done.course,
+        )
         tables.append([table.assign(method=name) for table in found])
     pruned, flips, courses = (pd.concat(of_methods) for of_methods in zip(*tables, strict=True))
     return pruned, flips, courses
@@ -498,13 +478,10 @@ def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFram
     Returns:
         One row a method, strength, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
     """
+    sizes: dict[str, Any] = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
     tables = []
     for name in ("x", "mw", "pilot", "l1_x"):
-        for strength in METHODS[name].grid:
-            for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
-                table = cycles(
-                    SETTINGS["digits"], METHODS[name], strength,
-                    seeds=seeds, rewind=rewind, n_cycles=n_cycles, n_epochs=n_epochs,
-                )  # fmt: skip
-                tables.append(table.assign(method=name, strength=strength, rewind=rewind))
+        for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
+            table = cycles(SETTINGS["digits"], METHODS[name], rewind=rewind, **sizes)
+            tables.append(table.assign(method=name, rewind=rewind))
     return pd.concat(tables)

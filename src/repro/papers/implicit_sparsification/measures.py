@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import linprog
+from scipy.stats import linregress
 
 from repro.papers._pictures import where
-from repro.papers.implicit_sparsification.settings import sparse_regression
-from repro.papers.implicit_sparsification.theory import certified_rate
-
-__all__ = [
-    "HIGH_SPARSITIES",
-    "advantage",
-    "balanced_start",
-    "best_schedules",
-    "chosen_by_validation",
-    "chosen_curves",
-    "crossings",
-    "error_rates",
-    "steps_to_reach",
-    "stochastic_against_full",
-]
-
-HIGH_SPARSITIES: tuple[float, ...] = (0.95, 0.98, 0.99, 0.995)
-"""Where the small networks are compared: at less, all methods do equally well."""
+from repro.papers.implicit_sparsification.settings import SparseRegression
 
 _RUN = ["family", "schedule", "amplitude"]
 """Columns that name a way to train a diagonal network."""
@@ -62,17 +48,40 @@ def error_rates(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a (seed, beta): ``rate``; ``r2``, the share of variance of the log error that the line explains;
-        ``certified``, of ``theory.certified_rate``.
+        ``certified``, the rate that a linear program foretells.
     """
     rows = []
     for _, one in table[table["dose"] >= 3].groupby(["seed", "beta"], sort=False):
         seed, beta = int(one["seed"].iloc[0]), one["beta"].iloc[0]
-        log_error = np.log(one["error"])
-        rate = -np.polyfit(one["dose"], log_error, 1)[0]
-        correlation = np.corrcoef(one["dose"], log_error)[0, 1]
-        certified = certified_rate(sparse_regression(seed))
-        rows.append({"seed": seed, "beta": beta, "rate": rate, "r2": correlation**2, "certified": certified})
+        line = linregress(one["dose"], np.log(one["error"]))
+        certified = _certified_rate(SparseRegression.draw(seed))
+        found = {"rate": -line.slope, "r2": line.rvalue**2, "certified": certified}
+        rows.append({"seed": seed, "beta": beta} | found)
     return pd.DataFrame(rows)
+
+
+def _certified_rate(problem: SparseRegression) -> float:
+    r"""Rate at which the error falls with the dose once a is small, $4(1-\rho)$, from a linear program.
+
+    On the support S of $x^*$, $\mathrm{arcsinh}(x/a)$ grows as $\log(1/a)\,\mathrm{sign}(x^*)$; elsewhere
+    $x_i=a\sinh(2(Z^\top\nu)_i+c_i)$ is of size $a^{1-\rho_i}$, and least potential asks for the smallest of these:
+    $\rho=\min_\nu\max_{i\notin S}|Z_i^\top\nu|$ among the $\nu$ with $Z_S^\top\nu=\mathrm{sign}(x^*_S)$. With
+    $\rho\ge1$ the interpolator of least $L_1$ norm is not $x^*$, nor is the limit.
+
+    Source: own; the paper has no rate.
+    """
+    support = problem.x_star != 0
+    inside, outside = problem.Z.T[support], problem.Z.T[~support]
+    bound = np.ones((len(outside), 1))
+    found: Any = linprog(
+        np.append(np.zeros(len(problem.y)), 1.0),
+        A_ub=np.block([[outside, -bound], [-outside, -bound]]),
+        b_ub=np.zeros(2 * len(outside)),
+        A_eq=np.hstack([inside, np.zeros((len(inside), 1))]),
+        b_eq=np.sign(problem.x_star[support]),
+        bounds=(None, None),
+    )
+    return 4 * (1 - float(found.x[-1]))
 
 
 # --- diagonal networks --------------------------------------------------------------------------------------------
@@ -116,43 +125,18 @@ def balanced_start(grid: pd.DataFrame, horizon: int) -> pd.DataFrame:
     return pd.DataFrame({"ratio": ratio, "flips": balanced["flips"].max()})
 
 
-def chosen_curves(grid: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """All steps of each family's best schedule and amplitude, tuned at the horizon: rows of the grid."""
-    chosen = where(best_schedules(grid, [horizon]), best=True)
-    return chosen[_RUN].drop_duplicates().merge(grid, on=_RUN)
-
-
 def steps_to_reach(curves: pd.DataFrame, level: float) -> pd.DataFrame:
     """The first recorded step at which the distance is ``level`` or less (M10).
 
     Args:
-        curves: of ``chosen_curves``.
+        curves: rows of the grid, one schedule and amplitude a family.
         level: distance to the truth.
 
     Returns:
-        One row a (family, schedule, amplitude, seed): steps, infinite where the level was not reached.
+        One row a seed, its index, and one column a family; infinite where the level was not reached.
     """
     reached = curves.assign(steps=curves["step"].where(curves["distance"] <= level, np.inf))
-    return reached.groupby([*_RUN, "seed"], sort=False)["steps"].min().reset_index()
-
-
-def stochastic_against_full(grid: pd.DataFrame, noisy: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Distances with mini-batches beside those of full gradient descent, for the settings that both ran (M11).
-
-    Args:
-        grid: of ``experiments.diagonal_grid``.
-        noisy: of ``experiments.stochastic``, from that grid and with this horizon.
-        horizon: the last step.
-
-    Returns:
-        One row a (family, schedule, seed): amplitude, best (of the family's schedules, under full descent), full and
-        stochastic (distances; the second a median over orders of mini-batches, missing if one of them diverged).
-    """
-    keys = [*_RUN, "seed"]
-    chosen = best_schedules(grid, [horizon]).rename(columns={"distance": "full"})
-    at = where(noisy, step=horizon).groupby(keys, sort=False)["distance"]
-    medians = at.agg(lambda distances: distances.median(skipna=False)).rename("stochastic").reset_index()
-    return chosen[[*keys, "best", "full"]].merge(medians, on=keys)
+    return reached.pivot_table(index="seed", columns="family", values="steps", aggfunc="min")
 
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
@@ -176,23 +160,3 @@ def chosen_by_validation(table: pd.DataFrame) -> pd.DataFrame:
     means = complete.round(12).reset_index()  # rounding errors are no differences
     best = means.sort_values(["validation_accuracy", "strength"], ascending=[False, True])
     return table.merge(best.drop_duplicates(["method", "sparsity"])[keys], on=keys)
-
-
-def advantage(
-    chosen: pd.DataFrame, method: str, against: str, sparsities: Sequence[float] = HIGH_SPARSITIES
-) -> pd.Series:
-    """Test accuracy of one method minus that of another, averaged over sparsities, in percentage points.
-
-    Args:
-        chosen: of ``chosen_by_validation``: one strength a method and sparsity.
-        method, against: names of methods.
-        sparsities: levels that the table has.
-
-    Returns:
-        One number a seed.
-    """
-    at = chosen[chosen["sparsity"].isin(list(sparsities))]
-    ours, theirs = (
-        where(at, method=name).groupby("seed")["test_accuracy"].mean() for name in (method, against)
-    )
-    return 100 * ours - 100 * theirs

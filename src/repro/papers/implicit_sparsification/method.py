@@ -50,78 +50,40 @@ from repro.learn import Ensemble, folding
 from repro.papers.implicit_sparsification.settings import Array
 from repro.prune import prunable
 
-__all__ = [
-    "GRID",
-    "METHODS",
-    "Algorithm1",
-    "Method",
-    "Penalty",
-    "Product",
-    "SigmoidMask",
-    "SignedPower",
-    "SoftThreshold",
-    "balanced_factors",
-    "effective_weights",
-    "fold",
-    "gates",
-    "l1_norms",
-    "l1_of_first",
-    "l1_of_second",
-    "parametrize",
-    "pilot_factors",
-    "schedule",
-    "squares",
-    "weight_tensors",
-]
-
 # --- how weights are written --------------------------------------------------------------------------------------
 
 
 def pilot_factors(x: Array, beta: float = 1.0) -> tuple[Array, Array]:
-    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta>0$, so that signs can flip.
+    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$; $\beta>0$ is unbalanced, so that signs can flip.
 
     $$m = \sqrt{\tfrac12\big(\beta+\sqrt{\beta^2+4x^2}\big)},\qquad w = x/m.$$
+
+    Balanced factors, $\beta=0$, are spred's start, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$: gradient flow
+    keeps every sign then, and a weight of exactly 0 never moves.
 
     Source: section 4 of the paper's first version; algorithm 1 of its second.
     """
     m = np.sqrt((beta + np.hypot(beta, 2 * x)) / 2)
-    return m, x / m
-
-
-def balanced_factors(x: Array) -> tuple[Array, Array]:
-    r"""Factors of equal size, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$: the paper's spred start.
-
-    Gradient flow keeps every sign then. A weight of exactly 0 would never move.
-    """
-    root = np.sqrt(np.abs(x))
-    return root, np.copysign(root, x)
+    return m, x / m if beta else np.copysign(m, x)
 
 
 class Product(nn.Module):
     r"""$x = m\odot w$; ``original0`` is the mask $m$, ``original1`` the weight $w$.
 
     Args:
-        start: ``"pilot"`` ($m_0^2-w_0^2=\beta$), ``"balanced"`` ($m_0^2=w_0^2$) or ``"independent"`` (both factors
-            drawn anew, He-normal, as in spred's released code: their product is another network).
-        beta: of the start ``"pilot"``.
-        generator: of the start ``"independent"``.
+        beta: $m_0^2-w_0^2$ of ``pilot_factors``.
+        generator: draws both factors anew, He-normal, as spred's released code does: their product is another network.
 
     Raises:
-        ValueError: an unknown start, or a beta that is not above 0.
+        ValueError: a beta below 0.
     """
 
     stackable = True
 
-    def __init__(
-        self, start: str = "pilot", beta: float = 1.0, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, beta: float = 1.0, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.start = one_of("start", start, ("pilot", "balanced", "independent"))
-        if not 0 < beta < float("inf"):
-            raise ValueError(
-                f"beta must be a number above 0, got {beta!r}; at 0 the factors are balanced and no sign can flip: "
-                "ask for the start 'balanced'"
-            )
+        if not 0 <= beta < float("inf"):
+            raise ValueError(f"beta must be a number, 0 or above, got {beta!r}")
         self.beta, self.generator = beta, generator
 
     def forward(self, m: Tensor, w: Tensor) -> Tensor:
@@ -130,23 +92,19 @@ class Product(nn.Module):
 
     def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the start's factors of x."""
-        if self.start == "independent":
+        if self.generator is not None:
             scale = (2.0 / x[0].numel()) ** 0.5
             m, w = (scale * torch.randn(x.shape, generator=self.generator, dtype=x.dtype) for _ in range(2))
         else:
-            wide = x.detach().double().cpu().numpy()
-            both = pilot_factors(wide, self.beta) if self.start == "pilot" else balanced_factors(wide)
-            m, w = map(torch.from_numpy, both)
+            m, w = map(torch.from_numpy, pilot_factors(x.detach().double().cpu().numpy(), self.beta))
         return m.to(x), w.to(x)
 
 
-class SignedPower(nn.Module):
+class _SignedPower(nn.Module):
     r"""Powerpropagation, $x = \phi|\phi|^{p-1}$; ``original0`` is $\phi$, ``original1`` the exponent, not trained.
 
-    The first version of the paper prints exponent 1, which is the identity; 2 is meant, we think.
-
-    Raises:
-        ValueError: an exponent below 2, whose gradient is not finite at 0.
+    The first version of the paper prints exponent 1, which is the identity; 2 is meant, we think. The gradient of
+    exponents between 1 and 2 is not finite at 0.
 
     Source: Schwarz et al. (2021).
     """
@@ -154,10 +112,8 @@ class SignedPower(nn.Module):
     stackable = True
     frozen = ("original1",)
 
-    def __init__(self, exponent: float = 2.0) -> None:
+    def __init__(self, exponent: float) -> None:
         super().__init__()
-        if not 2 <= exponent < float("inf"):
-            raise ValueError(f"the exponent must be a number, 2 or above; got {exponent!r}")
         self.exponent = exponent
 
     def forward(self, phi: Tensor, exponent: Tensor) -> Tensor:
@@ -169,7 +125,7 @@ class SignedPower(nn.Module):
         return x.sign() * x.abs().pow(1 / self.exponent), _one_number(self.exponent, x)
 
 
-class SoftThreshold(nn.Module):
+class _SoftThreshold(nn.Module):
     r"""STR, $x = \mathrm{sign}(w)\max(0,|w|-\sigma(s))$ with one trained number $s$ a layer (``original1``), first -8.
 
     Source: Kusupati et al. (2020).
@@ -187,7 +143,7 @@ class SoftThreshold(nn.Module):
         return x + x.sign() * s.sigmoid(), s
 
 
-class SigmoidMask(nn.Module):
+class _SigmoidMask(nn.Module):
     r"""Continuous sparsification, $x = \sigma(\tau s)\odot w$; ``original1`` is $s$, first 0, ``original2`` is $\tau$.
 
     The temperature $\tau$ is not trained. The paper's first version states the method without it, $\tau=1$ throughout;
@@ -216,12 +172,12 @@ def _one_number(value: float, like: Tensor) -> Tensor:
 def parametrize(network: nn.Module, form: Callable[[], nn.Module]) -> nn.Module:
     """Write the weight of every Linear and Conv2d layer, first and last included, in a form; in place.
 
-    The network's function stays the same, except for independent factors. Biases and normalization layers stay as they
+    The network's function stays the same, except for factors drawn anew. Biases and normalization layers stay as they
     are.
 
     Args:
         network: any module without other parametrizations of its weights.
-        form: makes one ``Product``, ``SignedPower``, ``SoftThreshold`` or ``SigmoidMask`` a layer.
+        form: makes one ``Product`` (or another parametrization of this module) a layer.
 
     Returns:
         The same network.
@@ -252,7 +208,7 @@ def parametrize(network: nn.Module, form: Callable[[], nn.Module]) -> nn.Module:
 
 def fold(network: nn.Module) -> nn.Module:
     """Turn layers written in a form back into plain ones, in place, with bit by bit the same weights."""
-    return folding.fold(network, Product, SignedPower, SoftThreshold, SigmoidMask)
+    return folding.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
 def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
@@ -303,17 +259,17 @@ def squares(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]
     return [2 * alpha * tensor for tensor in tensors]
 
 
-def l1_of_first(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
+def _l1_of_first(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
     r"""Gradient of $2\alpha\|\theta_0\|_1$: L1 on plain weights, or on the mask $m$ of $m\odot w$."""
     return [2 * alpha * tensors[0].sign()]
 
 
-def l1_of_second(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
+def _l1_of_second(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
     r"""Gradient of $2\alpha\|s\|_1$ on the numbers behind a sigmoid mask, as the paper's first version has it."""
     return [None, 2 * alpha * tensors[1].sign()]
 
 
-def gates(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
+def _gates(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
     r"""Gradient of $\alpha\|\sigma(\tau s)\|_1$, the penalty of the original continuous sparsification."""
     _, s, temperature = tensors
     gate = torch.sigmoid(temperature * s)
@@ -339,7 +295,7 @@ class Penalty:
 
         Args:
             model: a network, or an ensemble of S, written in the method's form.
-            act: ``squares``, ``l1_of_first``, ``l1_of_second`` or ``gates``; None for no penalty.
+            act: ``squares``, or another such function; None for no penalty.
             strengths: one for all or ``(S,)``, none negative.
             weight_decay: PyTorch's, on everything that is not behind a weight.
             decays: whether it acts on the first tensor behind each weight too, a plain network's weight.
@@ -439,7 +395,7 @@ class Algorithm1:
 
 # --- the methods that are compared --------------------------------------------------------------------------------
 
-GRID: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
+_GRID: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
 r"""Strengths $\alpha$ for the small networks.
 
 Every method's grid has three values, a factor 2 apart, and ends at half the strength at which its training breaks
@@ -467,20 +423,19 @@ class Method:
     schedule: str = "constant"
     fast: bool = False
     decays: bool = False
-    grid: tuple[float, ...] = GRID
+    grid: tuple[float, ...] = _GRID
     temperature: float = 1.0
 
 
-def _product(start: str, beta: float = 1.0) -> Callable[[float, torch.Generator], nn.Module]:
-    return lambda strength, generator: Product(start, beta, generator)
+def _product(beta: float = 1.0) -> Callable[[float, torch.Generator], nn.Module]:
+    return lambda strength, generator: Product(beta)
 
 
 _X = Method("x", decays=True, grid=(0.0,))
-_L1 = replace(_X, label="L1 on x", penalty=l1_of_first, schedule="half", grid=GRID)
-_MW = Method("m ⊙ w", _product("pilot"), fast=True, grid=(0.0,))
-_PILOT = Method("PILoT", _product("pilot"), squares, "half", fast=True)
-_SPRED = Method("spred", _product("balanced"), squares, fast=True)
-_SIGMOID = Method("sigmoid mask, as stated", lambda strength, generator: SigmoidMask(), decays=True)
+_MW = Method("m ⊙ w", _product(), fast=True, grid=(0.0,))
+_PILOT = Method("PILoT", _product(), squares, "half", fast=True)
+_SPRED = Method("spred", _product(beta=0.0), squares, fast=True)
+_SIGMOID = Method("sigmoid mask, as stated", lambda strength, generator: _SigmoidMask(), decays=True)
 
 METHODS: dict[str, Method] = {
     "x": _X,
@@ -490,27 +445,28 @@ METHODS: dict[str, Method] = {
     "pilot": _PILOT,
     "pilot_constant": replace(_PILOT, label="PILoT, constant", schedule="constant"),
     "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", schedule="pilot"),
-    "l1_x": _L1,
-    "l1_m": replace(_PILOT, label="L1 on m", penalty=l1_of_first),
+    "l1_x": Method("L1 on x", None, _l1_of_first, "half", decays=True),
+    "l1_m": replace(_PILOT, label="L1 on m", penalty=_l1_of_first),
     "balanced": replace(_SPRED, label="balanced start", schedule="half"),
-    "beta_0.1": replace(_PILOT, label="β = 0.1", form=_product("pilot", 0.1)),
-    "beta_0.01": replace(_PILOT, label="β = 0.01", form=_product("pilot", 0.01)),
+    "beta_0.1": replace(_PILOT, label="β = 0.1", form=_product(beta=0.1)),
+    "beta_0.01": replace(_PILOT, label="β = 0.01", form=_product(beta=0.01)),
     "spred": _SPRED,
-    "spred_independent": replace(
-        _SPRED, label="spred, released start", form=_product("independent"), grid=(1.25e-4, 2.5e-4, 5e-4)
+    "spred_independent": Method(
+        "spred, released start",
+        lambda strength, generator: Product(generator=generator),
+        squares,
+        fast=True,
+        grid=(1.25e-4, 2.5e-4, 5e-4),
     ),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", lambda strength, generator: SoftThreshold(), squares, grid=(5e-3, 1e-2, 2e-2)),
+    "str": Method("STR", lambda strength, generator: _SoftThreshold(), squares, grid=(5e-3, 1e-2, 2e-2)),
     # its strength is the exponent
     "powerprop": Method(
-        "Powerpropagation",
-        lambda strength, generator: SignedPower(strength),
-        decays=True,
-        grid=(2.0, 3.0, 4.0),
+        "Powerpropagation", lambda p, generator: _SignedPower(p), decays=True, grid=(2.0, 3.0, 4.0)
     ),
-    "continuous": replace(_SIGMOID, penalty=l1_of_second, schedule="rising"),
+    "continuous": replace(_SIGMOID, penalty=_l1_of_second, schedule="rising"),
     "continuous_original": replace(
-        _SIGMOID, label="continuous sparsification", penalty=gates, temperature=200.0
+        _SIGMOID, label="continuous sparsification", penalty=_gates, temperature=200.0
     ),
 }
 """The methods by name, as the chapter, its tables and its pictures have them."""

@@ -1,4 +1,4 @@
-"""The chapter's pictures. Each takes the table of an experiment and returns a figure; no computing here."""
+"""The chapter's pictures. Each takes the table of an experiment and returns a figure; the potentials are a formula."""
 
 from __future__ import annotations
 
@@ -16,23 +16,7 @@ from matplotlib.ticker import NullLocator
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
 from repro.papers.implicit_sparsification.diagonal import FAMILIES
 from repro.papers.implicit_sparsification.method import METHODS
-
-__all__ = [
-    "accuracy_by_cycle",
-    "accuracy_by_strength",
-    "coordinates",
-    "distance_by_amplitude",
-    "distance_by_horizon",
-    "distance_by_steps",
-    "distances_over_time",
-    "error_against_dose",
-    "error_by_sparsity",
-    "flips_and_accuracy",
-    "flow_paths",
-    "late_rates",
-    "potentials",
-    "strength_by_epoch",
-]
+from repro.papers.implicit_sparsification.theory import Potential
 
 
 def _legend_below(fig: Figure, ncols: int) -> Figure:
@@ -41,21 +25,31 @@ def _legend_below(fig: Figure, ncols: int) -> Figure:
     return fig
 
 
+def _log_ticks(axis: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    """A logarithmic x axis with these ticks alone."""
+    axis.set_xscale("log")
+    axis.set_xticks(places, labels)
+    axis.minorticks_off()
+
+
 # --- flows --------------------------------------------------------------------------------------------------------
 
 
-def potentials(curves: pd.DataFrame) -> Figure:
-    r"""Potentials of one weight by dose, a panel a start of ``potential_curves``; beside them $|x|$ and $x^2$."""
-    fig, axes = panels(curves["x0"].nunique(), 3.6, 3.9, sharey=True)
-    for axis, (x0, table) in zip(axes, curves.groupby("x0"), strict=True):
-        doses = table["dose"].unique()
-        for dose, color, marker in zip(
-            doses, sns.color_palette("viridis", len(doses)), MARKERS, strict=False
-        ):
-            curve = where(table, dose=dose)
+def potentials() -> Figure:
+    r"""Potentials of one weight between -1 and 1 ($\beta=1$) by dose, a panel a start; beside them $|x|$ and $x^2$.
+
+    Each is shown from 0 at its minimum, $e^{-4A}x_0$, to 1 at x = 1.
+
+    Source: figure 1c of the paper's first version.
+    """
+    fig, axes = panels(2, 3.6, 3.9, sharey=True)
+    x, doses = np.linspace(-1.0, 1.0, 201), (0.0, 0.25, 0.5, 1.0, 4.0, 32.0)
+    for axis, x0 in zip(axes, (0.0, 0.5), strict=True):
+        for dose, color, marker in zip(doses, sns.color_palette("viridis", 6), MARKERS, strict=False):
+            potential = Potential.after(dose, x0)
+            least, height = potential([np.exp(-4 * dose) * x0, 1.0])
             look = {"color": color, "marker": marker, "markevery": 25, "markersize": 4}
-            axis.plot(curve["x"], curve["value"], label=f"A = {dose:g}", **look)
-        x = np.linspace(-1, 1, 201)
+            axis.plot(x, (potential(x) - least) / (height - least), label=f"A = {dose:g}", **look)
         axis.plot(x, x**2, color="0.1", linestyle=":", linewidth=1.8, label="x²")
         axis.plot(x, np.abs(x), color="0.1", linestyle="--", linewidth=1.4, label="|x|")
         axis.set(title=f"start at {x0:g}", xlabel="weight x", ylim=(-0.05, 1.6))
@@ -96,8 +90,7 @@ def distances_over_time(table: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     steps = table.drop_duplicates("time").sort_values("time").iloc[:: max(1, table["time"].nunique() // 5)]
     above = axis.twiny()
     above.set(xscale="log", xlim=axis.get_xlim(), xlabel="dose A")
-    above.set_xticks(steps["time"].to_list(), [f"{dose:.2g}" for dose in steps["dose"]])
-    above.minorticks_off()
+    _log_ticks(above, steps["time"].to_list(), [f"{dose:.2g}" for dose in steps["dose"]])
     return _legend_below(fig, 2)
 
 
@@ -105,9 +98,9 @@ def error_against_dose(table: pd.DataFrame) -> Figure:
     """Distance from the truth against the dose, one line a seed, geometric means in bold."""
     fig, (axis,) = panels(1, 6.2, 3.4)
     for (beta, of_beta), color, marker in zip(table.groupby("beta"), PALETTE, MARKERS, strict=False):
-        for _, curve in of_beta.groupby("seed"):
-            axis.plot(curve["dose"], curve["error"], color=color, linewidth=0.8, alpha=0.4)
-        middle = np.exp(np.log(of_beta["error"]).groupby(of_beta["dose"]).mean())
+        by_seed = of_beta.pivot_table(index="dose", columns="seed", values="error")
+        axis.plot(by_seed.index, by_seed, color=color, linewidth=0.8, alpha=0.4)
+        middle = np.exp(np.log(by_seed).mean(axis=1))
         axis.plot(middle.index, middle, color=color, marker=marker, markersize=5, linewidth=2)
         end = (middle.index[-1], middle.iloc[-1])
         axis.annotate(f"β = {beta:g}", end, (6, 0), textcoords="offset points", va="center", color=color)
@@ -148,25 +141,24 @@ def _median_and_range(axis: Axes, rows: pd.DataFrame, x: str, **look: Any) -> No
     )
 
 
-def distance_by_steps(curves: pd.DataFrame) -> Figure:
-    """Distance against steps, a curve a family of ``chosen_curves``: medians over seeds, bands that hold all seeds."""
+def distance_by(table: pd.DataFrame, x: str) -> Figure:
+    """Distance of each family, medians over seeds and bands that hold all seeds.
+
+    Args:
+        table: one schedule and amplitude a family: rows of the grid, or the best ones of ``best_schedules``.
+        x: ``"step"`` along the way, or ``"horizon"``, the number of steps allowed.
+    """
     fig, (axis,) = panels(1, 6.6, 4.0)
     for key, look in _FAMILIES.items():
-        _median_and_range(axis, where(curves, family=key), "step", **look)
-    axis.set(xscale="log", yscale="log", xlabel="step", ylabel=_DISTANCE)
-    axis.set_xlim(curves["step"].max() / 1000, curves["step"].max())
-    return _legend_below(fig, 3)
-
-
-def distance_by_horizon(tuned: pd.DataFrame) -> Figure:
-    """Distance against the number of steps allowed, tuned for each: the best rows of ``best_schedules``."""
-    fig, (axis,) = panels(1, 6.6, 4.0)
-    for key, look in _FAMILIES.items():
-        _median_and_range(axis, where(tuned, family=key), "horizon", **look)
-    horizons = sorted(tuned["horizon"].unique())
-    axis.set(xscale="log", yscale="log", xlabel="steps in all", ylabel=_DISTANCE)
-    axis.set_xticks(horizons, [f"{horizon:,}" for horizon in horizons])
-    axis.minorticks_off()
+        _median_and_range(axis, where(table, family=key), x, **look)
+    axis.set(xscale="log", yscale="log", ylabel=_DISTANCE)
+    if x == "step":
+        axis.set_xlabel("step")
+        axis.set_xlim(table["step"].max() / 1000, table["step"].max())
+    else:
+        axis.set_xlabel("steps in all")
+        horizons = sorted(table["horizon"].unique())
+        _log_ticks(axis, horizons, [f"{horizon:,}" for horizon in horizons])
     return _legend_below(fig, 3)
 
 
@@ -236,10 +228,8 @@ def _curves(axis: Axes, rows: pd.DataFrame, names: Sequence[str], x: str, y: str
 
 def _density_axis(axis: Axes, sparsities: Sequence[float]) -> None:
     """A logarithmic axis of the share of weights left, labelled by the share removed."""
-    axis.set_xscale("log")
     axis.invert_xaxis()
-    axis.set_xticks([1 - s for s in sparsities], [f"{100 * s:.4g}" for s in sparsities])
-    axis.minorticks_off()
+    _log_ticks(axis, [1 - s for s in sparsities], [f"{100 * s:.4g}" for s in sparsities])
     axis.set_xlabel("weights removed (%)")
 
 
@@ -279,9 +269,7 @@ def accuracy_by_strength(pruned: pd.DataFrame, sparsity: float, names: Sequence[
     rows = where(pruned, sparsity=sparsity).assign(percent=lambda t: 100 * t["test_accuracy"])
     _curves(axis, rows, names, "strength", "percent")
     strengths = sorted(where(rows, method=names[0])["strength"].unique())
-    axis.set_xscale("log")
-    axis.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
-    axis.minorticks_off()
+    _log_ticks(axis, strengths, [f"{strength:g}" for strength in strengths])
     axis.set(xlabel="strength α (L1: λ = 2α)", ylabel=f"test accuracy at {100 * sparsity:.3g} % removed (%)")
     axis.legend(fontsize=8)
     return fig
@@ -314,13 +302,10 @@ def strength_by_epoch(courses: pd.DataFrame) -> Figure:
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for name, of_method in courses.groupby("method", sort=False):
             look = _METHODS[str(name)] | {"marker": None, "linewidth": 1, "alpha": 0.7}
-            for k, (_, course) in enumerate(of_method.groupby("seed")):
-                axis.plot(
-                    course["epoch"], course[column], label=None if k else METHODS[str(name)].label, **look
-                )
+            by_seed = of_method.pivot_table(index="epoch", columns="seed", values=column)
+            axis.plot(by_seed.index, by_seed, **look)[0].set_label(METHODS[str(name)].label)
         axis.set(xlabel="epoch", ylabel=label)
-    axes[0].set_yscale("log")
-    axes[2].set_yscale("log")
+        axis.set_yscale("linear" if column == "dose" else "log")
     return _legend_below(fig, 3)
 
 

@@ -14,8 +14,6 @@ from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron
 from repro.learn.data import Size, Standardize
 from repro.learn.networks import kaiming_normal_
 
-__all__ = ["SETTINGS", "Setting", "SparseRegression", "sparse_regression"]
-
 Array = NDArray[np.float64]
 
 
@@ -35,6 +33,27 @@ class SparseRegression:
     x_star: Array
     x0: Array
 
+    @classmethod
+    def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> SparseRegression:
+        r"""Draw a problem: $z_j\sim N(0,I_n)$, $\|x^*\|_0$ as given, $x_0\sim N(0,\frac1{\sqrt n}I_n)$.
+
+        The paper leaves the values of $x^*$ open: they are $\pm1$ here, with random signs, at random places. Of the
+        start $n^{-1/2}$ is read as the variance, as the notation says: a deviation of 0.316 for n = 100.
+
+        Args:
+            seed: of everything drawn.
+            d: samples.
+            n: unknowns.
+            n_nonzero: non-zero entries of the truth.
+
+        Source: section 4 of the paper's first version (its figures 1, 4 and 5).
+        """
+        rng = np.random.default_rng(seed)
+        Z = rng.standard_normal((d, n))
+        x_star = np.zeros(n)
+        x_star[rng.choice(n, n_nonzero, replace=False)] = rng.choice([-1.0, 1.0], n_nonzero)
+        return cls(Z, Z @ x_star, x_star, n**-0.25 * rng.standard_normal(n))
+
     def loss(self, x: Array) -> Array:
         r"""$f(x)=\frac1{2d}\|Zx-y\|^2$ for points ``(..., n)``, shape ``(...)``."""
         residual = x @ self.Z.T - self.y
@@ -47,27 +66,6 @@ class SparseRegression:
     def misfit(self, x: Array) -> float:
         r"""$\|Zx-y\|/\|y\|$ of one point ``(n,)``: 0 where it interpolates, 1 at the origin."""
         return float(np.linalg.norm(self.Z @ x - self.y) / np.linalg.norm(self.y))
-
-
-def sparse_regression(seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> SparseRegression:
-    r"""Draw a problem: $z_j\sim N(0,I_n)$, $\|x^*\|_0$ as given, $x_0\sim N(0,\frac1{\sqrt n}I_n)$.
-
-    The paper leaves the values of $x^*$ open: they are $\pm1$ here, with random signs, at random places. Of the start
-    $n^{-1/2}$ is read as the variance, as the notation says: a deviation of 0.316 for n = 100.
-
-    Args:
-        seed: of everything drawn.
-        d: samples.
-        n: unknowns.
-        n_nonzero: non-zero entries of the truth.
-
-    Source: section 4 of the paper's first version (its figures 1, 4 and 5).
-    """
-    rng = np.random.default_rng(seed)
-    Z = rng.standard_normal((d, n))
-    x_star = np.zeros(n)
-    x_star[rng.choice(n, n_nonzero, replace=False)] = rng.choice([-1.0, 1.0], n_nonzero)
-    return SparseRegression(Z, Z @ x_star, x_star, n**-0.25 * rng.standard_normal(n))
 
 
 @dataclass(frozen=True)

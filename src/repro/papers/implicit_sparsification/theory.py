@@ -18,28 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.optimize import linprog
-from sklearn.linear_model import Lasso
-from torch import Tensor
-from torch.autograd.functional import hvp, jacobian
 
 from repro.papers.implicit_sparsification.method import pilot_factors
-from repro.papers.implicit_sparsification.settings import Array, SparseRegression
-
-__all__ = [
-    "Strength",
-    "certified_rate",
-    "dual_flow",
-    "factor_flow",
-    "hyperbolic_entropy",
-    "lasso",
-    "least_l1",
-    "least_l2",
-    "least_potential",
-    "lie_bracket",
-    "mirror_flow",
-    "mirror_map",
-    "scale_and_centre",
-]
+from repro.papers.implicit_sparsification.settings import Array
 
 _Gradient = Callable[[Array], Array]
 _Velocity = Callable[[float, Array], Array]
@@ -47,40 +28,47 @@ _Velocity = Callable[[float, Array], Array]
 # --- the potential ------------------------------------------------------------------------------------------------
 
 
-def scale_and_centre(x0: Array, beta: float, dose: float) -> tuple[float, Array]:
-    r"""$a=\frac\beta2e^{-4A}$ and $c=\log\frac{m_0+w_0}{m_0-w_0}=\mathrm{arcsinh}\frac{2x_0}\beta$.
+@dataclass(frozen=True)
+class Potential:
+    r"""Hyperbolic entropy, $R_a(x) = \frac12\left[x\,\mathrm{arcsinh}\frac xa-\sqrt{x^2+a^2}-x\,c\right]$.
 
-    Args:
-        x0: weights at time 0, ``(n,)``.
-        beta: $m_0^2-w_0^2>0$.
-        dose: A.
-    """
-    return beta / 2 * float(np.exp(-4 * dose)), np.arcsinh(2 * x0 / beta)
-
-
-def hyperbolic_entropy(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
-    r"""Potential of every coordinate, $R_a(x) = \frac12\left[x\,\mathrm{arcsinh}\frac xa-\sqrt{x^2+a^2}-x\,c\right]$.
-
-    Its sum over coordinates is the potential of the vector. The minimum, $-\frac a2\cosh c$, lies at
+    Of every coordinate; the sum over them is the potential of the vector. The minimum, $-\frac a2\cosh c$, lies at
     $x = a\sinh c = e^{-4A}x_0$. For large $a$ the potential is $\frac1{4a}(x-a\sinh c)^2$ up to a constant, for small
     $a$ it is $\frac12\log\frac1a\,|x|$ to leading order. Not to be confused with twice this potential, which belongs
     to the clock $\tau = 2t$.
 
-    Args:
-        x: weights.
-        a: scale, above 0, in units of the weights.
-        c: centre, no unit; both as ``scale_and_centre`` has them, and of shapes that broadcast.
+    Attributes:
+        a: scale, above 0, in units of the weights; one or ``(n,)``.
+        c: centre, no unit; one or ``(n,)``.
     """
-    x, a, c = np.asarray(x), np.asarray(a), np.asarray(c)
-    return 0.5 * (x * (np.arcsinh(x / a) - c) - np.hypot(x, a))
 
+    a: float | Array
+    c: float | Array = 0.0
 
-def mirror_map(x: ArrayLike, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
-    r"""Gradient of the potential, $\mu = \nabla R_a(x) = \frac12\left[\mathrm{arcsinh}\frac xa-c\right]$.
+    @classmethod
+    def after(cls, dose: float, x0: ArrayLike, beta: float = 1.0) -> Potential:
+        r"""The potential of a flow that has spent a dose A.
 
-    Along the flow it is $-L_t = -\int_0^t\nabla f$. Arguments as for :func:`hyperbolic_entropy`.
-    """
-    return 0.5 * (np.arcsinh(np.asarray(x) / np.asarray(a)) - np.asarray(c))
+        $$a=\frac\beta2e^{-4A},\qquad c=\log\frac{m_0+w_0}{m_0-w_0}=\mathrm{arcsinh}\frac{2x_0}\beta.$$
+
+        Args:
+            dose: A.
+            x0: weights at time 0, ``(n,)``.
+            beta: $m_0^2-w_0^2>0$.
+        """
+        return cls(beta / 2 * float(np.exp(-4 * dose)), np.arcsinh(2 * np.asarray(x0) / beta))
+
+    def __call__(self, x: ArrayLike) -> Array:
+        r"""$R_a(x)$ of weights x, of their shape."""
+        x = np.asarray(x)
+        return 0.5 * (x * (np.arcsinh(x / self.a) - self.c) - np.hypot(x, self.a))
+
+    def gradient(self, x: ArrayLike) -> Array:
+        r"""The mirror map, $\nabla R_a(x) = \frac12\left[\mathrm{arcsinh}\frac xa-c\right]$, of the shape of x.
+
+        Along the flow it is $-L_t = -\int_0^t\nabla f$.
+        """
+        return 0.5 * (np.arcsinh(np.asarray(x) / self.a) - self.c)
 
 
 def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
@@ -253,7 +241,7 @@ def _integrate(
 # --- where flows are said to end ----------------------------------------------------------------------------------
 
 
-def least_potential(Z: Array, y: Array, a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+def least_potential(Z: Array, y: Array, potential: Potential) -> Array:
     r"""The interpolator of least hyperbolic entropy, $\arg\min_{Zx=y}\sum_iR_{a_i}(x_i)$.
 
     By damped Newton steps on the dual, $\min_\nu\sum_i\frac{a_i}2\cosh(2(Z^\top\nu)_i+c_i)-y^\top\nu$, with
@@ -263,8 +251,7 @@ def least_potential(Z: Array, y: Array, a: ArrayLike, c: ArrayLike = 0.0) -> Arr
     Args:
         Z: inputs, ``(d, n)``; rows may depend on each other.
         y: targets, ``(d,)``; those of some weights x, $y = Zx$, give the point with the same predictions.
-        a: scale, above 0, one or ``(n,)``.
-        c: centre, one or ``(n,)``, as in :func:`hyperbolic_entropy`.
+        potential: $R_a$.
 
     Returns:
         x, ``(n,)``.
@@ -273,7 +260,7 @@ def least_potential(Z: Array, y: Array, a: ArrayLike, c: ArrayLike = 0.0) -> Arr
         ValueError: no x solves $Zx=y$.
         RuntimeError: the residual stays above 1e-8 of its terms.
     """
-    scale, c = (np.broadcast_to(np.asarray(one, dtype=np.float64), Z.shape[1]) for one in (a, c))
+    scale, c = (np.broadcast_to(one, Z.shape[1]) for one in (potential.a, potential.c))
     rows, targets = _orthonormal(Z, y)
     ratio = 1e3  # between the scales that lead from an easy problem to one of a small scale
     stages = max(0, int(np.ceil(np.log(max(np.abs(targets).max(), 1e-300) / scale.min()) / np.log(ratio))))
@@ -338,17 +325,6 @@ def least_l1(Z: Array, y: Array) -> Array:
     return unit * (positive - negative)
 
 
-def least_l2(Z: Array, y: Array, near: ArrayLike = 0.0) -> Array:
-    r"""The interpolator closest to a point, $\arg\min_{Zx=y}\|x-x_c\|_2 = x_c+Z^+(y-Zx_c)$.
-
-    The point of the flow is the minimum of its potential, $e^{-4A}x_0$. Arguments and errors as for
-    :func:`least_potential`.
-    """
-    rows, targets = _orthonormal(Z, y)
-    start = np.broadcast_to(np.asarray(near, dtype=np.float64), Z.shape[1])
-    return start + (targets - rows @ start) @ rows
-
-
 def _orthonormal(Z: Array, y: Array) -> tuple[Array, Array]:
     """Orthonormal rows and targets of the same affine set; refuses an empty one."""
     u, s, rows = np.linalg.svd(Z, full_matrices=False)
@@ -360,63 +336,3 @@ def _orthonormal(Z: Array, y: Array) -> tuple[Array, Array]:
             f"no x solves Zx = y: Z has rank {rank} of {len(y)} rows, and y is off its range by {missed:.3g}"
         )
     return rows, u.T @ y / s
-
-
-def lasso(Z: Array, y: Array, penalty: float) -> Array:
-    r"""The Lasso, $\arg\min_x\frac1{2d}\|Zx-y\|^2+\lambda\|x\|_1$, by scikit-learn's coordinate descent; no intercept.
-
-    Weight decay of constant strength $\alpha$ on both factors has its fixed points at $\lambda=2\alpha$.
-    """
-    return Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y).coef_
-
-
-def certified_rate(problem: SparseRegression) -> float:
-    r"""Rate at which the error falls with the dose once a is small, $4(1-\rho)$, from a linear program.
-
-    On the support S of $x^*$, $\mathrm{arcsinh}(x/a)$ grows as $\log(1/a)\,\mathrm{sign}(x^*)$; elsewhere
-    $x_i=a\sinh(2(Z^\top\nu)_i+c_i)$ is of size $a^{1-\rho_i}$, and least potential asks for the smallest of these:
-    $\rho=\min_\nu\max_{i\notin S}|Z_i^\top\nu|$ among the $\nu$ with $Z_S^\top\nu=\mathrm{sign}(x^*_S)$. With
-    $\rho\ge1$ the interpolator of least $L_1$ norm is not $x^*$, nor is the limit.
-
-    Raises:
-        ValueError: no such $\nu$: the columns of the support are too many or dependent.
-
-    Source: own; the paper has no rate.
-    """
-    support = problem.x_star != 0
-    inside, outside = problem.Z.T[support], problem.Z.T[~support]
-    bound = np.ones((len(outside), 1))
-    found = linprog(
-        np.append(np.zeros(len(problem.y)), 1.0),
-        A_ub=np.block([[outside, -bound], [-outside, -bound]]),
-        b_ub=np.zeros(2 * len(outside)),
-        A_eq=np.hstack([inside, np.zeros((len(inside), 1))]),
-        b_eq=np.sign(problem.x_star[support]),
-        bounds=(None, None),
-    )
-    if found.x is None:
-        raise ValueError(f"no dual vector has the signs of the {support.sum()} non-zeros: {found.message}")
-    return 4 * (1 - float(found.x[-1]))
-
-
-# --- which parametrizations are mirror flows ----------------------------------------------------------------------
-
-
-def lie_bracket(
-    first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], theta: Tensor
-) -> Tensor:
-    r"""Lie bracket of two gradient fields, $[\nabla g,\nabla h]=\nabla^2h\,\nabla g-\nabla^2g\,\nabla h$, by autograd.
-
-    Zero where moving along one gradient and then along the other ends at the same point in either order.
-
-    Args:
-        first, second: from parameters ``(p,)`` to a number.
-        theta: parameters, ``(p,)``.
-
-    Returns:
-        ``(p,)``.
-
-    Source: Li, Wang, Lee & Arora 2022, definition 4.1 (as the paper cites it).
-    """
-    along, across = jacobian(first, theta), jacobian(second, theta)
-    return hvp(second, theta, along)[1] - hvp(first, theta, across)[1]

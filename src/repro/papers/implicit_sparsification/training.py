@@ -36,8 +36,6 @@ from repro.papers.implicit_sparsification.method import (
 from repro.papers.implicit_sparsification.settings import Setting
 from repro.prune import Mask, select
 
-__all__ = ["Fit", "cycles", "fit"]
-
 _KEEP = 0.5
 """Of the weights that are left, the share that a cycle of iterative pruning keeps; the paper's is 0.8."""
 _REWIND_EPOCH = 2
@@ -52,7 +50,7 @@ class Fit:
 
     Attributes:
         members: one row a network, in their order: strength, seed.
-        datasets: one a network, or one for all.
+        datasets: one a network.
         networks: M plain networks, folded.
         start: the weights that each network had before training, name to ``(M, *shape)``.
         course: one row a network and epoch: strength, seed, epoch, alpha, dose $A=\sum_k\eta_k\alpha_k/(1-\mu)$ over
@@ -125,9 +123,7 @@ def fit(
         TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
     """
     grid = how.grid if strengths is None else strengths
-    members = pd.DataFrame([(a, s) for a in grid for s in seeds], columns=["strength", "seed"])
-    datasets = where.data_sets(seeds) * (len(grid) if len(seeds) > 1 else 1)
-    ensemble = _written(where, how, members)
+    members, datasets, ensemble = _written(where, how, grid, seeds)
     start = {name: weight.detach().clone() for name, weight in effective_weights(ensemble).items()}
     n_epochs = n_epochs or where.n_epochs
     history, course = _train(
@@ -138,14 +134,17 @@ def fit(
     return Fit(members, datasets, networks, start, course, sorted(history.diverged))
 
 
-def _written(where: Setting, how: Method, members: pd.DataFrame) -> Ensemble:
-    """Initial networks of the members, written in the form of a method."""
+def _written(
+    where: Setting, how: Method, strengths: Sequence[float], seeds: Sequence[int]
+) -> tuple[pd.DataFrame, list[Dataset], Ensemble]:
+    """Members, strength by strength and seed by seed; the data and initial network, written in a form, of each."""
+    members = pd.DataFrame([(a, s) for a in strengths for s in seeds], columns=["strength", "seed"])
     networks = where.networks(members["seed"].tolist())
     for network, strength, seed in zip(networks, members["strength"], members["seed"].tolist(), strict=True):
         if how.form is not None:
             # a stream of its own: the initial weights must not be drawn a second time
             parametrize(network, partial(how.form, strength, streams(10_000 + seed).initialization))
-    return Ensemble(networks)
+    return members, where.data_sets(seeds) * len(strengths), Ensemble(networks)
 
 
 def _train(
@@ -228,49 +227,38 @@ def _smallest(networks: Ensemble, within: Mask | None = None, **how_many: Any) -
 
 
 def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, list[float]]:
-    """Validation and test accuracy of each network on its own data set, or on the one."""
+    """Validation and test accuracy of each network on its own data set."""
     device = next(iter(networks.parameters.values())).device
     found = {}
     for part in ("validation", "test"):
         x, y = (torch.stack([getattr(data, f"{xy}_{part}") for data in datasets]).to(device) for xy in "xy")
-        if len(datasets) == 1:
-            x, y = x[0], y[0]
-        found[f"{part}_accuracy"] = evaluate(networks, x, y, per_member=len(datasets) > 1)[1].tolist()
+        found[f"{part}_accuracy"] = evaluate(networks, x, y, per_member=True)[1].tolist()
     return found
 
 
 def cycles(
-    where: Setting,
-    how: Method,
-    strength: float,
-    *,
-    seeds: Sequence[int],
-    rewind: str,
-    n_cycles: int,
-    n_epochs: int,
+    where: Setting, how: Method, *, seeds: Sequence[int], rewind: str, n_cycles: int, n_epochs: int
 ) -> pd.DataFrame:
     r"""Train, prune the smallest weights by $|x|$ over the whole network, rewind; again and again.
 
     Cycle k trains at density $2^{-k}$ and measures at the end, before the next pruning. A pruned weight is exactly 0
     from then on: of $m\odot w$ both factors are set to 0, where both gradients vanish. The optimizer starts afresh in
-    every cycle, and so does the schedule of the strength.
+    every cycle, and so does the schedule of the strength. The method's strengths are trained together.
 
     Args:
         where, how, seeds: as for ``fit``; a plain method or one with factors.
-        strength: of the method's penalty, the same in every cycle.
         rewind: ``"rates"`` keeps the weights and restarts the schedule of the learning rate (LRR); ``"weights"`` goes
             back to the weights of the second epoch (WR; the paper's first version calls it IMP).
         n_cycles: how many times to prune; the first training, without any, is cycle 0.
         n_epochs: of every cycle.
 
     Returns:
-        One row a cycle and seed: cycle, seed, sparsity, validation_accuracy, test_accuracy.
+        One row a cycle, strength and seed: cycle, strength, seed, sparsity, validation_accuracy, test_accuracy.
 
     Raises:
         TrainingDivergedError: all networks diverge in one cycle.
     """
-    datasets = where.data_sets(seeds)
-    ensemble = _written(where, how, pd.DataFrame({"strength": strength, "seed": seeds}))
+    members, datasets, ensemble = _written(where, how, how.grid, seeds)
     layers, mask = weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
     pruned: dict[str, Tensor] = {}
     early: dict[str, Tensor] = {}
@@ -288,12 +276,12 @@ def cycles(
 
     tables = []
     for cycle in range(n_cycles + 1):
-        members = pd.DataFrame({"strength": strength, "seed": [1000 * cycle + seed for seed in seeds]})
-        _train(ensemble, datasets, where, how, members, n_epochs, after_step=[hold, remember])
-        found = {"cycle": cycle, "seed": seeds, "sparsity": mask.sparsity} | _accuracies(ensemble, datasets)
-        tables.append(pd.DataFrame(found))
-        n_kept = round(_KEEP * (mask.n_kept // len(seeds)))
-        mask = _smallest(ensemble, mask, n_pruned=mask.n_weights // len(seeds) - n_kept)
+        orders = members.assign(seed=1000 * cycle + members["seed"])
+        _train(ensemble, datasets, where, how, orders, n_epochs, after_step=[hold, remember])
+        found = {"cycle": cycle, "sparsity": mask.sparsity} | _accuracies(ensemble, datasets)
+        tables.append(members.assign(**found))
+        n_kept = round(_KEEP * (mask.n_kept // len(members)))
+        mask = _smallest(ensemble, mask, n_pruned=mask.n_weights // len(members) - n_kept)
         pruned.update({name: ~mask[name] for name in mask})
         if rewind == "weights":
             ensemble.load_state_dict(early)

@@ -1,10 +1,10 @@
-"""The process that runs one notebook: started by ``repro.book.process``, given a request, gone when the run is over.
+"""The process that runs one notebook: started by ``repro.book._process``, given a request, gone when the run is over.
 
-``python -m repro.book.worker`` reads one JSON line, the request, from standard input; then papermill executes the
+``python -m repro.book._worker`` reads one JSON line, the request, from standard input; then papermill executes the
 notebook, and every event goes to standard output as a JSON line:
 
 * ``{"event": "cell", "index": 7}`` before a code cell;
-* ``{"event": "done"}`` at the end, or ``{"event": "failed", "kind": ..., ...}``.
+* ``{"event": "done"}`` at the end, or ``{"event": "failed", "message": ..., ...}``.
 
 The input stays open as long as the runner lives: its end is the sign to stop, so that nothing keeps computing
 after a runner that was killed.
@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import warnings
@@ -30,12 +31,13 @@ import psutil
 from ipykernel.kernelspec import make_ipkernel_cmd
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from repro.book.process import can_use_sockets
+from repro.book._process import can_use_sockets
+from repro.book.files import NO_ROOM
 
 LIMITS = {"text": 1_000_000, "displays": 16_000_000}
 """What is kept of one cell, in characters: printed text, and everything that it displays."""
@@ -150,16 +152,18 @@ def _end_with_the_runner(folder: str) -> None:
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    """What the runner needs to say one clear line about an error."""
+    """An error in one line; whether the run was ended from outside, and whether for want of room on a disk."""
+    # Ctrl-C in a terminal reaches this process too
+    message, lost = f"{type(error).__name__}: {error}", isinstance(error, KeyboardInterrupt)
     if isinstance(error, PapermillExecutionError):
-        return {"kind": "cell", "ename": error.ename, "evalue": error.evalue}
-    if isinstance(error, DeadKernelError) or _Kernel.last_exit is not None:
-        return {"kind": "dead", "exit": _Kernel.last_exit}
-    if isinstance(error, CellTimeoutError):
-        return {"kind": "timeout"}
-    if isinstance(error, OSError) and error.errno is not None:
-        return {"kind": "system", "errno": error.errno}
-    return {"kind": "other", "ename": type(error).__name__, "evalue": str(error)}
+        message = ": ".join([error.ename, *str(error.evalue).strip().splitlines()[:1]])
+    elif isinstance(error, DeadKernelError) or _Kernel.last_exit is not None:
+        code = _Kernel.last_exit
+        how = f"killed by signal {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+        message, lost = f"the kernel died ({how})", code in (-signal.SIGKILL, -signal.SIGTERM)
+    elif isinstance(error, OSError) and error.strerror:
+        message = error.strerror
+    return {"message": message, "lost": lost, "full": getattr(error, "errno", None) in NO_ROOM}
 
 
 def _main() -> int:
@@ -189,7 +193,6 @@ def _main() -> int:
             language="python",
             progress_bar=False,
             client={
-                "timeout": request["cell_timeout"],
                 "startup_timeout": 600,  # on a busy machine; the runner's budget ends what takes too long
                 "record_timing": False,
                 "on_cell_start": lambda cell, cell_index: send(event="cell", index=cell_index),

@@ -1,6 +1,6 @@
 """One notebook in a process of its own: started, watched for time and memory, ended, and its failure in one line.
 
-The worker process (``repro.book.worker``) starts a kernel over private sockets; this side reads its events.
+The worker process (``repro.book._worker``) starts a kernel over private sockets; this side reads its events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import queue
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +26,12 @@ from typing import Any
 import psutil
 import zmq
 
-from repro.book.environment import machine, sealed
+from repro.book._environment import machine, sealed
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
-from repro.book.files import NO_ROOM
 from repro.book.layout import Book
-from repro.book.notebooks import heading_of, read_notebook
+from repro.book.notebooks import code_cells, heading_of, read_notebook
 
-__all__ = ["Failure", "ProcessTree", "Progress", "can_use_sockets", "execute"]
+__all__ = ["Failure", "Job", "ProcessTree", "Progress", "can_use_sockets", "execute"]
 
 Progress = Callable[[int, int], None]
 _TICK = 0.1
@@ -68,50 +67,44 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="rp-"))
 
 
+@dataclass(frozen=True)
+class Job:
+    """A notebook to run: ``path`` and its content, its parameters, checked, and what it may take."""
+
+    book: Book
+    path: Path
+    source: dict[str, Any]
+    values: Mapping[str, object]
+    seconds: float
+    memory_mb: float
+
+
 def execute(
-    book: Book,
-    path: Path,
-    source: dict[str, Any],
-    values: Mapping[str, object],
-    seconds: float,
-    memory_mb: float,
-    progress: Progress | None = None,
+    job: Job, progress: Progress | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
     """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
 
-    Args:
-        book: the book.
-        path: the notebook, and ``source`` its content.
-        values: its parameters, checked.
-        seconds: its budget, and ``memory_mb`` the other half of it.
-        progress: called with the number of code cells begun and their total.
-
-    Raises:
-        DiskFull: there was no room to write.
+    ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
     folder = _private_folder()
     out = folder / "out.ipynb"
-    request = {
-        "notebook": source,
-        "output": str(out),
-        "folder": str(folder),
-        "parameters": values,
-        "cell_timeout": int(seconds + _GRACE),
-    }
     started, begun = datetime.now(UTC), time.monotonic()
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "repro.book.worker"],  # -P: no module of that name in the folder
+            [sys.executable, "-P", "-m", "repro.book._worker"],  # -P: no module of that name in the folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            cwd=path.parent,
-            env=sealed(book, folder),
+            cwd=job.path.parent,
+            env=sealed(job.book, folder),
         ) as worker:
             tree = ProcessTree(worker.pid)
+            request = {"notebook": job.source, "parameters": job.values}
             try:
-                failure = _watch(worker, tree, request, seconds, memory_mb, progress)
+                failure = _watch(
+                    worker, tree, request | {"output": str(out), "folder": str(folder)}, job, progress
+                )
             finally:
                 tree.kill()
         cost = {
@@ -124,8 +117,7 @@ def execute(
         try:
             return read_notebook(out), cost, failure
         except (OSError, BookError):
-            as_it_was = json.loads(json.dumps(source))
-            return as_it_was, cost, failure or Failure("the run left no notebook")
+            return deepcopy(job.source), cost, failure or Failure("the run left no notebook")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,8 +126,7 @@ def _watch(
     worker: subprocess.Popen[str],
     tree: ProcessTree,
     request: Mapping[str, Any],
-    seconds: float,
-    memory_mb: float,
+    job: Job,
     progress: Progress | None,
 ) -> Failure | None:
     """Follow the worker's events until it is done, fails, or goes over its budget."""
@@ -151,10 +142,9 @@ def _watch(
     threading.Thread(target=read, daemon=True).start()
     with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
         os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
-    cells = request["notebook"]["cells"]
-    total = sum(cell.get("cell_type") == "code" for cell in cells)
+    total = len(list(code_cells(job.source)))
     index, where, n_begun = None, "", 0
-    deadline = time.monotonic() + _GRACE + seconds
+    deadline = time.monotonic() + _GRACE + job.seconds
     while True:
         with suppress(queue.Empty):
             event = json.loads(events.get(timeout=_TICK))
@@ -164,50 +154,29 @@ def _watch(
                 return Failure("the process that ran the notebook died", index, RunLost)
             if event["event"] == "failed":
                 tree.sample()
-                return _explained(event, index, where, seconds)
+                if event["full"]:
+                    raise DiskFull(
+                        "the disk is full: the run could not be written; what was there before is unchanged"
+                    )
+                # what goes wrong before the first cell is not the notebook's fault
+                lost = event["lost"] or index is None
+                return Failure(event["message"] + where, index, RunLost if lost else RunFailed)
             index, n_begun = int(event["index"]), n_begun + 1
-            heading = heading_of(request["notebook"], index)
+            heading = heading_of(job.source, index)
             where = f" (at {heading!r})" if heading else ""
             if n_begun == 1:
-                deadline = time.monotonic() + seconds
+                deadline = time.monotonic() + job.seconds
             if progress is not None:
                 progress(min(n_begun, total), total)
-        if tree.sample() > memory_mb:
-            message = f"took {tree.peak_mb:.0f} MB of memory, more than the {memory_mb:.0f} MB of its budget"
+        if tree.sample() > job.memory_mb:
+            message = (
+                f"took {tree.peak_mb:.0f} MB of memory, more than the {job.memory_mb:.0f} MB of its budget"
+            )
             message += f" ({tree.held_by})"
             return Failure(message + where, index, BudgetExceeded)
         if time.monotonic() > deadline:
-            return Failure(_too_long(seconds) + where, index, BudgetExceeded)
-
-
-def _too_long(seconds: float) -> str:
-    return f"took more than the {seconds:.0f} seconds of its budget"
-
-
-def _explained(event: Mapping[str, Any], index: int | None, where: str, seconds: float) -> Failure:
-    """One clear line about how the worker says it failed."""
-    kind = event["kind"]
-    if kind == "cell":
-        first = str(event["evalue"]).strip().splitlines()[:1]
-        return Failure(": ".join([event["ename"], *first]) + where, index)
-    if kind == "dead":
-        code = event["exit"]
-        signalled = code is not None and code < 0
-        how = f"killed by signal {signal.Signals(-code).name}" if signalled else f"exit {code}"
-        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return Failure(f"the kernel died ({how}){where}", index, RunLost if killed else RunFailed)
-    if kind == "timeout":
-        return Failure(_too_long(seconds) + where, index, BudgetExceeded)
-    if kind == "system":
-        if event["errno"] in NO_ROOM:
-            raise DiskFull(
-                "the disk is full: the run could not be written; what was there before is unchanged"
-            )
-        return Failure(f"{os.strerror(event['errno'])}{where}", index)
-    # Ctrl-C in a terminal reaches the worker too; what goes wrong before the first cell is not the notebook's fault
-    outside = index is None or event["ename"] == "KeyboardInterrupt"
-    message = f"{event['ename']}: {event['evalue']}{where}"
-    return Failure(message, index, RunLost if outside else RunFailed)
+            message = f"took more than the {job.seconds:.0f} seconds of its budget"
+            return Failure(message + where, index, BudgetExceeded)
 
 
 def _own_peak(pid: int) -> int:
@@ -246,10 +215,8 @@ class ProcessTree:
         for pid, (process, since) in list(self._seen.items()):
             try:
                 name, size = process.name(), process.memory_info().rss / 1e6
-            except psutil.NoSuchProcess:
-                del self._seen[pid]
-                continue
             except psutil.Error:
+                del self._seen[pid]
                 continue
             self._note([(_own_peak(pid) / 1e6, name)])
             if time.monotonic() - since >= _BEGINS:

@@ -1,4 +1,4 @@
-"""The environment of a run: nothing of the user's acts on a number, unless the key of the run names it."""
+"""Where a run takes place: an environment in which nothing of the user's acts on a number, a machine, a repository."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import re
 import shutil
 import site
 import subprocess
-import sys
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import repro
 from repro.book.layout import Book
 
-__all__ = ["PACKAGES", "answer", "git", "machine", "sealed", "settings"]
+__all__ = ["PACKAGES", "answer", "git", "machine", "repository_url", "sealed", "settings"]
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
@@ -67,12 +68,8 @@ def sealed(book: Book, folder: Path) -> dict[str, str]:
     own |= {"REPRO_BOOK": str(book.root)}
     if "REPRO_DATA" in os.environ:
         own["REPRO_DATA"] = os.path.abspath(os.environ["REPRO_DATA"])
-    return _without_the_user() | _SET | own
-
-
-def _without_the_user() -> dict[str, str]:
     dropped = {name for name in os.environ if _DROPPED.match(name) and not _HARMLESS.match(name)}
-    return {name: value for name, value in os.environ.items() if name not in dropped}
+    return {name: value for name, value in os.environ.items() if name not in dropped} | _SET | own
 
 
 def _matplotlib_folder(folder: Path) -> Path:
@@ -91,7 +88,8 @@ def _python_path(folder: Path) -> str:
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             places.append(str(metadata.distribution(name).locate_file("")))
-    places = [place for place in dict.fromkeys(places) if place not in _looked_through()]
+    anyway = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    places = [place for place in dict.fromkeys(places) if place not in anyway]
     for hook in ("usercustomize.py", "sitecustomize.py"):  # found before those of the user
         if Path(site.getusersitepackages(), hook).is_file():
             empty = folder / "python" / hook
@@ -101,17 +99,10 @@ def _python_path(folder: Path) -> str:
     return os.pathsep.join(places)
 
 
-@cache
-def _looked_through() -> list[str]:
-    """Where Python looks for modules when nobody tells it where."""
-    told = answer(sys.executable, "-c", "import sys; print(*sys.path, sep='\\n')", env=_without_the_user())
-    return (told or "").splitlines()
-
-
-def answer(*command: str, env: dict[str, str] | None = None) -> str | None:
+def answer(*command: str) -> str | None:
     """What a program prints; None where it is missing, fails, or takes long."""
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -134,3 +125,13 @@ def machine() -> dict[str, Any]:
         names = answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or ""
         kind["accelerators"] = [name.strip() for name in names.splitlines()]
     return kind
+
+
+@cache
+def repository_url(root: Path) -> str | None:
+    """The repository's address as ``_config.yml`` gives it (``repository: url``), without a final slash."""
+    try:
+        content = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+        return str(content["repository"]["url"]).rstrip("/")
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None

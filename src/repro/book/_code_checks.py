@@ -30,34 +30,21 @@ class Problem:
         return f"{where}: {self.message}"
 
 
-def _python(source: str) -> str:
-    """The cell without the lines that only IPython understands; they keep their place."""
-    lines = source.splitlines()
-    if lines and lines[0].lstrip().startswith("%%"):
-        return ""
-    return "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
-
-
 def code_problems(name: str, notebook: dict[str, Any], claims: ChapterClaims | None) -> Iterator[Problem]:
     """What is wrong with the code cells of a notebook; what needs ``claims``, which a page has not, is left out."""
-    trees, problems = _trees(name, notebook)
-    yield from problems
+    trees = []
+    for index, cell in enumerate(notebook["cells"]):
+        # the lines that only IPython understands are left out; they keep their place
+        lines = source_of(cell).splitlines() if cell.get("cell_type") == "code" else []
+        if lines and not lines[0].lstrip().startswith("%%"):
+            source = "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
+            try:
+                trees.append((index, ast.parse(source)))
+            except SyntaxError as error:
+                yield Problem(name, index, f"not Python: {error.msg} (line {error.lineno})")
     yield from _style(name, trees)
     if claims is not None:
         yield from _measured(name, trees, claims)
-
-
-def _trees(name: str, notebook: dict[str, Any]) -> tuple[list[tuple[int, ast.Module]], list[Problem]]:
-    """Every code cell as a syntax tree, and those that are not Python."""
-    trees, problems = [], []
-    for index, cell in enumerate(notebook["cells"]):
-        if cell.get("cell_type") != "code":
-            continue
-        try:
-            trees.append((index, ast.parse(_python(source_of(cell)))))
-        except SyntaxError as error:
-            problems.append(Problem(name, index, f"not Python: {error.msg} (line {error.lineno})"))
-    return trees, problems
 
 
 def _style(name: str, trees: list[tuple[int, ast.Module]]) -> Iterator[Problem]:

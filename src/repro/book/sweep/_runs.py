@@ -13,10 +13,8 @@ next sweep in the folder replaces it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
 import socket
 import tempfile
 import time
@@ -30,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims, ledger, runner
-from repro.book.cache import data_files, key_parts
+from repro.book.cache import data_files, key_parts, run_key
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
 from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
@@ -74,16 +72,14 @@ def execute(task: Task) -> tuple[Row, bytes | None]:
     this machine is at fault, so that another try may succeed. Raises ``DiskFull`` where there is no room to work.
     """
     begun = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="sweep-"))
-    try:
-        with system_errors(folder):
+    with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as place:
+        book = Book(Path(place))
+        with system_errors(book.root):
             for name, content in task.files.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(content)
-        row, notebook = _run(Book(folder), task)
+                (book.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (book.root / name).write_bytes(content)
+        row, notebook = _run(book, task)
         kept = notebook.read_bytes() if notebook is not None and notebook.is_file() else None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     cost = json.loads(kept)["metadata"]["repro"]["run"] if kept else {}
     about = {
         "seconds": float(cost.get("seconds", time.monotonic() - begun)),
@@ -94,9 +90,9 @@ def execute(task: Task) -> tuple[Row, bytes | None]:
 
 
 def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
-    out = book.root / "out"
+    out, limits = book.root / "out", dict(task.limits)
     try:
-        run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **task.limits)  # type: ignore[arg-type]
+        run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **limits)  # type: ignore[arg-type]
         judged = _judged(claims.load(book.claims_file(task.chapter)), run.ledger)
         return {"status": "done", "error": None, "error_type": None} | judged, run.notebook
     except DiskFull:
@@ -104,8 +100,7 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
     except BookError as error:
         notebook = error.notebook if isinstance(error, RunFailed) else None
         its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
-        gone = f"; see {shown(notebook)}" if notebook else ""
-        text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(gone)
+        text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(f"; see {shown(notebook or out)}")
         row = {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}
         return row | {"error_type": type(error).__name__}, notebook
 
@@ -206,8 +201,8 @@ class Folder:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         row = row | {"attempts": attempts, "finished": finished, "notebook": name}
         row = {name: row.get(name) for name in _ABOUT} | row
-        run = {"values": self.points[id_], "row": row, "made_with": _checksum(self.made_with)}
-        content = json.dumps({"checksum": _checksum(run), **run}, indent=1, ensure_ascii=False)
+        run = {"values": self.points[id_], "row": row, "made_with": run_key(self.made_with)}
+        content = json.dumps({"checksum": run_key(run), **run}, indent=1, ensure_ascii=False)
         write_atomically(self.path / "runs" / f"{id_}.json", content + "\n")
 
     def rows(self) -> dict[str, Row]:
@@ -217,15 +212,15 @@ class Folder:
             try:
                 path = self.path / "runs" / f"{id_}.json"
                 content = json.loads(path.read_text(encoding="utf-8"))
-                sound = content.pop("checksum") == _checksum(content)
-                if sound and content["made_with"] == _checksum(self.made_with):
+                sound = content.pop("checksum") == run_key(content)
+                if sound and content["made_with"] == run_key(self.made_with):
                     found[id_] = content["row"]
             except (OSError, ValueError, LookupError, TypeError, AttributeError):
                 continue
         return found
 
-    def table(self) -> pd.DataFrame:
-        """One row a run, in the order of the points.
+    def write_table(self) -> pd.DataFrame:
+        """Write ``table.parquet`` and ``table.csv``: one row a run, in the order of the points.
 
         Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``error_type``,
         ``attempts``, ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
@@ -236,18 +231,8 @@ class Folder:
 
         found = [{"id": id_, **self.points[id_], **row} for id_, row in self.rows().items()]
         # a table without rows is still one that can be read
-        return pd.DataFrame(
-            found, columns=None if found else ["id", *next(iter(self.points.values())), *_ABOUT]
-        )
-
-    def write_table(self) -> None:
-        """Write ``table.parquet`` and ``table.csv``."""
-        table = self.table()
-        parquet = io.BytesIO()
-        table.to_parquet(parquet, index=False)
+        empty = ["id", *next(iter(self.points.values())), *_ABOUT]
+        table = pd.DataFrame(found, columns=None if found else empty)
         write_atomically(self.path / "table.csv", table.to_csv(index=False))
-        write_atomically(self.path / "table.parquet", parquet.getvalue())
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode())
+        write_atomically(self.path / "table.parquet", table.to_parquet(index=False))
+        return table
