@@ -359,7 +359,7 @@ def test_build_renders_judges_compares_and_locks(tmp_path: Path) -> None:
     notebook.write_text(notebook.read_text().replace("level: float = 0.1", "level: float = 0.9"))
     turned = repro(book, "build")
     assert turned.returncode == 3
-    assert "T1: low: was yes, 0.103 [0.101, 0.105]; is now no, the opposite: 0.903" in turned.stderr
+    assert "T1: low: was yes, 0.1030 [0.1010, 0.1050]; is now no, the opposite: 0.9030" in turned.stderr
     assert results.read(book.results_file("toy", "quick")) == kept
     assert page.read_bytes() == html
 

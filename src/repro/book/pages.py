@@ -95,7 +95,8 @@ class _Chapter:
 def _answers(book: Book, results: Results) -> dict[str, _Shown]:
     """A result judged anew, exploratory where there is a doubt."""
     claims, doubted = load(book.claims_file(results.chapter)), doubts(book, results)
-    judged = [again(claims, results, exploratory) for exploratory in (False, True)]
+    wanted = {each.id in doubted for each in claims.claims}
+    judged = {exploratory: again(claims, results, exploratory) for exploratory in wanted}
     return {
         each.id: _Shown(each, judged[each.id in doubted][each.id], results.profile, doubted.get(each.id, ""))
         for each in claims.claims

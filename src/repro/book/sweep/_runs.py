@@ -162,7 +162,11 @@ class Folder:
         contents = f"format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/{chapter}\n"
         own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
         files = {file.relative_to(book.root).as_posix(): file.read_bytes() for file in own}
-        made_with = key_parts(read_notebook(notebook), {}, claims.load(claims_file), data_files())
+        told = claims.load(claims_file)
+        made_with = key_parts(read_notebook(notebook), {}, told, data_files())
+        # the table holds verdicts, so what decides them counts, though not their words
+        decides = {one.id: [one.kind, one.together] for one in told.claims}
+        made_with["decides"] = decides | {f"{c.id} {t.name}": str(t.criterion) for c, t in told.deciding()}
         name = f"{chapter}-{sha256(*sorted(id_.encode() for id_ in points))[:8]}"
         path = path or book.build_dir / "sweeps" / name
         folder = cls(path, chapter, points, files | {"_toc.yml": contents.encode()}, made_with)
