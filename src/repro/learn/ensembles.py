@@ -109,6 +109,11 @@ class Ensemble:
         output: Tensor = together(dict(parameters), self.buffers, x)
         return output
 
+    @property
+    def template(self) -> nn.Module:
+        """A module with the structure that all members share; its numbers are nobody's."""
+        return self._template
+
     def member(self, i: int) -> nn.Module:
         """Return a copy of member ``i`` as a plain module, sharing no memory with the ensemble.
 

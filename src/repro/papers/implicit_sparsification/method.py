@@ -246,7 +246,7 @@ def l1_norms(model: nn.Module | Ensemble) -> Tensor:
 
 
 def _template(model: nn.Module | Ensemble) -> nn.Module:
-    return model.member(0) if isinstance(model, Ensemble) else model
+    return model.template if isinstance(model, Ensemble) else model
 
 
 # --- what is penalised --------------------------------------------------------------------------------------------
