@@ -4,12 +4,8 @@ A deciding test says of a statistic $\theta$ of one value a seed that it lies ab
 between two bounds, and names the margin $m$, the smallest effect that would matter. It asks two questions, each
 with a one-sided p-value (for *above*; *below* is the mirror image):
 
-=========================  =====================  ==========
-question                   null hypothesis        answers
-=========================  =====================  ==========
-is it beyond T?            $\theta \le T$         yes
-is it short of T + m?      $\theta \ge T + m$     no
-=========================  =====================  ==========
+* *Is it beyond T?* answers yes by rejecting $\theta \le T$.
+* *Is it short of T + m?* answers no by rejecting $\theta \ge T + m$.
 
 The two null hypotheses exclude each other, and both can be wrong: an effect between nothing and the margin is a
 *yes*, "though less than would matter", once there are enough seeds to see it.

@@ -180,7 +180,9 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
     files = [job.path, *library_files(job.source)]
     files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
-    commit = commit_of(job.book.root, files)  # before the run: claims that are committed while it is at work come after
+    commit = commit_of(
+        job.book.root, files
+    )  # before the run: claims that are committed while it is at work come after
     notebook, cost, failure = execute(job, progress)
     clean(notebook)
     failure = failure or _unsound(notebook, job.about, job.claims_of)
