@@ -40,6 +40,26 @@ def retrained(observed_wine):
     return experiments.retrain_arms(observed_wine, 2)
 
 
+def test_what_a_seed_draws_does_not_depend_on_the_others(observed_wine):
+    fewer = observe(observed_wine.setting, [1, 2])
+    for role in _ROLES:
+        of_all = observed_wine.networks(role).flat()[1:]
+        torch.testing.assert_close(fewer.networks(role).flat(), of_all, rtol=0, atol=0)
+    kept = {}
+    for observed in (observed_wine, fewer):
+        made = masks(observed, "ft", 3)
+        kept[len(observed.seeds)] = {arm: mask[-2:] for arm, mask in made.items()}
+        shares = (
+            experiments.compare_decisions(observed).query("seed > 0").set_index(["variant", "series", "seed"])
+        )
+        kept[len(observed.seeds)]["shares"] = shares.query("rule == 'paper'")["causal"].to_numpy()
+    for arm, mask in kept[3].items():
+        np.testing.assert_allclose(mask, kept[2][arm], atol=0.02, err_msg=arm)
+    few = {n: experiments.weights_and_surrogates(SHORT, seeds) for n, seeds in ((2, [3, 4]), (1, [4]))}
+    for name, exponents in few[2].items():  # rounding moves a few of them
+        assert np.nanmedian(np.abs(exponents[1] - few[1][name][0])) < 1e-9, name
+
+
 def test_what_is_observed_is_what_a_network_trained_alone_shows(observed_wine):
     one = observed_wine.setting
     parts, alone = one.start([2])[0], observed_wine.networks("nudged").pick([2])

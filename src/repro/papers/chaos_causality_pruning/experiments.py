@@ -110,11 +110,19 @@ def weights_and_surrogates(setting: Setting, seeds: Sequence[int]) -> dict[str, 
         Exponents ``(S, P, T)`` by name: ``"weights"``; ``"walks"``, random walks with increments of the same
         size; ``"linear"``, the same series with the phases of their increments randomized.
     """
-    rng = np.random.default_rng([*seeds, 5])
+    rngs = training.generators(seeds, 5)
+
+    def of_surrogates(make: Callable[[Array, np.random.Generator], Array]) -> Callable[[Array], Array]:
+        def exponents(windows: Array) -> Array:
+            each = zip(np.split(windows, len(rngs)), rngs, strict=True)
+            return method.paper_exponents(np.concatenate([make(own, rng) for own, rng in each]))
+
+        return exponents
+
     made = {
         "weights": method.paper_exponents,
-        "walks": lambda w: method.paper_exponents(surrogates.same_increments_walk(w, rng)),
-        "linear": lambda w: method.paper_exponents(surrogates.phase_randomized_increments(w, rng)),
+        "walks": of_surrogates(surrogates.same_increments_walk),
+        "linear": of_surrogates(surrogates.phase_randomized_increments),
     }
     recorders = {name: WindowRecorder(setting.window, exponent=exponent) for name, exponent in made.items()}
     parts, networks = setting.start(seeds)
@@ -213,7 +221,7 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
         One row a (variant, series, rule, part, seed): causal, non_causal and untestable shares of the tested
         weights.
     """
-    rng = np.random.default_rng([*observed.seeds, 4])
+    rngs = training.generators(observed.seeds, 4)
     rows = []
 
     def judged(variant: str, name: str, rules: Sequence[str], tests: list[GrangerResult], part: str) -> None:
@@ -227,13 +235,13 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
 
     for variant in observed.variants:
         own = observed.series(variant)
-        flat = own.reshape(-1, own.shape[-1])
+        each = list(zip(own, rngs, strict=True))
         series = {
             "own": own,
             "stranger": observed.series(variant, "stranger"),
-            "shifted": surrogates.circularly_shifted(flat, rng).reshape(own.shape),
-            "shuffled": surrogates.shuffled(flat, rng).reshape(own.shape),
-            "noise": rng.standard_normal(own.shape),
+            "shifted": np.stack([surrogates.circularly_shifted(one, rng) for one, rng in each]),
+            "shuffled": np.stack([surrogates.shuffled(one, rng) for one, rng in each]),
+            "noise": np.stack([rng.standard_normal(one.shape) for one, rng in each]),
         }
         tests = {name: observed.tests(variant, exponents) for name, exponents in series.items()}
         errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)

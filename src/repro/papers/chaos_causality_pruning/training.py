@@ -106,6 +106,11 @@ class Observed:
         return list(removed)
 
 
+def generators(seeds: Sequence[int], purpose: int) -> list[np.random.Generator]:
+    """Return one generator a seed, so that what it draws does not depend on which other seeds there are."""
+    return [np.random.default_rng([seed, purpose]) for seed in seeds]
+
+
 def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
     """Train dense networks from new initial weights on new splits, and record windows of all variants.
 
@@ -120,10 +125,11 @@ def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
     # far from any seed in use, so that no stranger is a network of another split
     strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
     initial = own.pick(np.repeat(np.arange(len(seeds)), len(_ROLES)))
-    rng = np.random.default_rng([*seeds, 1])
+    rngs = generators(seeds, 1)
     for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
         tensor[1::3] = strange
-        tensor[2::3] *= 1 + _NUDGE * torch.as_tensor(rng.standard_normal(strange.shape))
+        nudges = np.stack([rng.standard_normal(strange.shape[1:]) for rng in rngs])
+        tensor[2::3] *= 1 + _NUDGE * torch.as_tensor(nudges)
     # as in the paper's MNIST runs, which test only weights above the first layer
     tested = (own.layer_of > 0) | (setting.name not in ("mnist", "mnist5k"))
     updates_an_epoch = -(-len(parts.train) // setting.batch_size)
@@ -203,7 +209,8 @@ def masks(observed: Observed, variant: str, n_random: int) -> dict[str, _Mask]:
     tested, layer_of = observed.tested, observed.initial.layer_of
     before = observed.networks("own").flat().abs().numpy()
     after = observed.networks("own", trained=True).flat().abs().numpy()
-    noise = np.random.default_rng([*observed.seeds, 2]).standard_normal(observed.series(variant).shape)
+    one = observed.series(variant).shape[1:]
+    noise = np.stack([rng.standard_normal(one) for rng in generators(observed.seeds, 2)])
     by_weight: dict[str, Array | list[Array]] = {
         "causal": [d.p for d in observed.decisions(variant)],
         "noise": [-d.p for d in observed.decisions(variant, noise)],

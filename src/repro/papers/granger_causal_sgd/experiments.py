@@ -161,10 +161,9 @@ def permutation_level(start: Start, n_permutations: int) -> pd.Series:
     """
     run = _logged(start)
     energy, change = run.energy, run.loss_changes["cross_batch"]
-    generator = torch.Generator().manual_seed(0)
     shares = []
-    for i in range(len(energy)):
-        orders = _orders(n_permutations, energy.shape[1], generator)
+    for i, seed in enumerate(start.seeds):
+        orders = _orders(n_permutations, energy.shape[1], torch.Generator().manual_seed(seed))
         found = step_test(energy[i][orders], change[i].expand(n_permutations, -1))
         shares.append(np.mean(found["p_value"] < 0.05))
     return pd.Series(shares, index=pd.Index(start.seeds, name="seed"))
