@@ -21,7 +21,6 @@ from scipy import stats
 __all__ = [
     "Interval",
     "Runs",
-    "bootstrap_median_interval",
     "nearest",
     "one_of",
     "t_interval",
@@ -114,19 +113,6 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(mean, -np.inf, np.inf, "t", level)
     half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
     return Interval(mean, mean - half, mean + half, "t", level)
-
-
-def bootstrap_median_interval(
-    values: ArrayLike, level: float = 0.95, n_resamples: int = 9999, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap interval of a median; seeded, so that a rerun gives the same digits."""
-    array = _values(values, level)
-    median = float(np.median(array))
-    if array.size == 1:
-        return Interval(median, -np.inf, np.inf, "bootstrap median", level)
-    draws = np.random.default_rng(seed).choice(array, size=(n_resamples, array.size), replace=True)
-    low, high = np.quantile(np.median(draws, axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(median, float(low), float(high), "bootstrap median", level)
 
 
 def wilson_interval(successes: Sequence[bool] | ArrayLike, level: float = 0.95) -> Interval:

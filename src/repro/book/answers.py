@@ -254,6 +254,8 @@ def _effect(found: Interval, unit: str, marks: Sequence[float]) -> str:
     estimate = _with_unit(sign + _number(found.estimate, form), unit)
     if not isfinite(half):
         return estimate
+    if half == 0 and found.kind == "mean":  # that of a median can have no width, and some seeds lie elsewhere
+        return f"{estimate} in every seed"
     return f"{estimate} [{_number(found.low, form)}, {_number(found.high, form)}]"
 
 

@@ -10,12 +10,6 @@ from io import StringIO
 
 import pandas as pd
 
-SEEDS: dict[str, tuple[int, ...]] = {
-    "mnist": (9192, 3576, 2356),
-    "cifar10": (9192, 2351, 4512, 3576, 6138),
-}
-"""The seeds of the authors' image runs; how a seed becomes weights and batches differs here."""
-
 LIN_SEP = pd.DataFrame(
     {"steps": [653, 12284], "spread": [0.074, 0.037], "spread_wrong_sign": [0.888, 0.249]},
     index=pd.Index(["ewn", "swn"], name="method"),
