@@ -56,7 +56,7 @@ def test_a_chapter_measures_every_test_that_its_profile_can(chapter: str, notebo
         for test in claim.tests
         if "quick" in test.profiles
     }
-    assert measured == wanted
+    assert measured >= wanted  # an unknown test is refused by the ledger itself
     assert notebooks.data_shown(notebook)
 
 
