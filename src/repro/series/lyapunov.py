@@ -228,7 +228,7 @@ def _compiled() -> Callable[..., None]:
     from numba import njit  # not before it is needed: it takes a while to import
     from numba.extending import register_jitable
 
-    for part in (_squared_distances, _add_squares, _earliest, _latest_within_one, _least):
+    for part in (_squared_distances, _add_squares, _earliest, _latest_within_one, _latest_along, _least):
         register_jitable(part)
     try:
         return njit(nogil=True, cache=True)(_follow)
@@ -242,19 +242,50 @@ def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: b
     ``_Rules`` says which neighbour; a vector without one has NaN.
     """
     n_series, n_steps, n = squares.shape
-    row, lanes = np.empty(n), np.empty((8, n))
+    row, lanes, neighbors = np.empty(n), np.empty((8, n)), np.empty(n, np.int64)
     for s in range(n_series):
         x = series[s]
+        if like_tisean and emb_dim < 8:
+            order = np.argsort(x[:n])
+            for place in range(n):
+                neighbors[order[place]] = _latest_along(order, place, x, emb_dim, lag)
+        else:
+            for i in range(n):
+                _squared_distances(x, i, emb_dim, lag, row, lanes)
+                row[max(0, i - min_tsep) : i + min_tsep + 1] = np.inf
+                neighbors[i] = _latest_within_one(row) if like_tisean else _earliest(row)
         for i in range(n):
-            _squared_distances(x, i, emb_dim, lag, row, lanes)
-            row[max(0, i - min_tsep) : i + min_tsep + 1] = np.inf
-            j = _latest_within_one(row) if like_tisean else _earliest(row)
+            j = neighbors[i]
             for k in range(n_steps):
                 total = 0.0 if j >= 0 else np.nan
                 for c in range(k, k + emb_dim * lag, lag):
                     difference = x[i + c] - x[j + c]
                     total += difference * difference
                 squares[s, k, i] = total
+
+
+def _latest_along(order: NDArray[np.int64], place: int, x: Array, emb_dim: int, lag: int) -> int:
+    """What ``_latest_within_one`` finds for the vector at a place, looking along the order of the first coordinates.
+
+    It goes no further than where their squared difference alone is above the least distance so far: of the vectors
+    of a path that moves, it meets a few.
+    """
+    i, least, nearest = order[place], 1.0, -1
+    for step in (-1, 1):
+        at = place + step
+        while 0 <= at < len(order):
+            j = order[at]
+            difference = x[j] - x[i]
+            total = difference * difference
+            if total > least:
+                break
+            for c in range(lag, emb_dim * lag, lag):
+                difference = x[j + c] - x[i + c]
+                total += difference * difference
+            if 0.0 < total < least or (total == least and j > nearest >= 0):
+                least, nearest = total, j
+            at += step
+    return nearest
 
 
 def _squared_distances(x: Array, i: int, emb_dim: int, lag: int, row: Array, lanes: Array) -> None:
