@@ -311,10 +311,10 @@ def late_rate(seeds: Sequence[int]) -> pd.DataFrame:
 
 def _late_slope(problem: SparseRegression, strength: Strength, expected: float) -> float:
     """Slope of minus the logarithm of f over the later half of the times at which f is above round-off."""
-    times = np.linspace(0.0, 46 / expected, 400)
+    times = np.linspace(0.0, 37 / expected, 400)
     path = dual_flow(problem.Z, problem.y, problem.x0, 1.0, strength, times)
     loss = problem.loss(path) / problem.loss(problem.x0)
-    above = int((loss > 1e-20).argmin()) or len(times)  # below, the solver's tolerance shows; it is e^-46
+    above = int((loss > 1e-16).argmin()) or len(times)  # below, the solver's tolerance shows; it is e^-37
     late = slice(above // 2, above)
     return -float(np.polyfit(times[late], np.log(loss[late]), 1)[0])
 
