@@ -76,7 +76,7 @@ def test_late_rates_keep_the_bound_after_a_switch_and_break_it_under_slow_decay(
     table = experiments.late_rate([0])
     switched, slow = where(table, decay="switched off"), where(table, decay="slow")
     assert (switched["slope"] > switched["bound"]).all()
-    assert switched["slope"].to_numpy() == pytest.approx(switched["linearized"].to_numpy(), rel=0.15)
+    assert (switched["slope"] / switched["linearized"]).between(0.99, 1.2).all()  # which it nears from above
     assert switched.sort_values("dose")["slope"].is_monotonic_decreasing
     assert slow["dose"].tolist() == [1.0, 2.0, 3.0]
     assert slow["slope"].to_numpy() == pytest.approx(slow["bound"].to_numpy() / 4, rel=0.02)
