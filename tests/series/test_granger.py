@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import fields
 from typing import Any
@@ -138,6 +139,37 @@ def test_digits_against_exact_arithmetic(kind: str, rel: float, shared: bool) ->
     np.testing.assert_allclose(result.f[0], expected, rtol=rel)
 
 
+@pytest.mark.parametrize("n_times", [25, 60, 200])
+def test_products_lose_no_more_digits_than_promised(monkeypatch: pytest.MonkeyPatch, n_times: int) -> None:
+    """Gram matrices against QR of the design, on series from rough to so smooth that only QR is left."""
+    rng, t = random(4), np.arange(n_times)
+    noise, size = rng.standard_normal((100, n_times)), 10 ** rng.uniform(-4, 0, (100, 1))
+    series = {
+        "walk": noise.cumsum(1),
+        "smooth": noise.cumsum(1).cumsum(1),
+        "wave": np.sin(t / rng.uniform(3, 30, (100, 1))) + size * noise,
+        "decay": np.exp(-t / rng.uniform(10, 60, (100, 1))) + size * noise,
+        "offset": 1e3 + size * noise.cumsum(1),
+        "collinear": noise[:1].cumsum(1) + size * noise,
+    }
+    lags = [lag for lag in (1, 2, 5, 14) if n_times >= 3 * lag + 2]
+    n_products = 0
+    for y, x in itertools.product(series.values(), repeat=2):
+        found = granger_test(y, x, lags)
+        kept = np.empty((3, lags[-1], 100))
+        granger._compiled()(y, x, 1, lags[-1], *kept)
+        share = kept[2][[lag - 1 for lag in lags]].T
+        with monkeypatch.context() as only_factors:
+            only_factors.setattr(granger, "_PRODUCTS_ABOVE", np.inf)
+            expected = granger_test(y, x, lags)
+        assert (found.status == expected.status).all()
+        ok = found.ok & (share > granger._PRODUCTS_ABOVE)
+        n_products += ok.sum()
+        error = abs(found.f - expected.f)[ok] / (expected.f[ok] + 1)
+        assert (error < 2e-12 / share[ok]).all()
+    assert n_products > 1000
+
+
 # --- closed form
 
 
@@ -206,12 +238,12 @@ def test_pairs_and_lags_are_on_their_own(monkeypatch: pytest.MonkeyPatch, shared
     assert one.f.shape == (60,)
     assert (one.df_num, one.df_den, one.n_obs) == (5, result.df_den[4], result.n_obs[4]) == (5, 64, 75)
     np.testing.assert_allclose(one.f, result.f[:, 4], rtol=1e-10)
-    monkeypatch.setattr(granger, "_BYTES_A_CHUNK", 1)
+    monkeypatch.setattr(granger, "_PAIRS_A_CHUNK", 7)
     assert_same(granger_test(y, x, range(1, 15)), result, rtol=1e-10)
 
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(granger, "_BYTES_A_CHUNK", 2**20)
+    monkeypatch.setattr(granger, "_PAIRS_A_CHUNK", 128)
     before = torch.get_num_threads()
     y, x = driven_pairs(1500, 50, 0.2)
     results = []

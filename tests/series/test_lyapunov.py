@@ -214,7 +214,7 @@ def test_compiled_or_not_and_kept_or_not_the_numbers_are_the_same(monkeypatch):
     """Where no folder can be written numba refuses to keep what it compiles; and Python's own floats agree."""
     asked = []
 
-    def njit(nogil, cache=False):
+    def njit(nogil, error_model, cache=False):
         asked.append(cache)
         if cache:
             raise RuntimeError("cannot cache function '_follow': no locator available")

@@ -54,6 +54,26 @@ def series_rows(series: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
     return values
 
 
+def compiled(loops: Callable[..., None], *parts: Callable[..., Any]) -> Callable[..., None]:
+    """Loops over arrays as machine code, kept in a file where numba finds a folder that can be written.
+
+    Arithmetic stays in the order in which it is written: no fused multiplications, no reordering.
+
+    Args:
+        loops: writes its results into arrays that it is given.
+        parts: functions that it calls.
+    """
+    from numba import njit  # not before it is needed: it takes a while to import
+    from numba.extending import register_jitable
+
+    for part in parts:
+        register_jitable(part)
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(loops)
+    except RuntimeError:  # "cannot cache function"
+        return njit(nogil=True, error_model="numpy")(loops)
+
+
 def over_chunks(
     make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, rows_a_chunk: int
 ) -> None:

@@ -5,33 +5,40 @@ that cannot be tested is labelled and the others go on.
 
 The design of lag L has the columns $1, y_{t-1},\dots,y_{t-L}, x_{t-1},\dots,x_{t-L}, y_t$ and the rows
 $t=L,\dots,T-1$. In its triangular factor R the last column holds what each column adds to the fit of $y_t$:
-squares of its entries are sums of squares, and none of them is a difference of two others. The design of lag L - 1
-has two columns less and one row more: its R is that of the old R without the two columns and with the row below, a
-matrix of 2L + 3 rows whatever T is. So one QR at the largest lag serves all lags.
+squares of its entries are sums of squares, and none of them is a difference of two others. R is found by Cholesky's
+method from the columns' products, which are sums that move along the diagonals, and move on from one lag to the next.
 
-Matrices are stored with their columns as rows, ``(N, columns, rows)``, which is how LAPACK wants them.
+Products lose digits where a column is nearly a combination of those before it: if it keeps a share s of its sum of
+squares, what is left has 1/s times the rounding of the products, some parts in 10^14. F then moves by less than
+10^-12 (F + 1)/s (a test looks at walks and at smooth, offset and collinear series). A pair with an s below 10^-4 is
+done again by Householder's QR of the design itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from torch import Tensor
 
 from repro.base import whole
-from repro.series._inputs import Array, over_chunks, series_rows
+from repro.series._inputs import Array, compiled, over_chunks, series_rows
 
 #: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
 _COLLINEAR_BELOW = 1e-11
-#: Working memory of a thread; more than what the caches hold gains nothing.
-_BYTES_A_CHUNK = 2**24
+#: Products are trusted where every column keeps more than this of its sum of squares.
+_PRODUCTS_ABOVE = 1e-4
+#: Sums of squares below this have lost digits.
+_SMALLEST = 1e-200
+#: Pairs that the compiled loops work on side by side, and those that a thread takes at a time.
+_LANES, _PAIRS_A_CHUNK = 32, 2**11
 
 
 class Status(IntEnum):
@@ -84,11 +91,12 @@ def granger_test(
     least squares with a constant, $y_t=c+\sum_{l\le L} a_ly_{t-l}\;[+\sum_{l\le L} b_lx_{t-l}]$. The last two
     are compared with $\chi^2_L$. Each lag uses all the rows it can, as in statsmodels.
 
-    The sums of squares come from one Householder QR a pair at the largest lag, which is taken down to the smaller
-    ones row by row. $\mathrm{SSR}_r-\mathrm{SSR}_u$ is a sum of squares of its own, so that tiny F keep their
-    digits. Scale and offset of a series do not matter, only what an offset has rounded off in the input is gone.
-    Smooth series cost digits: if a share s of the length of a column, or of $y_t$, is left after the columns
-    before it, F is good to about $10^{-15}/s$ to $10^{-14}/s$.
+    $\mathrm{SSR}_r-\mathrm{SSR}_u$ is a sum of squares of its own, so that tiny F keep their digits. Scale and offset
+    of a series do not matter, only what an offset has rounded off in the input is gone. Smooth series cost digits:
+    if every column, and $y_t$, keeps a share s of its sum of squares after the columns before it, F is good to about
+    $10^{-12}/s$ of F + 1 for s above $10^{-4}$, and to about $10^{-14}/\sqrt s$ below.
+
+    The first call compiles for some seconds; see :func:`lyapunov_rosenstein` for what is kept where.
 
     It is a test of prediction: two series that share a trend or a common driver pass it without any causation.
 
@@ -111,38 +119,33 @@ def granger_test(
     """
     effects, causes = _paired_rows(effect, cause)
     lags = _checked_lags(lag)
-    whole("difference", difference, 0)
+    difference = whole("difference", difference, 0)
     n_pairs, n_times = len(causes), max(causes.shape[1] - difference, 0)
     ratio = np.full((n_pairs, len(lags)), np.nan)
     status = np.full((n_pairs, len(lags)), Status.TOO_SHORT, dtype=np.int8)
     fits = np.array([n_times >= 3 * each + 2 for each in lags])
     possible = [each for each, fit in zip(lags, fits, strict=True) if fit]
-    down = range(max(possible, default=0), min(possible, default=1) - 1, -1)
-    shared = _Prepared(effects, difference, down.start) if np.ndim(effects) == 1 else None
-    size = 2 * down.start + 2
-    # designs and factors; series and what is made of them
-    floats_a_pair = size * (n_times + 3 * size) + 8 * n_times
-    rows_a_chunk = max(1, min(n_pairs, _BYTES_A_CHUNK // (8 * floats_a_pair)))
+    largest = max(possible, default=0)
+    by_products = _compiled()
 
-    def make_worker() -> Callable[[int, int], None]:
-        factors = (
-            _PairFactors(rows_a_chunk, n_times, down)
-            if shared is None
-            else _SharedFactors(rows_a_chunk, shared.values, down)
-        )
+    def work(start: int, stop: int) -> None:
+        chosen = (effects[None] if effects.ndim == 1 else effects[start:stop]), causes[start:stop]
+        with np.errstate(all="ignore"):  # what is not finite is labelled
+            y, x = (np.diff(np.require(each, np.float64, "C"), difference) for each in chosen)
+            explained, residual, independent = sums = np.empty((3, largest, len(x)))
+            by_products(y, x, min(possible), largest, *sums)
+            found = explained / residual
+        for column, each in enumerate(lags):
+            if each not in possible:
+                continue
+            unsure = np.flatnonzero(~(independent[each - 1] > _PRODUCTS_ABOVE))
+            status[start:stop, column], ratio[start:stop, column] = Status.OK, found[each - 1]
+            if len(unsure):
+                rows = np.broadcast_to(y, x.shape)[unsure], x[unsure]
+                status[start + unsure, column], ratio[start + unsure, column] = _with_care(*rows, each)
 
-        def worker(start: int, stop: int) -> None:
-            y = shared or _Prepared(effects[start:stop], difference, down.start)
-            x = _Prepared(causes[start:stop], difference, down.start)
-            status[start:stop][~(y.finite & x.finite)] = Status.NOT_FINITE
-            for each, sums in factors.walk_down(y.values, x.values):
-                if each in possible:
-                    column = lags.index(each)
-                    status[start:stop, column], ratio[start:stop, column] = _test_lag(y, x, sums, each)
-
-        return worker
-
-    over_chunks(make_worker, n_pairs, rows_a_chunk)
+    if possible:
+        over_chunks(lambda: work, n_pairs, _PAIRS_A_CHUNK)
     counts = np.array(lags)
     table: dict[str, Any] = {
         **_statistics(ratio, lags, n_times),
@@ -180,246 +183,216 @@ def _paired_rows(effect: ArrayLike | Tensor, cause: ArrayLike | Tensor) -> tuple
     return effects, rows
 
 
-class _Prepared:
-    """Some rows, differenced and without their offset, with what the labels need to know of them."""
+@cache
+def _compiled() -> Callable[..., None]:
+    lanes = _copy, _set_sum, _add_product, _take_product, _divide, _root_and_share
+    return compiled(_from_products, _column, _gram_matrix, _set_products, _add_row, _triangular, *lanes)
 
-    def __init__(self, rows: NDArray[Any], difference: int, largest: int) -> None:
-        """``largest`` is the largest lag that will be asked for, T at least 3 largest + 2."""
-        raw = torch.from_numpy(np.require(np.atleast_2d(rows), np.float64, ["C", "W"]))
-        n_times = max(raw.shape[1] - difference, 0)
-        if difference:
-            raw = raw.diff(n=difference)
-        # An offset comes off before anything is summed: exactly so where it is the larger part. The middle value
-        # stands for it, because first values are often far from the rest.
-        self.values = raw - raw[:, n_times // 2 : n_times // 2 + 1] if n_times else raw
-        # Two passes: aminmax over rows is slower than both.
-        size = raw.new_zeros(len(raw))
-        if n_times:
-            size = torch.maximum(self.values.amax(1), -self.values.amin(1))
-        finite = size.isfinite()
-        self.finite = finite.numpy()
-        if not finite.all():
-            self.values[~finite] = 0.0
-        # Squares must neither overflow nor vanish.
-        extreme = ((size < 1e-100) | (size > 1e100)) & (size > 0) & finite
-        if extreme.any():
-            self.values[extreme] /= size[extreme, None]
-        # Each window of each lag contains the core of its series, so that few rows need a look.
-        core = raw[:, largest : n_times - largest]
-        suspects = (core[:, 0] == core[:, 1]).nonzero()[:, 0] if core.shape[1] > 1 else size.nonzero()[:0, 0]
-        suspects = suspects[(core[suspects] == core[suspects, :1]).all(1)]
-        self._level, self._level_rows = suspects.numpy(), raw[suspects]
 
-    def constant(self, n_obs: int, n_columns: int) -> NDArray[np.bool_]:
-        """Where one of the first ``n_columns`` windows of ``n_obs`` points is constant, ``(N,)``."""
-        found = np.zeros(len(self.finite), dtype=bool)
-        if len(self._level):
-            windows = self._level_rows[:, : n_obs + n_columns - 1].unfold(1, n_obs, 1)
-            found[self._level] = (windows.amax(2) == windows.amin(2)).any(1).numpy()
-        return found
+def _from_products(
+    effects: Array,
+    causes: Array,
+    smallest: int,
+    largest: int,
+    explained: Array,
+    residual: Array,
+    independent: Array,
+) -> None:
+    """Write the sums of squares of pairs at all lags between two, by Gram matrices and Cholesky's method.
+
+    Compiled. Pairs are worked on ``_LANES`` at a time, side by side: the innermost loops run over them.
+
+    Args:
+        effects: ``(N, T)``, or ``(1, T)`` for all.
+        causes: ``(N, T)``.
+        smallest: lag.
+        largest: lag L.
+        explained: ``(L, N)``, what the past of the cause explains.
+        residual: ``(L, N)``, what it leaves.
+        independent: ``(L, N)``, the least share of a column's sum of squares that the columns before it leave;
+            NaN or 0 where nothing can be said.
+    """
+    n_pairs, n_times = causes.shape
+    y, x = np.zeros((n_times, _LANES)), np.zeros((n_times, _LANES))
+    rows = np.zeros((2 * largest + 2, _LANES))
+    gram, factor = np.zeros((len(rows), *rows.shape)), np.zeros((len(rows), *rows.shape))
+    for first in range(0, n_pairs, _LANES):
+        n_lanes = min(_LANES, n_pairs - first)
+        for lane in range(n_lanes):
+            # An offset comes off before anything is summed: exactly so where it is the larger part. The middle
+            # value stands for it, because first values are often far from the rest.
+            effect, cause = effects[(first + lane) % len(effects)], causes[first + lane]
+            for t in range(n_times):
+                x[t, lane] = cause[t] - cause[n_times // 2]
+            if first == 0 or len(effects) > 1:
+                for t in range(n_times):
+                    y[t, lane] = effect[t] - effect[n_times // 2]
+        _gram_matrix(y, x, largest, gram)
+        for lag in range(largest, smallest - 1, -1):
+            if lag < largest:
+                _add_row(y, x, lag, largest, rows, gram)
+            _triangular(gram, lag, largest, factor, rows[0])
+            for lane in range(n_lanes):
+                total = 0.0
+                for column in range(lag + 1, 2 * lag + 1):
+                    total += factor[2 * lag + 1, column, lane] ** 2
+                explained[lag - 1, first + lane] = total
+                residual[lag - 1, first + lane] = factor[2 * lag + 1, 2 * lag + 1, lane] ** 2
+                independent[lag - 1, first + lane] = rows[0, lane]
+
+
+def _column(c: int, lag: int, largest: int) -> int:
+    """The place, among the columns of the largest lag, of column c of a smaller one."""
+    if c <= lag:
+        return c
+    return largest + c - lag if c <= 2 * lag else 2 * largest + 1
+
+
+def _gram_matrix(y: Array, x: Array, largest: int, gram: Array) -> None:
+    r"""Fill in the products of $1$, the pasts of y and x, and $y_t$, over $t\ge L$, at and below the diagonal."""
+    n_times, response = len(y), 2 * largest + 1
+    gram[0, 0] = n_times - largest
+    for k in range(largest + 1):
+        _set_sum(y[largest - k : n_times - k], gram[k or response, 0])
+        _set_products(y, 0, 0, y, k, 0, largest, gram)
+        if k:
+            _set_sum(x[largest - k : n_times - k], gram[largest + k, 0])
+            _set_products(y, 0, 0, x, k, largest, largest, gram)
+            _set_products(x, 1, largest, y, k, 0, largest, gram)
+            _set_products(x, 1, largest, x, k, largest, largest, gram)
+
+
+def _set_products(
+    a: Array, i: int, a_at: int, b: Array, j: int, b_at: int, largest: int, gram: Array
+) -> None:
+    """Products of a, i steps ago, with b, j steps ago; and of both one step older, and so on to the largest lag.
+
+    A step older, a sum gains a product at its start and loses one at its end.
+    """
+    n_times = len(a)
+    total = np.zeros(a.shape[1])
+    for t in range(largest, n_times):
+        _add_product(total, a[t - i], b[t - j])
+    while j <= largest:
+        # what is 0 steps ago, y_t, is the last column
+        p, q = (a_at + i) or 2 * largest + 1, (b_at + j) or 2 * largest + 1
+        _copy(total, gram[max(p, q), min(p, q)])
+        i, j = i + 1, j + 1
+        if j <= largest:
+            _add_product(total, a[largest - i], b[largest - j])
+            _take_product(total, a[n_times - i], b[n_times - j])
+
+
+def _add_row(y: Array, x: Array, lag: int, largest: int, rows: Array, gram: Array) -> None:
+    """Add the row t = lag, which the design of the next larger lag has not."""
+    rows[0] = 1.0
+    for k in range(1, lag + 1):
+        _copy(y[lag - k], rows[k])
+        _copy(x[lag - k], rows[lag + k])
+    _copy(y[lag], rows[2 * lag + 1])
+    for c in range(2 * lag + 2):
+        for d in range(c + 1):
+            into = gram[_column(c, lag, largest), _column(d, lag, largest)]
+            _add_product(into, rows[c], rows[d])
+
+
+def _triangular(gram: Array, lag: int, largest: int, factor: Array, least: Array) -> None:
+    """Cholesky's factor of a lag's columns, and the least share that a column keeps."""
+    size = 2 * lag + 2
+    for c in range(size):
+        for d in range(c + 1):
+            _copy(gram[_column(c, lag, largest), _column(d, lag, largest)], factor[c, d])
+    least[:] = 1.0
+    for c in range(size):
+        _root_and_share(factor[c, c], gram[_column(c, lag, largest), _column(c, lag, largest)], least)
+        for d in range(c + 1, size):
+            _divide(factor[d, c], factor[c, c])
+            for e in range(c + 1, d + 1):
+                _take_product(factor[d, e], factor[d, c], factor[e, c])
+
+
+def _copy(values: Array, into: Array) -> None:
+    for lane in range(len(into)):
+        into[lane] = values[lane]
+
+
+def _set_sum(values: Array, into: Array) -> None:
+    into[:] = 0.0
+    for t in range(len(values)):
+        for lane in range(len(into)):
+            into[lane] += values[t, lane]
+
+
+def _add_product(into: Array, a: Array, b: Array) -> None:
+    for lane in range(len(into)):
+        into[lane] += a[lane] * b[lane]
+
+
+def _take_product(into: Array, a: Array, b: Array) -> None:
+    for lane in range(len(into)):
+        into[lane] -= a[lane] * b[lane]
+
+
+def _divide(values: Array, by: Array) -> None:
+    for lane in range(len(values)):
+        values[lane] /= by[lane]
+
+
+def _root_and_share(pivot: Array, squares: Array, least: Array) -> None:
+    for lane in range(len(pivot)):
+        # squares that are too small have lost digits
+        share = pivot[lane] / squares[lane] if squares[lane] > _SMALLEST else 0.0
+        # NaN stays
+        least[lane] = least[lane] if least[lane] < share else share
+        pivot[lane] = math.sqrt(pivot[lane])
 
 
 class _Sums(NamedTuple):
     """Each ``(N,)``: what the cause explains, residuals with it, total, and the least independent share."""
 
-    explained: Tensor
-    residual: Tensor
-    total: Tensor
-    independent: Tensor
+    explained: Array
+    residual: Array
+    total: Array
+    independent: Array
 
 
-def _sums_of_squares(factor: Tensor, lag: int, independent: Tensor) -> _Sums:
-    """From the last columns of R, those of the cause and the response, as ``(N, lag + 1, 2 lag + 2)``.
-
-    ``independent`` is the share of the effect's own columns.
-    """
-    squares = factor[:, :, 1:].square()
-    response, causes = squares[:, -1], squares[:, :-1]
-    share = _independent_share(causes.sum(2), causes[:, :, lag:].diagonal(dim1=1, dim2=2))
-    explained = response[:, lag : 2 * lag].sum(1)
-    return _Sums(explained, response[:, -1], response.sum(1), torch.minimum(share, independent))
-
-
-def _independent_share(lengths: Tensor, left: Tensor) -> Tensor:
-    """The least share of a squared length that the columns before leave: ``(N, k)`` twice to ``(N,)``."""
-    # 0/0: a constant column, of which nothing is left.
-    return (left / lengths).nan_to_num_(0.0).amin(1)
+def _from_factors(effect: Array, cause: Array, lag: int) -> _Sums:
+    """Sums of squares of pairs ``(N, T)`` at one lag by Householder's QR: slower, and with all digits there are."""
+    n_times = cause.shape[1]
+    y, x = (series / np.maximum(abs(series).max(1, keepdims=True), 1e-300) for series in (effect, cause))
+    past = [series[:, lag - k : n_times - k] for series in (y, x) for k in range(1, lag + 1)]
+    design = np.stack([np.ones_like(y[:, lag:]), *past, y[:, lag:]], axis=2)
+    # without the row of the constant: what is left are columns less their means
+    squares = np.asarray(np.linalg.qr(design, mode="r"))[:, 1:, 1:] ** 2
+    length, left = squares.sum(1), np.diagonal(squares, axis1=1, axis2=2)
+    share = np.divide(left, length, out=np.zeros_like(length), where=length > 0)[:, :-1]
+    response = squares[:, :, -1]
+    return _Sums(response[:, lag:-1].sum(1), response[:, -1], response.sum(1), share.min(1))
 
 
-def _triangular(columns: Tensor, scales: Tensor, out: Tensor) -> Tensor:
-    """The transpose of R in Householder's QR of ``(N, p, n)``, columns as rows, into ``out``, ``(N, p, p)``.
-
-    ``columns`` is used up; ``scales`` is memory for N p numbers. Signs are arbitrary.
-    """
-    n_pairs, size, _ = columns.shape
-    reflected = columns.mT
-    torch.geqrf(reflected, out=(reflected, scales[: n_pairs * size].view(n_pairs, size)))
-    return torch.tril(columns[:, :, :size], out=out)
-
-
-def _view(memory: Tensor, *shape: int) -> Tensor:
-    """The first part of a vector as an array ``(a, b, c)``."""
-    return memory[: shape[0] * shape[1] * shape[2]].view(shape)
-
-
-class _PairFactors:
-    """Triangular factors for pairs with an effect each: QR of a pair's whole design.
-
-    Memory for up to ``n_pairs`` pairs at a time is used again for one chunk after the other: fresh memory for each
-    step would cost as much time as the arithmetic.
-    """
-
-    def __init__(self, n_pairs: int, n_times: int, lags: range) -> None:
-        size = 2 * lags.start + 2
-        widths = (n_times - lags.start, size + 1, size, 1)
-        self._design, self._update, self._factor, self._scales = (
-            torch.empty(n_pairs * size * max(width, 0), dtype=torch.float64) for width in widths
-        )
-        self._lags = lags
-
-    def walk_down(self, effect: Tensor, cause: Tensor) -> Iterator[tuple[int, _Sums]]:
-        """Each lag from the largest to the smallest with its sums of squares, from ``(N, T)`` twice."""
-        factor = None
-        for lag in self._lags:
-            if factor is None:
-                columns = self._lagged_design(effect, cause, lag)
-            else:
-                columns = self._with_row(factor, effect, cause, lag)
-            n_pairs, size, _ = columns.shape
-            factor = _triangular(columns, self._scales, _view(self._factor, n_pairs, size, size))
-            own = factor[:, 1 : lag + 1, 1 : lag + 1].square()
-            share = _independent_share(own.sum(2), own.diagonal(dim1=1, dim2=2))
-            yield lag, _sums_of_squares(factor[:, lag + 1 :], lag, share)
-
-    def _lagged_design(self, effect: Tensor, cause: Tensor, lag: int) -> Tensor:
-        n_pairs, n_times = cause.shape
-        columns = _view(self._design, n_pairs, 2 * lag + 2, n_times - lag)
-        columns[:, 0] = 1
-        for k in range(1, lag + 1):
-            columns[:, k] = effect[:, lag - k : n_times - k]
-            columns[:, lag + k] = cause[:, lag - k : n_times - k]
-        columns[:, -1] = effect[:, lag:]
-        return columns
-
-    def _with_row(self, old: Tensor, effect: Tensor, cause: Tensor, lag: int) -> Tensor:
-        """R of lag + 1 without its two oldest columns, above the row that the design of lag gains."""
-        n_pairs, size, _ = old.shape
-        columns = _view(self._update, n_pairs, size - 2, size + 1)
-        columns[:, : lag + 1, :size] = old[:, : lag + 1]
-        columns[:, lag + 1 : -1, :size] = old[:, lag + 2 : -2]
-        columns[:, -1, :size] = old[:, -1]
-        row = columns[:, :, size]
-        row[:, 0] = 1
-        row[:, 1 : lag + 1] = effect[:, :lag].flip(1)
-        row[:, lag + 1 : -1] = cause[:, :lag].flip(1)
-        row[:, -1] = effect[:, lag]
-        return columns
+def _with_care(effect: Array, cause: Array, lag: int) -> tuple[NDArray[np.int8], Array]:
+    r"""The status of pairs ``(N, T)`` that need a closer look, and $(\mathrm{SSR}_r-\mathrm{SSR}_u)/\mathrm{SSR}_u$."""
+    with np.errstate(all="ignore"):  # what is not finite is labelled
+        y, x = (each - each[:, each.shape[1] // 2, None] for each in (effect, cause))
+        finite = np.isfinite(y).all(1) & np.isfinite(x).all(1)
+        y[~finite], x[~finite] = 0.0, 0.0
+        sums = _from_factors(y, x, lag)
+        status = np.full(len(y), Status.OK, dtype=np.int8)
+        for found, label in (
+            (sums.residual <= np.finfo(np.float64).eps * sums.total, Status.PERFECT_FIT),
+            (sums.independent < _COLLINEAR_BELOW**2, Status.COLLINEAR),
+            (_any_constant(cause[:, :-1], lag), Status.CONSTANT_CAUSE),
+            (_any_constant(effect, lag + 1), Status.CONSTANT_EFFECT),
+            (~finite, Status.NOT_FINITE),
+        ):
+            status[found] = label
+        return status, np.where(status == Status.OK, sums.explained / sums.residual, np.nan)
 
 
-class _Rotation(NamedTuple):
-    r"""Householder's $Q^\top=I-WV^\top$ of the effect's columns, ``(n, k)`` twice, and how independent they are."""
-
-    vectors: Tensor
-    weighted: Tensor
-    independent: Tensor
-
-    @classmethod
-    def of(cls, columns: Tensor) -> tuple[_Rotation, Tensor]:
-        """QR of ``(n, k)``, the reflections joined as in LAPACK's larft, and its R, ``(k, k)``."""
-        reflected, scales = torch.geqrf(columns)
-        k = columns.shape[1]
-        vectors = reflected.tril(-1)
-        vectors.diagonal().fill_(1.0)
-        mixing = torch.diag(scales)
-        for j in range(1, k):
-            mixing[:j, j] = -scales[j] * (mixing[:j, :j] @ (vectors[:, :j].T @ vectors[:, j]))
-        factor = reflected[:k].triu()
-        own = factor[None, 1:, 1:].square()
-        share = _independent_share(own.sum(1), own.diagonal(dim1=1, dim2=2))
-        return cls(vectors, vectors @ mixing.T, share), factor
-
-    def head_and_tail(self, rows: Tensor, out: Tensor) -> Tensor:
-        """Rotate ``(N, m, n)``: what falls on the k columns, ``(N, m, k)``; the rest goes to ``out``."""
-        n, k = self.vectors.shape
-        flat = rows.reshape(-1, n)
-        amounts = flat @ self.vectors
-        torch.addmm(flat[:, k:], amounts, self.weighted[k:].T, alpha=-1, out=out.view(-1, n - k))
-        return torch.addmm(flat[:, :k], amounts, self.weighted[:k].T, alpha=-1).view(*rows.shape[:2], k)
-
-
-class _SharedFactors:
-    r"""Triangular factors for one effect and many causes: the columns of the effect are factored once for all.
-
-    The reflections of the columns $1, y_{t-1},\dots,y_{t-L}$ are the same for every pair. They are found once and
-    applied to all causes by matrix products; a QR of each pair's own is left for the L columns of its cause.
-    """
-
-    def __init__(self, n_pairs: int, effect: Tensor, lags: range) -> None:
-        n_times, largest = effect.shape[1], lags.start
-        size = largest + 1
-        widths = (n_times - largest, max(n_times - largest - size, size + 3), 2 * size, size, 1)
-        self._rows, self._tail, self._factor, self._triangle, self._scales = (
-            effect.new_empty(n_pairs * size * width) for width in widths
-        )
-        self._effect, self._lags, self._rotations = effect, lags, []
-        y, factor = effect[0], None
-        for lag in lags:
-            if factor is None:
-                past = [y[lag - k : n_times - k] for k in range(1, lag + 1)]
-                columns = torch.stack([torch.ones_like(y[lag:]), *past], 1)
-            else:
-                row = torch.cat([torch.ones_like(y[:1]), y[:lag].flip(0)])
-                columns = torch.cat([factor[: lag + 1, : lag + 1], row[None]])
-            rotation, factor = _Rotation.of(columns)
-            self._rotations.append(rotation)
-
-    def walk_down(self, _: Tensor, cause: Tensor) -> Iterator[tuple[int, _Sums]]:
-        """Each lag from the largest to the smallest with its sums of squares, from ``(N, T)``."""
-        n_pairs, n_times = cause.shape
-        factor = None
-        for lag, rotation in zip(self._lags, self._rotations, strict=True):
-            own = lag + 1
-            if factor is None:
-                rows = _view(self._rows, n_pairs, own, n_times - lag)
-                for k in range(1, lag + 1):
-                    rows[:, k - 1] = cause[:, lag - k : n_times - k]
-                rows[:, -1] = self._effect[:, lag:]
-                tail = _view(self._tail, n_pairs, own, n_times - lag - own)
-                head = rotation.head_and_tail(rows, tail)
-            else:
-                # The row that the design gains rotates with those of the effect's columns, and what is left of it
-                # joins the rows below: that of the effect's oldest lag, which is free now, and the cause's.
-                rows = _view(self._rows, n_pairs, own, own + 1)
-                rows[:, :-1, :own], rows[:, -1, :own] = factor[:, :lag, :own], factor[:, -1, :own]
-                rows[:, :-1, own], rows[:, -1, own] = cause[:, :lag].flip(1), self._effect[:, lag]
-                tail = _view(self._tail, n_pairs, own, lag + 4)
-                tail[:, :-1, :-1], tail[:, -1, :-1] = factor[:, :lag, own:], factor[:, -1, own:]
-                gained = rows.new_empty(n_pairs, own, 1)
-                head = rotation.head_and_tail(rows, gained)
-                tail[:, :, -1:] = gained
-            factor = _view(self._factor, n_pairs, own, 2 * own)
-            factor[:, :, :own] = head
-            factor[:, :, own:] = _triangular(tail, self._scales, _view(self._triangle, n_pairs, own, own))
-            yield lag, _sums_of_squares(factor, lag, rotation.independent)
-
-
-def _test_lag(effect: _Prepared, cause: _Prepared, sums: _Sums, lag: int) -> tuple[NDArray[np.int8], Array]:
-    r"""The status of a chunk of pairs at one lag, and $(\mathrm{SSR}_r-\mathrm{SSR}_u)/\mathrm{SSR}_u$."""
-    n_obs = cause.values.shape[1] - lag
-    explained, ssr, tss, independent = (each.numpy() for each in sums)
-    status = np.full(len(ssr), Status.OK, dtype=np.int8)
-    for found, label in (
-        ((ssr < np.finfo(np.float64).eps * tss) | (ssr == 0), Status.PERFECT_FIT),
-        (independent < _COLLINEAR_BELOW**2, Status.COLLINEAR),
-        (cause.constant(n_obs, lag), Status.CONSTANT_CAUSE),
-        (effect.constant(n_obs, lag + 1), Status.CONSTANT_EFFECT),
-        (~(effect.finite & cause.finite), Status.NOT_FINITE),
-    ):
-        if found.any():
-            status[np.broadcast_to(found, status.shape)] = label
-    ratio = np.full(len(ssr), np.nan)
-    np.divide(explained, ssr, out=ratio, where=status == Status.OK)
-    return status, ratio
+def _any_constant(rows: Array, n_windows: int) -> NDArray[np.bool_]:
+    """Where one of so many windows, each a step later than the one before, is constant, ``(N,)``."""
+    n = rows.shape[1] - n_windows + 1
+    return np.any([np.ptp(rows[:, start : start + n], axis=1) == 0 for start in range(n_windows)], axis=0)
 
 
 def _statistics(ratio: Array, lags: tuple[int, ...], n_times: int) -> dict[str, Array]:

@@ -3,9 +3,9 @@ r"""Largest Lyapunov exponents of N series at once: how fast do neighbouring sta
 Rosenstein's method as in nolds (``lyap_r``, ``fit="poly"``) and as in TISEAN (``lyap_r``, the slope of the first
 step), from the same distances; a series that has no exponent is labelled and the others go on.
 
-The search for neighbours is exhaustive and compiled by numba at the first call, which takes some seconds once, and
-is kept beside this file where that can be written. It is plain arithmetic in a fixed order: threads and processors
-do not change which neighbours are found.
+The search for neighbours is exact, and compiled by numba at the first call, which takes some seconds once and is kept
+beside this file where that can be written. It is plain arithmetic in a fixed order: threads and processors do not
+change which neighbours are found.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from repro.base import whole
-from repro.series._inputs import Array, over_chunks, series_rows
+from repro.series._inputs import Array, compiled, over_chunks, series_rows
 
 #: Delay vectors that a thread works on at a time: what is measured of them stays in the processor's cache.
 _VECTORS_A_CHUNK = 2**14
@@ -224,16 +223,8 @@ def _diverge(
 
 @cache
 def _compiled() -> Callable[..., None]:
-    """``_follow`` as compiled code, kept in a file where numba finds a folder that can be written."""
-    from numba import njit  # not before it is needed: it takes a while to import
-    from numba.extending import register_jitable
-
-    for part in (_squared_distances, _add_squares, _earliest, _latest_within_one, _latest_along, _least):
-        register_jitable(part)
-    try:
-        return njit(nogil=True, cache=True)(_follow)
-    except RuntimeError:  # "cannot cache function"
-        return njit(nogil=True)(_follow)
+    of_nolds = _earliest, _place_of_earliest, _set_eights, _set_squares, _copy, _add, _lower, _mark
+    return compiled(_follow, _latest_along, *of_nolds)
 
 
 def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: bool, squares: Array) -> None:
@@ -242,18 +233,15 @@ def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: b
     ``_Rules`` says which neighbour; a vector without one has NaN.
     """
     n_series, n_steps, n = squares.shape
-    row, lanes, neighbors = np.empty(n), np.empty((8, n)), np.empty(n, np.int64)
+    neighbors, distances = np.empty(n, np.int64), np.empty((1, 1) if like_tisean else (n, n))
     for s in range(n_series):
         x = series[s]
-        if like_tisean and emb_dim < 8:
+        if like_tisean:
             order = np.argsort(x[:n])
             for place in range(n):
                 neighbors[order[place]] = _latest_along(order, place, x, emb_dim, lag)
         else:
-            for i in range(n):
-                _squared_distances(x, i, emb_dim, lag, row, lanes)
-                row[max(0, i - min_tsep) : i + min_tsep + 1] = np.inf
-                neighbors[i] = _latest_within_one(row) if like_tisean else _earliest(row)
+            _earliest(x, emb_dim, lag, min_tsep, distances, neighbors)
         for i in range(n):
             j = neighbors[i]
             for k in range(n_steps):
@@ -265,7 +253,7 @@ def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: b
 
 
 def _latest_along(order: NDArray[np.int64], place: int, x: Array, emb_dim: int, lag: int) -> int:
-    """What ``_latest_within_one`` finds for the vector at a place, looking along the order of the first coordinates.
+    """TISEAN's neighbour of the vector at a place, looking along the order of the first coordinates; -1 if none.
 
     It goes no further than where their squared difference alone is above the least distance so far: of the vectors
     of a path that moves, it meets a few.
@@ -288,67 +276,90 @@ def _latest_along(order: NDArray[np.int64], place: int, x: Array, emb_dim: int, 
     return nearest
 
 
-def _squared_distances(x: Array, i: int, emb_dim: int, lag: int, row: Array, lanes: Array) -> None:
-    """From delay vector i to all others, ``(n,)``, added up as NumPy does: eight at a time from eight coordinates on.
+def _earliest(
+    x: Array, emb_dim: int, lag: int, min_tsep: int, distances: Array, neighbors: NDArray[np.int64]
+) -> None:
+    """nolds' neighbour of each delay vector, from all pairs, those d steps apart side by side.
 
-    On the order of additions hangs which of two is the smaller.
+    A first pass finds the least squares, a second where they are; ``distances`` is memory for it, ``(n, n)``.
     """
-    n = len(row)
-    row[:] = 0.0
-    in_lanes = emb_dim - emb_dim % 8
-    if in_lanes:
-        lanes[:] = 0.0
-        for c in range(in_lanes):
-            _add_squares(lanes[c % 8], x[c * lag : c * lag + n], x[c * lag + i])
-        for j in range(0, 8, 2):
-            lanes[j] += lanes[j + 1]
-        row[:] = (lanes[0] + lanes[2]) + (lanes[4] + lanes[6])
-    for c in range(in_lanes, emb_dim):
-        _add_squares(row, x[c * lag : c * lag + n], x[c * lag + i])
+    n = len(neighbors)
+    earlier, later = np.full(n, np.inf), np.full(n, np.inf)
+    squares, sums = np.empty(len(x)), np.empty((8, n))
+    for d in range(min_tsep + 1, n):
+        row = distances[d, : n - d]
+        _set_squares(squares[: len(x) - d], x[d:], x[: len(x) - d])
+        if emb_dim < 8:
+            _copy(row, squares[: n - d])
+        else:
+            _set_eights(row, squares, emb_dim // 8, lag, sums)
+        for c in range(emb_dim - emb_dim % 8 or 1, emb_dim):
+            _add(row, squares[c * lag : c * lag + n - d])
+        _lower(later[: n - d], earlier[d:], row)
+    # squares that differ in the last places have the same root, and nolds compares roots
+    least = np.minimum(earlier, later)
+    most = least * (1 + 1e-15)
+    before, after = np.zeros(n), np.zeros(n)
+    for d in range(n - 1, min_tsep, -1):
+        row = distances[d, : n - d]
+        _mark(after[: n - d], before[d:], row, most[: n - d], most[d:], d)
+    for i in range(n):
+        j = i - int(before[i]) if before[i] else i + int(after[i])
+        if math.sqrt(distances[abs(i - j), min(i, j)]) > math.sqrt(least[i]):
+            j = _place_of_earliest(distances, i, min_tsep, math.sqrt(least[i]))
+        neighbors[i] = j
 
 
-def _add_squares(total: Array, values: Array, value: float) -> None:
-    for j in range(len(total)):
-        difference = values[j] - value
-        total[j] += difference * difference
-
-
-def _earliest(squares: Array) -> int:
-    """The place of the least distance, of equal ones the first.
-
-    Squares that differ by up to four units in the last place may have the same root.
-    """
-    bits = squares.view(np.int64)
-    least, j = _least(bits), 0
-    while bits[j] > least + 4:
+def _place_of_earliest(distances: Array, i: int, min_tsep: int, root: float) -> int:
+    j = 0
+    while abs(i - j) <= min_tsep or math.sqrt(distances[abs(i - j), min(i, j)]) > root:
         j += 1
-    if bits[j] != least:
-        k = j
-        while bits[k] != least:
-            k += 1
-        while math.sqrt(squares[j]) != math.sqrt(squares[k]):
-            j += 1
     return j
 
 
-def _latest_within_one(squares: Array) -> int:
-    """The place of the least square above 0 and below 1, of equal ones the last; -1 if there is none."""
-    for j in range(len(squares)):
-        if squares[j] == 0.0:
-            squares[j] = np.inf
-    bits = squares.view(np.int64)
-    least, j = _least(bits), len(squares) - 1
-    while bits[j] != least:
-        j -= 1
-    return j if squares[j] < 1.0 else -1
+def _set_eights(into: Array, squares: Array, n_eights: int, lag: int, sums: Array) -> None:
+    """Sums over the first coordinates of vectors that have eight or more, added up as NumPy does.
+
+    On the order of additions hangs which of two is the smaller.
+    """
+    n = len(into)
+    for c in range(8 * n_eights):
+        if c < 8:
+            _copy(sums[c, :n], squares[c * lag : c * lag + n])
+        else:
+            _add(sums[c % 8, :n], squares[c * lag : c * lag + n])
+    for step in (1, 2, 4):
+        for c in range(0, 8, 2 * step):
+            _add(sums[c, :n], sums[c + step, :n])
+    _copy(into, sums[0, :n])
 
 
-def _least(bits: NDArray[np.int64]) -> Any:
-    """The least of numbers that are not negative, from their bits as whole numbers: several times faster."""
-    least = bits[0]
-    for each in bits:
-        least = min(least, each)
-    return least
+def _copy(into: Array, values: Array) -> None:
+    for t in range(len(into)):
+        into[t] = values[t]
+
+
+def _set_squares(into: Array, a: Array, b: Array) -> None:
+    for t in range(len(into)):
+        difference = a[t] - b[t]
+        into[t] = difference * difference
+
+
+def _add(into: Array, values: Array) -> None:
+    for t in range(len(into)):
+        into[t] += values[t]
+
+
+def _lower(a: Array, b: Array, values: Array) -> None:
+    for t in range(len(values)):
+        a[t] = min(a[t], values[t])
+        b[t] = min(b[t], values[t])
+
+
+def _mark(last: Array, first: Array, values: Array, a: Array, b: Array, mark: float) -> None:
+    for t in range(len(values)):
+        last[t] = mark if values[t] <= a[t] else last[t]
+        first[t] = mark if values[t] <= b[t] and first[t] == 0.0 else first[t]
 
 
 def _mean_logs(squares: Array) -> Array:
