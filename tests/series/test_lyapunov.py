@@ -58,11 +58,11 @@ SERIES = {
 @pytest.mark.parametrize(
     ("name", "n", "steps", "divergence", "exponent"),
     [
-        ("uniform", 50, 3, (-2.83998, -1.30951, -0.58840, -0.57855), 1.53047),
-        ("walk", 50, 3, (-3.16298, -2.21210, -1.62589, -1.32987), 0.95088),
-        ("logistic", 50, 3, (-4.11430, -3.43812, -2.73745, -2.14942), 0.67617),
-        ("sine", 50, 3, (-3.26660, -3.30579, -3.32028, -3.32747), -0.03919),
-        ("ramp", 50, 3, (-3.54525,) * 4, 0.0),
+        ("uniform", 50, 3, (-2.83998, -1.30951), 1.53047),
+        ("walk", 50, 3, (-3.16298, -2.21210), 0.95088),
+        ("logistic", 50, 3, (-4.11430, -3.43812), 0.67617),
+        ("sine", 50, 3, (-3.26660, -3.30579), -0.03919),
+        ("ramp", 50, 3, (-3.54525, -3.54525), 0.0),
         ("uniform", 200, 3, (-3.52444, -1.30615), 2.21829),
         ("walk", 200, 3, (-4.17358, -2.72471), 1.44887),
         ("logistic", 200, 3, (-5.94214, -5.24860), 0.69353),
@@ -74,8 +74,7 @@ SERIES = {
 def test_tisean_unit_vectors(name, n, steps, divergence, exponent):
     found = lyapunov_tisean(SERIES[name](n), forward_steps=steps)
     assert found.status[0] == LyapunovStatus.OK
-    assert found.divergence.shape == (1, steps + 1)
-    assert found.divergence[0, : len(divergence)] == pytest.approx(divergence, abs=1e-4)
+    assert found.divergence == pytest.approx(np.array([divergence]), abs=1e-4)
     assert found.exponent[0] == pytest.approx(exponent, abs=1e-4)
 
 

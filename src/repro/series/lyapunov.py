@@ -110,7 +110,7 @@ def lyapunov_rosenstein(
         whole("emb_dim", emb_dim),
         whole("lag", lag),
         whole("min_tsep", min_tsep, 0),
-        whole("trajectory_len", trajectory_len, 2),
+        whole("trajectory_len", trajectory_len, 2) - 1,
     )
 
     def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
@@ -143,12 +143,12 @@ def lyapunov_tisean(
 
     Args:
         series: as for :func:`lyapunov_rosenstein`.
-        forward_steps: s, at least 1; S is returned for k = 0, ..., s.
+        forward_steps: s, at least 1.
         emb_dim: number of coordinates of a delay vector.
         lag: steps from one coordinate to the next.
 
     Returns:
-        NumPy arrays, see :class:`LyapunovResult`; ``divergence`` has s + 1 columns, in units of the rescaled series.
+        NumPy arrays, see :class:`LyapunovResult`; ``divergence`` is S(0) and S(1), in units of the rescaled series.
 
     Raises:
         ValueError: parameters out of range, or another shape.
@@ -158,8 +158,13 @@ def lyapunov_tisean(
 
     Source: Hegger, Kantz and Schreiber, Chaos 9 (1999) 413 (TISEAN); the chaos-causality paper, section 3.6.
     """
-    n_steps = whole("forward_steps", forward_steps) + 1
-    rules = _Rules(whole("emb_dim", emb_dim), whole("lag", lag), 0, n_steps, like_tisean=True)
+    rules = _Rules(
+        whole("emb_dim", emb_dim),
+        whole("lag", lag),
+        0,
+        whole("forward_steps", forward_steps),
+        like_tisean=True,
+    )
 
     def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
         values = values.round(_DECIMALS)
@@ -187,8 +192,13 @@ class _Rules:
     emb_dim: int
     lag: int
     min_tsep: int
-    n_steps: int
+    steps: int
     like_tisean: bool = False
+
+    @property
+    def n_columns(self) -> int:
+        """Points of S that are looked at: of TISEAN's S the first two."""
+        return 2 if self.like_tisean else self.steps + 1
 
 
 def _diverge(
@@ -199,10 +209,10 @@ def _diverge(
     """S(k) of every row ``(N, K)``, and what is known of it so far ``(N,)``."""
     rows = np.atleast_2d(series_rows(series, "series"))
     n_series, n_times = rows.shape
-    divergence = np.full((n_series, rules.n_steps), np.nan)
+    divergence = np.full((n_series, rules.n_columns), np.nan)
     status = np.full(n_series, LyapunovStatus.TOO_SHORT, dtype=np.int8)
     # those that can be followed to the end: the references, and the candidates
-    n_vectors = n_times - (rules.emb_dim - 1) * rules.lag - rules.n_steps + 1
+    n_vectors = n_times - (rules.emb_dim - 1) * rules.lag - rules.steps
     if n_vectors < 2 * rules.min_tsep + 2:
         return divergence, status
     follow = _compiled()
@@ -211,8 +221,9 @@ def _diverge(
         with np.errstate(all="ignore"):  # what is not finite is labelled
             values, labels = prepare(np.require(rows[start:stop], np.float64, ["C"]))
         live = labels == LyapunovStatus.OK
-        squares = np.empty((int(live.sum()), rules.n_steps, n_vectors))
-        follow(values[live], rules.emb_dim, rules.lag, rules.min_tsep, rules.like_tisean, squares)
+        squares = np.empty((int(live.sum()), rules.n_columns, n_vectors))
+        order = np.argsort(values[live][:, :n_vectors] if rules.like_tisean else np.empty((0, 0)), axis=1)
+        follow(values[live], order, rules.emb_dim, rules.lag, rules.min_tsep, squares)
         divergence[start:stop][live] = _mean_logs(squares)
         labels[live & np.isnan(divergence[start:stop, 0])] = LyapunovStatus.NO_NEIGHBORS
         status[start:stop] = labels
@@ -227,19 +238,22 @@ def _compiled() -> Callable[..., None]:
     return compiled(_follow, _latest_along, *of_nolds)
 
 
-def _follow(series: Array, emb_dim: int, lag: int, min_tsep: int, like_tisean: bool, squares: Array) -> None:
+def _follow(
+    series: Array, order: NDArray[np.int64], emb_dim: int, lag: int, min_tsep: int, squares: Array
+) -> None:
     """Find each delay vector's neighbour in series ``(N, T)``, and write their squared distances, ``(N, K, n)``.
 
-    ``_Rules`` says which neighbour; a vector without one has NaN.
+    ``_Rules`` says which neighbour, TISEAN's if there is an order of the first coordinates ``(N, n)``; a vector
+    without one has NaN.
     """
     n_series, n_steps, n = squares.shape
+    like_tisean = len(order) == n_series
     neighbors, distances = np.empty(n, np.int64), np.empty((1, 1) if like_tisean else (n, n))
     for s in range(n_series):
         x = series[s]
         if like_tisean:
-            order = np.argsort(x[:n])
             for place in range(n):
-                neighbors[order[place]] = _latest_along(order, place, x, emb_dim, lag)
+                neighbors[order[s, place]] = _latest_along(order[s], place, x, emb_dim, lag)
         else:
             _earliest(x, emb_dim, lag, min_tsep, distances, neighbors)
         for i in range(n):
