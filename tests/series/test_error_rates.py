@@ -138,4 +138,4 @@ def test_matched_walks_reject_as_often_as_independent_walks():
     rng = np.random.default_rng(12)
     y, x = zoo.unit_root_pairs((N, 100), rng)
     expected = pytest.approx(rate(y, x, 1), abs=4 * np.sqrt(2 * 0.17 * 0.83 / N))
-    assert rate(y, surrogates.same_increments_walk(x, rng), 1) == expected
+    assert rate(y, surrogates.of_increments(x, rng, surrogates.shuffled), 1) == expected

@@ -1,17 +1,18 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from statsmodels.tsa.stattools import acf
+import zoo
 
-from repro.series import (
-    circularly_shifted,
+from repro.series import circularly_shifted, iaaft, lyapunov_tisean, of_increments, phase_randomized, shuffled
+
+PERMUTATIONS = [shuffled, circularly_shifted, iaaft]
+EVERY = [
+    *PERMUTATIONS,
     phase_randomized,
-    phase_randomized_increments,
-    same_increments_walk,
-    shuffled,
-)
-
-PERMUTATIONS = [shuffled, circularly_shifted]
-EVERY = [*PERMUTATIONS, phase_randomized, same_increments_walk, phase_randomized_increments]
+    partial(of_increments, draw=shuffled),
+    partial(of_increments, draw=iaaft),
+]
 
 
 def walks(n=6, length=50, seed=0):
@@ -99,21 +100,38 @@ def test_phases_are_uniform_and_independent():
     np.testing.assert_allclose(np.abs(turned[:, -1].real), 1)
 
 
-def test_walks_have_the_increments_and_the_start_of_the_series():
+def test_adjusted_surrogates_keep_the_periodogram_as_far_as_the_values_allow():
     rng = np.random.default_rng(0)
-    scales = np.array([[0.01], [1.0], [100.0]])
-    x = 5 + (scales * rng.normal(0.3, 1, size=(3, 20_000))).cumsum(axis=1)
-    found = same_increments_walk(x, 1)
-    np.testing.assert_array_equal(found[:, 0], x[:, 0])
-    steps = np.diff(found, axis=1)
-    np.testing.assert_allclose(steps.std(axis=1), np.diff(x, axis=1).std(axis=1), rtol=0.025)
-    assert (np.abs(steps.mean(axis=1)) < 5 * scales[:, 0] / np.sqrt(20_000)).all()
-    assert max(abs(acf(row, nlags=1)[1]) for row in steps) < 0.035
+    x = zoo.ar(0.8, (50, 400), rng) ** 3  # heavy tails
+    power = [np.abs(np.fft.rfft(rows)) for rows in (x, iaaft(x, 0), shuffled(x, 0))]
+    missed = [np.sqrt(np.square(p - power[0]).sum() / np.square(power[0]).sum()) for p in power[1:]]
+    assert missed[0] < 0.2 < 0.5 < missed[1], missed
 
 
-def test_phase_randomized_increments_keep_both_ends_and_the_increments_periodogram():
+def test_increments_have_both_ends_and_what_their_surrogate_keeps():
     x = walks(length=64)
-    found = phase_randomized_increments(x, 0)
-    np.testing.assert_allclose(found[:, [0, -1]], x[:, [0, -1]], atol=1e-11)
-    amplitudes = (np.abs(np.fft.rfft(np.diff(rows))) for rows in (found, x))
-    np.testing.assert_allclose(next(amplitudes), next(amplitudes), atol=1e-10)
+    for draw in (shuffled, iaaft):
+        found = of_increments(x, 0, draw)
+        np.testing.assert_allclose(found[:, [0, -1]], x[:, [0, -1]], atol=1e-11)
+        np.testing.assert_allclose(*(np.sort(np.diff(rows)) for rows in (found, x)), atol=1e-12)
+    amplitudes = [np.abs(np.fft.rfft(np.diff(rows))) for rows in (of_increments(x, 0, phase_randomized), x)]
+    np.testing.assert_allclose(*amplitudes, atol=1e-10)
+
+
+def test_what_an_exponent_exceeds_its_surrogates_by_where_the_answer_is_known():
+    """Linear processes, also with heavy tails, exceed adjusted surrogates by nothing; chaos differs from them."""
+    rng = np.random.default_rng(1)
+    heavy = rng.standard_t(3, (400, 200))
+
+    def excess(x, surrogates):
+        exponents, others = (lyapunov_tisean(rows, forward_steps=3).exponent for rows in (x, surrogates))
+        return (exponents - others).mean(), (exponents - others).std() / np.sqrt(len(x))
+
+    for series in (zoo.random_walk((400, 200), rng), heavy.cumsum(axis=1)):
+        mean, error = excess(series, of_increments(series, 2, iaaft))
+        assert abs(mean) < 4 * error < 0.06
+    mean, error = excess(series, of_increments(series, 2, phase_randomized))
+    assert abs(mean) > 4 * error  # takes heavy tails for something
+    chaos = zoo.logistic_map((100, 200), rng)
+    mean, error = excess(chaos, iaaft(chaos, 2))
+    assert mean < -0.5 < -4 * error

@@ -20,8 +20,8 @@ Surrogates keep some properties of a series and destroy the others: what a test 
 ``shuffled``                       keeps the values
 ``circularly_shifted``             keeps the values and their order, up to one seam
 ``phase_randomized``               keeps mean, variance and the circular autocorrelation
-``same_increments_walk``           keeps the start and the variance of the increments
-``phase_randomized_increments``    keeps both ends and the autocorrelation of the increments
+``iaaft``                          keeps the values and, nearly, the circular autocorrelation
+``of_increments``                  any of these, made of the increments
 =================================  ===================================================================
 """
 
@@ -30,9 +30,9 @@ from repro.series.lyapunov import LyapunovResult, LyapunovStatus, lyapunov_rosen
 from repro.series.multiplicity import benjamini_hochberg, holm
 from repro.series.surrogates import (
     circularly_shifted,
+    iaaft,
+    of_increments,
     phase_randomized,
-    phase_randomized_increments,
-    same_increments_walk,
     shuffled,
 )
 
@@ -45,10 +45,10 @@ __all__ = [
     "circularly_shifted",
     "granger_test",
     "holm",
+    "iaaft",
     "lyapunov_rosenstein",
     "lyapunov_tisean",
+    "of_increments",
     "phase_randomized",
-    "phase_randomized_increments",
-    "same_increments_walk",
     "shuffled",
 ]

@@ -7,6 +7,7 @@ holds NaN, infinity or a masked value gives a row of NaN, which no test takes fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 import numpy as np
@@ -19,6 +20,7 @@ _Random = np.random.Generator | int
 _FEWEST_POINTS = 4
 #: The least shift of ``circularly_shifted`` either way, as a share of T.
 _LEAST_SHIFT = 0.2
+_MOST_ADJUSTMENTS = 100
 
 
 def shuffled(series: ArrayLike, rng: _Random) -> Array:
@@ -88,37 +90,22 @@ def phase_randomized(series: ArrayLike, rng: _Random) -> Array:
     Source: J. Theiler et al., Physica D 58 (1992) 77-94.
     """
     x, rng = _rows(series), _generator(rng)
-    return _phase_randomized(x, rng).reshape(np.shape(series))
+    length = x.shape[1]
+    spectrum = np.fft.rfft(x, axis=1)
+    free = (length - 1) // 2
+    spectrum[:, 1 : free + 1] *= np.exp(2j * np.pi * rng.random((len(x), free)))
+    if length % 2 == 0:
+        spectrum[:, -1] *= rng.choice((-1.0, 1.0), size=len(x))
+    return np.fft.irfft(spectrum, length, axis=1).reshape(np.shape(series))
 
 
-def same_increments_walk(series: ArrayLike, rng: _Random) -> Array:
-    r"""Draw Gaussian random walks from each series' start with its variance of increments.
+def iaaft(series: ArrayLike, rng: _Random) -> Array:
+    r"""Draw surrogates with the values of each series, and nearly its periodogram, by iterated amplitude adjustment.
 
-    $s_1=x_1$, $s_{t+1}=s_t+\sigma\,\eta_t$, $\eta_t\sim N(0,1)$, with $\sigma^2$ the variance of the T - 1
-    increments about their mean (divisor T - 1). No drift, and nothing of the increments' order: see
-    ``phase_randomized_increments``.
-
-    Args:
-        series: ``(N, T)`` or ``(T,)``, T at least 4.
-        rng: a generator, which advances, or a seed.
-
-    Returns:
-        The shape of ``series``.
-
-    Raises:
-        ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers, or a table with labels.
-    """
-    x, rng = _rows(series), _generator(rng)
-    steps = np.diff(x, axis=1)
-    return _walk(x, rng.normal(size=steps.shape) * steps.std(axis=1, keepdims=True)).reshape(np.shape(series))
-
-
-def phase_randomized_increments(series: ArrayLike, rng: _Random) -> Array:
-    r"""Sum phase-randomized increments: $s_1=x_1$, $\Delta s$ = ``phase_randomized`` of $\Delta x$.
-
-    The null for a path whose increments are a stationary linear process. Keeps both ends, for the mean
-    increment is kept.
+    From a random permutation s, in turn: the amplitudes of x with the phases of s,
+    $\hat s_k\leftarrow|\hat x_k|\,\hat s_k/|\hat s_k|$; then the values of x in the order of s. Until the order stays,
+    or 100 times. The values are those of x to the last bit, the periodogram what they allow. The null of a stationary
+    linear Gaussian process seen through any monotone function: unlike ``phase_randomized``, heavy tails stay.
 
     Args:
         series: ``(N, T)`` or ``(T,)``, T at least 4.
@@ -130,9 +117,51 @@ def phase_randomized_increments(series: ArrayLike, rng: _Random) -> Array:
     Raises:
         ValueError: as in ``shuffled``.
         TypeError: values that are not real numbers, or a table with labels.
+
+    Source: T. Schreiber and A. Schmitz, Physical Review Letters 77 (1996) 635-638.
     """
     x, rng = _rows(series), _generator(rng)
-    return _walk(x, _phase_randomized(np.diff(x, axis=1), rng)).reshape(np.shape(series))
+    found = rng.permuted(x, axis=1)
+    amplitudes, values = np.abs(np.fft.rfft(x, axis=1)), np.sort(x, axis=1)
+    order = np.argsort(found, axis=1, kind="stable")
+    moving = np.arange(len(x))
+    for _ in range(_MOST_ADJUSTMENTS):
+        spectrum = np.fft.rfft(found[moving], axis=1)
+        size = np.abs(spectrum)
+        spectrum = np.divide(spectrum, size, out=np.ones_like(spectrum), where=size > 0) * amplitudes[moving]
+        adjusted = np.argsort(np.fft.irfft(spectrum, x.shape[1], axis=1), axis=1, kind="stable")
+        changed = (adjusted != order[moving]).any(axis=1)
+        moving = moving[changed]
+        order[moving] = adjusted[changed]
+        np.put_along_axis(found, order, values, axis=1)
+        if not len(moving):
+            break
+    return found.reshape(np.shape(series))
+
+
+def of_increments(
+    series: ArrayLike, rng: _Random, draw: Callable[[Array, np.random.Generator], Array]
+) -> Array:
+    r"""Sum surrogates of the increments: $s_1=x_1$, $\Delta s$ = ``draw`` of $\Delta x$.
+
+    With ``shuffled``, a random walk of the same steps in another order; with ``iaaft``, one whose steps also keep
+    their autocorrelation. Both ends stay where ``draw`` keeps the mean.
+
+    Args:
+        series: ``(N, T)`` or ``(T,)``, T at least 5.
+        rng: a generator, which advances, or a seed.
+        draw: any of the functions above.
+
+    Returns:
+        The shape of ``series``.
+
+    Raises:
+        ValueError: as in ``shuffled``.
+        TypeError: values that are not real numbers, or a table with labels.
+    """
+    x, rng = _rows(series), _generator(rng)
+    steps = draw(np.diff(x, axis=1), rng)
+    return np.cumsum(np.concatenate([x[:, :1], steps], axis=1), axis=1).reshape(np.shape(series))
 
 
 def _rows(series: ArrayLike) -> Array:
@@ -148,17 +177,3 @@ def _rows(series: ArrayLike) -> Array:
 
 def _generator(rng: _Random) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(whole("seed", rng, 0))
-
-
-def _phase_randomized(x: Array, rng: np.random.Generator) -> Array:
-    length = x.shape[1]
-    spectrum = np.fft.rfft(x, axis=1)
-    free = (length - 1) // 2
-    spectrum[:, 1 : free + 1] *= np.exp(2j * np.pi * rng.random((len(x), free)))
-    if length % 2 == 0:
-        spectrum[:, -1] *= rng.choice((-1.0, 1.0), size=len(x))
-    return np.fft.irfft(spectrum, length, axis=1)
-
-
-def _walk(x: Array, steps: Array) -> Array:
-    return np.concatenate([x[:, :1], x[:, :1] + np.cumsum(steps, axis=1)], axis=1)
