@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -103,52 +103,69 @@ def one_weight(setting: Setting, seed: int, weight: int) -> pd.DataFrame:
     return pd.DataFrame({"weight": values}).join(seen)
 
 
-def weights_and_surrogates(setting: Setting, seeds: Sequence[int]) -> dict[str, Array]:
-    """Estimate FT exponents of a network's weights, and of surrogates made from every window of them.
+_SURROGATES: Mapping[str, Callable[[Array, np.random.Generator], Array]] = {
+    "weights": lambda windows, _: windows,
+    "shuffled": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.shuffled),
+    "linear": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.iaaft),
+}
+_EVERY = 16
+"""Of the windows one in so many, for surrogates."""
+
+
+def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) -> pd.DataFrame:
+    """Estimate FT exponents of networks' weights, and of surrogates made from the same windows (claims C5 and C16).
+
+    One in sixteen windows of each weight.
 
     Returns:
-        Exponents ``(S, P, T)`` by name: ``"weights"``; ``"walks"``, random walks with increments of the same
-        size; ``"linear"``, the same series with the phases of their increments randomized.
+        One row a (table, series, seed, window, weight): ``exponent``, nats an update. Series: ``"weights"``;
+        ``"shuffled"``, walks that make the same steps in another order; ``"linear"``, walks whose steps have the
+        same values and, nearly, the same spectrum (IAAFT).
     """
-    rngs = training.generators(seeds, 5)
+    frames = []
+    for setting in settings:
+        windows = _windows_of(setting, seeds)
+        index = pd.MultiIndex.from_product([*map(range, windows.shape[1:3])], names=["window", "weight"])
+        each = zip(
+            seeds, training.generators(seeds, 5), windows.reshape(len(seeds), -1, setting.window), strict=True
+        )
+        for seed, rng, own in each:
+            for name, make in _SURROGATES.items():
+                frame = pd.DataFrame({"exponent": method.paper_exponents(make(own, rng))}, index=index)
+                frames.append(frame.reset_index().assign(table=setting.name, series=name, seed=seed))
+    return pd.concat(frames, ignore_index=True)
 
-    def of_surrogates(make: Callable[[Array, np.random.Generator], Array]) -> Callable[[Array], Array]:
-        def exponents(windows: Array) -> Array:
-            each = zip(np.split(windows, len(rngs)), rngs, strict=True)
-            return method.paper_exponents(np.concatenate([make(own, rng) for own, rng in each]))
 
-        return exponents
-
-    made = {
-        "weights": method.paper_exponents,
-        "walks": of_surrogates(surrogates.same_increments_walk),
-        "linear": of_surrogates(surrogates.phase_randomized_increments),
-    }
-    recorders = {name: WindowRecorder(setting.window, exponent=exponent) for name, exponent in made.items()}
+def _windows_of(setting: Setting, seeds: Sequence[int]) -> Array:
+    """One in sixteen stretches of training ``(seeds, windows, weights, updates)``."""
     parts, networks = setting.start(seeds)
-    training.follow(
-        networks, parts.train, list(recorders.values()), n_epochs=setting.dense_epochs, **setting.how
-    )
-    return {name: recorder.exponents for name, recorder in recorders.items()}
+    log: list[Array] = []
+
+    def look() -> None:
+        log.append(networks.flat().numpy())
+
+    descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+    n_windows = len(log) // setting.window
+    rows = np.stack(log[: n_windows * setting.window]).reshape(n_windows, setting.window, len(seeds), -1)
+    return rows[::_EVERY].transpose(2, 0, 3, 1)
 
 
-def twin_runs(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
-    """Train twins on new splits from new initial weights, for nudges of 1e-3 and 1e-8 (claims C5 and C13).
+def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
+    """Follow how nudges of the initial weights grow, on new splits from new initial weights (claims C13 and C16).
 
     Returns:
-        One row a (seed, delta, epoch): updates so far, the ratio of distances, and the rate
-        $\\ln(\\text{ratio})/\\text{updates}$ in nats an update.
+        One row a (table, direction, seed, epoch): ``updates`` so far and ``efolds``, the log of the growth, for
+        the directions ``"random"`` and ``"worst"``, see ``theory.growth``.
     """
     parts, initial = setting.start(seeds)
+    grown = theory.growth(initial, parts.train, n_epochs=setting.dense_epochs, **setting.how)
     frames = []
-    for delta in (1e-3, 1e-8):
-        ratios = theory.separation(initial, parts.train, delta, n_epochs=setting.dense_epochs, **setting.how)
-        index = pd.MultiIndex.from_product([seeds, range(ratios.shape[1])], names=["seed", "epoch"])
-        frame = pd.DataFrame({"ratio": ratios.ravel()}, index=index).reset_index()
-        updates = frame["epoch"] * len(parts.train)
-        rate = np.log(frame["ratio"]) / updates.where(updates > 0)
-        frames.append(frame.assign(table=setting.name, delta=delta, updates=updates, rate=rate))
-    return pd.concat(frames, ignore_index=True)
+    for direction, efolds in zip(("random", "worst"), grown, strict=True):
+        index = pd.MultiIndex.from_product([seeds, range(efolds.shape[1])], names=["seed", "epoch"])
+        frame = pd.DataFrame({"efolds": efolds.ravel()}, index=index).reset_index()
+        frames.append(frame.assign(table=setting.name, direction=direction))
+    grown_table = pd.concat(frames, ignore_index=True)
+    return grown_table.assign(updates=grown_table["epoch"] * len(parts.train))
 
 
 # --- what the rules say when there is nothing to find (K2) ----------------------------------------------------
@@ -212,14 +229,15 @@ def shared_trends(n_series: int, seed: int) -> pd.DataFrame:
 
 
 def compare_decisions(observed: Observed) -> pd.DataFrame:
-    """Apply the paper's rule to a network's own exponents and to counterparts that cannot cause its errors.
+    """Apply the rules to a network's own exponents and to counterparts that cannot cause its errors.
 
-    Also with the F statistic in place of the chi-squared form, with the test part's errors in place of the
-    validation part's, and the honest rule. ``"reverse"`` asks whether the errors cause the exponents.
+    Under the paper's rule and the same with F, also with the test part's errors in place of the validation part's;
+    the honest rule on its own windows. ``"reverse"`` asks whether the errors cause the exponents. ``"planted"`` is a
+    cause that is there: errors to which each weight's own exponents were added, see ``Observed.planted``.
 
     Returns:
-        One row a (variant, series, rule, part, seed): causal, non_causal and untestable shares of the tested
-        weights.
+        One row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested weights, and
+        the ``causal`` share of those that could be tested.
     """
     rngs = training.generators(observed.seeds, 4)
     rows = []
@@ -227,41 +245,52 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
     def judged(variant: str, name: str, rules: Sequence[str], tests: list[GrangerResult], part: str) -> None:
         for rule, (seed, one) in product(rules, zip(observed.seeds, tests, strict=True)):
             d = judge(one, rule)
+            n_testable = d.testable.sum()
+            causal = d.causal.sum() / n_testable if n_testable else np.nan
             rows.append(
                 {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
-                | {"part": part, "seed": seed, "causal": d.causal.mean(), "non_causal": d.non_causal.mean()}
+                | {"part": part, "seed": seed, "causal": causal, "non_causal": d.non_causal.mean()}
                 | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
             )
 
-    for variant in observed.variants:
-        own = observed.series(variant)
-        each = list(zip(own, rngs, strict=True))
-        series = {
-            "own": own,
-            "stranger": observed.series(variant, "stranger"),
-            "shifted": np.stack([surrogates.circularly_shifted(one, rng) for one, rng in each]),
-            "shuffled": np.stack([surrogates.shuffled(one, rng) for one, rng in each]),
-            "noise": np.stack([rng.standard_normal(one.shape) for one, rng in each]),
-        }
-        tests = {name: observed.tests(variant, exponents) for name, exponents in series.items()}
-        errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)
-        tests["reverse"] = observed.tests(variant, errors, own)
+    for variant in (*observed.variants, "honest"):
+        if variant not in observed.recorders:
+            continue
+        honest = variant == "honest"
+        own, stranger = observed.series(variant), observed.series(variant, "stranger")
+        tests = {"own": observed.tests(variant), "stranger": observed.tests(variant, stranger)}
+        if variant != "pt":
+            for name, cause in (("planted", own), ("planted, stranger", stranger)):
+                tests[name] = observed.tests(variant, cause, observed.planted(variant))
+        if not honest:
+            each = list(zip(own, rngs, strict=True))
+            series = {
+                "shifted": [surrogates.circularly_shifted(one, rng) for one, rng in each],
+                "shuffled": [surrogates.shuffled(one, rng) for one, rng in each],
+                "noise": [rng.standard_normal(one.shape) for one, rng in each],
+            }
+            tests |= {name: observed.tests(variant, np.stack(chosen)) for name, chosen in series.items()}
+            errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)
+            tests["reverse"] = observed.tests(variant, errors, own)
+            tests["reverse, stranger"] = observed.tests(variant, errors, stranger)
+            by_test_errors = observed.tests(variant, effect=observed.errors(variant, "test"))
+            judged(variant, "own", ("paper",), by_test_errors, "test")
         for name, of_name in tests.items():
-            judged(variant, name, ("paper", "f_test"), of_name, "validation")
-        by_test_errors = observed.tests(variant, effect=observed.errors(variant, "test"))
-        judged(variant, "own", ("paper",), by_test_errors, "test")
-    for role in ("own", "stranger") if "honest" in observed.recorders else ():
-        tested = observed.tests("honest", observed.series("honest", role))
-        judged("honest", role, ("honest",), tested, "validation")
+            judged(variant, name, ("honest",) if honest else ("paper", "f_test"), of_name, "validation")
     return pd.DataFrame(rows)
+
+
+def in_new_orders(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
+    """Return the honest rule's ``compare_decisions`` where the examples come in a new order in every pass."""
+    return compare_decisions(training.observe(replace(setting, reshuffle=True), seeds, ("honest",)))
 
 
 def overlaps(observed: Observed) -> pd.DataFrame:
     """Compare sets of non-causal weights: FT with PT, and FT with FT of a nudged and of a stranger network.
 
     Returns:
-        One row a (pair, seed): the Jaccard index (1 for two empty sets), and its expectation for independent
-        random sets of these sizes.
+        One row a (pair, seed): the Jaccard index, and its expectation for independent random sets of these sizes;
+        NaN where either set is empty and there is nothing to compare.
     """
     others = {
         "late and early": observed.pruned("pt"),
@@ -271,8 +300,11 @@ def overlaps(observed: Observed) -> pd.DataFrame:
     rows = []
     for pair, other in others.items():
         for seed, a, b in zip(observed.seeds, observed.pruned("ft"), other, strict=True):
-            chance = expected_jaccard(int(a.sum()), int(b.sum()), len(a))
-            rows.append({"pair": pair, "seed": seed, "jaccard": jaccard(a, b), "expected": chance})
+            row = {"pair": pair, "seed": seed, "jaccard": np.nan, "expected": np.nan}
+            if a.any() and b.any():
+                row["jaccard"] = jaccard(a, b)
+                row["expected"] = expected_jaccard(int(a.sum()), int(b.sum()), len(a))
+            rows.append(row)
     return pd.DataFrame(rows).assign(table=observed.setting.name)
 
 
@@ -282,7 +314,7 @@ def overlaps(observed: Observed) -> pd.DataFrame:
 def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perceptrons]:
     """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
 
-    Networks for images are large: only LEGCNet's and random masks are retrained.
+    Networks for images are large: only LEGCNet's, the smallest and random weights are removed.
 
     Args:
         observed: dense training.
@@ -294,12 +326,13 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
     """
     setting, (n_seeds, n_weights) = observed.setting, (len(observed.seeds), len(observed.tested))
     whole = np.ones((n_seeds, 1, n_weights), bool)
-    keeps = {("dense", "dense"): whole, ("dense", "stranger"): whole}
+    keeps = {("dense", "dense"): whole}
+    if not setting.images:
+        keeps["dense", "stranger"] = whole
     for variant in observed.variants:
         found = training.masks(observed, variant, n_random)
-        keeps |= {
-            (variant, arm): found[arm] for arm in (("noncausal", "random") if setting.images else found)
-        }
+        arms = ("noncausal", "magnitude after", "random") if setting.images else found
+        keeps |= {(variant, arm): found[arm] for arm in arms}
     rows, keep = training.laid_out(keeps, observed.seeds)
     network = rows.pop("network")
     own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
@@ -309,7 +342,8 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
         observed.parts.train,
         observed.parts.test,
         benchmark=setting.benchmark,
-        cap=setting.epochs + EXTRA_EPOCHS,
+        budget=setting.dense_epochs,
+        cap=setting.epochs + (0 if setting.images else EXTRA_EPOCHS),
         **setting.how,
     )
     return rows.assign(table=setting.name, n_weights=n_weights).join(measured), networks
@@ -318,22 +352,28 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
 def delete_without_retraining(observed: Observed) -> pd.DataFrame:
     """Delete weights from the trained networks and look at the training loss, without retraining (claim C7).
 
+    As many weights as FT removes, layer by layer, for each reason, and 200 times at random.
+
     Returns:
-        One row a (variant, arm, seed): the share of 200 random deletions of the same size, layer by layer, that
-        raise the loss less (ties count half).
+        One row a (arm, seed): ``doublings``, log2 of the loss after the deletion over that before, and
+        ``share_below``, the share of random deletions that raise the loss less (ties count half); for ``"random"``
+        the mean of the first. NaN where FT removes nothing.
     """
     chosen = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
     trained = observed.networks("own", trained=True)
+    found = training.masks(observed, "ft", 200)
+    row, keep = training.laid_out({("ft", arm): found[arm] for arm in chosen}, observed.seeds)
+    before = trained.loss(observed.parts.train)[row["network"]]
+    after = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
+    row["doublings"] = np.where(keep.all(axis=1), np.nan, np.log2(after / before))
+    by_chance = row[row["arm"] == "random"].groupby("seed")["doublings"]
     rows = []
-    for variant in observed.variants:
-        found = training.masks(observed, variant, 200)
-        row, keep = training.laid_out({(variant, arm): found[arm] for arm in chosen}, observed.seeds)
-        row["loss"] = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
-        for seed, of_seed in row.groupby("seed"):
-            by_chance = of_seed.query("arm == 'random'")["loss"]
-            for arm, after in of_seed.query("arm != 'random'").set_index("arm")["loss"].items():
-                below = (by_chance < after) + 0.5 * (by_chance == after)
-                rows.append({"variant": variant, "arm": arm, "seed": seed, "share_below": below.mean()})
+    for seed, of_seed in row[row["arm"] != "random"].groupby("seed"):
+        random = by_chance.get_group(seed).to_numpy()
+        rows.append({"arm": "random", "seed": seed, "doublings": random.mean(), "share_below": np.nan})
+        for arm, own in of_seed.set_index("arm")["doublings"].items():
+            below = np.mean((random < own) + 0.5 * (random == own)) if np.isfinite(own) else np.nan
+            rows.append({"arm": arm, "seed": seed, "doublings": own, "share_below": below})
     return pd.DataFrame(rows).assign(table=observed.setting.name)
 
 
@@ -401,21 +441,62 @@ def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptro
     return pd.concat(rows, ignore_index=True)
 
 
-def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
-    """Fit a power law to the spectrum of every layer of PT's networks.
+def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+    """Fit a power law to the spectrum of every layer of retrained networks (claim C10).
 
     Args:
         runs, networks: of ``retrain_arms``.
 
     Returns:
-        One row a (seed, layer), layers from 1: ``alpha``, and ``n_tail``, the number of eigenvalues it rests on.
+        One row a (seed, variant, arm, draw, layer), layers from 1: ``alpha``, and ``n_tail``, the number of
+        eigenvalues it rests on.
     """
-    chosen = runs[(runs["variant"] == "pt") & (runs["arm"] == "noncausal")]
     rows = []
-    for layer, weights in enumerate(networks.pick(chosen.index).weights, start=1):
-        for seed, weight in zip(chosen["seed"], weights.numpy(), strict=True):
+    for layer, weights in enumerate(networks.weights, start=1):
+        for (_, run), weight in zip(runs.iterrows(), weights.numpy(), strict=True):
             found = theory.PowerLaw.fitted(theory.layer_spectrum(weight))
-            rows.append({"seed": seed, "layer": layer, "alpha": found.alpha, "n_tail": found.n_tail})
+            fitted = {"layer": layer, "alpha": found.alpha, "n_tail": found.n_tail}
+            rows.append({**run[["seed", "variant", "arm", "draw"]], **fitted})
+    return pd.DataFrame(rows)
+
+
+def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
+    """Fit the same to the paper's MNIST network before training, by PyTorch's default law, one network a seed."""
+    networks = Perceptrons.drawn((784, 50, 30, 10), seeds, "softmax")
+    return layer_exponents(
+        pd.DataFrame({"seed": seeds, "variant": "", "arm": "untrained", "draw": 0}), networks
+    )
+
+
+# --- MNIST at the paper's size: which setting gives the counts that are published? ----------------------------
+
+
+def count_scan(observed: Observed) -> pd.DataFrame:
+    """Count non-causal weights of the paper's MNIST network under settings that the paper leaves open.
+
+    Args:
+        observed: dense training on MNIST, with exponents from 3 and from 20 forward steps.
+
+    Returns:
+        One row a (variant, forward steps, error, largest lag, seed): the number of weights that the paper's rule
+        removes, of those tested, for the ``"own"`` exponents and for white ``"noise"`` of the same length.
+    """
+    rows = []
+    for variant, steps in product(("ft", "pt"), (3, 20)):
+        seen = observed.recorders[variant if steps == 3 else f"{variant}, 20 steps"]
+        n_windows = seen.errors.shape[-1]
+        lags = [lag for lag in (1, 3, 5, 6, 7, 10, 14, 20) if n_windows >= 3 * lag + 2]
+        for part, (i, seed) in product(("validation", "train"), enumerate(observed.seeds)):
+            y, own = observed.errors(variant, part)[i], seen.exponents[i, 0]
+            noise = np.random.default_rng([seed, 7]).standard_normal(own.shape)
+            for lag in lags:
+                counts = {
+                    name: judge(granger_tests(y, x, max_lag=lag)).non_causal.sum()
+                    for name, x in (("own", own), ("noise", noise))
+                }
+                rows.append(
+                    {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed} | counts
+                )
     return pd.DataFrame(rows)
 
 
@@ -433,7 +514,7 @@ class Runs:
         overlaps: see ``overlaps``; None for images.
         deletions: see ``delete_without_retraining``; None for images.
         rankings: see ``feature_rankings``; None for images.
-        spectra: see ``alpha`` and ``n_tail`` of the power law fitted to the spectrum of each layer; None for tables.
+        spectra: see ``layer_exponents``; None for tables.
     """
 
     observed: dict[str, Observed]
@@ -462,7 +543,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
             frames["retrained"].append(runs)
             frames["decisions"].append(compare_decisions(seen))
             if setting.images:
-                frames["spectra"].append(_layer_exponents(runs, networks))
+                frames["spectra"].append(layer_exponents(runs, networks))
             else:
                 frames["overlaps"].append(overlaps(seen))
                 frames["deletions"].append(delete_without_retraining(seen))

@@ -12,11 +12,14 @@ _KEYS = ["table", "seed"]
 
 
 def _by_seed(values: pd.Series) -> list[float]:
-    """Average a series with index levels table and seed over the tables: one number a seed, in order."""
-    wide = values.astype(float).unstack("table")
-    if wide.isna().any().any():
+    """Average a series with index levels table and seed over the tables: one number a seed, in order.
+
+    NaN says that a table has nothing to measure for a seed; a seed for which no table has anything is left out.
+    """
+    wide = values.astype(float).groupby(_KEYS).first().unstack("table")
+    if len(values) != wide.size:
         raise ValueError("some seeds are missing from some tables; every table needs the same seeds")
-    return wide.mean(axis=1).sort_index().tolist()
+    return wide.mean(axis=1).dropna().sort_index().tolist()
 
 
 def _arm(runs: pd.DataFrame, arm: _Arm) -> pd.DataFrame:
@@ -45,22 +48,26 @@ def log2_epochs(runs: pd.DataFrame, first: _Arm, second: _Arm) -> list[float]:
 def _beside_random(runs: pd.DataFrame, variant: str) -> pd.DataFrame:
     """Random masks of a variant, each beside LEGCNet's network and the dense one of its table and seed."""
     columns = [*_KEYS, "epochs", "test_accuracy"]
-    beside = _arm(runs, (variant, "random"))[columns]
+    beside = _arm(runs, (variant, "random"))[[*columns, "kept", "n_weights"]]
     for name, arm in (("ours", (variant, "noncausal")), ("dense", ("dense", "dense"))):
         beside = beside.merge(_arm(runs, arm)[columns], on=_KEYS, suffixes=("", f"_{name}"))
     return beside
 
 
 def faster_random_share(runs: pd.DataFrame, variant: str) -> list[float]:
-    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, mean of the tables."""
+    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, mean of the tables.
+
+    Of runs in which LEGCNet removes anything: the others have no mask to compare.
+    """
     beside = _beside_random(runs, variant)
     faster = (beside["epochs"] < beside["epochs_ours"]) + 0.5 * (beside["epochs"] == beside["epochs_ours"])
-    return _by_seed(beside.assign(faster=faster).groupby(_KEYS)["faster"].mean())
+    empty = beside["kept"] == beside["n_weights"]
+    return _by_seed(beside.assign(faster=faster.mask(empty)).groupby(_KEYS)["faster"].mean())
 
 
-def always_reached(runs: pd.DataFrame, arm: _Arm) -> list[bool]:
-    """Return whether an arm's network reaches the benchmark on every table."""
-    return [share == 1 for share in _by_seed(_mean(runs.astype({"reached": float}), arm, "reached"))]
+def failures(runs: pd.DataFrame, first: _Arm, second: _Arm) -> list[float]:
+    """Return how much more often the first arm fails to reach the benchmark, percentage points, mean of the tables."""
+    return difference(runs.assign(failed=~runs["reached"].astype(bool)), "failed", first, second)
 
 
 def winning_ticket_excess(runs: pd.DataFrame, variant: str) -> list[float]:
@@ -81,21 +88,58 @@ def removed_share(runs: pd.DataFrame, variant: str) -> list[float]:
     return _by_seed(_mean(removed, (variant, "noncausal"), "removed"))
 
 
-def causal_excess(decisions: pd.DataFrame, variant: str, counterpart: str) -> list[float]:
-    """Return the causal share under the paper's rule minus the counterpart's, mean of the tables."""
-    chosen = decisions.query("variant == @variant and rule == 'paper' and part == 'validation'")
+def causal_share(decisions: pd.DataFrame, variant: str, series: str, rule: str) -> list[float]:
+    """Return the share of testable weights that a rule calls causal with such series, mean of the tables."""
+    chosen = decisions.query(
+        "variant == @variant and rule == @rule and part == 'validation' and series == @series"
+    )
+    return _by_seed(chosen.set_index(_KEYS)["causal"])
+
+
+def causal_excess(
+    decisions: pd.DataFrame, variant: str, counterpart: str, rule: str, own: str = "own"
+) -> list[float]:
+    """Return the causal share with a network's own series minus that with a counterpart's, mean of the tables."""
+    chosen = decisions.query("variant == @variant and rule == @rule and part == 'validation'")
     shares = chosen.set_index(["series", *_KEYS])["causal"]
+    return _by_seed(shares.loc[own] - shares.loc[counterpart])
+
+
+def non_causal_excess(decisions: pd.DataFrame, variant: str, counterpart: str) -> list[float]:
+    """Return the weights that the paper's rule removes minus those with a counterpart, per cent, mean of the tables."""
+    chosen = decisions.query("variant == @variant and rule == 'paper' and part == 'validation'")
+    shares = 100 * chosen.set_index(["series", *_KEYS])["non_causal"]
     return _by_seed(shares.loc["own"] - shares.loc[counterpart])
 
 
-def honest_share(decisions: pd.DataFrame) -> list[float]:
-    """Return the share that the honest rule calls causal with the weights' own exponents, mean of the tables."""
-    return _by_seed(decisions.query("rule == 'honest' and series == 'own'").set_index(_KEYS)["causal"])
+def deletion(deletions: pd.DataFrame, arm: str, column: str, *, over_random: bool = False) -> list[float]:
+    """Return a column of deletions, or what it exceeds random deletions by, mean of the tables."""
+    of_arm = deletions.set_index(["arm", *_KEYS])[column]
+    return _by_seed(of_arm.loc[arm] - (of_arm.loc["random"] if over_random else 0))
 
 
-def deletion_rank(deletions: pd.DataFrame, variant: str, arm: str) -> list[float]:
-    """Return the share of random deletions that hurt less than an arm's, mean of the tables."""
-    return _by_seed(_arm(deletions, (variant, arm)).set_index(_KEYS)["share_below"])
+def exponent_excess(exponents: pd.DataFrame, series: str) -> list[float]:
+    """Return the mean exponent of weights minus that of surrogates, mean of the tables."""
+    means = exponents.groupby(["series", *_KEYS])["exponent"].mean()
+    return _by_seed(means.loc["weights"] - means.loc[series])
+
+
+def efolds(grown: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """Return log growth of nudges in the ``first`` and the ``second`` half of training, by table and seed."""
+    wide = grown.query("direction == @direction").pivot(index=_KEYS, columns="epoch", values="efolds")
+    halves = {}
+    for table, of_table in wide.groupby("table"):
+        last = int(of_table.dropna(axis=1).columns[-1])
+        halves[table] = pd.DataFrame(
+            {"first": of_table[last // 2], "second": of_table[last] - of_table[last // 2]}
+        )
+    return pd.concat(halves.values())
+
+
+def late_growth(grown: pd.DataFrame, direction: str) -> list[float]:
+    """Return the log growth in the second half of training minus that in the first, mean of the tables."""
+    halves = efolds(grown, direction)
+    return _by_seed(halves["second"] - halves["first"])
 
 
 def overlap_of(overlaps: pd.DataFrame, pair: str, *, over_chance: bool) -> list[float]:
@@ -111,12 +155,13 @@ def ranking_excess(rankings: pd.DataFrame, variant: str) -> list[float]:
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds of the dense network and every arm: epochs, failures, accuracy, F1, weights removed."""
+    """Return means over seeds of every arm: epochs, failures, accuracies, F1, weights removed."""
     counted = runs.assign(
         failures=100 * (1 - runs["reached"].astype(float)),
         accuracy=100 * runs["test_accuracy"],
         f1=100 * runs["macro_f1"],
+        equal_budget=100 * runs["budget_accuracy"],
         removed=100 * (1 - runs["kept"] / runs["n_weights"]),
     )
-    columns = ["epochs", "failures", "accuracy", "f1", "removed"]
+    columns = ["epochs", "failures", "accuracy", "f1", "equal_budget", "removed"]
     return counted.groupby(["table", "variant", "arm"], sort=False)[columns].mean()

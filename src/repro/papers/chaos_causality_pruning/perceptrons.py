@@ -286,29 +286,32 @@ def retrain(
     test: Examples,
     *,
     benchmark: float,
+    budget: int,
     cap: int,
     **how: Any,
 ) -> tuple[pd.DataFrame, Perceptrons]:
-    """Train masked networks from ``initial``, which is left alone, until each reaches the benchmark.
+    """Train masked networks from ``initial``, which is left alone, for the budget and until each reaches the benchmark.
 
     Args:
         initial: R networks.
         keep: mask ``(R, P)`` in the flat order; weights that are False are zero after every update.
         train, test: examples.
         benchmark: training accuracy to reach.
-        cap: most epochs.
+        budget: epochs that all networks train.
+        cap: most epochs, at least the budget.
         how: ``learning_rate``, ``batch_size``, ``reshuffle``, as for ``descend``.
 
     Returns:
         One row a network, and the networks as they were at their stops. ``epochs``: the first, counted from 0 as the
         paper does, after which the training accuracy is at least the benchmark; the cap for networks that never
-        reach it. ``reached``: whether it was. ``test_accuracy`` and ``macro_f1`` after that epoch. ``kept``:
-        weights left by the mask, the paper's "FLOPs", and the multiply-adds of one example.
+        reach it. ``reached``: whether it was. ``test_accuracy`` and ``macro_f1`` after that epoch, and
+        ``budget_accuracy``, also on the test part, after the budget. ``kept``: weights left by the mask, the paper's
+        "FLOPs", and the multiply-adds of one example.
     """
     everyone = range(len(initial))
     networks, stopped = initial.pick(everyone), initial.pick(everyone)
     table = pd.DataFrame({"epochs": float(cap), "reached": False}, index=everyone)
-    table[["test_accuracy", "macro_f1"]] = np.nan
+    table[["test_accuracy", "macro_f1", "budget_accuracy"]] = np.nan
 
     def note(epoch: int) -> bool:
         going = ~table["reached"].to_numpy()
@@ -320,7 +323,9 @@ def retrain(
             table.loc[now, "epochs"], table.loc[now, "reached"] = epoch, True
             for kept, current in zip(stopped.tensors, networks.tensors, strict=True):
                 kept[stops] = current[stops]
-        return bool(table["reached"].all())
+        if epoch == budget - 1:
+            table["budget_accuracy"] = networks.accuracy(test)
+        return epoch >= budget - 1 and bool(table["reached"].all())
 
     descend(networks, train, n_epochs=cap, keep=keep, after_epoch=note, **how)
     return table.assign(kept=keep.sum(axis=1)), stopped

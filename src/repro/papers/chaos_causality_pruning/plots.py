@@ -21,7 +21,6 @@ NAMES = {
     "wine": "wine",
     "breast_cancer_10": "breast cancer",
     "digits": "digits",
-    "mnist5k": "MNIST, small",
     "mnist": "MNIST",
     "cancer": "cancer (paper's)",
     "banknote": "banknote",
@@ -52,6 +51,7 @@ _COUNTERPARTS = {
     "shuffled": "shuffled",
     "noise": "white noise",
     "reverse": "errors causing exponents",
+    "reverse, stranger": "errors causing another's",
 }
 """What stands in the place of the cause."""
 
@@ -123,20 +123,23 @@ def known_processes(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def exponents_of_weights(found: dict[str, Array], twin_rates: Array) -> Figure:
-    """Exponents of weights and of surrogates, with the rate at which twin runs part."""
-    names = {"weights": "weights", "walks": "random walks", "linear": "random phases"}
+def exponents_of_weights(exponents: pd.DataFrame, growth_rates: Array) -> Figure:
+    """Exponents of iris weights and of their surrogates, with the rate at which the worst nudge grows."""
+    names = {"weights": "weights", "shuffled": "steps shuffled", "linear": "same spectrum"}
     fig, axes = panels(2, 3.6, 3.2)
     bins = np.linspace(-0.5, 3.5, 81)
+    iris = where(exponents, table="iris")
     for (key, name), colour, dashes in zip(names.items(), PALETTE, ("-", "--", "-."), strict=False):
-        share, edges = np.histogram(found[key], bins=bins)
-        centre = (edges[1:] + edges[:-1]) / 2
-        axes[0].plot(centre, 100 * share / found[key].size, dashes, color=colour, label=name)
+        chosen = where(iris, series=key)["exponent"].dropna()
+        count, edges = np.histogram(chosen, bins=bins)
+        axes[0].plot(
+            (edges[1:] + edges[:-1]) / 2, 100 * count / len(chosen), dashes, color=colour, label=name
+        )
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="exponent, nats an update", ylabel="windows, %")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    rows = {name: np.nanmean(found[key], axis=(1, 2)) for key, name in names.items()}
-    rows["twin runs"] = np.abs(twin_rates)
+    means = iris.groupby(["series", "seed"])["exponent"].mean()
+    rows = {name: means[key].to_numpy() for key, name in names.items()} | {"worst nudge": growth_rates}
     for y, (values, colour) in enumerate(zip(rows.values(), [*PALETTE[:3], PALETTE[4]], strict=True)):
         axes[1].plot(values, np.full(len(values), y), "o", color=colour, alpha=0.5, markersize=5)
     axes[1].set(xscale="log", xlabel="rate, nats an update (one dot a seed)")
@@ -145,18 +148,20 @@ def exponents_of_weights(found: dict[str, Array], twin_rates: Array) -> Figure:
     return fig
 
 
-def twins(table: pd.DataFrame) -> Figure:
-    """Distance of twin runs over the initial distance, for two sizes of the nudge."""
-    fig, axes = panels(table["table"].nunique(), 3.4, 3.0, sharey=True)
-    for axis, (name, chosen) in zip(axes, table.groupby("table", sort=False), strict=True):
-        for j, (delta, of_delta) in enumerate(chosen.groupby("delta", sort=False)):
-            for k, (_, one) in enumerate(of_delta.groupby("seed")):
-                look = {"color": PALETTE[j], "alpha": 0.6, "label": f"nudge {delta:.0e}" if k == 0 else None}
-                axis.plot(one["updates"], one["ratio"], "-" if j == 0 else ":", **look)
-        axis.axhline(np.exp(3), color=GREY, linestyle="--", linewidth=1)
-        axis.set(yscale="log", title=NAMES[str(name)], xlabel="updates")
-    axes[0].set_ylabel("distance over first distance")
-    axes[0].legend(fontsize=8)
+def growth(grown: pd.DataFrame) -> Figure:
+    """Log growth of nudges over training; dotted, straight lines to the same ends."""
+    fig, axes = panels(grown["table"].nunique(), 3.4, 3.0, sharey=True)
+    for axis, (name, chosen) in zip(axes, grown.groupby("table", sort=False), strict=True):
+        for (direction, of_direction), colour in zip(chosen.groupby("direction"), PALETTE, strict=False):
+            for k, (_, one) in enumerate(of_direction.groupby("seed")):
+                axis.plot(
+                    one["updates"], one["efolds"], color=colour, alpha=0.7, label="" if k else direction
+                )
+            mean = of_direction.groupby("updates")["efolds"].mean()
+            axis.plot(mean.index[[0, -1]], mean.iloc[[0, -1]], ":", color=colour, linewidth=1.2)
+        axis.set(title=NAMES[str(name)], xlabel="updates")
+    axes[0].set_ylabel("log growth, e-folds")
+    axes[0].legend(title="direction", fontsize=8)
     return fig
 
 
@@ -166,8 +171,8 @@ def _intervals(axis: Axes, table: pd.DataFrame, rows: Mapping[str, Any], value: 
     for y, conditions in enumerate(rows.values()):
         for j, name in enumerate(tables):
             at = y + spread * ((j + 0.5) / len(tables) - 0.5)
-            means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True)
-            if len(means):
+            means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True).dropna()
+            if len(means) > 1:
                 interval_bar(axis, means[value].to_numpy(), at, color=PALETTE[j])
             if "expected" in means:
                 axis.plot([means["expected"].mean()], [at], "|", color="0.2", markersize=9)
@@ -183,9 +188,9 @@ def _finished(fig: Figure, axis: Axes, table: pd.DataFrame) -> Figure:
     return fig
 
 
-_DELETED = ("noncausal", "causal", "noise", "magnitude after", "largest")
+_DELETED = ("noncausal", "causal", "noise", "random", "magnitude after", "largest")
 _ROWS = {
-    "share_below": {NAMES[arm]: {"variant": "ft", "arm": arm} for arm in _DELETED},
+    "doublings": {NAMES[arm]: {"arm": arm} for arm in _DELETED},
     "jaccard": {
         "FT and PT": {"pair": "late and early"},
         "weights nudged\nby 1 in 10,000": {"pair": "nudged"},
@@ -200,7 +205,7 @@ _ROWS = {
     },
 }
 _AXES: dict[str, dict[str, Any]] = {
-    "share_below": {"xlabel": "share of random deletions that hurt less", "xlim": (0, 1)},
+    "doublings": {"xlabel": "doublings of the training loss"},
     "jaccard": {"xlabel": "Jaccard index of the two sets (tick: by chance)", "xlim": (-0.05, 1)},
     "spearman": {"xlabel": "rank correlation with the dense network"},
 }
@@ -211,13 +216,13 @@ def compared(table: pd.DataFrame, value: str) -> Figure:
 
     Args:
         table: of ``delete_without_retraining``, ``overlaps`` or ``feature_rankings``.
-        value: its column: the place of FT's deletions among random ones, ``"share_below"``; the index
+        value: its column: how often the loss doubles, ``"doublings"``; the index
             ``"jaccard"``, with a tick for random sets of these sizes; or the rank correlation ``"spearman"``.
     """
     fig, (axis,) = panels(1, height=3.1 if value == "spearman" else 2.9)
     _intervals(axis, table, _ROWS[value], value, spread=0.6)
-    if value == "share_below":
-        axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    if value == "doublings":
+        axis.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
     axis.set(**_AXES[value])
     return _finished(fig, axis, table)
 
@@ -233,7 +238,7 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
         axis.axvline(5, color=GREY, linestyle=":", linewidth=1.2)
         windows = where(chosen, variant=variant)["windows"]
         axis.set(title=f"{NAMES[variant]}: {windows.min()} to {windows.max()} windows", xlim=(0, 100))
-        axis.set(xlabel="weights called causal, %")
+        axis.set(xlabel="called causal, % of testable weights")
     return _finished(fig, axes[0], chosen)
 
 

@@ -1,4 +1,4 @@
-"""What can be checked exactly: twins, Shapley values, power laws of spectra."""
+"""What can be checked exactly: how nudges grow, Shapley values, power laws of spectra."""
 
 from __future__ import annotations
 
@@ -14,35 +14,50 @@ from torch import Tensor
 from repro.papers.chaos_causality_pruning.method import Array
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
 
+# Of an initial parameter: small enough for a linear response, large enough for ten digits of it.
+_NUDGE = 1e-6
+
 # --- exponents ------------------------------------------------------------------------------------------------
 
 
-def separation(initial: Perceptrons, train: Examples, delta: float, **how: Any) -> Array:
-    r"""Return the distance of twins after each epoch over the initial one, $\|\theta'_k-\theta_k\|/\delta$.
+def growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[Array, Array]:
+    r"""Return how far a small nudge of the start has grown after each epoch, in a random and in the worst direction.
 
-    The twin starts with its first weight larger by $\delta$ and sees the same examples in the same order. In a chaotic
-    system the ratio grows like $e^{\lambda k}$ with k updates, and $\lambda$ is the largest Lyapunov exponent that
-    ``repro.series.lyapunov`` estimates from one series without a twin.
+    Training maps initial parameters $\theta_0$ to $\theta_k$. Its Jacobian $J_k=\partial\theta_k/\partial\theta_0$ is
+    found from twins, one for each weight and bias, that start $10^{-6}$ further and see the same examples in the same
+    order. A nudge grows by $\lVert J_k\rVert_F/\sqrt n$ in a random direction (root mean square) and by the largest
+    singular value of $J_k$ in the worst. In a chaotic system the logarithms rise in proportion to k, until the twins
+    are as far apart as strangers; their slope is the largest Lyapunov exponent that ``repro.series.lyapunov`` estimates
+    from one series.
 
     Args:
-        initial: R networks.
+        initial: R networks, with n weights and biases each.
         train: examples of S splits.
-        delta: the nudge, above 0.
         how: for ``descend``.
 
     Returns:
-        ``(R, n_epochs + 1)``, starting with ones. Distances are over all weights and biases.
+        Two arrays ``(R, n_epochs + 1)`` in e-folds, starting with 0: random and worst.
     """
-    both = initial.pick(np.repeat(np.arange(len(initial)), 2))  # network, twin, network, twin, ...
-    both.weights[0][1::2, 0, 0] += delta
-    ratios = [np.ones(len(initial))]
+    sizes = [t[0].numel() for t in initial.tensors]
+    n, n_networks = sum(sizes), len(initial)
+    both = initial.pick(
+        np.repeat(np.arange(n_networks), n + 1)
+    )  # a network, its n twins, the next network, ...
+    first = 1
+    for tensor, size in zip(both.tensors, sizes, strict=True):
+        twins = tensor.view(n_networks, n + 1, size)[:, first : first + size]
+        twins += _NUDGE * torch.eye(size, dtype=torch.float64)
+        first += size
+    random, worst = [np.zeros(n_networks)], [np.zeros(n_networks)]
 
     def note(_: int) -> None:
-        squares = [(t[1::2] - t[::2]).square().flatten(1).sum(1) for t in both.tensors]
-        ratios.append((torch.stack(squares).sum(0).sqrt() / delta).numpy())
+        flat = torch.cat([t.view(n_networks, n + 1, -1) for t in both.tensors], dim=2)
+        jacobian = (flat[:, 1:] - flat[:, :1]) / _NUDGE
+        random.append((jacobian.square().sum((1, 2)) / n).sqrt().log().numpy())
+        worst.append(torch.linalg.matrix_norm(jacobian, 2).log().numpy())
 
     descend(both, train, after_epoch=note, **how)
-    return np.stack(ratios, axis=1)
+    return np.stack(random, axis=1), np.stack(worst, axis=1)
 
 
 # --- rankings of features -------------------------------------------------------------------------------------

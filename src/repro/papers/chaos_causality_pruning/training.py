@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.method import Array, Decision, WindowRecorder, granger_tests, judge
+from repro.papers.chaos_causality_pruning.method import (
+    Array,
+    Decision,
+    WindowRecorder,
+    granger_tests,
+    judge,
+    paper_exponents,
+)
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
 from repro.papers.chaos_causality_pruning.settings import Parts, Setting
 from repro.prune.selection import keep_highest
@@ -22,9 +30,11 @@ _Mask = NDArray[np.bool_]
 _ROLES = ("own", "stranger", "nudged")
 _NUDGE = 1e-4
 """Size of the nudge to initial weights, relative to each weight's own."""
+_PLANTED = 0.01
+"""Variance of a planted cause, as a share of that of the error's changes."""
 _SHORT_WINDOW = 50
 """Rows in a window of LEGCNet-PT, and of the honest rule."""
-_PARTS = ("validation", "test")
+_PARTS = ("validation", "test", "train")
 
 _ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", "largest", "random")
 """LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
@@ -32,19 +42,20 @@ _ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", 
 
 @dataclass(frozen=True)
 class Observed:
-    """S splits of one data set; on each, three dense networks trained side by side on the same examples.
+    """S splits of one data set; on each, dense networks trained side by side on the same examples.
 
-    The network itself, a *stranger* with other initial weights, and a *nudged* copy whose initial weights differ
-    by one part in ten thousand.
+    The network itself, a *stranger* with other initial weights, and, for tables, a *nudged* copy whose initial
+    weights differ by one part in ten thousand.
 
     Attributes:
         setting: network and training.
         parts: the data.
         seeds: one a split.
-        initial: initial weights of all 3 S networks, three a split in the order own, stranger, nudged.
+        initial: initial weights of all networks, those of a split in the order own, stranger, nudged.
         trained: the same after training.
         recorders: what was seen, by variant ``"ft"``, ``"pt"`` and ``"honest"`` (short windows without overlap over
-            the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(2, S, roles, T)``.
+            the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(3, S, roles, T)``; for MNIST also
+            ``"ft, 20 steps"`` and ``"pt, 20 steps"``, exponents from fewer points of each window.
         tested: which weights are tested, ``(P,)``.
     """
 
@@ -67,7 +78,8 @@ class Observed:
 
     def places(self, role: str) -> NDArray[np.int64]:
         """Return the indices of the S networks of one role among all."""
-        return np.arange(len(self.seeds)) * len(_ROLES) + _ROLES.index(role)
+        n_roles = len(self.initial) // len(self.seeds)
+        return np.arange(len(self.seeds)) * n_roles + _ROLES.index(role)
 
     def series(self, variant: str, role: str = "own") -> Array:
         """Return exponents ``(S, P_tested, T)``."""
@@ -98,6 +110,19 @@ class Observed:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
         return [judge(tests) for tests in self.tests(variant, cause, effect)]
 
+    def planted(self, variant: str) -> Array:
+        """Return errors with a cause planted into them, one a weight, ``(S, P_tested, T)``.
+
+        To the error at each window the exponent of the window before is added, scaled to a hundredth of the variance of
+        the error's changes from window to window.
+        """
+        causes, errors = self.series(variant), self.errors(variant)[:, None]
+        with np.errstate(invalid="ignore"):  # a weight at rest has no exponent that varies
+            scaled = (causes - causes.mean(-1, keepdims=True)) / causes.std(-1, keepdims=True)
+        before = np.roll(scaled, 1, axis=-1)
+        before[..., 0] = 0.0
+        return errors + np.sqrt(_PLANTED) * np.diff(errors).std(-1, keepdims=True) * before
+
     def pruned(self, variant: str, role: str = "own") -> list[_Mask]:
         """Return which of all P weights the paper's rule removes, ``(P,)`` a network; untested ones stay."""
         decisions = self.decisions(variant, self.series(variant, role), self.errors(variant, role=role))
@@ -111,12 +136,15 @@ def generators(seeds: Sequence[int], purpose: int) -> list[np.random.Generator]:
     return [np.random.default_rng([seed, purpose]) for seed in seeds]
 
 
-def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
-    """Train dense networks from new initial weights on new splits, and record windows of all variants.
+def observe(
+    setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
+) -> Observed:
+    """Train dense networks from new initial weights on new splits, and record windows.
 
     Args:
         setting: network, data and training.
         seeds: one a split.
+        variants: those to record; a setting without FT has ``"pt"`` alone.
 
     Raises:
         ValueError: too few epochs for one window.
@@ -124,31 +152,38 @@ def observe(setting: Setting, seeds: Sequence[int]) -> Observed:
     parts, own = setting.start(seeds)
     # far from any seed in use, so that no stranger is a network of another split
     strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
-    initial = own.pick(np.repeat(np.arange(len(seeds)), len(_ROLES)))
+    n_roles = 2 if setting.images else 3
+    initial = own.pick(np.repeat(np.arange(len(seeds)), n_roles))
     rngs = generators(seeds, 1)
     for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
-        tensor[1::3] = strange
+        tensor[1::n_roles] = strange
         nudges = np.stack([rng.standard_normal(strange.shape[1:]) for rng in rngs])
-        tensor[2::3] *= 1 + _NUDGE * torch.as_tensor(nudges)
+        tensor[2::n_roles] *= 1 + _NUDGE * torch.as_tensor(nudges)[: len(tensor[2::n_roles])]
     # as in the paper's MNIST runs, which test only weights above the first layer
-    tested = (own.layer_of > 0) | (setting.name not in ("mnist", "mnist5k"))
+    tested = (own.layer_of > 0) | (setting.name != "mnist")
     updates_an_epoch = -(-len(parts.train) // setting.batch_size)
     early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-    recorders = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
+    known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
     if setting.window:
-        recorders["ft"] = WindowRecorder(setting.window)
-        recorders["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
-    n_roles = {"pt": 2, "ft": 3, "honest": 2}
+        known["ft"] = WindowRecorder(setting.window)
+        known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
+    recorders = {variant: known[variant] for variant in variants if variant in known}
+    if setting.name == "mnist":
+        exponent = partial(paper_exponents, forward_steps=20)
+        recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, exponent=exponent)
+        recorders["ft, 20 steps"] = WindowRecorder(setting.window, exponent=exponent)
+    # only FT of nudged networks is looked at
+    shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
     trained = initial.pick(range(len(initial)))
 
     def look() -> None:
-        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), len(_ROLES), -1)
+        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), n_roles, -1)
         for variant, recorder in recorders.items():
-            recorder(weights[:, : n_roles[variant]], errors)
+            recorder(weights[:, : shown[variant]], errors)
 
     def errors() -> Array:
-        wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test)]
-        return np.reshape(wrong, (len(_PARTS), len(seeds), len(_ROLES)))
+        wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test, parts.train)]
+        return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
 
     descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
     return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
