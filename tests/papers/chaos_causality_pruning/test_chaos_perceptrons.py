@@ -153,7 +153,7 @@ def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch)
 
 
 TRAIN, TEST = iris(0, 90), iris(1, 60)
-HOW = {"benchmark": 0.8, "cap": 25, "learning_rate": 1.0}
+HOW = {"benchmark": 0.8, "budget": 12, "cap": 25, "learning_rate": 1.0}
 
 
 def random_keep(n: int) -> np.ndarray:
@@ -180,6 +180,9 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
         assert found["reached"] == (curve[-1] >= 0.8)
         assert found["test_accuracy"] == pytest.approx(alone.accuracy(TEST)[0])
         assert found["macro_f1"] == pytest.approx(alone.macro_f1(TEST)[0])
+        longer = start.pick([run])
+        descend(longer, TRAIN, learning_rate=1.0, n_epochs=12, keep=keep[[run]])
+        assert found["budget_accuracy"] == pytest.approx(longer.accuracy(TEST)[0])
         torch.testing.assert_close(networks.flat()[run], alone.flat()[0], rtol=0, atol=1e-12)
     assert table["epochs"].nunique() > 2
     assert table["reached"].tolist() == [True] * 4 + [False]

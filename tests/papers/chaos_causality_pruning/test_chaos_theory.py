@@ -1,9 +1,9 @@
-"""Twins, Shapley values, power laws: closed forms, axioms, slow versions, scipy's."""
+"""How nudges grow, Shapley values, power laws: closed forms, axioms, slow versions, scipy's."""
 
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from repro.papers.chaos_causality_pruning import theory
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 from repro.papers.chaos_causality_pruning.theory import (
     PowerLaw,
+    growth,
     layer_spectrum,
     mean_absolute_shapley,
-    separation,
     shapley_values,
 )
 
@@ -28,21 +28,37 @@ def data(n: int):
     return Examples.of(rng.normal(size=(n, 3)), rng.integers(0, 2, n), 2)
 
 
-def test_twins_of_a_nudge_follow_the_linearized_dynamics():
-    """For a small nudge the ratio is the length of the Jacobian's column, whatever the nudge's size."""
-    networks = Perceptrons.drawn((3, 4, 2), [0, 1])
-    before, how = networks.flat(), {"learning_rate": 0.5, "n_epochs": 6}
-    small, smaller = (separation(networks, data(12), delta, **how) for delta in (1e-5, 1e-6))
-    assert small.shape == (2, 7)
-    assert np.allclose(small[:, 0], 1)
-    assert small == pytest.approx(smaller, rel=1e-3)
+def test_nudges_grow_by_the_jacobian_of_training():
+    """Against autograd through every step."""
+    networks, examples = Perceptrons.drawn((3, 4, 2), [0, 1]), data(12)
+    before, rate = networks.flat(), 0.5
+    random, worst = growth(networks, examples, learning_rate=rate, n_epochs=6)
     assert torch.equal(networks.flat(), before)
-    one, nudged = networks.pick([1]), networks.pick([1])
-    nudged.weights[0][0, 0, 0] += 1e-5
-    for network in (one, nudged):
-        descend(network, data(12), **how)
-    squares = [(a - b).square().sum() for a, b in zip(one.tensors, nudged.tensors, strict=True)]
-    assert small[1, -1] == pytest.approx(float(torch.stack(squares).sum().sqrt()) / 1e-5, rel=1e-8)
+    assert random.shape == worst.shape == (2, 7)
+    assert not random[:, 0].any()
+    assert not worst[:, 0].any()
+    shapes = [t[0].shape for t in networks.tensors]
+
+    def trained(flat: torch.Tensor) -> torch.Tensor:
+        parts = [
+            p.view(shape) for p, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
+        ]
+        for _, k in product(range(6), range(12)):
+            with torch.enable_grad():
+                leaves = parts if flat.requires_grad else [p.requires_grad_() for p in parts]
+                w1, w2, b1, b2 = leaves
+                hidden = torch.sigmoid(w1 @ examples.x[0, k, :, None] + b1)
+                outputs = torch.sigmoid(w2 @ hidden + b2)
+                loss = (outputs[:, 0] - examples.targets[0, :, k]).square().mean()
+                slopes = torch.autograd.grad(loss, leaves, create_graph=True)
+            parts = [p - rate * slope for p, slope in zip(leaves, slopes, strict=True)]
+        return torch.cat([p.flatten() for p in parts])
+
+    start = torch.cat([t[1].flatten() for t in networks.tensors])
+    jacobian = torch.autograd.functional.jacobian(trained, start)
+    assert worst[1, -1] == pytest.approx(float(torch.linalg.matrix_norm(jacobian, 2).log()), abs=1e-4)
+    spread = float(jacobian.square().sum() / len(start)) ** 0.5
+    assert random[1, -1] == pytest.approx(math.log(spread), abs=1e-4)
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
