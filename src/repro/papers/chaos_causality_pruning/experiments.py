@@ -108,14 +108,14 @@ _SURROGATES: Mapping[str, Callable[[Array, np.random.Generator], Array]] = {
     "shuffled": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.shuffled),
     "linear": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.iaaft),
 }
-_EVERY = 16
+_EVERY = 32
 """Of the windows one in so many, for surrogates."""
 
 
 def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) -> pd.DataFrame:
     """Estimate FT exponents of networks' weights, and of surrogates made from the same windows (claims C5 and C16).
 
-    One in sixteen windows of each weight.
+    One in 32 windows of each weight.
 
     Returns:
         One row a (table, series, seed, window, weight): ``exponent``, nats an update. Series: ``"weights"``;
@@ -137,7 +137,7 @@ def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) ->
 
 
 def _windows_of(setting: Setting, seeds: Sequence[int]) -> Array:
-    """One in sixteen stretches of training ``(seeds, windows, weights, updates)``."""
+    """One in 32 stretches of training ``(seeds, windows, weights, updates)``."""
     parts, networks = setting.start(seeds)
     log: list[Array] = []
 
