@@ -171,7 +171,8 @@ def _intervals(axis: Axes, table: pd.DataFrame, rows: Mapping[str, Any], value: 
     for y, conditions in enumerate(rows.values()):
         for j, name in enumerate(tables):
             at = y + spread * ((j + 0.5) / len(tables) - 0.5)
-            means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True).dropna()
+            means = where(table, table=name, **conditions).groupby("seed").mean(numeric_only=True)
+            means = means.dropna(subset=[value])
             if len(means) > 1:
                 interval_bar(axis, means[value].to_numpy(), at, color=PALETTE[j])
             if "expected" in means:
@@ -236,9 +237,11 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
         rows = {name: {"variant": variant, "series": series} for series, name in _COUNTERPARTS.items()}
         _intervals(axis, chosen.assign(causal=100 * chosen["causal"]), rows, "causal", spread=0.7)
         axis.axvline(5, color=GREY, linestyle=":", linewidth=1.2)
-        windows = where(chosen, variant=variant)["windows"]
-        axis.set(title=f"{NAMES[variant]}: {windows.min()} to {windows.max()} windows", xlim=(0, 100))
-        axis.set(xlabel="called causal, % of testable weights")
+        windows = sorted(set(where(chosen, variant=variant)["windows"]))
+        axis.set(
+            title=f"{NAMES[variant]}: {' to '.join(map(str, windows[:: len(windows) - 1 or 1]))} windows"
+        )
+        axis.set(xlabel="called causal, %", xlim=(0, 100))
     return _finished(fig, axes[0], chosen)
 
 
