@@ -1,4 +1,4 @@
-"""Tables as they are found, from scikit-learn, files and OpenML; honest splits; settings."""
+"""Tables as they are found, from scikit-learn and files; honest splits; settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn.datasets
 
 from repro.learn import CorruptDataError, DataNotFoundError
 from repro.papers.chaos_causality_pruning import settings
@@ -27,13 +26,8 @@ TEST_CLASSES = "PassengerId,Survived\n892,1\n"
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    """A folder for the paper's files, and no network."""
-
-    def fetch(**_):
-        raise OSError("no route to host")
-
+    """A folder for the paper's files."""
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
-    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
     (tmp_path / "tabular").mkdir()
     return tmp_path / "tabular"
 
@@ -86,24 +80,11 @@ def test_damaged_files_are_refused(data):
 
 
 @pytest.mark.parametrize("name", ["cancer", "titanic"])
-def test_a_table_that_is_nowhere_names_the_ways_to_it(data, name):
+def test_a_table_that_is_nowhere_names_its_files(data, name):
     put(data, titanic_train=TRAIN)  # one of three is not enough
     with pytest.raises(DataNotFoundError, match=f"'{name}' is not on this machine") as refusal:
         load_table(name)
     assert f"tabular/{settings._FILES[name][-1]}" in str(refusal.value)
-    assert ("OpenML has it" in str(refusal.value)) == (name == "cancer")
-
-
-def test_openml_rows_with_missing_values_are_dropped(data, monkeypatch):
-    def fetch(data_id, **_):
-        assert data_id == 15
-        x = np.array([[5.0] * 9, [1, 2, 3, 4, 5, np.nan, 7, 8, 9], [2.0] * 9])
-        return x, np.array(["malignant", "benign", "benign"], dtype=object)
-
-    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
-    cancer = accept(monkeypatch, "cancer")
-    assert cancer.x.tolist() == [[5] * 9, [2] * 9]
-    assert cancer.y.tolist() == [1, 0]
 
 
 def test_splits_keep_shares_of_classes_and_are_scaled_by_the_training_part():

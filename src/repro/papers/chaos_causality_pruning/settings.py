@@ -197,8 +197,6 @@ _FILES = {
     "vowel": ("vowel.csv",),
     "titanic": ("titanic_train.csv", "titanic_test.csv", "titanic_testy.csv"),
 }
-# OpenML's number of the set, and its name of class 1
-_OPENML = {"cancer": (15, "malignant"), "banknote": (1462, "2")}
 
 _CHECKSUMS = {
     "iris": "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1",
@@ -221,8 +219,7 @@ def load_table(name: str) -> Table:
 
     ``iris``, ``iris_3f`` (columns 0, 2, 3), ``wine`` and ``breast_cancer_10`` (the first ten columns, the means, of the
     *diagnostic* set) come with scikit-learn. The paper's ``cancer`` (Wisconsin *original*, 683 x 9), ``banknote``,
-    ``vowel`` and ``titanic`` are looked for in the folder ``tabular`` of the one that ``REPRO_DATA`` names; then the
-    first two on OpenML.
+    ``vowel`` and ``titanic`` are looked for in the folder ``tabular`` of the one that ``REPRO_DATA`` names.
 
     Titanic has the columns Pclass, Sex (male 1, female 0), SibSp, Parch, Fare and Embarked (S 0, C 1, Q 2, unknown
     as S). The paper gives no encoding; this one leads to the epochs that the authors' weights give. The one
@@ -230,7 +227,7 @@ def load_table(name: str) -> Table:
 
     Raises:
         ValueError: an unknown name.
-        DataNotFoundError: the table is not on this machine; says the ways to get it.
+        DataNotFoundError: the table is not on this machine; says where it belongs.
         CorruptDataError: what was found is not the table of that name.
     """
     if one_of("table", name, _CHECKSUMS) in _EMBEDDED:
@@ -259,25 +256,10 @@ def _found(name: str) -> tuple[list[_Part], str]:
             return _titanic(*paths) if name == "titanic" else [_last_column_is_class(paths[0])], here
         except (ValueError, KeyError) as error:
             raise CorruptDataError(f"cannot read {here}: {error}") from error
-    ways = f"\n  1. set REPRO_DATA to a folder that holds tabular/{', tabular/'.join(files)}"
-    if name in _OPENML:
-        number, second = _OPENML[name]
-        try:
-            return [_from_openml(number, second)], f"OpenML, data set {number}"
-        except (OSError, ValueError) as error:
-            ways += f";\n  2. load it once with a network: OpenML has it as {number} ({error})"
-    raise DataNotFoundError(f"the table {name!r} is not on this machine. To get it:{ways}.")
-
-
-def _from_openml(number: int, second: str) -> _Part:
-    """The complete rows of a set; class 1 is the one named ``second``."""
-    from sklearn.datasets import fetch_openml
-
-    # liac-arff reads every number to the last bit, scikit-learn's pandas parser may not
-    how = {"return_X_y": True, "as_frame": False, "parser": "liac-arff", "n_retries": 1}
-    x, labels = fetch_openml(data_id=number, **how)
-    whole = np.isfinite(x).all(1)
-    return np.ascontiguousarray(x[whole], np.float64), (labels[whole] == second).astype(np.int64)
+    raise DataNotFoundError(
+        f"the table {name!r} is not on this machine: set REPRO_DATA to a folder that holds "
+        f"tabular/{', tabular/'.join(files)}"
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
