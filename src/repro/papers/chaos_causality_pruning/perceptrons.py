@@ -19,6 +19,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+_AT_A_TIME = 16
+"""Numbers that processors compute side by side, at most."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -147,9 +150,9 @@ class Perceptrons:
         z = torch.bmm(wide, x.transpose(1, 2)).reshape(n_runs, -1, x.shape[1]).add_(self.biases[0])
         layers = []
         for w, b in zip(self.weights[1:], self.biases[1:], strict=True):
-            layers.append(z.sigmoid_())
+            layers.append(_sigmoid(z))
             z = torch.baddbmm(b, w, layers[-1])
-        layers.append(z.sigmoid_() if self.head == "sigmoid" else z.softmax(1))
+        layers.append(_sigmoid(z) if self.head == "sigmoid" else z.softmax(1))
         return layers
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -225,6 +228,18 @@ class Perceptrons:
         wide = first.view(n_sets, -1, first.shape[2])
         wide.baddbmm_(delta.view(n_sets, -1, n_examples), x, alpha=-learning_rate)
         self.biases[0].sub_(delta.sum(-1, keepdim=True), alpha=learning_rate)
+
+
+def _sigmoid(z: Tensor) -> Tensor:
+    """The sigmoid, with the same bits wherever in a stack a network stands; ``z`` may be overwritten.
+
+    PyTorch computes what is left over at the end of an array in another way than the rest, with other last bits.
+    """
+    left_over = z.numel() % _AT_A_TIME
+    if not left_over:
+        return z.sigmoid_()
+    filled = torch.nn.functional.pad(z.flatten(), (0, _AT_A_TIME - left_over))
+    return filled.sigmoid_()[: z.numel()].view(z.shape)
 
 
 @torch.inference_mode()
