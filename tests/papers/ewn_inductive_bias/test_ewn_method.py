@@ -99,7 +99,9 @@ def old_weight_norm() -> nn.Module:
 
 REFUSED = {
     "shares its weight with words.weight": Tied,
-    "is a ConvTranspose2d, whose neurons are not the rows": lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 3)),
+    "is a ConvTranspose2d, whose neurons are not the rows": lambda: nn.Sequential(
+        nn.ConvTranspose2d(3, 2, 3)
+    ),
     "already parametrized by _WeightNorm; call torch.nn.utils.parametrize.remove_parametrizations": (
         lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
     ),

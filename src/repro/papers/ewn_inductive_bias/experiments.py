@@ -186,9 +186,9 @@ def lin_sep_descent() -> pd.DataFrame:
     Logistic loss, $c = 1 - 1/30$, $k_{max} = 0.01$.
 
     Returns:
-        All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, z, steps, end, node, layer,
-        length, gradient_norm, cosine, angle (of a hidden node's weights, in degrees), margin ($z/\|w\|^3$, which is the
-        normalized margin $\min_i q_i/\|w\|^3$ up to $\log 4/\|w\|^3$).
+        All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, z, steps, end, node,
+        layer, length, gradient_norm, cosine, angle (of a hidden node's weights, in degrees), margin
+        ($z/\|w\|^3$, which is the normalized margin $\min_i q_i/\|w\|^3$ up to $\log 4/\|w\|^3$).
     """
     problem, frames = settings.lin_sep_problem(), []
     for method in _NORMALIZED:
@@ -299,7 +299,7 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
         f, k_max = _XOR_RULES[method]
         descent = _trained(
             weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", _XOR_LEVELS,
-            exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=10_000,
+            exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=6_000,
         )  # fmt: skip
         for number, (steps, state) in enumerate(_on_the_way(descent)):
             length = theory.row_norm(state["1.weight"].numpy())

@@ -79,7 +79,7 @@ def tightening(nodes: pd.DataFrame, early: float = 100.0, late: float = 1000.0) 
     chosen = active_nodes(nodes, late).query("active")[_NODE]
     same = nodes[nodes["z"].isin([early, late])].merge(chosen, on=_NODE).assign(active=True)
     spread = relations(same).pivot(index=_RUN, columns="z", values="within")
-    return np.log(spread[late] / spread[early]).dropna()
+    return (spread[late] / spread[early]).dropna().map(np.log)
 
 
 def pairs(nodes: pd.DataFrame) -> pd.DataFrame:
@@ -265,19 +265,20 @@ def agreement(
         One row a run and method: steps, logged_steps, longest, logged_longest (of the neurons at the end), difference
         (the largest relative one of the longest two or three).
     """
-    found = {
-        (f"two weights from ({row.start_1:g} {row.start_2:g})", row.method): (row.steps, [row.end_1, row.end_2])
-        for row in race.itertuples()
-    }
+    found: dict[tuple[str, str], tuple[float, Array]] = {}
+    for start_1, start_2, method, steps, *ends in race[
+        ["start_1", "start_2", "method", "steps", "end_1", "end_2"]
+    ].to_numpy():
+        found[f"two weights from ({start_1:g} {start_2:g})", method] = (steps, np.array(ends, dtype=float))
     for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)):
         for method, own in table[table["end"]].groupby("method"):
-            found[run, str(method)] = (own["steps"].iloc[0], own["length"])
+            found[run, str(method)] = (own["steps"].iloc[0], own["length"].to_numpy())
     rows = []
-    for about, theirs in logged.iterrows():
-        steps, lengths = found[about]
-        expected = theirs[["first", "second", "third"]].dropna().to_numpy(dtype=float)
+    for run, method, logged_steps, *longest in logged.reset_index().to_numpy():
+        steps, lengths = found[run, method]
+        expected = np.array([length for length in longest if length > 0])
         ours = np.sort(lengths)[::-1][: len(expected)]
         difference = np.abs(ours / expected - 1).max()
-        rows.append((*about, int(steps), int(theirs["steps"]), ours[0], expected[0], difference))
+        rows.append((run, method, int(steps), logged_steps, ours[0], expected[0], difference))
     names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
     return pd.DataFrame(rows, columns=names)

@@ -1,7 +1,7 @@
 r"""Standard and exponential weight normalization of any module's linear and convolutional layers, neuron by neuron.
 
-A neuron $u$ is a row of a linear layer or a filter of a convolution (of one, two or three dimensions). Its incoming weights are written as a length
-times a direction,
+A neuron $u$ is a row of a linear layer or a filter of a convolution (of one, two or three dimensions). Its incoming
+weights are written as a length times a direction,
 
 $$\text{SWN: } w_u = \gamma_u\,\frac{v_u}{\|v_u\|},\qquad \text{EWN: } w_u =
 e^{\alpha_u}\,\frac{v_u}{\|v_u\|},$$
@@ -185,7 +185,7 @@ def _split_plain_weight(layer: nn.Module, state: dict[str, Any], prefix: str, *_
     """Before loading: the weight of a plain layer becomes the originals of a normalized one."""
     weight = state.get(f"{prefix}weight")
     if weight is not None and parametrize.is_parametrized(layer, "weight"):
-        norm = layer.parametrizations["weight"][0]  # type: ignore[index]
+        norm: Any = layer.parametrizations["weight"][0]  # type: ignore[index]
         for number, original in enumerate(norm.right_inverse(state.pop(f"{prefix}weight"))):
             state[f"{prefix}parametrizations.weight.original{number}"] = original
 

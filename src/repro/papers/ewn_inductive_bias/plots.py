@@ -142,7 +142,7 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
 
 
 def rates(table: pd.DataFrame) -> Figure:
-    """Exponent of the loss rate by range of z, a mark a seed, one panel a method; the theory's value is a dashed line."""
+    """Exponent of the loss rate by range of z, a mark a seed, one panel a method; dashed: the theory's value."""
     fig, by_method = _by_method(3.2, r"$z$, middle of the range", "exponent $p$", ("ewn", "plain", "swn"))
     shades = sns.color_palette("viridis", 4)
     for method, axis in by_method.items():
@@ -195,7 +195,10 @@ def scores(accuracy: pd.DataFrame, z: float) -> Figure:
         z: the loss level.
     """
     fig, axes = panels(2, width=3.4, height=3.4, sharey=True)
-    titles = {"length": "final length, fixed in advance", "best of scores": "best of several, on the test set"}
+    titles = {
+        "length": "final length, fixed in advance",
+        "best of scores": "best of several, on the test set",
+    }
     for axis, (score, title) in zip(axes, titles.items(), strict=True):
         for method in METHODS:
             _curve(axis, where(accuracy, method=method, z=z, score=score), method)

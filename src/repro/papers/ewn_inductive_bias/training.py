@@ -71,7 +71,9 @@ def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]
         right = labels.expand(scores.shape[:-1]).unsqueeze(-1)
         gaps = (scores - scores.gather(-1, right)).scatter_(-1, right, -math.inf)
         top = gaps.amax(-1, keepdim=True)
-        odds = gaps.sub_(top).exp_()  # of the wrong classes; torch.logsumexp and a softmax would take them twice
+        odds = gaps.sub_(
+            top
+        ).exp_()  # of the wrong classes; torch.logsumexp and a softmax would take them twice
         total = odds.sum(-1)
         a = total.log() + top.squeeze(-1)
     else:
