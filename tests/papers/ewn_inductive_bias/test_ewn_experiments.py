@@ -10,7 +10,7 @@ from torch import nn
 from repro.learn.ensembles import Ensemble
 from repro.papers.ewn_inductive_bias import authors, experiments, measures
 from repro.papers.ewn_inductive_bias.flows import euler_steps
-from repro.papers.ewn_inductive_bias.settings import default_weights, depth_problem, depth_weights
+from repro.papers.ewn_inductive_bias.settings import depth_problem, depth_weights
 from repro.papers.ewn_inductive_bias.theory import row_norm, split_weights
 
 
@@ -113,16 +113,7 @@ def test_the_laws_in_the_authors_lin_sep_run(descent):
     np.testing.assert_allclose(found.loc["swn", "across_wrong"], [0.251, 0.250, 0.249], atol=0.001)
     end = descent[descent["end"]].groupby("method").first()
     np.testing.assert_allclose(end["margin"][["ewn", "swn"]], [0.1876, 0.2133], rtol=0.005)
-
-
-def test_directions_on_the_way(descent):
-    hidden = descent[(descent["layer"] == 0) & (descent["method"] == "ewn")]
-    start = default_weights((2, 8, 1), 2137)[0]
-    first = hidden[hidden["steps"] == hidden["steps"].min()]
-    # neurons that no point activates keep their direction, here from the start
-    still = [0, 2]
-    expected = np.degrees(np.arctan2(start[still, 1], start[still, 0]))
-    np.testing.assert_allclose(first["angle"].iloc[still], expected, atol=10)
+    assert end["angle"].notna().all()
     assert descent.loc[descent["layer"] == 1, "angle"].isna().all()
 
 
