@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro.papers.ewn_inductive_bias import measures
+from repro.papers.ewn_inductive_bias import authors, measures
 
 COLUMNS = ["method", "seed", "z", "pruned_percent", "accuracy"]
 
@@ -44,10 +44,13 @@ def test_relations_by_hand():
     assert one["predicted_gap"] == pytest.approx(np.log(0.5))
 
 
-def test_retreat_compares_the_same_nodes():
-    early = nodes(5.0, [1.0, 1, 1], [1.0, 1, 1], [-0.5, -0.7, -0.1])
-    now = nodes(10.0, [1.0, 1, 1], [1.0, 1, 1], [-0.9, -0.8, 0.0]).assign(active=[True, True, False])
-    assert measures.retreat(pd.concat([early, now]), now, 5.0).item() == pytest.approx(-0.85 + 0.6)
+def test_tightening_compares_the_same_nodes():
+    length = {50.0: [1.0, 1.0, 1.0], 100.0: [1.0, 9.0, 1.0], 500.0: [1.0, 9.0, 1.0], 1000.0: [2.0, 9.0, 2.0]}
+    table = pd.concat([nodes(z, own, [1.0, 1.0, 1.0]).assign(layer=0) for z, own in length.items()])
+    table.loc[(table["z"] == 100.0) & (table["node"] == 0), "gradient_norm"] = np.exp(4.0)
+    table.loc[(table["z"] == 1000.0) & (table["node"] == 0), "gradient_norm"] = np.exp(1.0)
+    # node 1 stopped growing: its spread, however wide, is in neither
+    assert measures.tightening(table).item() == pytest.approx(np.log(1 / 4))
 
 
 def test_only_aligned_hidden_nodes_make_pairs():
@@ -81,8 +84,8 @@ def test_the_advantage_is_against_the_better_method_of_the_same_seed():
     lonely = ("ewn", 2, 9.0, 90, 99.0)  # no pair
     found = measures.pruning_advantage(table(*first, *second, lonely), 9.0)
     assert found.to_dict() == {0: 20.0, 1: -5.0}
-    before = [("plain", 3, 9.0, 0, 95.0), ("ewn", 3, 9.0, 0, 93.5), lonely]  # the price: unpruned
-    assert measures.accuracy_price(table(*before), 9.0).to_dict() == {3: 1.5}
+    before = [("plain", 3, 9.0, 0, 95.0), ("ewn", 3, 9.0, 0, 94.0), lonely]  # unpruned: 6 errors for 5
+    assert measures.error_rise(table(*before), 9.0).to_dict() == pytest.approx({3: 20.0})
 
 
 def test_best_of_scores_takes_the_highest_of_the_authors_scores():
@@ -90,9 +93,27 @@ def test_best_of_scores_takes_the_highest_of_the_authors_scores():
     high = low.assign(score="since z = 10", accuracy=[80.0, 60.0])
     ignored = low.assign(score="with outgoing", accuracy=[99.0, 99.0])
     all_scores = pd.concat([low, high, ignored])
-    best = measures.pruning_advantage(all_scores, 9.0, 50.0, ("plain",), best_of_scores=True)
+    scored = measures.with_best_of_scores(all_scores)
+    best = measures.pruning_advantage(scored, 9.0, 50.0, ("plain",), "best of scores")
     assert best.to_dict() == {0: -20.0}
-    assert measures.pruning_advantage(all_scores, 9.0, 50.0, ("plain",)).to_dict() == {0: 10.0}
-    listed = measures.accuracy_by_score(all_scores, 9.0, 50.0)
-    assert listed.loc["with outgoing", "ewn"] == 99.0
-    assert listed.loc["best of scores (on the test set)", "plain"] == 80.0
+    assert measures.pruning_advantage(scored, 9.0, 50.0, ("plain",)).to_dict() == {0: 10.0}
+    assert len(scored) == len(all_scores) + 2
+
+
+def test_the_authors_logs_judged_by_our_measures():
+    logged = authors.pruning()
+    mnist, cifar = (
+        measures.with_best_of_scores(logged[logged["dataset"] == n]) for n in ("mnist", "cifar10")
+    )
+    # what the authors plot: means over seeds of the best of scores, per cent
+    best = mnist[(mnist["score"] == "best of scores") & (mnist["pruned_percent"] == 90)]
+    means = best.groupby(["z", "method"])["accuracy"].mean().round(2).unstack()[["plain", "swn", "ewn"]]
+    expected = [[82.53, 73.89, 71.78], [79.87, 77.19, 83.75], [79.25, 75.87, 93.23]]
+    np.testing.assert_allclose(means, expected, atol=0.006)
+    late = cifar[(cifar["score"] == "length") & (cifar["pruned_percent"] == 50)]
+    means = late.groupby("method")["accuracy"].mean()[["plain", "swn", "ewn"]]
+    np.testing.assert_allclose(means, [48.39, 30.65, 27.31], atol=0.006)
+    assert sorted(measures.pruning_advantage(mnist, 300.0).round(1)) == [11.3, 11.4, 20.1]
+    against_swn = measures.pruning_advantage(cifar, 300.0, 50.0, ("swn",), "best of scores")
+    assert against_swn.mean() == pytest.approx(2.12, abs=0.01)
+    assert measures.error_rise(mnist, 300.0).mean() == pytest.approx(12.8, abs=0.1)

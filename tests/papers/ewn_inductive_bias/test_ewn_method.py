@@ -85,19 +85,99 @@ def test_autograd_through_a_layer_is_the_chain_rule_of_the_theory(kind, radius, 
     np.testing.assert_allclose(d_v, v.grad, rtol=1e-9, atol=1e-12)
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.output = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+        self.output.weight = self.words.weight
+
+
+def old_weight_norm() -> nn.Module:
+    with pytest.warns(FutureWarning):
+        return nn.utils.weight_norm(nn.Linear(3, 3))
+
+
+REFUSED = {
+    "shares its weight with words.weight": Tied,
+    "is a ConvTranspose2d, whose neurons are not the rows": lambda: nn.Sequential(
+        nn.ConvTranspose2d(3, 2, 3)
+    ),
+    "already parametrized by _WeightNorm; call torch.nn.utils.parametrize.remove_parametrizations": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+    ),
+    r"call torch.nn.utils.remove_weight_norm\(layer\) first": old_weight_norm,
+    "has no weights yet": lambda: nn.LazyLinear(3),
+    "on the meta device": lambda: nn.Linear(3, 3, device="meta"),
+    "ReLU has none with neurons": nn.ReLU,
+    "neuron 2 of a weight of shape .* has length 0": lambda: with_row(nn.Linear(4, 3), 2, 0.0),
+    "has length nan": lambda: with_row(nn.Linear(4, 3), 1, np.inf),
+}
+
+
+def with_row(layer, row, value):
+    with torch.no_grad():
+        layer.weight[row] = value
+    return layer
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_normalized_is_refused_in_a_line(message):
+    with pytest.raises(ValueError, match=message) as caught:
+        normalize_weights(REFUSED[message]())
+    assert "\n" not in str(caught.value)
+
+
 def test_bad_input_is_refused_before_anything_changes():
     network = small_cnn()
     with pytest.raises(ValueError, match=r"unknown method 'enw'; did you mean 'ewn'"):
         normalize_weights(network, "enw")
-    with pytest.raises(ValueError, match=r"unknown Linear or Conv2d layer '33'; did you mean '3'"):
+    with pytest.raises(ValueError, match=r"unknown linear or convolutional layer '33'; did you mean '3'"):
         normalize_weights(network, "ewn", ["0", "33"])
-    with torch.no_grad():
-        network[3].weight[2] = 0
+    with_row(network[3], 2, 0.0)
     with pytest.raises(ValueError, match=r"neuron 2 of a weight of shape \(5, 48\) has length 0"):
         normalize_weights(network, "ewn")
     assert not any(parametrize.is_parametrized(layer) for layer in network)
     normalize_weights(network, "swn", ["0"])
-    with pytest.raises(ValueError, match="'0' is already parametrized"):
+    with pytest.raises(ValueError, match=r"'0' is already parametrized; call fold\(module\) first"):
         normalize_weights(network, "ewn", ["0"])
-    with pytest.raises(ValueError, match="ReLU has no Linear"):
-        normalize_weights(nn.ReLU())
+
+
+@pytest.mark.parametrize("kind", ["swn", "ewn"])
+@pytest.mark.parametrize("size", [1e-25, 1e25])  # their squares are not float32s
+def test_tiny_and_huge_rows_keep_their_weights(kind, size):
+    layer = with_row(nn.Linear(4, 3), 1, torch.tensor([1.0, -2, 3, 4]) * size)
+    before = layer.weight.detach().clone()
+    torch.testing.assert_close(normalize_weights(layer, kind).weight.detach(), before, rtol=2e-5, atol=0)
+    torch.testing.assert_close(layer.parametrizations.weight.original1.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Conv1d, (2, 2, 8)), (nn.Conv3d, (2, 2, 5, 5, 5))])
+def test_convolutions_of_other_dimensions(layer, shape):
+    network, x = layer(2, 3, 3).double(), torch.randn(shape, dtype=torch.float64)
+    before = network(x)
+    normalize_weights(network)
+    torch.testing.assert_close(network(x), before, rtol=1e-13, atol=1e-13)
+    assert network.parametrizations.weight.original0.numel() == 3
+
+
+def test_a_layer_that_stands_twice_is_normalized_once():
+    layer, x = nn.Linear(4, 4).double(), torch.randn(3, 4, dtype=torch.float64)
+    network = nn.Sequential(layer, nn.ReLU(), layer)
+    before = network(x)
+    normalize_weights(network)
+    torch.testing.assert_close(network(x), before, rtol=1e-13, atol=1e-13)
+    assert sum(p.numel() for p in network.parameters()) == 4 + 16 + 4
+
+
+@pytest.mark.parametrize("kind", ["swn", "ewn"])
+def test_the_state_of_a_plain_network_is_split_as_it_is_loaded(kind):
+    plain, network = small_cnn(), normalize_weights(small_cnn(), kind)
+    for p in plain.parameters():
+        p.data.mul_(1.5)
+    for own in (network, copy.deepcopy(network)):
+        own.load_state_dict(plain.state_dict())
+        own.load_state_dict(own.state_dict())
+        for name in ("0", "3", "5"):
+            expected = plain.get_submodule(name).weight
+            torch.testing.assert_close(own.get_submodule(name).weight, expected, rtol=1e-13, atol=1e-14)
+        fold(own).load_state_dict(plain.state_dict())

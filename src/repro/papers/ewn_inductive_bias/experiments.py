@@ -30,6 +30,11 @@ _HORIZON = 5.0
 """Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
 _STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
 _DEPTHS = (1, 2, 3, 4)
+_TO_30_000 = (50.0, 300.0, 1000.0, 3000.0, 30_000.0)
+_RATE_EDGES = {"ewn": _TO_30_000, "plain": _TO_30_000, "swn": _TO_30_000[:3]}
+"""Ends of the ranges of z over which exponents are fitted; SWN's flow becomes too stiff beyond the second range."""
+_LIN_SEP_LEVELS = (0.0, 1.0, 2.0, *np.arange(5.0, 301.0, 5.0))
+_XOR_LEVELS = (0.0, 0.5, *np.arange(1.0, 51.0))
 _XOR_RULES = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
 """The authors' f (the step is $k\\,\\mathcal L^{1/f}\\,\\nabla\\log\\mathcal L$) and largest k, by method."""
 
@@ -175,33 +180,41 @@ def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def lin_sep_descent(levels: Sequence[float] = (200.0, 250.0, 300.0)) -> tuple[pd.DataFrame, pd.DataFrame]:
-    r"""Lin-Sep by gradient descent, as the authors ran it, with their seed (E4 to E6).
+def lin_sep_descent() -> pd.DataFrame:
+    r"""Lin-Sep by gradient descent as the authors ran it: their seed, their rule, to z = 300 (E4 to E6).
 
     Logistic loss, $c = 1 - 1/30$, $k_{max} = 0.01$.
 
-    Args:
-        levels: values of z at which nodes are looked at; the last ends the training.
-
     Returns:
-        Runs: method, status, steps. Nodes at these z and at half of them: seed, method, z, node, layer, length,
-        gradient_norm, cosine.
+        All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, z, steps, end, node,
+        layer, length, gradient_norm, cosine, angle (of a hidden node's weights, in degrees), margin
+        ($z/\|w\|^3$, which is the normalized margin $\min_i q_i/\|w\|^3$ up to $\log 4/\|w\|^3$).
     """
-    problem, targets = settings.lin_sep_problem(), sorted({*levels, *(z / 2 for z in levels)})
-    runs, nodes = [], []
-    for method in ("swn", "ewn"):
+    problem, frames = settings.lin_sep_problem(), []
+    for method in _NORMALIZED:
         descent = _trained(
             [settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED)], "squared_relu", method, None,
-            torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", targets,
-            exponent=1 - 1 / 30, k_max=0.01, max_steps=40_000,
+            torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS,
+            exponent=1 - 1 / 30, k_max=0.01, lag=True, max_steps=40_000,
         )  # fmt: skip
-        runs.append({"method": method, "status": descent.status[0], "steps": descent.steps[0]})
-        for z in targets:
-            weights = [w.numpy() for w in descent.checkpoints[z].values()]
-            nodes.append(
-                _nodes(weights, problem.gradient(weights)[1], seed=settings.LIN_SEP_SEED, method=method, z=z)
-            )
-    return pd.DataFrame(runs), pd.concat(nodes, ignore_index=True)
+        steps, states = zip(*_on_the_way(descent), strict=True)
+        weights = _stacked([w.numpy()[0] for w in state.values()] for state in states)
+        about = {"seed": settings.LIN_SEP_SEED, "method": method, "z": [*descent.targets, descent.z[0]]}
+        about |= {"steps": np.concatenate(steps), "end": np.arange(len(steps)) == len(steps) - 1}
+        nodes = _nodes(weights, problem.gradient(weights)[1], **about)
+        nodes.loc[nodes["layer"] == 0, "angle"] = np.degrees(np.arctan2(*weights[0].T[::-1])).T.ravel()
+        frames.append(nodes)
+    table = pd.concat(frames, ignore_index=True)
+    squared = (table["length"] ** 2).groupby([table["method"], table["z"]]).transform("sum")
+    return table.assign(margin=table["z"] / squared**1.5)
+
+
+def _on_the_way(descent: Descent) -> list[tuple[Array, dict[str, Tensor]]]:
+    """Steps kept ``(S,)`` and parameters at every target, and at the end."""
+    return [
+        *zip(descent.steps_to.T, descent.checkpoints.values(), strict=True),
+        (descent.steps.astype(np.float64), descent.final),
+    ]
 
 
 # --- two weights ------------------------------------------------------------------------------------------------
@@ -241,31 +254,23 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
 
 
 def simple_trajectory_descent() -> pd.DataFrame:
-    r"""Two weights by gradient descent, from the authors' starts and with their step rule, to z = 50 (E7).
+    r"""Two weights by gradient descent, from the authors' starts and with their rule, to z = 50 (E7).
 
     $c = 1 - 1/10$, $k_{max} = 0.1$.
 
     Returns:
-        One row a method and start: method, start_1, start_2, steps, end_1, end_2, exact_1, exact_2 (of the flow at
-        z = 50), relative_error (distance of the end point from the exact one, over the exact one's length; a step's
-        overshoot is part of it).
+        One row a method and start: method, start_1, start_2, steps, end_1, end_2 (a step beyond z = 50, as in the
+        authors' logs), exact_1, exact_2 (of the flow at z = 50), relative_error (distance of the end point from the
+        exact one, over the exact one's length; the overshoot is part of it).
     """
     weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS]
     one, rows = torch.ones(1, 1, dtype=torch.float64), []
     for method in ("ewn", "plain"):
         descent = _trained(
-            weights,
-            "identity",
-            method,
-            ["1"],
-            one,
-            one[0],
-            "exponential",
-            (50.0,),
-            exponent=1 - 1 / 10,
-            k_max=0.1,
-        )
-        ends = descent.checkpoints[50.0]["1.weight"].squeeze(-1).numpy()
+            weights, "identity", method, ["1"], one, one[0], "exponential", (50.0,),
+            exponent=1 - 1 / 10, k_max=0.1, lag=True,
+        )  # fmt: skip
+        ends = descent.final["1.weight"].squeeze(-1).numpy()
         for start, steps, end in zip(settings.SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
             exact = np.array(theory.exact_point(start, 50.0, method))
             row = {"method": method, "start_1": start[0], "start_2": start[1], "steps": steps}
@@ -280,11 +285,11 @@ def simple_trajectory_descent() -> pd.DataFrame:
 def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     r"""XOR to z = 50 with 20 ReLU neurons, half of the fixed output weights +1, half -1: how many stay long (E9).
 
-    Initial weights and step rules are the authors', but for a window of 10: their rule, a window of 1, leaves many
-    SWN networks caught at a kink.
+    Initial weights and step rules are the authors'. Their rule leaves many SWN networks caught at a kink before z = 50.
 
     Returns:
-        Lengths at the end of each run, whether or not it got to z = 50: method, seed, status, neuron, length.
+        Lengths on the way and at the end of each run, whether or not it got to z = 50: method, seed, status, steps,
+        end (whether it is the end), neuron, length.
     """
     seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
     weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
@@ -293,12 +298,16 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     for method in METHODS:
         f, k_max = _XOR_RULES[method]
         descent = _trained(
-            weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", (50.0,),
-            exponent=1 - 1 / f, k_max=k_max, window=10, max_steps=40_000, patience=3_000,
+            weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", _XOR_LEVELS,
+            exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=6_000,
         )  # fmt: skip
-        length = theory.row_norm(descent.final["1.weight"].numpy()).ravel()
-        table = {"method": method, "seed": np.repeat(seeds, 20), "status": np.repeat(descent.status, 20)}
-        frames.append(pd.DataFrame(table | {"neuron": np.tile(np.arange(20), len(seeds)), "length": length}))
+        for number, (steps, state) in enumerate(_on_the_way(descent)):
+            length = theory.row_norm(state["1.weight"].numpy())
+            end = number == len(descent.targets)
+            table = {"seed": seeds, "status": descent.status, "steps": steps, "end": end}
+            wide = pd.DataFrame(table | {neuron: length[:, neuron] for neuron in range(20)})
+            tall = wide.melt(list(table), var_name="neuron", value_name="length").assign(method=method)
+            frames.append(tall.dropna())
     return pd.concat(frames, ignore_index=True)
 
 
@@ -306,30 +315,30 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
 
 
 def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
-    r"""Exponent p in $\frac{d}{dt}\mathcal L^{-1} \asymp z^p$ for z from 50 to 300, deep linear networks (E10).
+    r"""Exponent p in $\frac{d}{dt}\mathcal L^{-1} \asymp z^p$ over ranges of z, deep linear networks (E10, E19, E20).
 
-    The points and the common first map of the paper's convergence-rate experiment, hidden width 10, exponential loss;
-    at depth 1 all seeds are the same.
+    The points and the common first map of the paper's convergence-rate experiment, hidden width 10, exponential loss.
+    At depth 1 there is one run, without a seed's share; SWN's flow of a single node is too stiff to integrate.
 
     Returns:
-        One row a depth L, method and seed: depth, seed, method, exponent (NaN if the flow stalls), expected (2 for EWN
-        at every depth, else $2 - 2/L$; hence $\mathcal L \asymp 1/(t\log^p t)$), clock_error (largest distance of
-        $-\log\mathcal L$ from its clock).
+        One row a depth L, method, seed and range: depth, seed, method, low, high, exponent (NaN if the flow stalls),
+        expected (2 for EWN at every depth, else $2 - 2/L$; hence $\mathcal L \asymp 1/(t\log^p t)$), clock_error
+        (largest distance of $-\log\mathcal L$ from its clock).
     """
     (problem, first_map), seeds = settings.depth_problem("exponential"), list(seeds)
-    clock = np.geomspace(50.0, 300.0, 40)
     rows = []
-    for depth in _DEPTHS:
-        different = seeds if depth > 1 else seeds[:1]
-        for method in ("ewn", "plain"):
-            starts = [settings.depth_weights(depth, 10, seed, first_map) for seed in different]
-            paths = [loss_clock(problem.gradient, method, start, clock) for start in starts]
-            for i, seed in enumerate(seeds):
-                path = paths[i % len(paths)]
-                exponent = theory.local_exponent(path.z, path.log_rate, 50.0, 300.0)
+    for method, edges in _RATE_EDGES.items():
+        clock = np.geomspace(edges[0], edges[-1], 120)
+        for depth in _DEPTHS[method == "swn" :]:
+            for seed in seeds if depth > 1 else seeds[:1]:
+                start = settings.depth_weights(depth, 10, seed, first_map)
+                path = loss_clock(problem.gradient, method, start, clock)
                 expected = 2.0 if method == "ewn" else 2.0 - 2.0 / depth
-                rows.append((depth, seed, method, exponent, expected, path.error))
-    return pd.DataFrame(rows, columns=["depth", "seed", "method", "exponent", "expected", "clock_error"])
+                for low, high in pairwise(edges):
+                    exponent = theory.local_exponent(path.z, path.log_rate, low, high)
+                    rows.append((depth, seed, method, low, high, exponent, expected, path.error))
+    columns = ["depth", "seed", "method", "low", "high", "exponent", "expected", "clock_error"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:

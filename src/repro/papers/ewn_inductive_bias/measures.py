@@ -71,12 +71,15 @@ def _spread(length: Array, slope: Array, sign: int) -> float:
     return float(np.ptp(np.log(slope) + sign * np.log(length))) if length.size > 1 else float("nan")
 
 
-def retreat(nodes: pd.DataFrame, active: pd.DataFrame, early: float = 50.0) -> pd.Series:
-    """Median cosine of the active nodes minus that of the same nodes at an early z, one value a run (E4)."""
-    chosen = active[active["active"]]
-    before = nodes[nodes["z"] == early].merge(chosen[_NODE], on=_NODE)
-    now, then = (table.groupby(_RUN, sort=False)["cosine"].median() for table in (chosen, before))
-    return now - then
+def tightening(nodes: pd.DataFrame, early: float = 100.0, late: float = 1000.0) -> pd.Series:
+    r"""Log of the spread within the hidden layer late over the one early, one value a run (E5, E6).
+
+    The same nodes, those active at the late z, at both: a spread that falls because a node drops out does not count.
+    """
+    chosen = active_nodes(nodes, late).query("active")[_NODE]
+    same = nodes[nodes["z"].isin([early, late])].merge(chosen, on=_NODE).assign(active=True)
+    spread = relations(same).pivot(index=_RUN, columns="z", values="within")
+    return (spread[late] / spread[early]).dropna().map(np.log)
 
 
 def pairs(nodes: pd.DataFrame) -> pd.DataFrame:
@@ -146,14 +149,15 @@ def gini(lengths: ArrayLike) -> float:
 
 
 def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
-    """How unequal the neurons of each run of ``experiments.xor_sparsity`` are (E9).
+    """How unequal the neurons of each run of ``experiments.xor_sparsity`` are at its end (E9).
 
     Returns:
         One row a run: method, seed, status, count (neurons longer than a fifth of the longest), top_share (of the
         squared length, in the four longest), gini.
     """
     rows = []
-    for (method, seed, status), length in lengths.groupby(["method", "seed", "status"], sort=False)["length"]:
+    ends = lengths[lengths["end"]]
+    for (method, seed, status), length in ends.groupby(["method", "seed", "status"], sort=False)["length"]:
         squared = np.sort(length**2)[::-1]
         count, top_share = int((length > 0.2 * length.max()).sum()), squared[:4].sum() / squared.sum()
         rows.append((method, seed, status, count, top_share, gini(length)))
@@ -179,16 +183,16 @@ def _pruned_at(accuracy: pd.DataFrame, z: float, percent: float, score: str = "l
     return chosen[chosen["score"] == score].pivot(index="seed", columns="method", values="accuracy")
 
 
-def _best_of_scores(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """The authors' rule: for each network and level, the highest *test* accuracy over their scores.
+def with_best_of_scores(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The table with the authors' rule as one more score: for each network and level, the best of their scores.
 
-    It looks at the test set to choose, and has more scores to choose from the later the checkpoint: optimistic.
+    It looks at the *test* set to choose, and has more scores to choose from the later the checkpoint: optimistic.
     It is here to compare with the authors' plots.
     """
     theirs = (accuracy["score"] == "length") | accuracy["score"].str.startswith("since")
     keys = ["method", "seed", "z", "pruned_percent"]
     best = accuracy[theirs].groupby(keys, sort=False, as_index=False)["accuracy"].max()
-    return best.assign(score="best of scores (on the test set)")
+    return pd.concat([accuracy, best.assign(score="best of scores")], ignore_index=True)
 
 
 def pruning_advantage(
@@ -196,8 +200,7 @@ def pruning_advantage(
     z: float,
     percent: float = 90.0,
     against: Sequence[str] = ("plain", "swn"),
-    *,
-    best_of_scores: bool = False,
+    score: str = "length",
 ) -> pd.Series:
     """EWN minus the best of the other methods after pruning, in points of test accuracy, one value a seed (E13 to E17).
 
@@ -208,29 +211,16 @@ def pruning_advantage(
         z: the loss level, a target of the training.
         percent: of the hidden neurons removed.
         against: the methods to beat, seed by seed.
-        best_of_scores: choose neurons by the authors' rule, the best of several scores on the test set, and not by
-            final length.
+        score: by which neurons are chosen; final length, or one of ``with_best_of_scores``.
     """
-    table = _best_of_scores(accuracy).assign(score="length") if best_of_scores else accuracy
-    found = _pruned_at(table, z, percent)
+    found = _pruned_at(accuracy, z, percent, score)
     return (found["ewn"] - found[list(against)].max(axis=1, skipna=False)).dropna()
 
 
-def accuracy_price(accuracy: pd.DataFrame, z: float) -> pd.Series:
-    """What EWN costs before pruning: plain test accuracy minus EWN's, in points, one value a seed (E15)."""
-    found = _pruned_at(accuracy, z, 0.0)
-    return (found["plain"] - found["ewn"]).dropna()
-
-
-def accuracy_by_score(accuracy: pd.DataFrame, z: float, percent: float = 90.0) -> pd.DataFrame:
-    """Mean test accuracy over seeds after pruning by every score, and by the authors' best-of-scores rule.
-
-    Returns:
-        One row a score, one column a method; per cent.
-    """
-    table = pd.concat([accuracy, _best_of_scores(accuracy)], ignore_index=True)
-    chosen = table[(table["z"] == z) & (table["pruned_percent"] == percent)]
-    return chosen.pivot_table(index="score", columns="method", values="accuracy", sort=False)
+def error_rise(accuracy: pd.DataFrame, z: float) -> pd.Series:
+    """How many more test errors EWN makes than plain before pruning, in per cent of plain's, one value a seed (E15)."""
+    errors = 100 - _pruned_at(accuracy, z, 0.0)
+    return (100 * (errors["ewn"] / errors["plain"] - 1)).dropna()
 
 
 def learning_rate_control(
@@ -256,3 +246,39 @@ def learning_rate_control(
             "gini_control_minus_ewn": ginis["control"] - ginis["ewn"],
         }
     )
+
+
+# --- the authors' runs ------------------------------------------------------------------------------------------
+
+
+def agreement(
+    logged: pd.DataFrame, race: pd.DataFrame, lin_sep: pd.DataFrame, xor: pd.DataFrame
+) -> pd.DataFrame:
+    """The authors' runs repeated, beside their logs.
+
+    Args:
+        logged: ``authors.RUNS``.
+        race, lin_sep, xor: of ``experiments.simple_trajectory_descent``, ``lin_sep_descent``, and ``xor_sparsity`` of
+            the authors' seed.
+
+    Returns:
+        One row a run and method: steps, logged_steps, longest, logged_longest (of the neurons at the end), difference
+        (the largest relative one of the longest two or three).
+    """
+    found: dict[tuple[str, str], tuple[float, Array]] = {}
+    for start_1, start_2, method, steps, *ends in race[
+        ["start_1", "start_2", "method", "steps", "end_1", "end_2"]
+    ].to_numpy():
+        found[f"two weights from ({start_1:g} {start_2:g})", method] = (steps, np.array(ends, dtype=float))
+    for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)):
+        for method, own in table[table["end"]].groupby("method"):
+            found[run, str(method)] = (own["steps"].iloc[0], own["length"].to_numpy())
+    rows = []
+    for run, method, logged_steps, *longest in logged.reset_index().to_numpy():
+        steps, lengths = found[run, method]
+        expected = np.array([length for length in longest if length > 0])
+        ours = np.sort(lengths)[::-1][: len(expected)]
+        difference = np.abs(ours / expected - 1).max()
+        rows.append((run, method, int(steps), logged_steps, ours[0], expected[0], difference))
+    names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
+    return pd.DataFrame(rows, columns=names)

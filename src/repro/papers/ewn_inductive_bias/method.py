@@ -1,7 +1,7 @@
 r"""Standard and exponential weight normalization of any module's linear and convolutional layers, neuron by neuron.
 
-A neuron $u$ is a row of a linear layer or a filter of a convolution. Its incoming weights are written as a length
-times a direction,
+A neuron $u$ is a row of a linear layer or a filter of a convolution (of one, two or three dimensions). Its incoming
+weights are written as a length times a direction,
 
 $$\text{SWN: } w_u = \gamma_u\,\frac{v_u}{\|v_u\|},\qquad \text{EWN: } w_u =
 e^{\alpha_u}\,\frac{v_u}{\|v_u\|},$$
@@ -27,9 +27,11 @@ Normalize, train in any loop, fold back, prune the shortest neurons:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from repro.base import one_of
@@ -60,9 +62,11 @@ class _WeightNorm(nn.Module):
         return torch.linalg.vector_norm(v, dim=tuple(range(-self.n_dims, 0)), keepdim=True)
 
     def length(self, weight: Tensor) -> Tensor:
-        r"""$\|w_u\|$; ValueError for a neuron of zeros, which has no direction."""
-        length = self.norm(weight)
-        if (bad := ~(length > 0)).any():
+        r"""$\|w_u\|$, also where its square would underflow; ValueError for a neuron without a direction."""
+        largest = weight.abs().amax(dim=tuple(range(-self.n_dims, 0)), keepdim=True)
+        scale = largest.where(largest > 0, 1.0)
+        length = scale * self.norm(weight / scale)
+        if (bad := ~((length > 0) & length.isfinite())).any():
             row = int(bad.flatten().nonzero()[0])
             raise ValueError(
                 f"neuron {row} of a weight of shape {tuple(weight.shape)} has length {float(length.flatten()[row])}, "
@@ -114,6 +118,8 @@ class ExponentialWeightNorm(_WeightNorm):
 
 
 _KINDS: dict[str, type[_WeightNorm]] = {"swn": StandardWeightNorm, "ewn": ExponentialWeightNorm}
+_LAYERS = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+_TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def normalize_weights(
@@ -121,34 +127,67 @@ def normalize_weights(
 ) -> nn.Module:
     """Register a weight normalization on a module's layers, in place; the network's function does not change.
 
+    The plain network's ``state_dict`` can still be loaded: its weights are split as they come in.
+
     Args:
         module: any module.
         method: ``"plain"`` (nothing is registered), ``"swn"`` or ``"ewn"``.
-        layers: names as in ``module.named_modules()``; ``None``: every Linear and Conv2d layer.
+        layers: names as in ``module.named_modules()``; ``None``: every linear layer and every convolution.
 
     Returns:
         The same module. Its weights equal the old ones to rounding (``exp(log(x))`` is not ``x`` bit by bit).
 
     Raises:
-        ValueError: unknown method or layer, a layer that is neither Linear nor Conv2d, one whose weight is
-            already parametrized, a neuron whose weights are all zero. Nothing has been changed then.
+        ValueError: unknown method or layer; a transposed convolution, whose neurons are not the rows of its weight; a
+            weight that has no values yet (a lazy layer, the meta device), is shared with another layer, or is
+            parametrized already; a neuron whose weights are all zero. Nothing has been changed then.
     """
     one_of("method", method, METHODS)
-    known = {n: layer for n, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
-    names = [one_of("Linear or Conv2d layer", n, known) for n in (known if layers is None else layers)]
+    known = {n: layer for n, layer in module.named_modules() if isinstance(layer, _LAYERS | _TRANSPOSED)}
+    names = [one_of("linear or convolutional layer", n, known) for n in (known if layers is None else layers)]
     if not names:
-        raise ValueError(
-            f"there is no layer to normalize: {type(module).__name__} has no Linear and no Conv2d"
-        )
+        raise ValueError(f"there is no layer to normalize: {type(module).__name__} has none with neurons")
     norms: dict[str, _WeightNorm] = {}
     for name in names if method != "plain" else ():
-        if parametrize.is_parametrized(known[name], "weight"):
-            raise ValueError(f"the weight of layer {name!r} is already parametrized; call fold(module) first")
+        if trouble := _trouble(known[name], module):
+            raise ValueError(f"layer {name!r} {trouble}")
         norms[name] = _KINDS[method](known[name].weight.ndim - 1)
         norms[name].length(known[name].weight.detach())
     for name, norm in norms.items():
         parametrize.register_parametrization(known[name], "weight", norm)
+        known[name].register_load_state_dict_pre_hook(_split_plain_weight)
     return module
+
+
+def _trouble(layer: nn.Module, module: nn.Module) -> str:
+    """Why this layer of a module cannot be normalized, and what to do; empty if it can."""
+    if isinstance(layer, _TRANSPOSED):
+        return f"is a {type(layer).__name__}, whose neurons are not the rows of its weight: name other layers"
+    if parametrize.is_parametrized(layer, "weight"):
+        kind = layer.parametrizations["weight"][0]  # type: ignore[index]
+        if isinstance(kind, _WeightNorm):
+            return "is already parametrized; call fold(module) first"
+        remove = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+        return f"is already parametrized by {type(kind).__name__}; call {remove} first"
+    weight = layer.weight
+    if not isinstance(weight, nn.Parameter):
+        return "has a weight that a hook computes; call torch.nn.utils.remove_weight_norm(layer) first"
+    if is_lazy(weight) or weight.is_meta:
+        return "has no weights yet (it is lazy, or on the meta device); give it some first"
+    for name, other in module.named_modules():
+        shared = [n for n, p in other._parameters.items() if p is weight and other is not layer]
+        if shared:
+            return f"shares its weight with {name}.{shared[0]}; normalization would untie them"
+    return ""
+
+
+def _split_plain_weight(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before loading: the weight of a plain layer becomes the originals of a normalized one."""
+    weight = state.get(f"{prefix}weight")
+    if weight is not None and parametrize.is_parametrized(layer, "weight"):
+        norm: Any = layer.parametrizations["weight"][0]  # type: ignore[index]
+        for number, original in enumerate(norm.right_inverse(state.pop(f"{prefix}weight"))):
+            state[f"{prefix}parametrizations.weight.original{number}"] = original
 
 
 def fold(module: nn.Module) -> nn.Module:

@@ -73,6 +73,29 @@ def lengths_over_training(nodes: pd.DataFrame, seed: int) -> Figure:
     return fig
 
 
+def lin_sep_descent(nodes: pd.DataFrame, active: pd.DataFrame, method: str) -> Figure:
+    """The authors' run step by step: lengths, directions and cosines of the nodes, and the margin.
+
+    Args:
+        nodes: of ``experiments.lin_sep_descent``.
+        active: of ``measures.active_nodes``; the other nodes are grey. The output node is dashed.
+        method: ``"swn"`` or ``"ewn"``.
+    """
+    fig, axes = panels(4, width=2.5, height=2.9)
+    own, chosen = where(nodes, method=method), where(active, method=method, active=True)["node"]
+    labels = (r"$\|w_u\|$", "direction of $w_u$ (degrees)", "cosine of $w_u$ and its gradient")
+    for axis, column, label in zip(axes, ("length", "angle", "cosine"), labels, strict=False):
+        for (node, layer), path in own.groupby(["node", "layer"]):
+            look: dict[str, Any] = {"color": _COLORS[method], "zorder": 3}
+            look = look if node in set(chosen) else {"color": "0.75", "linewidth": 1}
+            axis.plot(path["steps"], path[column], linestyle="--" if layer else "-", **look)
+        axis.set(xlabel="step", title=label)
+    margin = own.drop_duplicates("z")
+    axes[3].plot(margin["steps"], margin["margin"], color=_COLORS[method])
+    axes[3].set(xlabel="step", title=r"normalized margin", ylim=(0, None))
+    return fig
+
+
 def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
     r"""Active hidden nodes of all seeds, $\log\|g\|$ against $\log\|w\|$, centred seed by seed."""
     hidden = where(nodes, active=True, layer=0)
@@ -89,8 +112,20 @@ def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
     return fig
 
 
+def xor_lengths(table: pd.DataFrame) -> Figure:
+    """Lengths of the twenty neurons of one network against steps, one panel a method."""
+    fig, axes = panels(len(METHODS), height=2.9)
+    for axis, method in zip(axes, METHODS, strict=True):
+        for _, path in where(table, method=method).groupby("neuron"):
+            axis.plot(path["steps"], path["length"], color=_COLORS[method], linewidth=1)
+        axis.set(title=_NAMES[method], xlabel="step")
+    axes[0].set_ylabel(r"$\|w_u\|$")
+    return fig
+
+
 def sorted_lengths(table: pd.DataFrame) -> Figure:
     """Neuron lengths over the longest, sorted: median over seeds with the quartiles as a band."""
+    table = where(table, end=True)
     fig, (axis,) = panels(1, height=3.8)
     for method in METHODS:
         by_seed = where(table, method=method).groupby("seed")["length"]
@@ -107,16 +142,18 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
 
 
 def rates(table: pd.DataFrame) -> Figure:
-    """Measured exponent of the loss rate against depth, with the theory's value as a line."""
-    fig, (axis,) = panels(1, height=3.6)
-    for method in ("ewn", "plain"):
-        own, name, color = where(table, method=method), _NAMES[method], _COLORS[method]
-        expected = own.groupby("depth")["expected"].first()
-        axis.plot(expected.index, expected, color=color, linewidth=1, label=f"{name}, theory")
-        label = f"{name}, a seed"
-        axis.plot(own["depth"], own["exponent"], _MARKERS[method], color=color, alpha=0.5, label=label)
-    axis.set(xlabel="depth $L$", ylabel="exponent $p$", xticks=sorted(set(table["depth"])), ylim=(-0.1, 2.3))
-    _legend_below(fig, axis)
+    """Exponent of the loss rate by range of z, a mark a seed, one panel a method; dashed: the theory's value."""
+    fig, by_method = _by_method(3.2, r"$z$, middle of the range", "exponent $p$", ("ewn", "plain", "swn"))
+    shades = sns.color_palette("viridis", 4)
+    for method, axis in by_method.items():
+        for depth, own in where(table, method=method).groupby("depth"):
+            shade, middle = shades[int(str(depth)) - 1], np.sqrt(own["low"] * own["high"])
+            axis.semilogx(middle, own["exponent"], "o", color=shade, markersize=3, alpha=0.5)
+            axis.axhline(own["expected"].iloc[0], color=shade, linestyle="--", linewidth=1)
+            mean = own["exponent"].groupby(middle).mean()
+            axis.plot(mean.index, mean, color=shade, label=f"depth {depth}")
+        axis.set(ylim=(-0.1, 2.3))
+    _legend_below(fig, by_method["ewn"])
     return fig
 
 
@@ -150,15 +187,23 @@ def pruning(accuracy: pd.DataFrame, levels: Sequence[float], methods: Sequence[s
     return fig
 
 
-def authors_pruning(table: pd.DataFrame) -> Figure:
-    """The authors' logged means in the same layout; no interval, since only means are at hand."""
-    fig, by_level = _by_level(sorted(set(table["z"])), 3.4)
-    for z, axis in by_level.items():
+def scores(accuracy: pd.DataFrame, z: float) -> Figure:
+    """Pruning at one loss level by final length, and by the authors' rule.
+
+    Args:
+        accuracy: of ``measures.with_best_of_scores``.
+        z: the loss level.
+    """
+    fig, axes = panels(2, width=3.4, height=3.4, sharey=True)
+    titles = {
+        "length": "final length, fixed in advance",
+        "best of scores": "best of several, on the test set",
+    }
+    for axis, (score, title) in zip(axes, titles.items(), strict=True):
         for method in METHODS:
-            own = where(table, method=method, z=z)
-            look = {"color": _COLORS[method], "label": f"{_NAMES[method]} (authors' mean)"}
-            axis.plot(own["pruned_percent"], own["accuracy"], _MARKERS[method] + ":", markersize=4, **look)
-        axis.set(**_SHARES)
+            _curve(axis, where(accuracy, method=method, z=z, score=score), method)
+        axis.set(title=title, xlabel="removed (%)", ylim=(0, 102))
+    axes[0].set_ylabel("test accuracy (%)")
     _legend_below(fig, axis)
     return fig
 

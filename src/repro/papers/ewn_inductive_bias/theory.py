@@ -62,9 +62,11 @@ def pull_back(parameters: Weights, gradient: Weights, method: str) -> list[Array
     for scale, v, g in zip(parameters[::2], parameters[1::2], gradient, strict=True):
         norm, length = row_norm(v), np.exp(scale) if method == "ewn" else scale
         along = np.vecdot(v, g)
-        tangent = g - (along / norm**2)[..., None] * v
+        tangent = (along / norm**2)[..., None] * v
+        np.subtract(g, tangent, out=tangent)
+        tangent *= (length / norm)[..., None]
         slope = length if method == "ewn" else 1.0
-        pulled += [slope * along / norm, (length / norm)[..., None] * tangent]
+        pulled += [slope * along / norm, tangent]
     return pulled
 
 

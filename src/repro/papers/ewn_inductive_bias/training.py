@@ -3,7 +3,7 @@ r"""Gradient descent to vanishing loss: steps measured by the loss, kept if it f
 The step is $\theta \leftarrow \theta - k\,\mathcal L^{-c}\,\nabla\mathcal L = \theta - k\,\mathcal
 L^{1-c}\,\nabla\log\mathcal L$. With $c=1$ it does not shrink with the loss; the relations between nodes need
 $c<1$ (the authors use 29/30), so that the iterates stop bouncing between support vectors. The factor $k$
-grows after a step that is kept and shrinks after one that is undone.
+grows after a step that is kept and shrinks after one that is undone. A step is kept if the loss did not rise.
 
 The loop of ``repro.learn`` keeps every step, and a loss of $e^{-300}$ underflows in it: hence a loop of its own.
 At such a loss nothing is left of $\mathcal L$ in float32, and squared gradients underflow in float64 beyond
@@ -34,8 +34,6 @@ _Named = dict[str, Tensor]
 _K_START = 0.01
 """First step factor $k$, the authors'."""
 _SMALLEST_FACTOR = 1e-12
-_PROGRESS = 1e-2
-"""Rise of z that counts as progress."""
 _CHUNK = 1_000
 """Examples at once where no gradient is needed: bounds the memory of convolutional networks."""
 
@@ -71,8 +69,13 @@ def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]
     many = loss == "cross-entropy"
     if many:
         right = labels.expand(scores.shape[:-1]).unsqueeze(-1)
-        gaps = (scores - scores.gather(-1, right)).scatter(-1, right, -math.inf)
-        a = torch.logsumexp(gaps, dim=-1)
+        gaps = (scores - scores.gather(-1, right)).scatter_(-1, right, -math.inf)
+        top = gaps.amax(-1, keepdim=True)
+        odds = gaps.sub_(
+            top
+        ).exp_()  # of the wrong classes; torch.logsumexp and a softmax would take them twice
+        total = odds.sum(-1)
+        a = total.log() + top.squeeze(-1)
     else:
         a = -(scores.squeeze(-1) * labels.to(scores.dtype))
     log_losses, factor = (a, 1.0) if loss == "exponential" else _log_softplus(a)
@@ -81,7 +84,7 @@ def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]
     weight = (log_losses - value.unsqueeze(-1)).exp().to(scores.dtype) * factor
     if not many:
         return value, (-weight * labels.to(scores.dtype)).unsqueeze(-1)
-    slope = (gaps - a.unsqueeze(-1)).exp_().mul_(weight.unsqueeze(-1))
+    slope = odds.mul_((weight / total).unsqueeze(-1))
     return value - math.log(labels.shape[-1]), slope.scatter_(-1, right, -weight.unsqueeze(-1))
 
 
@@ -106,10 +109,11 @@ class Descent:
             members that never got there.
         final: parameters at each member's end, reached or not.
         z: $z$ at the end, ``(S,)``.
-        steps: steps (or epochs) tried, ``(S,)``; what the authors' logs call steps.
-        steps_to: ``(S, n_targets)``, those needed for each target; NaN if never reached.
-        status: for each member ``"reached"``, ``"max_steps"``, ``"stuck"`` (no progress within the patience),
-            ``"stalled"`` (the step size vanished) or ``"flat"`` (the gradient is exactly zero).
+        steps: steps (or epochs) that were kept, ``(S,)``; the authors' logs count these.
+        tried: those that were tried, ``(S,)``.
+        steps_to: ``(S, n_targets)``, those kept until each target; NaN if never reached.
+        status: for each member ``"reached"``, ``"max_steps"``, ``"stalled"`` (the step size vanished) or ``"flat"``
+            (the gradient is exactly zero).
     """
 
     targets: tuple[float, ...]
@@ -118,6 +122,7 @@ class Descent:
     final: _Named
     z: Array
     steps: NDArray[np.int64]
+    tried: NDArray[np.int64]
     steps_to: Array
     status: list[str]
 
@@ -289,11 +294,10 @@ class _MiniBatches(_Problem):
 class _Members:
     """Members that are still trained: one entry each in every array."""
 
-    def __init__(self, log_loss: Array, window: int) -> None:
+    def __init__(self, log_loss: Array, lag: bool) -> None:
         n = len(log_loss)
-        self.ids, self.k, self.log_loss = np.arange(n), np.full(n, _K_START), log_loss
-        self.recent = np.concatenate([np.full((n, window - 1), -np.inf), log_loss[:, None]], axis=1)
-        self.best, self.best_step = -log_loss, np.zeros(n, dtype=np.int64)
+        self.ids, self.k, self.steps = np.arange(n), np.full(n, _K_START), np.zeros(n, dtype=np.int64)
+        self.log_loss, self.stored = log_loss, np.zeros(n) if lag else log_loss
 
     def only(self, stay: _Flags) -> Self:
         """Some of the members."""
@@ -301,16 +305,17 @@ class _Members:
         vars(chosen).update({name: values[stay] for name, values in vars(self).items()})
         return chosen
 
-    def decide(self, found: Array, step: int, k_max: float, grow: float, shrink: float) -> _Flags:
+    def rate(self, exponent: float) -> Array:
+        r"""$k\,\mathcal L_s^{1-c}\,\mathcal L/\mathcal L_s$ with $\mathcal L_s$ the loss that is stored."""
+        return self.k * np.exp((1 - exponent) * self.stored + (self.log_loss - self.stored))
+
+    def decide(self, found: Array, k_max: float, grow: float, shrink: float, lag: bool) -> _Flags:
         """Which members keep a step that leads to these log-losses; the others undo it, and try a smaller one."""
-        kept = np.isfinite(found) & (found <= self.recent.max(axis=1))
+        kept = np.isfinite(found) & (found <= self.log_loss)
+        self.stored = np.where(kept, self.log_loss if lag else found, self.stored)
         self.log_loss = np.where(kept, found, self.log_loss)
         self.k = np.where(kept, np.where(self.k < k_max, self.k * grow, self.k), self.k / shrink)
-        shifted = np.concatenate([self.recent[:, 1:], found[:, None]], axis=1)
-        self.recent = np.where(kept[:, None], shifted, self.recent)
-        better = -self.log_loss > self.best + _PROGRESS
-        self.best = np.where(better, -self.log_loss, self.best)
-        self.best_step = np.where(better, step, self.best_step)
+        self.steps = self.steps + kept
         return kept
 
 
@@ -323,24 +328,28 @@ class _Log:
         self.saved = [self.final.clone() for _ in targets]
         self.steps_to = np.full((len(flat), len(targets)), np.nan)
         self.z, self.steps = np.full(len(flat), np.nan), np.zeros(len(flat), dtype=np.int64)
+        self.tried = self.steps.copy()
         self.status = [""] * len(flat)
 
-    def checkpoint(self, members: _Members, flat: Tensor, step: int) -> None:
+    def checkpoint(self, members: _Members, flat: Tensor) -> None:
         """Keep the parameters of members that are beyond a target for the first time."""
         beyond = -members.log_loss[:, None] > np.array(self.targets)
+        if not beyond.any():
+            return
         for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
-            self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], step
+            self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], members.steps[i]
 
     def reached(self, members: _Members) -> _Flags:
-        """Which members are done with all targets."""
-        return np.isfinite(self.steps_to[members.ids]).all(axis=1)
+        """Which members are done: the loss that is stored is beyond all targets."""
+        return -members.stored > self.targets[-1]
 
-    def end(self, members: _Members, flat: Tensor, step: int, why: NDArray[np.str_]) -> None:
+    def end(self, members: _Members, flat: Tensor, tried: int, why: NDArray[np.str_]) -> None:
         """Keep what members that end now have found; ``why`` is empty for those that go on."""
         for i in np.flatnonzero(why != ""):
             member = members.ids[i]
             self.status[member], self.final[member] = str(why[i]), flat[i]
-            self.z[member], self.steps[member] = -members.log_loss[i], step
+            self.z[member], self.steps[member] = -members.log_loss[i], members.steps[i]
+            self.tried[member] = tried
 
     def result(self, network: nn.Module, problem: _Problem) -> Descent:
         start, final, *saved = (
@@ -348,9 +357,8 @@ class _Log:
             for flat in (self.start, self.final, *self.saved)
         )
         checkpoints = dict(zip(self.targets, saved, strict=True))
-        return Descent(
-            self.targets, start, checkpoints, final, self.z, self.steps, self.steps_to, self.status
-        )
+        counts = self.steps, self.tried, self.steps_to
+        return Descent(self.targets, start, checkpoints, final, self.z, *counts, self.status)
 
 
 def descend(
@@ -364,12 +372,11 @@ def descend(
     k_max: float = math.inf,
     grow: float = 1.1,
     shrink: float = 1.1,
-    window: int = 1,
+    lag: bool = False,
     batch_size: int | None = None,
     seeds: Sequence[int] = (),
     by_length: Sequence[str] = (),
     max_steps: int = 100_000,
-    patience: float = math.inf,
     device: str = "cpu",
 ) -> Descent:
     r"""Train S networks at once until their losses have fallen to $e^{-z}$ for given $z$.
@@ -387,15 +394,15 @@ def descend(
         k_max: $k$ grows only while below it (the authors' rule, so it may exceed it by one growth).
         grow, shrink: factors of $k$ after a kept and after an undone step; the defaults are the authors'. 1.02 and
             1.2 undo fewer steps.
-        window: a step is kept if the loss does not exceed the largest of the last ``window`` kept ones; 1 is
-            the authors' rule (the loss must not rise), 10 frees networks that are caught at a kink.
+        lag: as in the authors' scripts for the synthetic sets, the loss that sets the step size, and that ends the
+            training, is the one *before* the last kept step, $\mathcal L_s$ (at first 1): the step is
+            $k\,\mathcal L_s^{1-c}\,\frac{\mathcal L}{\mathcal L_s}\nabla\log\mathcal L$.
         batch_size: None for full batch; otherwise stochastic gradient descent, where a "step" is an epoch,
             kept or undone as a whole, and the learning rate is $k$ over the loss at its start (the authors'
             image rule).
         seeds: with ``batch_size``, one a member, for the order of the batches.
         by_length: names of weights whose gradient is multiplied by $\|w_u\|^2$, the learning rate of EWN (E18).
         max_steps: of attempts.
-        patience: attempts without progress of 0.01 in $z$ after which a member counts as stuck.
         device: where to train.
 
     Returns:
@@ -406,28 +413,26 @@ def descend(
         _MiniBatches(*data, batch_size=batch_size, seeds=seeds) if batch_size else _FullBatch(*data)
     )
     problem, flat = everyone, everyone.flat()
-    members, log, step = _Members(problem.judge(flat), window), _Log(flat, targets), 0
+    members, log, tried = _Members(problem.judge(flat), lag), _Log(flat, targets), 0
     problem.keep(np.ones(len(flat), dtype=bool))
     while True:
-        log.checkpoint(members, flat, step)
+        log.checkpoint(members, flat)
         ends = {
             "reached": log.reached(members),
             # looking for zero gradients costs as much as a step of a small network
-            "flat": problem.zero_gradient() if step % 100 == 0 else np.zeros(len(flat), dtype=bool),
+            "flat": problem.zero_gradient() if tried % 100 == 0 else np.zeros(len(flat), dtype=bool),
             "stalled": members.k < _SMALLEST_FACTOR,
-            "stuck": step - members.best_step >= patience,
-            "max_steps": np.full(len(flat), step >= max_steps),
+            "max_steps": np.full(len(flat), tried >= max_steps),
         }
         if any(flags.any() for flags in ends.values()):
             why = np.select(list(ends.values()), list(ends), "")
-            log.end(members, flat, step, why)
+            log.end(members, flat, tried, why)
             if (why != "").all():
                 return log.result(ensemble.member(0), everyone)
             rows = torch.from_numpy(np.flatnonzero(why == "")).to(flat.device)
             members, problem, flat = members.only(why == ""), problem.only(rows), flat[rows]
-        step += 1
-        rate = members.k * np.exp((1 - exponent) * members.log_loss)
-        trial = problem.propose(flat, rate, members.log_loss)
-        kept = members.decide(problem.judge(trial), step, k_max, grow, shrink)
+        tried += 1
+        trial = problem.propose(flat, members.rate(exponent), members.log_loss)
+        kept = members.decide(problem.judge(trial), k_max, grow, shrink, lag)
         problem.keep(kept)
         flat = trial if kept.all() else torch.where(_column(kept, flat), trial, flat)
