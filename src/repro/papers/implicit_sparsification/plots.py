@@ -252,7 +252,7 @@ def accuracy_by_strength(table: pd.DataFrame, level: float) -> Figure:
     strengths = sorted(rows["strength"].unique())
     _log_ticks(axis, strengths, [f"{strength:g}" for strength in strengths])
     axis.axhline(100 * level, color=GREY, linestyle=":", linewidth=1)
-    axis.set(xlabel="strength α (L1: λ = 2α)", ylabel="test accuracy (%)")
+    axis.set(xlabel="strength α (L1: λ = 2α)", ylabel="test accuracy (%)", ylim=(0, 102))
     axis.legend(fontsize=8)
     return fig
 
@@ -289,5 +289,5 @@ def accuracy_by_cycle(cycles: pd.DataFrame) -> Figure:
         _density_axis(axis, sorted(rows["sparsity"].round(6).unique())[::2])
         axis.set_title(title)
         axis.legend(fontsize=8, loc="lower left")
-    axes[0].set_ylabel("test accuracy (%)")
+    axes[0].set(ylabel="test accuracy (%)", ylim=(0, 102))
     return fig
