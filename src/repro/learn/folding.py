@@ -7,26 +7,28 @@ from torch.nn.utils import parametrize
 
 
 def fold(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
-    """Turn layers whose weight is parametrised into plain ones, in place, with bit by bit the same weights.
+    """Turn layers whose tensors are parametrised into plain ones, in place, with bit by bit the same weights.
 
     Args:
         module: any module.
-        kinds: classes of parametrizations to fold; layers with another one, or with several, are left alone.
+        kinds: classes of parametrizations to fold; tensors with another one, or with several, are left alone.
 
     Returns:
         The same module.
     """
     for layer in module.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            chain = list(layer.parametrizations["weight"])  # type: ignore[index]
+        for own in list(layer.parametrizations) if parametrize.is_parametrized(layer) else ():  # type: ignore[arg-type]
+            chain = list(layer.parametrizations[own])  # type: ignore[index]
             if len(chain) == 1 and isinstance(chain[0], kinds):
                 _class_of_its_own(layer)
                 with enable_grad():  # under no_grad PyTorch would leave a tensor where a parameter belongs
-                    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-                if not isinstance(layer.weight, nn.Parameter):  # several originals, none of them trained
-                    weight = layer.get_buffer("weight")
-                    del layer.weight
-                    layer.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
+                    parametrize.remove_parametrizations(layer, own, leave_parametrized=True)
+                if not isinstance(
+                    getattr(layer, own), nn.Parameter
+                ):  # several originals, none of them trained
+                    weight = layer.get_buffer(own)
+                    delattr(layer, own)
+                    layer.register_parameter(own, nn.Parameter(weight, requires_grad=False))
     return module
 
 

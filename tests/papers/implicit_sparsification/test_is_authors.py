@@ -1,4 +1,4 @@
-"""Runs at the authors' scale on a small stand-in: against the fits themselves, resumed, damaged, divergent."""
+"""Runs at the authors' scale on a small stand-in: against the fits themselves, resumed, out of time, divergent."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from repro.learn import DataNotFoundError, perceptron
+from repro.learn import perceptron
 from repro.papers.implicit_sparsification import authors
-from repro.papers.implicit_sparsification.authors import _SPARSITIES, full_scale_run
-from repro.papers.implicit_sparsification.method import METHODS
+from repro.papers.implicit_sparsification.authors import _GRID, _PLACES, _SPARSITIES, at_scale
+from repro.papers.implicit_sparsification.method import METHODS, Choice
 from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
 SMALL = Setting(
     "digits", partial(perceptron, (64, 4, 10)), (60, 30, 40), "feature", n_epochs=2, batch_size=30
 )
-GRID = {"x": (0.0,), "pilot": (1e-4, 1e-2)}
+GRID = {"x": (Choice(0.0),), "pilot": (Choice(1e-4, "half", 0.2), Choice(1e-2, "half", 0.2))}
 LEVELS = (0.0, 0.5, 0.9)
 SEEDS = [0, 1]
 
@@ -29,96 +28,93 @@ SEEDS = [0, 1]
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SETTINGS, "small", SMALL)
+    monkeypatch.setattr(authors, "_PLACES", ("small",))
     monkeypatch.setattr(authors, "_GRID", GRID)
     monkeypatch.setattr(authors, "_SPARSITIES", LEVELS)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
-    """What is trained, by label and strength."""
-    found: list[tuple[str, float]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, int]]:
+    """What is trained, by label, strength and seed."""
+    found: list[tuple[str, float, int]] = []
 
-    def noted(where: Setting, how: Any, strengths: list[float], **options: Any) -> Any:
-        found.append((how.label, *strengths))
-        return fit(where, how, strengths, **options)
+    def noted(where: Setting, how: Any, choices: list[Choice], *, seeds: list[int], **options: Any) -> Any:
+        found.append((how.label, choices[0].strength, *seeds))
+        return fit(where, how, choices, seeds=seeds, **options)
 
     monkeypatch.setattr(authors, "fit", noted)
     return found
 
 
-def run(folder: Path) -> pd.DataFrame:
-    return full_scale_run("small", SEEDS, folder)
-
-
-def test_the_rows_are_those_of_the_fits_themselves_and_read_back_as_they_were(
-    tmp_path: Path, asked: list[tuple[str, float]]
+def test_parts_come_seed_by_seed_and_are_those_of_the_fits_themselves_and_read_back(
+    tmp_path: Path, asked: list[tuple[str, float, int]]
 ) -> None:
-    table = run(tmp_path)
-    assert asked == [("x", 0.0), ("PILoT", 1e-4), ("PILoT", 1e-2)]
+    table = at_scale(SEEDS, tmp_path, 60)
+    assert asked == [
+        (*part, seed) for seed in SEEDS for part in (("x", 0.0), ("PILoT", 1e-4), ("PILoT", 1e-2))
+    ]
     assert len(table) == 3 * len(SEEDS) * len(LEVELS)
     assert not table.isna().any(axis=None)
-    alone = fit(SMALL, METHODS["pilot"], [1e-2], seeds=SEEDS)
-    own = table[(table["method"] == "pilot") & (table["strength"] == 1e-2)].reset_index(drop=True)
+    alone = fit(SMALL, METHODS["pilot"], GRID["pilot"][1:], seeds=[1])
+    own = table[(table["method"] == "pilot") & (table["strength"] == 1e-2) & (table["seed"] == 1)]
     accuracies = alone.pruned_accuracy(LEVELS)
-    pd.testing.assert_frame_equal(own[accuracies.columns.tolist()], accuracies)
-    whole = own[own["sparsity"] == 0].set_index("seed")
-    assert whole["flips"].tolist() == alone.sign_flips()["flips"].tolist()
-    assert whole["dose"].tolist() == alone.course[alone.course["epoch"] == 2]["dose"].tolist()
+    pd.testing.assert_frame_equal(own[accuracies.columns.tolist()].reset_index(drop=True), accuracies)
+    assert set(own["flips"]) == set(alone.sign_flips()["flips"])
+    assert set(own["dose"]) == {alone.course["dose"].iloc[-1]}
     asked.clear()
-    pd.testing.assert_frame_equal(run(tmp_path), table)
+    pd.testing.assert_frame_equal(at_scale(SEEDS, tmp_path, 0), table)
     assert not asked
 
 
-def test_a_run_that_is_missing_damaged_or_made_otherwise_is_not_taken_for_one_that_is_not(
-    tmp_path: Path, asked: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+def test_a_part_that_would_end_too_late_is_not_begun_and_a_later_call_goes_on(
+    tmp_path: Path, asked: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(tmp_path)
+    assert at_scale(SEEDS, tmp_path, 0).empty
+    clock = iter(range(0, 1000, 10))  # ten seconds between two looks, so that a part takes ten or more
+    monkeypatch.setattr(authors.time, "perf_counter", lambda: next(clock))
+    some = at_scale(SEEDS, tmp_path, 60)
+    assert 0 < len(asked) < 6
+    assert len(some) == len(asked) * len(LEVELS)
+    clock = iter(range(0, 10_000, 10))
+    assert len(at_scale(SEEDS, tmp_path, 5_000)) == 6 * len(LEVELS)
+    assert len(asked) == 6
+
+
+def test_a_part_that_is_damaged_or_made_otherwise_is_not_taken_for_one_that_is_not(
+    tmp_path: Path, asked: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = at_scale([0], tmp_path, 60)
     asked.clear()
-    (tmp_path / "small-pilot-0.01.json").unlink()
-    path = tmp_path / "small-x-0.json"
+    path = tmp_path / "small-x-0.0-constant-0.1-0.0-0.json"
     path.write_text(path.read_text()[:100])
-    with pytest.warns(UserWarning, match=r"small-x-0\.json is damaged"):
-        again = run(tmp_path)
-    assert asked == [("x", 0.0), ("PILoT", 1e-2)]
-    np.testing.assert_allclose(again["test_accuracy"], whole["test_accuracy"])
+    with pytest.warns(UserWarning, match=r"small-x.* is damaged"):
+        again = at_scale([0], tmp_path, 60)
+    assert asked == [("x", 0.0, 0)]
+    assert again["test_accuracy"].tolist() == pytest.approx(whole["test_accuracy"].tolist())
     monkeypatch.setitem(SETTINGS, "small", replace(SMALL, n_epochs=3))
-    with pytest.raises(ValueError, match=r"small-x-0\.json was made with other values of n_epochs"):
-        run(tmp_path)
-    monkeypatch.setitem(SETTINGS, "small", SMALL)
-    monkeypatch.setitem(METHODS, "x", replace(METHODS["x"], schedule="half"))
-    with pytest.raises(ValueError, match=r"small-x-0\.json was made with other values of schedule"):
-        run(tmp_path)
+    with pytest.raises(ValueError, match=r"small-x.* was made with other values of n_epochs"):
+        at_scale([0], tmp_path, 60)
 
 
-def test_networks_that_diverge_have_no_numbers_and_are_not_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All of a strength, and of another strength one."""
-
-    def spoiled(where: Setting, how: Any, strengths: list[float], **options: Any) -> Any:
-        return replace(fit(where, how, strengths, **options), diverged=[1])
-
-    monkeypatch.setattr(authors, "_GRID", {"pilot": (1e-4, 1e3)})
-    monkeypatch.setattr(authors, "fit", spoiled)
-    table = run(tmp_path)
-    lost = (table["strength"] == 1e3) | (table["seed"] == SEEDS[1])
-    assert (table["diverged"] == lost).all()
-    numbers = table[["validation_accuracy", "test_accuracy", "dose", "flips"]]
+def test_a_network_that_diverges_has_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authors, "_GRID", {"pilot": (Choice(1e4, rate=0.2), Choice(1e-4, rate=0.2))})
+    table = at_scale([0], tmp_path, 60)
+    lost = table["strength"] == 1e4
+    numbers = table[["validation_accuracy", "test_accuracy", "zeros", "dose", "flips"]]
+    assert table["diverged"].tolist() == lost.tolist()
     assert (numbers.isna().all(axis=1) == lost).all()
     assert (numbers.notna().all(axis=1) == ~lost).all()
-    monkeypatch.setattr(authors, "fit", None)
-    pd.testing.assert_frame_equal(run(tmp_path), table)
 
 
-def test_missing_data_and_unknown_settings_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_are_missing_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
-    with pytest.raises(DataNotFoundError):
-        full_scale_run("resnet20-cifar10", SEEDS, tmp_path / "runs")
-    with pytest.raises(ValueError, match="unknown setting"):
-        full_scale_run("resnet20", SEEDS, tmp_path)
+    monkeypatch.setattr(authors, "_PLACES", ("resnet20-cifar10", "small"))
+    assert set(at_scale([0], tmp_path / "runs", 60)["setting"]) == {"small"}
 
 
-def test_the_levels_are_those_that_the_paper_lists() -> None:
+def test_the_paper_comes_first_with_as_many_choices_for_each_and_its_own_levels() -> None:
     """The smallest 1 - 0.8^k, k = 1 to 25."""
+    assert _PLACES[0] == "resnet20-cifar10"
+    assert {len(choices) for choices in _GRID.values()} == {3}
     percent = [round(100 * p, 2) for p in _SPARSITIES]
     assert [percent[k] for k in (0, 1, 2, 5, 10, 20, 25)] == [0, 20, 36, 67.23, 89.26, 98.85, 99.62]

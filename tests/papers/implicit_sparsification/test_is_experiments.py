@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,11 @@ from repro.learn import perceptron
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments
 from repro.papers.implicit_sparsification.diagonal import FAMILIES, descend
-from repro.papers.implicit_sparsification.experiments import _AMPLITUDES, _logarithmic_steps
+from repro.papers.implicit_sparsification.experiments import _AMPLITUDES, HIGH, _logarithmic_steps
 from repro.papers.implicit_sparsification.measures import best_schedules
-from repro.papers.implicit_sparsification.method import METHODS
-from repro.papers.implicit_sparsification.settings import SETTINGS, Setting, SparseRegression
-from repro.papers.implicit_sparsification.training import fit
+from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
+from repro.papers.implicit_sparsification.settings import SETTINGS, Setting, SparseRegression, tuned
+from repro.papers.implicit_sparsification.training import cycles, fit
 
 # ---- flows
 
@@ -97,18 +97,30 @@ def grid() -> pd.DataFrame:
     return experiments.diagonal_grid(SEEDS, 200, [100, 200])
 
 
-def test_every_family_has_the_same_grid(grid: pd.DataFrame) -> None:
+def test_every_family_has_as_many_settings_and_decayed_factors_stay_inside_the_flow(
+    grid: pd.DataFrame,
+) -> None:
     keys = ["family", "schedule", "amplitude", "seed", "step"]
-    expected = [(name, a) for name, amplitudes in _AMPLITUDES.items() for a in amplitudes]
-    of_all = product(FAMILIES, expected, SEEDS, grid["step"].unique())
-    assert set(grid[keys].itertuples(index=False, name=None)) == {(f, *e, s, k) for f, e, s, k in of_all}
+    expected = [
+        (f, name, a) for f, own in _AMPLITUDES.items() for name, all_of in own.items() for a in all_of
+    ]
+    of_all = product(expected, SEEDS, grid["step"].unique())
+    assert set(grid[keys].itertuples(index=False, name=None)) == {(*e, s, k) for e, s, k in of_all}
     assert len(grid) == len(grid.drop_duplicates(keys))
     assert {0, 1, 100, 200} <= set(grid["step"])
+    for family, own in _AMPLITUDES.items():
+        assert {len(amplitudes) for amplitudes in own.values()} == {8}
+        for name, amplitudes in own.items():
+            assert np.divide(amplitudes[1:], amplitudes[:-1]) == pytest.approx(
+                [0.5 if name != "constant" else 2] * 7
+            )
+            if family in ("pilot", "spred"):
+                assert 1 - 2 * 0.01 * max(amplitudes) * schedule(name, 5).max() > 0
 
 
 @pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("weights", "constant")])
 def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, name: str) -> None:
-    amplitude, problem = _AMPLITUDES[name][4], SparseRegression.draw(3)
+    amplitude, problem = _AMPLITUDES[family][name][4], SparseRegression.draw(3)
     runs = pd.DataFrame({"schedule": [name], "amplitude": [amplitude]})
     x = descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
     row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
@@ -118,48 +130,33 @@ def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, na
     )
 
 
-def test_numbers_of_diverged_runs_are_missing(grid: pd.DataFrame) -> None:
-    gone = grid["diverged"]
-    assert gone.any()
-    assert grid[gone][["distance", "validation_error", "flips"]].isna().all(axis=None)
-    assert grid[~gone].notna().all(axis=None)
+def test_numbers_of_diverged_runs_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = {family: {"constant": (0.01, 300.0)} for family in FAMILIES}
+    monkeypatch.setattr(experiments, "_AMPLITUDES", wild)
+    found = experiments.diagonal_grid(SEEDS, 200, [])
+    gone = found["diverged"]
+    assert set(found[gone]["amplitude"]) == {300.0}
+    assert found[gone][["distance", "validation_error", "flips"]].isna().all(axis=None)
+    assert found[~gone].notna().all(axis=None)
 
 
-def test_mini_batches_repeat_the_chosen_settings_in_two_orders(grid: pd.DataFrame) -> None:
-    chosen = best_schedules(grid, [200])
+def test_mini_batches_repeat_the_chosen_settings(grid: pd.DataFrame) -> None:
+    chosen = best_schedules(grid, [200]).query("best").reset_index(drop=True)
     found = experiments.stochastic(grid, 200)
     keys = ["family", "schedule", "amplitude", "seed"]
-    pd.testing.assert_frame_equal(found[[*keys, "best"]], chosen[[*keys, "best"]])
+    pd.testing.assert_frame_equal(found[keys], chosen[keys])
     assert found["full"].tolist() == chosen["distance"].tolist()
-    row = where(found, family="weights", schedule="constant", seed=3).iloc[0]
-    runs = pd.DataFrame({"schedule": ["constant"], "amplitude": [row["amplitude"]]})
+    row = where(found, family="weights", seed=3).iloc[0]
+    runs = pd.DataFrame({"schedule": [row["schedule"]], "amplitude": [row["amplitude"]]})
     problem = SparseRegression.draw(3)
-    ends = descend([problem] * 2, {"weights": runs}, [200], [3000, 3001])["weights"][0, :, 0]
-    distances = np.linalg.norm(ends - problem.x_star, axis=1)
-    assert distances[0] != distances[1]
-    assert row["stochastic"] == pytest.approx(np.median(distances), rel=1e-9)
+    (end,) = descend([problem], {"weights": runs}, [200], [3])["weights"][0, :, 0]
+    assert row["stochastic"] == pytest.approx(np.linalg.norm(end - problem.x_star), rel=1e-9)
+    assert row["stochastic"] != row["full"]
 
 
-def test_a_setting_that_diverges_in_one_order_has_no_distance(
-    grid: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*told: Any) -> Any:
-        paths = descend(*told)
-        for x in paths.values():
-            x[:, 0] = np.nan
-        return paths
-
-    monkeypatch.setattr(experiments, "descend", broken)
-    found = experiments.stochastic(grid, 200)
-    assert where(found, seed=SEEDS[0])["stochastic"].isna().all()
-    assert where(found, seed=SEEDS[1])["stochastic"].notna().all()
-
-
-def test_steps_and_amplitudes_are_spaced_by_their_logarithms() -> None:
+def test_steps_are_spaced_by_their_logarithms() -> None:
     assert _logarithmic_steps(1_000, per_decade=2, also=[500]) == [0, 1, 3, 10, 32, 100, 316, 500, 1000]
     assert _logarithmic_steps(1) == [0, 1]
-    assert {len(of_schedule) for of_schedule in _AMPLITUDES.values()} == {11}
-    assert all(np.divide(a[1:], a[:-1]) == pytest.approx(2) for a in _AMPLITUDES.values())
 
 
 def test_weight_paths_agree_with_the_grid(grid: pd.DataFrame) -> None:
@@ -183,13 +180,98 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Setting:
     return tiny
 
 
-def test_the_tables_of_one_shot_pruning_are_those_of_the_fits(tiny: Setting) -> None:
-    pruned, flips, courses = experiments.one_shot(["x", "pilot"], SEEDS, 2)
-    for name in ("x", "pilot"):
-        alone = fit(tiny, METHODS[name], seeds=SEEDS, n_epochs=2)
-        found = alone.pruned_accuracy([0.0, 0.99])
-        own = where(pruned, method=name)
-        own = own[own["sparsity"].isin([0.0, 0.99])].drop(columns="method").reset_index(drop=True)
-        pd.testing.assert_frame_equal(own, found)
-        assert where(flips, method=name)["flips"].tolist() == alone.sign_flips()["flips"].tolist()
-        assert where(courses, method=name)["dose"].tolist() == alone.course["dose"].tolist()
+TABLE = pd.DataFrame(
+    [("one-shot", arm, method, p, *choice, 0.9) for arm, method, choice in (
+        ("x", "x", Choice(0.0, rate=0.1)),
+        ("pilot", "pilot", Choice(2e-3, "half", 0.2)),
+        ("pilot_half", "pilot", Choice(2e-3, "half", 0.2)),
+        ("pilot_constant", "pilot", Choice(1e-3, "constant", 0.2)),
+    ) for p in HIGH]
+    + [("rates", "pilot", "pilot", np.nan, *Choice(1e-3, "half", 0.2), 0.9)],
+    columns=["task", "arm", "method", "sparsity", *Choice._fields, "validation_accuracy"],
+)  # fmt: skip
+
+
+def test_one_shot_pruning_runs_each_arm_with_the_choice_of_its_sparsity(
+    tiny: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLE.copy()
+    table.loc[(table["arm"] == "pilot") & (table["sparsity"] == 0.99), "strength"] = 8e-3
+    monkeypatch.setattr(experiments, "tuned", lambda: table)
+    pruned, flips = experiments.one_shot(SEEDS, 2)
+    assert len(pruned) == len(pruned.drop_duplicates(["arm", "sparsity", "seed"])) == 7 * 9 * len(SEEDS)
+    weak, strong = (
+        fit(tiny, METHODS["pilot"], [Choice(strength, "half", 0.2)], seeds=SEEDS, n_epochs=2)
+        for strength in (2e-3, 8e-3)
+    )
+    own = where(pruned, arm="pilot").sort_values(["sparsity", "seed"])
+    for sparsity, done in ((0.5, weak), (0.98, weak), (0.99, strong)):
+        expected = done.pruned_accuracy([sparsity])["test_accuracy"]
+        assert where(own, sparsity=sparsity)["test_accuracy"].tolist() == expected.tolist()
+    assert where(flips, arm="pilot")["flips"].tolist() == strong.sign_flips()["flips"].tolist()
+    assert set(where(pruned, arm="mw_doubled")["rate"]) == {0.2}
+
+
+def test_tuning_takes_the_best_choice_of_each_arm_and_reads_back(
+    tiny: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method with three choices, of which one diverges; iterative pruning in short."""
+    few = (Choice(1e-3, "constant", 0.2), Choice(1e-3, "half", 0.2), Choice(0.0, "half", 1e4))
+    for name in METHODS:
+        monkeypatch.setitem(METHODS, name, replace(METHODS["x" if name == "x" else "pilot"], choices=few))
+    monkeypatch.setattr(experiments, "HIGH", (0.5, 0.9))
+    found = experiments.tuning(SEEDS, SEEDS, 4, 3)
+    grid = fit(tiny, METHODS["pilot"], few[:2], seeds=SEEDS, n_epochs=4).pruned_accuracy([0.5, 0.9])
+    means = grid.groupby(["sparsity", "schedule"])["validation_accuracy"].mean().unstack()
+    own = where(found, task="one-shot")
+    assert where(own, arm="pilot")["schedule"].tolist() == means.idxmax(axis=1).tolist()
+    assert where(own, arm="pilot_half")["validation_accuracy"].tolist() == pytest.approx(
+        means["half"].tolist()
+    )
+    assert set(where(own, arm="pilot_constant")["schedule"]) == {"constant"}
+    assert where(found, task="rates")["arm"].tolist() == ["x", "mw", "pilot", "l1_x"]
+    assert where(found, task="weights")["arm"].tolist() == ["x", "pilot", "l1_x"]
+
+
+def test_the_table_of_the_library_has_a_choice_for_every_arm_and_none_at_the_edge_of_its_strengths() -> None:
+    table = tuned()
+    one = where(table, task="one-shot")
+    assert set(one["arm"]) == {*METHODS, "pilot_constant", "pilot_half", "str_native"}
+    assert len(table) == 5 * 14 + 2 + 7  # no threshold of STR leaves more than 98 % of the weights 0
+    for row in table.itertuples():
+        choice = Choice(row.strength, row.schedule, row.rate, row.knob)
+        assert choice in METHODS[row.method].choices
+    for name in ("pilot", "pilot_algorithm", "pilot_constant", "pilot_half", "l1_x", "l1_m", "spred", "str"):
+        strengths = sorted(
+            {choice.strength for choice in METHODS[one[one["arm"] == name]["method"].iloc[0]].choices}
+        )
+        assert (
+            one[one["arm"] == name]["strength"]
+            .between(strengths[0], strengths[-1], inclusive="neither")
+            .all()
+        )
+
+
+def test_iterative_pruning_and_windows_run_the_settings_that_they_name(
+    tiny: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "tuned", lambda: TABLE)
+    found = experiments.iterative(SEEDS, 1, 3)
+    alone = cycles(
+        tiny,
+        METHODS["pilot"],
+        [Choice(1e-3, "half", 0.2)],
+        seeds=SEEDS,
+        rewind="rates",
+        n_cycles=1,
+        n_epochs=3,
+    )
+    assert found["test_accuracy"].tolist() == alone["test_accuracy"].tolist()
+    assert set(found["arm"]) == {"pilot"}
+    serving = experiments.strengths_that_serve([0], 2)
+    assert serving.groupby("arm")["strength"].nunique().tolist() == [7] * 4
+    algorithm = fit(
+        tiny, METHODS["pilot"], [Choice(8e-3, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=2
+    ).pruned_accuracy([0.99])
+    own = where(serving, arm="pilot_algorithm", strength=8e-3)
+    assert own["test_accuracy"].item() == pytest.approx(algorithm["test_accuracy"].item(), abs=0.021)

@@ -17,6 +17,7 @@ from repro.papers.implicit_sparsification.measures import (
     crossings,
     error_rates,
     steps_to_reach,
+    window,
 )
 from repro.papers.implicit_sparsification.settings import SparseRegression
 
@@ -35,8 +36,12 @@ def test_crossings_are_counted_as_by_hand():
     assert np.isnan(never["time"])
 
 
-def test_the_error_falls_with_the_dose_by_the_certified_rate():
-    found = error_rates(experiments.recovery([0, 1]))
+def test_the_error_falls_with_the_dose_by_the_certified_rate_and_depends_on_the_final_scale():
+    table = experiments.recovery([0, 1])
+    found = error_rates(table)
+    late = where(table, matched=6.0).pivot_table(index="seed", columns="beta", values=["dose", "error"])
+    assert (late["dose"][100.0] - late["dose"][1.0]).tolist() == pytest.approx([np.log(100) / 4] * 2)
+    np.testing.assert_allclose(late["error"][100.0], late["error"][1.0], rtol=0.5)
     assert len(found) == 4
     assert found["r2"].min() > 0.999
     assert found["rate"].to_numpy() == pytest.approx(found["certified"].to_numpy(), rel=0.04)
@@ -107,46 +112,55 @@ def test_each_horizon_has_its_own_choice() -> None:
     assert chosen.loc[9].tolist() == ["constant", 1.0]
 
 
-def test_the_balanced_start_is_compared_at_its_best_and_its_flips_in_the_whole_grid() -> None:
+def test_the_balanced_start_is_compared_at_its_best_in_hindsight_and_its_flips_in_the_whole_grid() -> None:
     unchosen = (TABLE["family"] == "spred") & (TABLE["amplitude"] == 2.0) & (TABLE["seed"] == 1)
     earlier = TABLE.assign(step=2, flips=np.where(unchosen, 4, 0))
     later = TABLE.assign(step=9, flips=7)
     found = balanced_start(pd.concat([earlier, TABLE, later]), 5)
-    assert found["ratio"].tolist() == [3.0, 3.0]
+    assert found["ratio"].tolist() == [0.5 / 7, 1.0 / 14]
     assert found["flips"].tolist() == [0, 4]
 
 
-def test_steps_to_reach_a_level() -> None:
-    curves = pd.DataFrame(
-        [
-            {"family": "pilot", "seed": seed, "step": step, "distance": distance}
-            for seed, path in ((0, [3.0, 0.5, 2.0, 0.1]), (1, [3.0, 2.0, NAN, NAN]))
-            for step, distance in zip((0, 10, 20, 30), path, strict=True)
-        ]
-    )
-    assert steps_to_reach(curves, 0.5)["pilot"].tolist() == [10, np.inf]
-    assert steps_to_reach(curves, 0.2)["pilot"].tolist() == [30, np.inf]
+def test_steps_to_reach_a_level_are_those_of_the_setting_that_is_soonest_by_validation() -> None:
+    """The second setting is closer to the truth first, which nobody can see."""
+    courses = {  # amplitude: validation errors, distances at steps 0, 10, 20, 30
+        1.0: ([9.0, 0.1, 9.0, 0.0], [3.0, 2.0, 0.5, 0.1]),
+        2.0: ([9.0, 9.0, 0.1, 0.1], [3.0, 0.1, 2.0, 2.0]),
+    }
+    rows = [
+        {"family": "pilot", "schedule": "constant", "amplitude": amplitude, "seed": seed, "step": step}
+        | {"validation_error": error, "distance": distance + late}
+        for amplitude, course in courses.items()
+        for seed, late in ((0, 0.0), (1, 0.3))
+        for step, error, distance in zip((0, 10, 20, 30), *course, strict=True)
+    ]
+    grid = pd.DataFrame(rows)
+    assert steps_to_reach(grid, 0.5)["pilot"].tolist() == [20, 30]
+    assert steps_to_reach(grid, 0.05)["pilot"].tolist() == [30, 30]  # at the last step, reached or not
 
 
 # ---- pruned networks
 
 
-def accuracies(rows: list[tuple[str, float, int, float, float]]) -> pd.DataFrame:
-    columns = ["method", "strength", "seed", "sparsity", "validation_accuracy"]
-    frame = pd.DataFrame(rows, columns=columns)
+def accuracies(rows: list[tuple[str, float, str, int, float, float]]) -> pd.DataFrame:
+    columns = ["method", "strength", "schedule", "seed", "sparsity", "validation_accuracy"]
+    frame = pd.DataFrame(rows, columns=columns).assign(rate=0.1, knob=0.0)
     return frame.assign(test_accuracy=np.linspace(0, 1, len(frame)))
 
 
-def test_the_strength_with_the_best_mean_is_chosen_for_each_method_and_sparsity() -> None:
+def test_the_choice_with_the_best_mean_is_taken_for_each_method_and_sparsity() -> None:
     means = {("a", 1.0, 0.9): (0.9, 0.1), ("a", 2.0, 0.9): (0.6, 0.6), ("a", 1.0, 0.5): (0.7, 0.7)}
     means |= {("a", 2.0, 0.5): (0.6, 0.6), ("b", 3.0, 0.9): (0.2, 0.2)}
-    frame = accuracies([(m, a, s, p, of[s]) for (m, a, p), of in means.items() for s in (0, 1)])
-    chosen = chosen_by_validation(frame)
-    kept = [("a", 2.0, 0.9), ("a", 1.0, 0.5), ("b", 3.0, 0.9)]
-    keys = chosen[["method", "strength", "sparsity", "seed"]].itertuples(index=False, name=None)
-    assert list(keys) == [(*key, seed) for key in kept for seed in (0, 1)]
+    rows = [(m, a, "half", s, p, of[s]) for (m, a, p), of in means.items() for s in (0, 1)]
+    frame = accuracies(rows)
+    found = chosen_by_validation(frame).set_index(["method", "sparsity"])
+    assert found["strength"].to_dict() == {("a", 0.5): 1.0, ("a", 0.9): 2.0, ("b", 0.9): 3.0}
+    assert found["validation_accuracy"].tolist() == pytest.approx([0.7, 0.6, 0.2])
     shuffled = frame.assign(test_accuracy=np.random.default_rng(0).permutation(frame["test_accuracy"]))
-    assert chosen_by_validation(shuffled)[["method", "strength"]].equals(chosen[["method", "strength"]])
+    assert chosen_by_validation(shuffled).equals(chosen_by_validation(frame))
+    frame = pd.concat([frame, frame.assign(schedule="constant", validation_accuracy=0.1)])
+    found = chosen_by_validation(frame, lambda means: means["schedule"] == "constant")
+    assert set(found["schedule"]) == {"constant"}
 
 
 @pytest.mark.parametrize(
@@ -160,5 +174,13 @@ def test_the_smaller_of_equal_strengths_is_taken_and_none_at_which_a_seed_diverg
     smaller: tuple[float, float], larger: tuple[float, float], order: int
 ) -> None:
     both = ((1.0, smaller), (2.0, larger))
-    rows = [("a", strength, seed, 0.9, of[seed]) for strength, of in both for seed in (0, 1)]
+    rows = [("a", strength, "half", seed, 0.9, of[seed]) for strength, of in both for seed in (0, 1)]
     assert set(chosen_by_validation(accuracies(rows)[::order])["strength"]) == {1.0}
+
+
+def test_a_window_is_measured_in_octaves_between_the_crossings_of_the_level() -> None:
+    """One seed rises and falls by lines over the logarithm, one is kept beyond the grid, one never is."""
+    accuracies = {0: [0.5, 0.9, 1.0, 0.8, 0.2], 1: [1.0] * 5, 2: [0.5] * 5}
+    rows = [(2.0**k, seed, of[k]) for seed, of in accuracies.items() for k in range(5)]
+    found = window(pd.DataFrame(rows, columns=["strength", "seed", "test_accuracy"]), 0.9)
+    assert found.tolist() == pytest.approx([1.5, 4.0, 0.0], abs=0.01)

@@ -106,6 +106,18 @@ def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
     assert np.abs(m * w - dual).max() < 1e-6
 
 
+def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_flow() -> None:
+    """Two samples with the same inputs and different targets."""
+    problem = SparseRegression.draw(0, 6, 20, 2)
+    Z, y = problem.Z.copy(), problem.y.copy()
+    Z[5] = Z[0]
+    times = np.array([1.0, 5.0, 1e7])
+    dual = dual_flow(Z, y, problem.x0, 1.0, Strength(1.0, rate=1.0), times)
+    flow = mirror_flow(lambda x: (Z @ x - y) @ Z / 6, problem.x0, 1.0, times[:2], Strength(1.0, rate=1.0))
+    np.testing.assert_allclose(dual[:2], flow, atol=1e-6)
+    assert np.abs(Z.T @ (Z @ dual[2] - y)).max() < 1e-6  # the least squares
+
+
 @pytest.mark.parametrize("strength", STRENGTHS, ids=repr)
 def test_factors_along_a_constant_gradient_have_their_closed_form_and_the_printed_scale_fails(strength):
     g, x0 = np.array([0.3, -0.2, 0.1]), np.array([0.3, -1.0, 2.0])

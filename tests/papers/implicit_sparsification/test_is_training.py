@@ -15,17 +15,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
+from repro.learn import (
+    Ensemble,
+    TrainingDivergedError,
+    evaluate,
+    perceptron,
+    random_crop_flip,
+    streams,
+    train,
+)
 from repro.papers.implicit_sparsification import training
 from repro.papers.implicit_sparsification.method import (
     METHODS,
+    Choice,
     effective_weights,
     pilot_factors,
     schedule,
     weight_tensors,
 )
 from repro.papers.implicit_sparsification.settings import SETTINGS
-from repro.papers.implicit_sparsification.training import Fit, _smallest, cycles, fit
+from repro.papers.implicit_sparsification.training import Fit, _CropFlip, _smallest, cycles, fit
 
 TINY = replace(
     SETTINGS["digits"],
@@ -35,13 +44,14 @@ TINY = replace(
     batch_size=50,
 )
 STRENGTHS, SEEDS = [1e-3, 4e-3], [3, 5]
+FAST = [Choice(strength, "half", 0.2) for strength in STRENGTHS]
 NAMES = ["1.weight", "3.weight"]
 N_WEIGHTS = 64 * 16 + 16 * 10
 
 
 @pytest.fixture(scope="module")
 def pilots() -> Fit:
-    return fit(TINY, METHODS["pilot"], STRENGTHS, seeds=SEEDS)
+    return fit(TINY, METHODS["pilot"], FAST, seeds=SEEDS)
 
 
 def of(table: pd.DataFrame, strength: float, seed: int) -> pd.DataFrame:
@@ -51,14 +61,18 @@ def of(table: pd.DataFrame, strength: float, seed: int) -> pd.DataFrame:
 # ---- a network as if it were alone
 
 
-@pytest.mark.parametrize("name", ["pilot_algorithm", "spred_independent", "continuous_original", "str"])
+@pytest.mark.parametrize("name", ["pilot_algorithm", "l1_x", "continuous_original", "str"])
 def test_every_network_equals_its_run_alone(name: str) -> None:
-    together = fit(TINY, METHODS[name], STRENGTHS, seeds=SEEDS)
-    strength, seed = STRENGTHS[1], SEEDS[0]
-    alone = fit(TINY, METHODS[name], [strength], seeds=[seed])
+    """Others have other strengths, schedules and knobs; alone it is no ensemble."""
+    choices = [choice for choice in METHODS[name].choices if choice.rate == 0.1][4:8]
+    together = fit(TINY, METHODS[name], choices, seeds=SEEDS)
+    seed, strength = SEEDS[0], choices[1].strength
+    alone = fit(TINY, METHODS[name], choices[1:2], seeds=[seed])
+    assert together.start["1.weight"].shape[1:] == alone.start["1.weight"].shape[1:]
     for key, weight in alone.networks.parameters.items():
         torch.testing.assert_close(together.networks.parameters[key][2], weight[0], atol=1e-4, rtol=1e-4)
-    own = of(together.course, strength, seed)
+    own = together.course.merge(alone.members)
+    assert strength in own["strength"].tolist()
     for column in ("alpha", "dose", "l1"):
         np.testing.assert_allclose(own[column], alone.course[column], rtol=1e-4)
 
@@ -100,27 +114,69 @@ def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
     how = METHODS[name]
+    choices = [choice for choice in how.choices if choice.rate == 0.1]
     plain = Ensemble(TINY.networks([0])).parameters
-    found = fit(TINY, how, seeds=[0], n_epochs=2)
+    found = fit(TINY, how, choices, seeds=[0], n_epochs=2)
     weights, course = found.networks.parameters, found.course
     assert not found.diverged
-    assert found.members["strength"].tolist() == list(how.grid)
+    assert [Choice(*row) for row in found.members[list(Choice._fields)].to_numpy()] == choices
     assert set(weights) == {"1.weight", "1.bias", "3.weight", "3.bias"}
     for key, start in found.start.items():
         assert not torch.allclose(weights[key], start, atol=1e-4)
-        if name != "spred_independent":
-            torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
-    assert (course["alpha"] > 0).any() == (how.penalty is not None)
-    if how.penalty and how.schedule != "pilot":
-        shape = schedule(how.schedule, 2)[course["epoch"] - 1]
-        np.testing.assert_allclose(course["alpha"], course["strength"] * shape, rtol=1e-12)
+        torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
+    for choice in choices:
+        if choice.schedule != "algorithm 1":
+            own = course.merge(pd.DataFrame([choice]))
+            np.testing.assert_allclose(
+                own["alpha"], choice.strength * schedule(choice.schedule, 2), rtol=1e-12
+            )
     if name != "continuous_original":  # whose masks grow hotter after the course is noted
         l1 = sum(weights[key].detach().abs().flatten(1).sum(dim=1) for key in NAMES)
         np.testing.assert_allclose(course[course["epoch"] == 2]["l1"], l1, rtol=1e-5)
 
 
+def test_choices_that_cannot_be_trained_together_are_refused() -> None:
+    both = [Choice(1e-3, rate=0.1), Choice(1e-3, rate=0.2)]
+    with pytest.raises(ValueError, match="one learning rate"):
+        fit(TINY, METHODS["pilot"], both, seeds=[0])
+    both = [Choice(1e-3), Choice(1e-3, "algorithm 1", knob=15.0)]
+    with pytest.raises(ValueError, match="algorithm 1"):
+        fit(TINY, METHODS["pilot"], both, seeds=[0])
+
+
+def test_crops_are_drawn_where_the_images_are_and_are_those_of_the_seed() -> None:
+    x = torch.arange(2 * 3 * 8 * 8.0).view(2, 3, 8, 8)
+    crop, seeded = _CropFlip(), torch.Generator().manual_seed(3)
+    first, second = crop(x, seeded), crop(x, seeded)
+    expected = torch.Generator().manual_seed(3)
+    assert torch.equal(first, random_crop_flip(x, expected))
+    assert torch.equal(second, random_crop_flip(x, expected))
+
+
+def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But for the crops, of which an ensemble draws one for each network."""
+    monkeypatch.setattr(training, "random_crop_flip", lambda x, generator: x)
+    images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
+    choice = Choice(1e-3, "half", 0.1)
+    alone = fit(images, METHODS["pilot"], [choice], seeds=[3])
+    both = fit(images, METHODS["pilot"], [choice, choice], seeds=[3])
+    for name, weight in alone.networks.parameters.items():
+        torch.testing.assert_close(weight[0], both.networks.parameters[name][0], atol=1e-3, rtol=1e-3)
+    accuracy = alone.pruned_accuracy([0.0, 0.5])["test_accuracy"]
+    assert accuracy.tolist() == pytest.approx(
+        both.pruned_accuracy([0.0, 0.5])["test_accuracy"][::2], abs=0.05
+    )
+
+
+def tiny_convolutions() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+
 def test_algorithm_1_acts_on_what_the_course_says() -> None:
-    course = fit(TINY, METHODS["pilot_algorithm"], [1e-5], seeds=[0], n_epochs=8).course
+    choice = Choice(1e-5, "algorithm 1", 0.2, 15.0)
+    course = fit(TINY, METHODS["pilot_algorithm"], [choice], seeds=[0], n_epochs=8).course
     (plain,) = TINY.networks([0])
     least = 0.03 * sum(float(plain[i].weight.detach().abs().sum()) for i in (1, 3))
     accuracies, alpha, expected = [0.0, *course["batch_accuracy"]], 1e-5, []
@@ -142,17 +198,17 @@ def test_masks_grow_hotter_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> N
         return train(networks, *told, after_epoch=[*after_epoch, note], **options)
 
     monkeypatch.setattr(training, "train", watched)
-    fit(TINY, METHODS["continuous_original"], [1e-3], seeds=[0], n_epochs=2)
+    fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=2)
     assert seen == pytest.approx([200**0.5, 200])
 
 
 def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: Fit) -> None:
-    found = fit(TINY, METHODS["pilot"], [STRENGTHS[0], 1e3], seeds=SEEDS)
+    found = fit(TINY, METHODS["pilot"], [FAST[0], FAST[0]._replace(strength=1e3)], seeds=SEEDS)
     assert found.diverged == [2, 3]
     for key, weight in found.networks.parameters.items():
         torch.testing.assert_close(weight[:2], pilots.networks.parameters[key][:2], atol=1e-4, rtol=1e-4)
     with pytest.raises(TrainingDivergedError, match="smaller learning rate"):
-        fit(replace(TINY, factor_rate=1e4), METHODS["mw"], seeds=SEEDS)
+        fit(TINY, METHODS["mw"], [Choice(0.0, rate=1e4)], seeds=SEEDS)
 
 
 # ---- pruning in one shot
@@ -168,11 +224,19 @@ def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_
             order = np.argsort(flat.abs().numpy(), kind="stable")
             flat[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = 0
             nn.utils.vector_to_parameters(flat, [network.get_parameter(name) for name in NAMES])
-        row = of(table, *member).set_index("sparsity").loc[sparsity]
+        row = of(table, member.strength, member.seed).set_index("sparsity").loc[sparsity]
         for part in ("validation", "test"):
             x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
             right = (network(x).argmax(dim=1) == y).double().mean().item()
             assert row[f"{part}_accuracy"] == pytest.approx(right, abs=1e-12)
+
+
+def test_zeros_are_those_that_a_threshold_leaves() -> None:
+    done = fit(TINY, METHODS["str"], [Choice(0.3), Choice(1e-4)], seeds=[3])
+    zeros = done.pruned_accuracy([0.9])["zeros"]
+    flat = torch.cat([done.networks.parameters[name].detach().flatten(1) for name in NAMES], dim=1)
+    assert zeros.tolist() == pytest.approx((flat == 0).double().mean(dim=1).tolist())
+    assert zeros[0] > zeros[1]
 
 
 def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
@@ -190,7 +254,7 @@ def test_sign_flips_agree_with_a_slow_count(pilots: Fit) -> None:
         largest = sorted(zip(ends, firsts, strict=True), key=lambda pair: -abs(pair[0]))[:n_top]
         assert flips == pytest.approx(sum(end * first < 0 for end, first in largest) / n_top)
     assert found["flips"].between(0.3, 0.7).all()
-    balanced = fit(replace(TINY, factor_rate=0.01), METHODS["balanced"], [1e-2], seeds=[0]).sign_flips()
+    balanced = fit(TINY, METHODS["spred"], [Choice(1e-2, rate=0.01)], seeds=[0]).sign_flips()
     assert balanced["flips"].item() == 0
 
 
@@ -229,8 +293,8 @@ def flat(model: Ensemble) -> Tensor:
 
 
 def pruned(name: str, strength: float = 0.0, rewind: str = "rates", n_cycles: int = 2) -> pd.DataFrame:
-    how = replace(METHODS[name], grid=(strength,))
-    return cycles(TINY, how, seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
+    choice = Choice(strength, "half", 0.1 if name == "x" else 0.2)
+    return cycles(TINY, METHODS[name], [choice], seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +331,8 @@ def test_pruning_takes_exactly_the_smallest_and_holds_and_rewinds_go_where_they_
 
 
 def test_strengths_are_trained_together_and_each_as_if_it_were_alone() -> None:
-    how = replace(METHODS["pilot"], grid=(1e-3, 2e-2))
-    both = cycles(TINY, how, seeds=SEEDS, rewind="rates", n_cycles=1, n_epochs=3)
+    choices = [Choice(1e-3, "half", 0.2), Choice(2e-2, "half", 0.2)]
+    both = cycles(TINY, METHODS["pilot"], choices, seeds=SEEDS, rewind="rates", n_cycles=1, n_epochs=3)
     own = both[both["strength"] == 2e-2].reset_index(drop=True)
     pd.testing.assert_frame_equal(own, pruned("pilot", 2e-2, n_cycles=1), atol=0.02)
 

@@ -19,11 +19,11 @@ is that of the second. The chapter is ``implicit-sparsification``.
 from repro.papers.implicit_sparsification.method import (
     Algorithm1,
     Penalty,
+    Pilot,
     Product,
     fold,
-    l1_norms,
     parametrize,
     squares,
 )
 
-__all__ = ["Algorithm1", "Penalty", "Product", "fold", "l1_norms", "parametrize", "squares"]
+__all__ = ["Algorithm1", "Penalty", "Pilot", "Product", "fold", "parametrize", "squares"]

@@ -1,92 +1,100 @@
-"""The paper's settings, and one-shot pruning at its scale: run by run, resumable."""
+"""One-shot pruning at the paper's scale: part by part in order of worth, resumable, within a time that is given."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from repro.base import Runs, one_of
-from repro.learn import TrainingDivergedError
-from repro.papers.implicit_sparsification.method import METHODS, Method
+from repro.base import Runs
+from repro.learn import DataNotFoundError, TrainingDivergedError
+from repro.papers.implicit_sparsification.method import METHODS, Choice, Method
 from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
 _SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
 """The paper's levels, 20 % to 99.6 %, and 0."""
 
-_GRID: dict[str, tuple[float, ...]] = {
-    "x": (0.0,),
-    "mw": (0.0,),
-    "pilot": (1e-4, 3e-4, 1e-3),
-    "pilot_constant": (1e-4, 3e-4, 1e-3),
-    "l1_x": (5e-5, 5e-4),
-    "spred": (1e-4, 3e-4, 1e-3),
-    "str": (3e-5, 1e-4, 3e-4),
-    "powerprop": (2.0,),
-    "continuous": (5e-5, 5e-4),
+_PLACES = ("resnet20-cifar10", "lenet-mnist", "lenet-fashion")
+
+_GRID: dict[str, tuple[Choice, ...]] = {
+    "x": tuple(Choice(5e-5, rate=rate) for rate in (0.1, 0.2, 0.4)),
+    "mw": tuple(Choice(0.0, rate=rate) for rate in (0.1, 0.2, 0.4)),
+    "pilot_algorithm": tuple(Choice(a, "algorithm 1", 0.2, 15.0) for a in (3e-5, 1e-4, 3e-4)),
+    "l1_x": tuple(Choice(a, rate=0.1) for a in (5e-5, 1.5e-4, 5e-4)),
+    "spred": tuple(Choice(a, rate=0.2) for a in (1e-4, 3e-4, 1e-3)),
+    "str": tuple(Choice(a, rate=0.1) for a in (3e-5, 1e-4, 3e-4)),
 }
-"""Strengths of the paper's first version; those of spred and STR, which it does not give, are our own choice.
-
-Its L1 strengths, 1e-4 and 1e-3, are twice those of the grid: $\\lambda=2\\alpha$. It does not say that PILoT's
-strength is turned off during training, which its second version does: hence both ``pilot`` and ``pilot_constant``.
-"""
+"""Three choices a method. Strengths of L1 are the paper's, $\\lambda=2\\alpha$ of 1e-4 and 1e-3, and one between; those
+of spred are its first version's for PILoT; those of algorithm 1 and STR, which it does not give, are our own."""
 
 
-def full_scale_run(name: str, seeds: Sequence[int], folder: str | Path) -> pd.DataFrame:
-    r"""Train and prune at one of the paper's settings, in each method that it compares; on a GPU in mixed precision.
+def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.DataFrame:
+    r"""Train and prune the paper's networks: ResNet-20 on CIFAR-10, seed by seed, then LeNets on both MNISTs.
 
-    A run is a method and a strength, all seeds together. Each finished run is kept in a file of the folder and not
-    repeated.
+    A part is one network; every finished part is kept in a file of the folder and read back by the next call. A part is
+    not begun when it is likely to end too late: so a call ends by itself, and another one goes on. On a GPU in mixed
+    precision.
 
     Args:
-        name: of a setting: ``"lenet-mnist"``, ``"lenet-fashion"``, ``"resnet20-cifar10"``.
-        seeds: of the networks.
+        seeds: of the networks, those of most worth first.
         folder: where the files are; made if it is not there.
+        seconds: for all that is not finished yet.
 
     Returns:
-        One row a network and sparsity: method, strength, seed, sparsity, validation_accuracy and test_accuracy, from 0
-        to 1; of the whole run, alike in its rows: dose $A$ at the end, flips as ``Fit.sign_flips`` says, diverged (the
-        other numbers are NaN then).
+        One row a network and sparsity that are there, none if there are none: setting, method, the fields of its
+        choice, seed, sparsity, validation_accuracy and test_accuracy, from 0 to 1, zeros, and of the whole network dose
+        $A$ at the end, flips as ``Fit.sign_flips`` says, diverged (the other numbers are NaN then). Data that are not
+        on this machine are left out.
 
     Raises:
-        ValueError: an unknown setting; a file in the folder was made with other seeds or settings.
-        DataNotFoundError: the data are not on this machine; says how to get them.
+        ValueError: a file in the folder was made with other settings.
     """
-    where, runs, tables = SETTINGS[one_of("setting", name, SETTINGS)], Runs(Path(folder)), []
-    for method, strengths in _GRID.items():
-        made_with = {"seeds": list(seeds), "sparsities": _SPARSITIES} | _told(where) | _told(METHODS[method])
-        for strength in strengths:
-            run = f"{name}-{method}-{strength:g}"
-            rows = runs.get(run, made_with)
-            if rows is None:
-                began = time.perf_counter()
-                rows = _trained(where, METHODS[method], strength, seeds)
+    runs, tables, end, longest = Runs(Path(folder)), [], time.perf_counter() + seconds, 0.0
+    for place, seed, method, choice in _parts(seeds):
+        where, how = SETTINGS[place], METHODS[method]
+        run = "-".join([place, method, *(f"{value}" for value in choice), str(seed)]).replace(" ", "-")
+        made_with = {"sparsities": _SPARSITIES} | _told(where) | _told(how)
+        rows = runs.get(run, made_with)
+        if rows is None and time.perf_counter() + longest < end:
+            began = time.perf_counter()
+            with suppress(DataNotFoundError):
+                rows = _trained(where, how, choice, seed)
+                longest = max(longest, time.perf_counter() - began)
                 runs.put(run, made_with, rows, seconds=round(time.perf_counter() - began, 1))
-            tables.append(pd.DataFrame(rows).assign(method=method))
-    return pd.concat(tables, ignore_index=True)
+        if rows is not None:
+            tables.append(pd.DataFrame(rows).assign(setting=place, method=method))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _parts(seeds: Sequence[int]) -> Iterator[tuple[str, int, str, Choice]]:
+    """All networks in order of worth: a seed is of use when every method has it."""
+    for place in _PLACES:
+        for seed in seeds:
+            for method, choices in _GRID.items():
+                for choice in choices:
+                    yield place, seed, method, choice
 
 
 def _told(values: Setting | Method) -> dict[str, Any]:
     """What a setting or method says in words and numbers; its functions follow from its name."""
-    return {key: value for key, value in vars(values).items() if not callable(value)}
+    return {key: value for key, value in vars(values).items() if not callable(value) and key != "choices"}
 
 
-def _trained(where: Setting, how: Method, strength: float, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows of a run; of networks that diverged without numbers."""
-    numbers = ["validation_accuracy", "test_accuracy", "dose", "flips"]
+def _trained(where: Setting, how: Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
+    """The rows of a network; of one that diverged without numbers."""
+    numbers = ["validation_accuracy", "test_accuracy", "zeros", "dose", "flips"]
     try:
-        done = fit(where, how, [strength], seeds=seeds, mixed_precision=torch.cuda.is_available())
-    except TrainingDivergedError:  # all of them
-        runs = [{"strength": strength, "seed": s, "sparsity": p} for s in seeds for p in _SPARSITIES]
-        return [run | dict.fromkeys(numbers, float("nan")) | {"diverged": True} for run in runs]
-    doses = done.course.groupby("seed", as_index=False)["dose"].last()
-    labels = done.sign_flips().merge(doses).assign(diverged=False)
-    labels.loc[done.diverged, "diverged"] = True
-    table = done.pruned_accuracy(_SPARSITIES).merge(labels)
-    table[numbers] = table[numbers].mask(table["diverged"])
+        done = fit(where, how, [choice], seeds=[seed], mixed_precision=torch.cuda.is_available())
+    except TrainingDivergedError:
+        told = choice._asdict() | {"seed": seed} | dict.fromkeys(numbers, float("nan"))
+        return [told | {"sparsity": p, "diverged": True} for p in _SPARSITIES]
+    table = done.pruned_accuracy(_SPARSITIES).assign(
+        dose=done.course["dose"].iloc[-1], flips=done.sign_flips()["flips"].item(), diverged=False
+    )
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

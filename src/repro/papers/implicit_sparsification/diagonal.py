@@ -2,8 +2,7 @@
 
 A training loop of its own, for speed. A grid of 390 runs of 2,000 steps takes 0.7 s, ten times less than one run
 after the other in NumPy with gradients by hand, and 250 times less than with automatic differentiation and
-``torch.optim`` (``benchmarks/README.md``); the chapter's has 1,760 runs of 20,000 steps. A network here is 100
-numbers, and a step of a run 0.9 microseconds.
+``torch.optim`` (``benchmarks/README.md``). A network here is 100 numbers, and a step of a run 0.9 microseconds.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@ r"""The chapter's experiments, one function a group of claims: seeds and what th
 
 Flows (M1 to M7, M17) are those of $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$ in continuous time, on a
 ``SparseRegression`` and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
-networks (M12 to M16, M18) are pruned.
+networks (M12 to M16, M18, M20 to M23) are pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +19,12 @@ from sklearn.linear_model import Lasso
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
-from repro.papers.implicit_sparsification.diagonal import FAMILIES, descend
-from repro.papers.implicit_sparsification.measures import best_schedules
-from repro.papers.implicit_sparsification.method import METHODS, pilot_factors
-from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression
+from repro.learn import TrainingDivergedError
+from repro.papers._pictures import where
+from repro.papers.implicit_sparsification.diagonal import descend
+from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation
+from repro.papers.implicit_sparsification.method import METHODS, STRENGTHS, Choice, pilot_factors
+from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression, tuned
 from repro.papers.implicit_sparsification.theory import (
     Potential,
     Strength,
@@ -72,25 +75,6 @@ def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def trajectories(seed: int) -> pd.DataFrame:
-    """Paths of the five true coordinates and three others, by the flow of the factors and by the mirror flow.
-
-    Returns:
-        One row a (beta, coordinate, time): ``true``, the coordinate of $x^*$; ``factors`` and ``mirror``, that of
-        $x_t$.
-    """
-    problem, times = SparseRegression.draw(seed), np.geomspace(1e-3, 20.0, 81)
-    shown = [*np.flatnonzero(problem.x_star), *np.flatnonzero(problem.x_star == 0)[:3]]
-    tables = []
-    for beta in (1.0, 100.0):
-        m, w = factor_flow(problem.gradient, *pilot_factors(problem.x0, beta), times, _GENTLE)
-        mirror = mirror_flow(problem.gradient, problem.x0, beta, times, _GENTLE)
-        for i in shown:
-            paths = {"time": times, "factors": (m * w)[:, i], "mirror": mirror[:, i]}
-            tables.append(pd.DataFrame({"beta": beta, "coordinate": i, "true": problem.x_star[i]} | paths))
-    return pd.concat(tables, ignore_index=True)
 
 
 def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
@@ -237,16 +221,18 @@ def recovery(seeds: Sequence[int]) -> pd.DataFrame:
     Limits are $\arg\min\{R_{a_\infty}(x):Zx=y\}$, which ``optimality`` shows to be where flows end.
 
     Returns:
-        One row a (seed, beta, dose): ``error``, $\|x-x^*\|_2$.
+        One row a (seed, beta, dose): ``matched``, the dose that leaves the same $a_\infty$ from $\beta=1$, which is
+        $A-\frac14\log\beta$; ``error``, $\|x-x^*\|_2$.
     """
     rows = []
     for seed in seeds:
         problem = SparseRegression.draw(seed)
         for beta in (1.0, 100.0):
-            for dose in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
+            for matched in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
+                dose = matched + float(np.log(beta)) / 4
                 x = least_potential(problem.Z, problem.y, Potential.after(dose, problem.x0, beta))
                 error = float(np.linalg.norm(x - problem.x_star))
-                rows.append({"seed": seed, "beta": beta, "dose": dose, "error": error})
+                rows.append({"seed": seed, "beta": beta, "dose": dose, "matched": matched, "error": error})
     return pd.DataFrame(rows)
 
 
@@ -325,13 +311,22 @@ def _largest(values: Array) -> float:
 
 # --- diagonal networks --------------------------------------------------------------------------------------------
 
-_AMPLITUDES = {"constant": tuple(0.002 * 2.0**k for k in range(11))} | dict.fromkeys(
-    ("harmonic", "quadratic", "geometric"), tuple(2.0 * 2.0**k for k in range(11))
-)
-r"""Of each schedule, for every family; the paper has these four schedules, and amplitudes that it does not give.
+_CONSTANT = tuple(0.002 * 2.0**k for k in range(8))
+_DYING = tuple(40.0 / 2.0**k for k in range(8))
+_STRONGER = tuple(8 * amplitude for amplitude in _DYING)
+_AMPLITUDES = {
+    family: {"constant": _CONSTANT, "harmonic": dying, "geometric": dying}
+    for family, dying in (
+        ("pilot", _DYING),
+        ("spred", _DYING),
+        ("mask_l1", _STRONGER),
+        ("weights", _STRONGER),
+    )
+}
+r"""Of each family and schedule, as many for each; the paper gives the schedules and no amplitudes.
 
-From $\eta\alpha_k=1/2$ on, a step multiplies factors by a negative number: no longer the flow in small steps, but a
-defined algorithm.
+Decayed factors are multiplied by $1-2\eta\alpha_k$ in a step. With amplitudes below 50 every such number is above 0,
+as in the flow; L1 penalties subtract, and have no such limit.
 """
 
 
@@ -349,35 +344,35 @@ def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -
         $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start), diverged. The
         numbers of a run are NaN from the step at which it has diverged.
     """
-    rows = [(name, amplitude) for name, amplitudes in _AMPLITUDES.items() for amplitude in amplitudes]
-    runs = dict.fromkeys(FAMILIES, pd.DataFrame(rows, columns=["schedule", "amplitude"]))
+    runs = {
+        family: pd.DataFrame(
+            [(name, one) for name, amplitudes in of_family.items() for one in amplitudes],
+            columns=["schedule", "amplitude"],
+        )
+        for family, of_family in _AMPLITUDES.items()
+    }
     return _outcomes(seeds, runs, _logarithmic_steps(n_steps, also=horizons))
 
 
 def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
     """The settings chosen at the last step again, in batches of 5, beside full gradient descent (M11).
 
-    All families of a problem see the same batches, in two orders.
+    All families of a problem see the same batches.
 
     Args:
-        grid: of ``diagonal_grid``; every family runs each schedule at the amplitude chosen there.
+        grid: of ``diagonal_grid``; every family runs the setting chosen there.
         n_steps: as there.
 
     Returns:
-        One row a (family, schedule, seed): amplitude, best (of the family's schedules, under full descent), full and
-        stochastic (distances; the second a median over the two orders, missing if one of them diverged).
+        One row a (family, seed): schedule, amplitude, full and stochastic (distances; missing if it diverged).
     """
-    chosen = best_schedules(grid, [n_steps]).rename(columns={"distance": "full"})
-    keys = ["family", "schedule", "amplitude", "seed"]
-    settings = chosen[keys[:3]].drop_duplicates()
-    runs = {
-        str(family): rows.reset_index(drop=True) for family, rows in settings.groupby("family", sort=False)
-    }
+    chosen = best_schedules(grid, [n_steps]).query("best").rename(columns={"distance": "full"})
+    keys = ["family", "schedule", "amplitude"]
+    settings = chosen[keys].drop_duplicates().groupby("family", sort=False)
+    runs = {str(family): rows.reset_index(drop=True) for family, rows in settings}
     seeds = chosen["seed"].unique().tolist()
-    orders = [1000 * seed + order for order in range(2) for seed in seeds]
-    distances = _outcomes(seeds * 2, runs, [n_steps], orders).groupby(keys, sort=False)["distance"]
-    medians = distances.agg(lambda pair: pair.median(skipna=False)).rename("stochastic").reset_index()
-    return chosen[[*keys, "best", "full"]].merge(medians, on=keys)
+    again = _outcomes(seeds, runs, [n_steps], seeds).rename(columns={"distance": "stochastic"})
+    return chosen[[*keys, "seed", "full"]].merge(again[[*keys, "seed", "stochastic"]], on=[*keys, "seed"])
 
 
 def _outcomes(
@@ -439,49 +434,150 @@ def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
+HIGH = (0.95, 0.98, 0.99, 0.995, 0.997)
+"""The high sparsities, for each of which every method's choice is tuned."""
+_SPARSITIES = (0.0, 0.5, 0.8, 0.9, *HIGH)
 
-def one_shot(
-    names: Sequence[str], seeds: Sequence[int], n_epochs: int
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Train digits networks with each method at all its strengths; prune and train no more (M12 to M15, M18).
+_PARTS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
+    "pilot_constant": ("pilot", lambda t: t["schedule"] == "constant"),
+    "pilot_half": ("pilot", lambda t: t["schedule"] == "half"),
+    # what the threshold leaves is as sparse as asked, without the help of pruning, and not nothing
+    "str_native": ("str", lambda t: t["zeros"].between(t["sparsity"], 0.999)),
+}
+"""Arms that have a part of a method's choices, compared with others that have as many."""
+
+_CYCLED = [(name, "rates") for name in ("x", "mw", "pilot", "l1_x")]
+_CYCLED += [(name, "weights") for name in ("x", "pilot", "l1_x")]
+"""Who is pruned iteratively, and what is rewound."""
+
+_AS_THE_PAPER = {
+    "x_plain": ("x", Choice(5e-5, rate=0.1)),
+    "x_doubled": ("x", Choice(5e-5, rate=0.2)),
+    "mw_doubled": ("mw", Choice(0.0, rate=0.2)),
+}
+"""Arms at settings that the paper gives, not tuned: plain weights, and factors at twice their rate."""
+
+
+def tuning(
+    seeds: Sequence[int], cycle_seeds: Sequence[int], n_epochs: int, cycle_epochs: int
+) -> pd.DataFrame:
+    """Train every method with all its choices, and choose: what ``settings.tuned`` reads was made by this once.
+
+    The choice of an arm at a sparsity has the highest validation accuracy, on average over seeds; in iterative pruning,
+    over the last four of nine cycles as well. Choices at which a seed diverged are never taken.
+
+    Returns:
+        One row a task (``"one-shot"``, or a rewind), arm and sparsity (of cycles, missing): method, the fields of the
+        choice, validation_accuracy.
+    """
+    tables = []
+    for name, how in METHODS.items():
+        grid = []
+        for choices in _by_rate(how.choices):
+            with suppress(TrainingDivergedError):  # all of them: not to be chosen
+                done = fit(SETTINGS["digits"], how, choices, seeds=seeds, n_epochs=n_epochs)
+                grid.append(done.pruned_accuracy(HIGH))
+        table = pd.concat(grid).assign(method=name)
+        for arm, (method, part) in {name: (name, None), **_PARTS}.items():
+            if method == name:
+                mean = chosen_by_validation(table, part)
+                tables.append(mean.assign(task="one-shot", arm=arm))
+    for name, rewind in _CYCLED:
+        table = _cycled(METHODS[name].choices, name, rewind, cycle_seeds, 9, cycle_epochs)
+        late = table[table["cycle"] > 5].assign(sparsity=np.nan, method=name)
+        tables.append(chosen_by_validation(late).assign(task=rewind, arm=name))
+    columns = ["task", "arm", "method", "sparsity", *Choice._fields, "validation_accuracy"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _by_rate(choices: Sequence[Choice]) -> list[list[Choice]]:
+    """Choices that can be trained together."""
+    rates = dict.fromkeys(choice.rate for choice in choices)
+    return [[choice for choice in choices if choice.rate == rate] for rate in rates]
+
+
+def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train digits networks with each arm's tuned choices; prune and train no more (M12, M13, M15, M18, M20 to M23).
 
     Args:
-        names: of methods.
-        seeds: of splits, initial weights and orders of batches.
+        seeds: of splits, initial weights and orders of batches; not those of the tuning.
         n_epochs: of training.
 
     Returns:
-        Three tables with the columns method, strength and seed: accuracies of pruned networks, sign flips, and the
-        courses of the strengths, as ``Fit.pruned_accuracy``, ``Fit.sign_flips`` and ``Fit.course`` have them.
+        Accuracies: one row an arm, seed and sparsity, as ``Fit.pruned_accuracy`` has them, of the choice tuned for that
+        sparsity (for those below ``HIGH``, of that for its first). Sign flips, as ``Fit.sign_flips`` has them, of the
+        choices for 99 %.
     """
-    tables = []
-    for name in names:
-        done = fit(SETTINGS["digits"], METHODS[name], seeds=seeds, n_epochs=n_epochs)
-        found = (
-            done.pruned_accuracy((0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)),
-            done.sign_flips(),
-            done.course,
-        )
-        tables.append([table.assign(method=name) for table in found])
-    pruned, flips, courses = (pd.concat(of_methods) for of_methods in zip(*tables, strict=True))
-    return pruned, flips, courses
+    arms = where(tuned(), task="one-shot")
+    fixed = [
+        {"arm": arm, "method": method, "sparsity": sparsity} | choice._asdict()
+        for arm, (method, choice) in _AS_THE_PAPER.items()
+        for sparsity in HIGH
+    ]
+    arms = pd.concat([arms, pd.DataFrame(fixed)], ignore_index=True)
+    arms = arms[["arm", "method", "sparsity", *Choice._fields]]
+    lower = [where(arms, sparsity=HIGH[0]).assign(sparsity=p) for p in _SPARSITIES if p < HIGH[0]]
+    arms = pd.concat([*lower, arms], ignore_index=True)
+    tables, flips = [], []
+    for name, of_method in arms.groupby("method", sort=False):
+        choices = [Choice(*row) for row in of_method[list(Choice._fields)].drop_duplicates().to_numpy()]
+        for together in _by_rate(choices):
+            done = fit(SETTINGS["digits"], METHODS[str(name)], together, seeds=seeds, n_epochs=n_epochs)
+            tables.append(done.pruned_accuracy(_SPARSITIES).assign(method=name))
+            flips.append(done.sign_flips().assign(method=name))
+    keys = ["method", *Choice._fields]
+    accuracies = arms.merge(pd.concat(tables), on=[*keys, "sparsity"])
+    return accuracies, where(arms, sparsity=0.99).merge(pd.concat(flips), on=keys)
 
 
 def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFrame:
-    """Digits networks in ``training.cycles``: plain, with factors, with PILoT, with L1; both rewinds (M16, K3).
+    """Digits networks in ``training.cycles``, with the choices tuned for both rewinds (M16, K3).
 
     Args:
-        seeds: of splits, initial weights and orders of batches.
+        seeds: of splits, initial weights and orders of batches; not those of the tuning.
         n_cycles: how many times to prune.
         n_epochs: of every cycle.
 
     Returns:
-        One row a method, strength, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
+        One row an arm, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
     """
-    sizes: dict[str, Any] = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
     tables = []
-    for name in ("x", "mw", "pilot", "l1_x"):
-        for rewind in ("rates", "weights") if name != "l1_x" else ("rates",):
-            table = cycles(SETTINGS["digits"], METHODS[name], rewind=rewind, **sizes)
-            tables.append(table.assign(method=name, rewind=rewind))
+    arms = tuned().query("task != 'one-shot'")
+    choices = [Choice(*row) for row in arms[list(Choice._fields)].to_numpy()]
+    for arm, rewind, choice in zip(arms["arm"], arms["task"], choices, strict=True):
+        table = _cycled([choice], arm, rewind, seeds, n_cycles, n_epochs)
+        tables.append(table.assign(arm=arm, rewind=rewind))
     return pd.concat(tables)
+
+
+def _cycled(
+    choices: Sequence[Choice], name: str, rewind: str, seeds: Sequence[int], n_cycles: int, n_epochs: int
+) -> pd.DataFrame:
+    sizes: dict[str, Any] = {"rewind": rewind, "seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
+    found = []
+    for together in _by_rate(choices):
+        with suppress(TrainingDivergedError):
+            found.append(cycles(SETTINGS["digits"], METHODS[name], together, **sizes))
+    return pd.concat(found, ignore_index=True)
+
+
+def strengths_that_serve(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
+    """Accuracy with 99 % of the weights removed on one grid of strengths, rates and schedules as in the paper (M14).
+
+    PILoT follows algorithm 1 (second version) or is constant (first version); L1 penalties are constant.
+
+    Returns:
+        One row an arm, strength and seed, as ``Fit.pruned_accuracy`` has them.
+    """
+    arms = {
+        "pilot_algorithm": ("pilot_algorithm", Choice(0.0, "algorithm 1", 0.2, 15.0)),
+        "pilot_constant": ("pilot", Choice(0.0, "constant", 0.2)),
+        "l1_x": ("l1_x", Choice(0.0, "constant", 0.1)),
+        "l1_m": ("l1_m", Choice(0.0, "constant", 0.2)),
+    }
+    tables = []
+    for arm, (method, choice) in arms.items():
+        choices = [choice._replace(strength=strength) for strength in STRENGTHS]
+        done = fit(SETTINGS["digits"], METHODS[method], choices, seeds=seeds, n_epochs=n_epochs)
+        tables.append(done.pruned_accuracy([0.99]).assign(arm=arm))
+    return pd.concat(tables, ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,10 @@ from scipy.optimize import linprog
 from scipy.stats import linregress
 
 from repro.papers._pictures import where
+from repro.papers.implicit_sparsification.method import Choice
 from repro.papers.implicit_sparsification.settings import SparseRegression
+
+_Part = Callable[[pd.DataFrame], pd.Series]
 
 _RUN = ["family", "schedule", "amplitude"]
 """Columns that name a way to train a diagonal network."""
@@ -44,14 +47,15 @@ def crossings(table: pd.DataFrame) -> pd.DataFrame:
 def error_rates(table: pd.DataFrame) -> pd.DataFrame:
     r"""Fit $\log\|x-x^*\|=\text{const}-\text{rate}\cdot A$ to ``experiments.recovery`` (M5).
 
-    Doses below 3 are left out: the fall is not exponential while a is not small.
+    Doses that leave a larger scale than dose 3 from $\beta=1$ are left out: the fall is not exponential while a is not
+    small.
 
     Returns:
         One row a (seed, beta): ``rate``; ``r2``, the share of variance of the log error that the line explains;
         ``certified``, the rate that a linear program foretells.
     """
     rows = []
-    for _, one in table[table["dose"] >= 3].groupby(["seed", "beta"], sort=False):
+    for _, one in table[table["matched"] >= 3].groupby(["seed", "beta"], sort=False):
         seed, beta = int(one["seed"].iloc[0]), one["beta"].iloc[0]
         line = linregress(one["dose"], np.log(one["error"]))
         certified = _certified_rate(SparseRegression.draw(seed))
@@ -112,51 +116,86 @@ def best_schedules(grid: pd.DataFrame, horizons: Sequence[int]) -> pd.DataFrame:
 
 
 def balanced_start(grid: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    r"""The balanced start against the unbalanced one, both tuned at the horizon (M8).
+    r"""The balanced start at its best in hindsight against the unbalanced one, chosen by validation (M8).
 
     Returns:
-        One row a seed, its index: ratio, the distance from the balanced start over that from the unbalanced one;
-        flips, the most signs that changed from the balanced start in the whole grid and at any step up to the
-        horizon.
+        One row a seed, its index: ratio, the distance from the balanced start, the least in the whole grid, over that
+        from the unbalanced one at the horizon; flips, the most signs that changed from the balanced start in the whole
+        grid and at any step up to the horizon.
     """
-    tuned = where(best_schedules(grid, [horizon]), best=True).set_index("seed")
-    balanced = where(grid[grid["step"] <= horizon], family="spred").groupby("seed")
-    ratio = where(tuned, family="spred")["distance"] / where(tuned, family="pilot")["distance"]
-    return pd.DataFrame({"ratio": ratio, "flips": balanced["flips"].max()})
+    unbalanced = where(best_schedules(grid, [horizon]), best=True, family="pilot").set_index("seed")
+    balanced = where(grid[grid["step"] <= horizon], family="spred")
+    least = where(balanced, step=horizon).groupby("seed")["distance"].min()
+    flips = balanced.groupby("seed")["flips"].max()
+    return pd.DataFrame({"ratio": least / unbalanced["distance"], "flips": flips})
 
 
-def steps_to_reach(curves: pd.DataFrame, level: float) -> pd.DataFrame:
-    """The first recorded step at which the distance is ``level`` or less (M10).
+def steps_to_reach(grid: pd.DataFrame, level: float) -> pd.DataFrame:
+    r"""The first recorded step at which the distance is ``level`` or less, every family tuned to be there soon (M24).
 
-    Args:
-        curves: rows of the grid, one schedule and amplitude a family.
-        level: distance to the truth.
+    The schedule and amplitude of a family take the fewest steps, on average of their logarithms over seeds, to a
+    validation error of half the square of the level, which is what a point at that distance has on average. Where a
+    level is not reached, the last step counts.
 
     Returns:
-        One row a seed, its index, and one column a family; infinite where the level was not reached.
+        One row a seed, its index, and one column a family.
     """
-    reached = curves.assign(steps=curves["step"].where(curves["distance"] <= level, np.inf))
-    return reached.pivot_table(index="seed", columns="family", values="steps", aggfunc="min")
+    found = {}
+    last = grid["step"].max()
+    for column, least in {"validation_error": level**2 / 2, "distance": level}.items():
+        reached = grid.assign(steps=grid["step"].where(grid[column] <= least, last))
+        found[column] = reached.groupby([*_RUN, "seed"])["steps"].min().unstack("seed")
+    soon = np.log(found["validation_error"]).mean(axis=1).groupby("family").idxmin()
+    return found["distance"].loc[soon].droplevel(["schedule", "amplitude"]).T
 
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
 
-def chosen_by_validation(table: pd.DataFrame) -> pd.DataFrame:
-    """For each method and sparsity, the rows of the strength with the highest mean validation accuracy.
+def chosen_by_validation(table: pd.DataFrame, among: _Part | None = None) -> pd.DataFrame:
+    """For each sparsity, the choice with the highest mean validation accuracy of those that a method has.
 
-    The mean is over seeds, so that one strength serves all; of equal means the smaller strength is taken. A strength
-    at which a seed has no accuracy, because its training diverged, comes last. The test set has no say.
+    The mean is over seeds, so that one choice serves all; of equal means the smaller strength is taken. A choice at
+    which a seed has no accuracy, because its training diverged, comes last. The test set has no say.
 
     Args:
-        table: columns method, strength, sparsity, validation_accuracy, and others.
+        table: columns method, sparsity, the fields of ``method.Choice``, validation_accuracy, and zeros if ``among``
+            asks for them.
+        among: from the means to which of them may be chosen.
 
     Returns:
-        The rows that remain, in the order they had.
+        One row a method and sparsity: the fields of the choice, validation_accuracy, its mean.
     """
-    keys = ["method", "sparsity", "strength"]
-    accuracies = table.groupby(keys)["validation_accuracy"]
-    complete = accuracies.mean().where(accuracies.count() == accuracies.size())
-    means = complete.round(12).reset_index()  # rounding errors are no differences
+    keys = ["method", "sparsity", *Choice._fields]
+    of_choices = table.groupby(keys, dropna=False)
+    means = of_choices.mean(numeric_only=True)
+    whole = of_choices["validation_accuracy"].count() == of_choices.size()
+    # rounding errors are no differences
+    means["validation_accuracy"] = means["validation_accuracy"].where(whole).round(12)
+    means = means.reset_index()
+    if among is not None:
+        means = means[among(means)]
     best = means.sort_values(["validation_accuracy", "strength"], ascending=[False, True])
-    return table.merge(best.drop_duplicates(["method", "sparsity"])[keys], on=keys)
+    return best.drop_duplicates(["method", "sparsity"]).sort_values("sparsity")[
+        [*keys, "validation_accuracy"]
+    ]
+
+
+def window(table: pd.DataFrame, level: float = 0.9) -> pd.Series:
+    r"""How wide the range of strengths is that keep an accuracy, in octaves: $\log_2$ of largest over smallest (M14).
+
+    Between the strengths of the grid the accuracy is taken to be a line over $\log_2\alpha$; what lies beyond the grid
+    does not count.
+
+    Args:
+        table: of one arm: strength, seed, test_accuracy.
+        level: of the test accuracy.
+
+    Returns:
+        One number a seed, its index.
+    """
+    by_seed = table.pivot_table(index="strength", columns="seed", values="test_accuracy")
+    octave = np.log2(by_seed.index.to_numpy(dtype=float))
+    fine = np.linspace(octave[0], octave[-1], 1001)
+    kept = by_seed.apply(lambda accuracy: float((np.interp(fine, octave, accuracy) >= level).mean()))
+    return kept * (octave[-1] - octave[0])

@@ -1,30 +1,26 @@
 r"""PILoT, and the methods it is compared with: how weights are written, what is penalised, how strongly.
 
-Write every weight of a network as a product, train it in any loop with a penalty on the factors, multiply them, prune.
-Without the penalty a tenth of these weights gives seven or eight of ten answers:
+PILoT on a network and data of one's own takes four lines, marked below; loop, loss and optimizer are the user's.
+Without the decay a tenth of these weights gives seven or eight of ten answers:
 
 >>> import torch
 >>> from repro.learn import load, perceptron
->>> from repro.prune import magnitude, select
 >>> digits = load("digits", seed=0)
->>> network = parametrize(perceptron((64, 32, 10)), Product)
->>> penalty = Penalty(network, squares, 2e-3)
->>> rule = Algorithm1(20, l1_norms(network))
+>>> network = perceptron((64, 32, 10))
+>>> pilot = Pilot(network, alpha=0.02, n_epochs=20)  # 1: before the optimizer
 >>> loss = torch.nn.CrossEntropyLoss()
 >>> optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
->>> for epoch in range(1, 21):
+>>> for epoch in range(20):
 ...     right = 0
 ...     for batch in torch.randperm(len(digits.y_train)).split(64):
 ...         outputs = network(digits.x_train[batch])
 ...         optimizer.zero_grad()
 ...         loss(outputs, digits.y_train[batch]).backward()
-...         penalty()
 ...         optimizer.step()
-...         right += (outputs.argmax(dim=1) == digits.y_train[batch]).sum()
-...     accuracy = right / len(digits.y_train)
-...     norms = l1_norms(network)
-...     penalty.strengths = rule(penalty.strengths, epoch, accuracy, norms)
->>> select(magnitude(fold(network)), sparsity=0.9).apply(network)
+...         pilot.decay(optimizer)  # 2: after each step
+...         right += int((outputs.argmax(dim=1) == digits.y_train[batch]).sum())
+...     pilot.end_epoch(right / len(digits.y_train))  # 3: training accuracy
+>>> network = pilot.finish(sparsity=0.9)  # 4: plain weights again, the smallest pruned
 >>> right = network(digits.x_test).argmax(dim=1) == digits.y_test
 >>> bool(right.double().mean() > 0.9)
 True
@@ -38,7 +34,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -48,12 +46,15 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from repro.base import one_of
 from repro.learn import Ensemble, folding
 from repro.papers.implicit_sparsification.settings import Array
-from repro.prune import prunable
+from repro.prune import magnitude, prunable, select
 
 # --- how weights are written --------------------------------------------------------------------------------------
 
 
-def pilot_factors(x: Array, beta: float = 1.0) -> tuple[Array, Array]:
+_Numbers = TypeVar("_Numbers", Array, Tensor)
+
+
+def pilot_factors(x: _Numbers, beta: float = 1.0) -> tuple[_Numbers, _Numbers]:
     r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$; $\beta>0$ is unbalanced, so that signs can flip.
 
     $$m = \sqrt{\tfrac12\big(\beta+\sqrt{\beta^2+4x^2}\big)},\qquad w = x/m.$$
@@ -63,8 +64,11 @@ def pilot_factors(x: Array, beta: float = 1.0) -> tuple[Array, Array]:
 
     Source: section 4 of the paper's first version; algorithm 1 of its second.
     """
-    m = np.sqrt((beta + np.hypot(beta, 2 * x)) / 2)
-    return m, x / m if beta else np.copysign(m, x)
+    if beta == 0:
+        m = abs(x) ** 0.5
+        return m, m * (2.0 * (x > 0) - 1)
+    m = ((beta + (beta**2 + 4 * x**2) ** 0.5) / 2) ** 0.5
+    return m, x / m
 
 
 class Product(nn.Module):
@@ -72,19 +76,18 @@ class Product(nn.Module):
 
     Args:
         beta: $m_0^2-w_0^2$ of ``pilot_factors``.
-        generator: draws both factors anew, He-normal, as spred's released code does: their product is another network.
 
     Raises:
-        ValueError: a beta below 0.
+        ValueError: a beta that is no number, 0 or above.
     """
 
     stackable = True
 
-    def __init__(self, beta: float = 1.0, generator: torch.Generator | None = None) -> None:
+    def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        if not 0 <= beta < float("inf"):
+        if not isinstance(beta, int | float) or not 0 <= beta < float("inf"):
             raise ValueError(f"beta must be a number, 0 or above, got {beta!r}")
-        self.beta, self.generator = beta, generator
+        self.beta = beta
 
     def forward(self, m: Tensor, w: Tensor) -> Tensor:
         """Return $m\\odot w$."""
@@ -92,11 +95,7 @@ class Product(nn.Module):
 
     def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the start's factors of x."""
-        if self.generator is not None:
-            scale = (2.0 / x[0].numel()) ** 0.5
-            m, w = (scale * torch.randn(x.shape, generator=self.generator, dtype=x.dtype) for _ in range(2))
-        else:
-            m, w = map(torch.from_numpy, pilot_factors(x.detach().double().cpu().numpy(), self.beta))
+        m, w = pilot_factors(x.detach().double(), self.beta)
         return m.to(x), w.to(x)
 
 
@@ -144,24 +143,30 @@ class _SoftThreshold(nn.Module):
 
 
 class _SigmoidMask(nn.Module):
-    r"""Continuous sparsification, $x = \sigma(\tau s)\odot w$; ``original1`` is $s$, first 0, ``original2`` is $\tau$.
+    r"""Continuous sparsification, $x = \sigma(\tau s)/\sigma(s_0)\odot w$; ``original1`` is $s$, ``original2`` $\tau$.
 
-    The temperature $\tau$ is not trained. The paper's first version states the method without it, $\tau=1$ throughout;
-    in the original it grows during training.
+    The temperature $\tau$, first 1, is not trained. The paper's first version states the method without it, $\tau=1$
+    throughout; in the original it grows during training. Every $s$ starts at $s_0$, and the factor $1/\sigma(s_0)$ of
+    the released code lets training start from $x=w$.
 
-    Source: Savarese et al. (2020).
+    Source: Savarese et al. (2020), and its released code.
     """
 
     stackable = True
-    frozen = ("original2",)
+    frozen = ("original2", "original3")
 
-    def forward(self, w: Tensor, s: Tensor, temperature: Tensor) -> Tensor:
+    def __init__(self, s0: float) -> None:
+        super().__init__()
+        self.s0 = s0
+
+    def forward(self, w: Tensor, s: Tensor, temperature: Tensor, first: Tensor) -> Tensor:
         """Return the softly masked weights."""
-        return torch.sigmoid(temperature * s) * w
+        return torch.sigmoid(temperature * s) / first * w
 
-    def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return weights that the soft mask turns into x, the mask's numbers and the temperature 1."""
-        return 2 * x, torch.zeros_like(x), _one_number(1.0, x)
+    def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return weights that the soft mask leaves as they are, its numbers, temperature 1 and first value."""
+        s = torch.full_like(x, self.s0)
+        return x.clone(), s, _one_number(1.0, x), torch.sigmoid(_one_number(self.s0, x))
 
 
 def _one_number(value: float, like: Tensor) -> Tensor:
@@ -169,23 +174,29 @@ def _one_number(value: float, like: Tensor) -> Tensor:
     return torch.full((1,) * like.ndim, value, dtype=like.dtype, device=like.device)
 
 
-def parametrize(network: nn.Module, form: Callable[[], nn.Module]) -> nn.Module:
-    """Write the weight of every Linear and Conv2d layer, first and last included, in a form; in place.
+def parametrize(network: nn.Module, form: Callable[[], nn.Module] = Product) -> nn.Module:
+    """Write every weight that can be pruned in a form, first and last layer included; in place.
 
-    The network's function stays the same, except for factors drawn anew. Biases and normalization layers stay as they
-    are.
+    These are ``prune.prunable``: of linear and convolutional layers of all kinds, and the projections of attention. The
+    network's function stays the same. Biases, normalization layers and the tables of embeddings stay as they are.
 
     Args:
         network: any module without other parametrizations of its weights.
-        form: makes one ``Product`` (or another parametrization of this module) a layer.
+        form: makes one ``Product`` (or another parametrization of this module) a weight.
 
     Returns:
         The same network.
 
     Raises:
-        ValueError: no such layer, a weight that is parametrised already, or one tensor in two layers, which would
-            silently part. Nothing has been changed then.
+        TypeError: a form that is no callable without arguments.
+        ValueError: no such layer; a recurrent one, which keeps references to its weights and would not notice; a
+            weight that is parametrised already; one tensor in two layers, which would silently part. Nothing has been
+            changed then.
     """
+    if isinstance(form, nn.Module) or not callable(form):
+        raise TypeError(
+            f"form makes a parametrization a weight: give Product and not Product(); got {form!r}"
+        )
     layers = prunable(network)
     names: dict[int, str] = {}
     for prefix, module in network.named_modules():
@@ -196,14 +207,21 @@ def parametrize(network: nn.Module, form: Callable[[], nn.Module]) -> nn.Module:
                     f"{other!r} and '{prefix}.{own}' are one tensor; forms of weights cannot share it"
                 )
     for name, layer in layers.items():
-        if is_parametrized(layer, "weight"):
+        if isinstance(layer, nn.RNNBase):
+            raise ValueError(f"{name!r} belongs to a recurrent layer, whose weights cannot be rewritten")
+        if is_parametrized(layer, _own(name)):
             raise ValueError(f"{name!r} is already parametrised; call fold(network) first")
-    for layer in layers.values():
+    for name, layer in layers.items():
         parametrization = form()
-        register_parametrization(layer, "weight", parametrization)
+        register_parametrization(layer, _own(name), parametrization)
         for original in getattr(parametrization, "frozen", ()):
-            getattr(layer.parametrizations["weight"], original).requires_grad_(False)  # type: ignore[index]
+            getattr(layer.parametrizations[_own(name)], original).requires_grad_(False)  # type: ignore[index]
     return network
+
+
+def _own(name: str) -> str:
+    """The name of a weight in its own layer."""
+    return name.rpartition(".")[2]
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -214,23 +232,23 @@ def fold(network: nn.Module) -> nn.Module:
 def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     """The tensors behind each weight of a network or an ensemble: itself, or the originals of its form in their order.
 
-    Names are those of a plain network's weights, ``"1.weight"``; the tensors are the model's own, not copies.
+    Names are those of ``prune.prunable``, ``"1.weight"``; the tensors are the model's own, not copies.
     """
     known = model.parameters if isinstance(model, Ensemble) else dict[str, Tensor](model.named_parameters())
     found = {}
     for name in prunable(_template(model)):
-        home = f"{name.removesuffix('weight')}parametrizations.weight."
+        home = f"{name.removesuffix(_own(name))}parametrizations.{_own(name)}."
         found[name] = [tensor for own, tensor in known.items() if own == name or own.startswith(home)]
     return found
 
 
 def effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
-    """The weights of the Linear and Conv2d layers, stacked for an ensemble, under the names of ``weight_tensors``."""
+    """The prunable weights, stacked for an ensemble, under the names of ``weight_tensors``."""
     layers = prunable(_template(model))
     found = {}
     for name, tensors in weight_tensors(model).items():
-        if is_parametrized(layers[name], "weight"):
-            form: Any = layers[name].parametrizations["weight"]  # type: ignore[index]
+        if is_parametrized(layers[name], _own(name)):
+            form: Any = layers[name].parametrizations[_own(name)]  # type: ignore[index]
             found[name] = form[0].forward(*tensors)
         else:
             (found[name],) = tensors
@@ -238,7 +256,7 @@ def effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
 
 
 def l1_norms(model: nn.Module | Ensemble) -> Tensor:
-    r"""$\|x\|_1$ over all Linear and Conv2d weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
+    r"""$\|x\|_1$ over all prunable weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
     norms = torch.zeros(len(model) if isinstance(model, Ensemble) else 1, dtype=torch.float64)
     for weight in effective_weights(model).values():
         norms += weight.detach().abs().reshape(len(norms), -1).sum(dim=1, dtype=torch.float64).cpu()
@@ -251,37 +269,33 @@ def _template(model: nn.Module | Ensemble) -> nn.Module:
 
 # --- what is penalised --------------------------------------------------------------------------------------------
 
-_Act = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
+_Act = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
 
 
-def squares(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
-    r"""Gradients of $\alpha\sum_i\|\theta_i\|^2$ over a layer's tensors: of $\alpha(\|m\|^2+\|w\|^2)$ for factors."""
-    return [2 * alpha * tensor for tensor in tensors]
+def squares(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    r"""Half the gradients of $\sum_i\|\theta_i\|^2$ over the tensors behind a weight: $\|m\|^2+\|w\|^2$ of factors."""
+    return tensors
 
 
-def _l1_of_first(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
-    r"""Gradient of $2\alpha\|\theta_0\|_1$: L1 on plain weights, or on the mask $m$ of $m\odot w$."""
-    return [2 * alpha * tensors[0].sign()]
+def _l1_of_first(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    r"""Half the gradient of $2\|\theta_0\|_1$: L1 on plain weights, or on the mask $m$ of $m\odot w$."""
+    return [tensors[0].sign()]
 
 
-def _l1_of_second(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
-    r"""Gradient of $2\alpha\|s\|_1$ on the numbers behind a sigmoid mask, as the paper's first version has it."""
-    return [None, 2 * alpha * tensors[1].sign()]
+def _l1_of_second(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    r"""Half the gradient of $2\|s\|_1$ on the numbers behind a sigmoid mask, as the paper's first version has it."""
+    return [None, tensors[1].sign()]
 
 
-def _gates(tensors: Sequence[Tensor], alpha: Tensor) -> Sequence[Tensor | None]:
-    r"""Gradient of $\alpha\|\sigma(\tau s)\|_1$, the penalty of the original continuous sparsification."""
-    _, s, temperature = tensors
+def _gates(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    r"""Half the gradient of $\|\sigma(\tau s)\|_1$, the penalty of the original continuous sparsification."""
+    s, temperature = tensors[1], tensors[2]
     gate = torch.sigmoid(temperature * s)
-    return [None, alpha * temperature * gate * (1 - gate)]
+    return [None, temperature * gate * (1 - gate) / 2]
 
 
 class Penalty:
-    """The penalty of a method and the ordinary weight decay of the rest; a ``before_step`` of ``learn.train``.
-
-    Attributes:
-        strengths: ``(S,)`` float64, one a network; may be changed between steps.
-    """
+    """The penalty of a method and the ordinary weight decay of the rest; a ``before_step`` of ``learn.train``."""
 
     def __init__(
         self,
@@ -303,29 +317,44 @@ class Penalty:
         Raises:
             ValueError: strengths that are negative or not finite, or not one a network.
         """
-        size = len(model) if isinstance(model, Ensemble) else 1
-        given = torch.as_tensor(strengths, dtype=torch.float64)
-        if given.shape not in ((), (size,)) or not bool((given.isfinite() & (given >= 0)).all()):
-            raise ValueError(
-                f"strengths are numbers, 0 or above, one for all or one for each of {size}; got {given.tolist()}"
-            )
-        self.strengths = given.expand(size).clone()
-        self._act: _Act = act or (lambda tensors, alpha: ())
+        self._size = len(model) if isinstance(model, Ensemble) else 1
+        self._act: _Act = act or (lambda tensors: ())
         self._layers = list(weight_tensors(model).values())
         inside = {id(tensor) for tensors in self._layers for tensor in tensors}
         everything = model.parameters.values() if isinstance(model, Ensemble) else model.parameters()
         self._decayed = [p for p in everything if p.requires_grad and id(p) not in inside]
         self._decayed += [tensors[0] for tensors in self._layers if decays]
         self._weight_decay = weight_decay
+        self.strengths = torch.as_tensor(strengths, dtype=torch.float64)
+
+    @property
+    def strengths(self) -> Tensor:
+        """One a network, ``(S,)`` float64; may be changed between steps."""
+        return self._strengths
+
+    @strengths.setter
+    def strengths(self, given: Tensor) -> None:
+        if given.shape not in ((), (self._size,)) or not bool((given.isfinite() & (given >= 0)).all()):
+            raise ValueError(
+                f"strengths are numbers, 0 or above, one for all or one for each of {self._size}; got {given.tolist()}"
+            )
+        self._strengths = given.to(torch.float64).expand(self._size).clone()
+        self._on: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}  # a device waits for each copy
+
+    def _beside(self, tensor: Tensor) -> Tensor:
+        """The strengths where a tensor is, in a shape that multiplies it."""
+        where = (tensor.device, tensor.dtype, tensor.ndim)
+        if where not in self._on:
+            self._on[where] = self._strengths.to(tensor).view(-1, *[1] * (tensor.ndim - 1))
+        return self._on[where]
 
     @torch.no_grad()
     def __call__(self, model: Any = None, step: int = 0) -> None:
         """Add the gradients of penalty and weight decay to those that there are; the arguments say nothing."""
         for tensors in self._layers:
-            alpha = self.strengths.to(tensors[0]).view(-1, *[1] * (tensors[0].ndim - 1))
-            for tensor, gradient in zip(tensors, self._act(tensors, alpha), strict=False):
-                if tensor.grad is not None and gradient is not None:
-                    tensor.grad.add_(gradient)
+            for tensor, half in zip(tensors, self._act(tensors), strict=False):
+                if tensor.grad is not None and half is not None:
+                    tensor.grad.addcmul_(half, self._beside(tensor), value=2)
         for tensor in self._decayed:
             if tensor.grad is not None:
                 tensor.grad.add_(tensor, alpha=self._weight_decay)
@@ -341,7 +370,6 @@ def _steps(n: int) -> Array:
 _SHAPES: dict[str, Callable[[int], Array]] = {
     "constant": np.ones,
     "harmonic": lambda n: 1 / _steps(n),
-    "quadratic": lambda n: 1 / _steps(n) ** 2,
     "geometric": lambda n: 0.95 ** _steps(n),
     "half": lambda n: np.concatenate([np.ones(n // 2), 0.8 ** _steps(n - n // 2)]),
     "rising": lambda n: np.arange(n) / max(1, n - 1),
@@ -352,8 +380,8 @@ def schedule(name: str, n: int) -> Array:
     r"""Strength of each of n steps or epochs, in units of the amplitude $\alpha_0$.
 
     Args:
-        name: ``"constant"``; of the paper's diagonal networks ``"harmonic"``, $1/k$, ``"quadratic"``, $1/k^2$, and
-            ``"geometric"``, $0.95^k$ for k = 1 to n; ``"half"``: constant for the first half, then times 0.8 a step;
+        name: ``"constant"``; of the paper's toy problem ``"harmonic"``, $1/k$, and ``"geometric"``, $0.95^k$ for k = 1
+            to n; ``"half"``: constant for the first half, then times 0.8 a step;
             ``"rising"``: from 0 to 1 in proportion. Schedules decay by step and not by time, so the same name means
             different doses at different step sizes.
         n: how many, at least 1.
@@ -375,16 +403,17 @@ class Algorithm1:
     After epoch k the strength is multiplied by $\delta$ if the training accuracy did not fall, $\|x\|_1\ge K$ and
     $k\le T/2$, and divided by $\delta$ if not. Each network follows its own course. The comparison signs are a
     reconstruction, and the accuracy is that over the batches of the epoch: both are doubts of the reproduction. The
-    paper's constants are not known: K is 0.03 of the L1 norm at the start, and $\delta^{T/2}=15$.
+    paper's constants are not known: K is 0.03 of the L1 norm at the start here, $\delta^{T/2}$ 15 or what is asked.
 
     Args:
         n_epochs: T.
         start_l1: $\|x_0\|_1$, ``(S,)``.
+        rise: $\delta^{T/2}$, by how much the strength can grow; one for all or ``(S,)``.
     """
 
-    def __init__(self, n_epochs: int, start_l1: Tensor) -> None:
+    def __init__(self, n_epochs: int, start_l1: Tensor, rise: float | Tensor = 15.0) -> None:
         self.n_epochs, self.accuracy = n_epochs, torch.zeros(())
-        self.delta, self.least_l1 = 15 ** (1 / max(1, n_epochs // 2)), 0.03 * start_l1
+        self.delta, self.least_l1 = rise ** (1 / max(1, n_epochs // 2)), 0.03 * start_l1
 
     def __call__(self, alpha: Tensor, epoch: int, accuracy: Tensor, l1: Tensor) -> Tensor:
         """Strengths ``(S,)`` of the next epoch, from the strengths, training accuracies and L1 norms of this one."""
@@ -393,13 +422,120 @@ class Algorithm1:
         return torch.where(up, alpha * self.delta, alpha / self.delta)
 
 
+class Pilot:
+    r"""PILoT for a network, an optimizer and data of one's own.
+
+    After each update both factors of every weight shrink, $m \leftarrow (1-2\eta\alpha)\,m$ and $w$ alike: the decay of
+    the paper's flow, which no optimizer's momentum or scaling changes (AdamW decays in the same way). After each epoch
+    ``Algorithm1`` sets the strength.
+
+    Attributes:
+        alpha: the strength now.
+        dose: $A=\sum_k\eta_k\alpha_k$ so far; between 1.5 and 3 most weights of small networks are nearly 0.
+        plain: names of the tensors of two and more dimensions that are no product: tables of embeddings, and what only
+            the network's author knows. They are neither decayed nor pruned.
+    """
+
+    def __init__(self, network: nn.Module, alpha: float, n_epochs: int, beta: float = 1.0) -> None:
+        r"""Write a network's weights as products, in place.
+
+        Args:
+            network: a module; what ``parametrize`` cannot write as products is refused there.
+            alpha: the first strength. Where $\eta$ falls from $\eta_0$ to 0 in K steps, $\alpha=4/(\eta_0 K)$ without
+                the algorithm's rises is a dose of about 2; try powers of two around a quarter of that.
+            n_epochs: T of algorithm 1.
+            beta: $m_0^2-w_0^2$.
+
+        Raises:
+            ValueError: an alpha that is negative or not finite; as in ``parametrize``.
+        """
+        if not 0 <= alpha < float("inf"):
+            raise ValueError(f"alpha must be a number, 0 or above, got {alpha!r}")
+        self._network = parametrize(network, partial(Product, beta))
+        self._factors = {
+            id(tensor): name for name, both in weight_tensors(network).items() for tensor in both
+        }
+        self.plain = [
+            name
+            for name, tensor in network.named_parameters()
+            if tensor.ndim > 1 and id(tensor) not in self._factors
+        ]
+        self.alpha, self.dose, self._epoch = alpha, 0.0, 0
+        self._rule = Algorithm1(n_epochs, l1_norms(network))
+
+    @torch.no_grad()
+    def decay(self, optimizer: torch.optim.Optimizer) -> None:
+        """Shrink the factors after a step of an optimizer, at its learning rates.
+
+        Raises:
+            ValueError: the optimizer was built before the factors and would not move them; a learning rate at which a
+                step would turn factors around, $\\eta\\alpha\\ge1/2$.
+        """
+        own = {id(p): (p, float(group["lr"])) for group in optimizer.param_groups for p in group["params"]}
+        if missing := sorted({name for key, name in self._factors.items() if key not in own}):
+            raise ValueError(
+                f"the optimizer does not know the factors of {missing}: build it after Pilot(network)"
+            )
+        rates = [own[key][1] for key in self._factors]
+        if max(rates) * self.alpha >= 0.5:
+            raise ValueError(
+                f"{max(rates)} times alpha {self.alpha} is 1/2 or more: no flow; lower one of them"
+            )
+        for key in self._factors:
+            tensor, rate = own[key]
+            tensor.mul_(1 - 2 * rate * self.alpha)
+        self.dose += max(rates) * self.alpha
+
+    def end_epoch(self, accuracy: float) -> None:
+        """Set the strength of the next epoch from the training accuracy of this one."""
+        self._epoch += 1
+        now = torch.tensor([self.alpha], dtype=torch.float64), self._epoch, torch.tensor([accuracy])
+        self.alpha = float(self._rule(*now, l1_norms(self._network)))
+
+    def finish(self, sparsity: float = 0.0) -> nn.Module:
+        """The network with plain weights again, the smallest of them 0: this share of all that were products."""
+        network = fold(self._network)
+        select(magnitude(network), sparsity=sparsity).apply(network)
+        return network
+
+
 # --- the methods that are compared --------------------------------------------------------------------------------
 
-_GRID: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
-r"""Strengths $\alpha$ for the small networks.
 
-Every method's grid has three values, a factor 2 apart, and ends at half the strength at which its training breaks
-down; where it does was found on seeds that are not the chapter's. For most methods that is this grid."""
+class Choice(NamedTuple):
+    r"""One way to run a method; which of a method's choices is best is found on validation data.
+
+    Attributes:
+        strength: $\alpha$ of the penalty; ``weight_decay`` is twice as much, and so is $\lambda$ of an L1 penalty.
+        schedule: a name for ``schedule``, by epoch, or ``"algorithm 1"``.
+        rate: learning rate at the start; the paper's are 0.1 for plain weights and 0.2 for factors.
+        knob: what is special to a method: the exponent of Powerpropagation, $s_0$ of a sigmoid mask, the rise of
+            algorithm 1.
+    """
+
+    strength: float
+    schedule: str = "constant"
+    rate: float = 0.1
+    knob: float = 0.0
+
+
+def _choices(
+    strengths: Sequence[float],
+    schedules: Sequence[str] = ("constant", "half"),
+    rates: Sequence[float] = (0.1, 0.2),
+    knobs: Sequence[float] = (0.0,),
+) -> tuple[Choice, ...]:
+    return tuple(Choice(*one) for one in product(strengths, schedules, rates, knobs))
+
+
+def _octaves(first: float, n: int, per_octave: int = 1) -> tuple[float, ...]:
+    return tuple(first * 2 ** (k / per_octave) for k in range(n))
+
+
+STRENGTHS = _octaves(5e-4, 7)
+"""From strengths that leave too many weights to strengths that leave too few, a factor 2 apart.
+
+Of STR, which breaks down within an octave, a factor of the root of 2 apart, and higher."""
 
 
 @dataclass(frozen=True)
@@ -408,65 +544,64 @@ class Method:
 
     Attributes:
         label: in pictures and tables.
-        form: from the strength and a generator to the parametrization of a layer; None for plain weights.
+        form: from a choice's knob to the parametrization of a weight; None for plain weights.
         penalty: ``squares`` or another; None for none.
-        schedule: a name for ``schedule``, by epoch, or ``"pilot"``: algorithm 1.
-        fast: whether it trains with the learning rate of factors, twice the plain one.
+        choices: 28 of them, whatever the method.
         decays: whether ordinary weight decay acts on (the first of) a weight's tensors.
-        grid: its strengths; where there is nothing to choose, a single 0.
         temperature: of a sigmoid mask at the end of training, reached exponentially from 1.
     """
 
     label: str
-    form: Callable[[float, torch.Generator], nn.Module] | None = None
+    form: Callable[[float], nn.Module] | None = None
     penalty: _Act | None = None
-    schedule: str = "constant"
-    fast: bool = False
+    choices: tuple[Choice, ...] = _choices(STRENGTHS)
     decays: bool = False
-    grid: tuple[float, ...] = _GRID
     temperature: float = 1.0
 
 
-def _product(beta: float = 1.0) -> Callable[[float, torch.Generator], nn.Module]:
-    return lambda strength, generator: Product(beta)
+def _product(beta: float) -> Callable[[float], nn.Module]:
+    return lambda knob: Product(beta)
 
 
-_X = Method("x", decays=True, grid=(0.0,))
-_MW = Method("m ⊙ w", _product(), fast=True, grid=(0.0,))
-_PILOT = Method("PILoT", _product(), squares, "half", fast=True)
-_SPRED = Method("spred", _product(beta=0.0), squares, fast=True)
-_SIGMOID = Method("sigmoid mask, as stated", lambda strength, generator: _SigmoidMask(), decays=True)
+# without a strength: with and without the ordinary weight decay of 1e-4, at fourteen learning rates
+_UNPENALISED = _choices((0.0, 5e-5), ("constant",), _octaves(0.0125, 14, per_octave=2))
+_PILOT = Method("PILoT", _product(1.0), squares)
 
 METHODS: dict[str, Method] = {
-    "x": _X,
-    "x_fast": replace(_X, label="x, rate of the factors", fast=True),
-    "mw": _MW,
-    "mw_slow": replace(_MW, label="m ⊙ w, plain rate", fast=False),
+    "x": Method("x", None, squares, _UNPENALISED),
+    "mw": Method("m ⊙ w", _product(1.0), squares, _UNPENALISED),
     "pilot": _PILOT,
-    "pilot_constant": replace(_PILOT, label="PILoT, constant", schedule="constant"),
-    "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", schedule="pilot"),
-    "l1_x": Method("L1 on x", None, _l1_of_first, "half", decays=True),
+    "pilot_algorithm": replace(
+        _PILOT,
+        label="PILoT, algorithm 1",
+        choices=_choices(STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0)),
+    ),
+    "l1_x": Method("L1 on x", None, _l1_of_first, decays=True),
     "l1_m": replace(_PILOT, label="L1 on m", penalty=_l1_of_first),
-    "balanced": replace(_SPRED, label="balanced start", schedule="half"),
-    "beta_0.1": replace(_PILOT, label="β = 0.1", form=_product(beta=0.1)),
-    "beta_0.01": replace(_PILOT, label="β = 0.01", form=_product(beta=0.01)),
-    "spred": _SPRED,
-    "spred_independent": Method(
-        "spred, released start",
-        lambda strength, generator: Product(generator=generator),
-        squares,
-        fast=True,
-        grid=(1.25e-4, 2.5e-4, 5e-4),
-    ),
+    "spred": replace(_PILOT, label="spred", form=_product(0.0)),
+    "beta_0.01": replace(_PILOT, label="β = 0.01", form=_product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", lambda strength, generator: _SoftThreshold(), squares, grid=(5e-3, 1e-2, 2e-2)),
-    # its strength is the exponent
+    "str": Method("STR", lambda knob: _SoftThreshold(), squares, _choices(_octaves(5e-3, 7, per_octave=2))),
     "powerprop": Method(
-        "Powerpropagation", lambda p, generator: _SignedPower(p), decays=True, grid=(2.0, 3.0, 4.0)
+        "Powerpropagation",
+        _SignedPower,
+        choices=_choices((0.0,), ("constant",), _octaves(0.003125, 7), (2.0, 3.0, 4.0, 5.0)),
+        decays=True,
     ),
-    "continuous": replace(_SIGMOID, penalty=_l1_of_second, schedule="rising"),
-    "continuous_original": replace(
-        _SIGMOID, label="continuous sparsification", penalty=_gates, temperature=200.0
+    "continuous": Method(
+        "sigmoid mask, as stated",
+        _SigmoidMask,
+        _l1_of_second,
+        _choices(STRENGTHS, ("constant", "rising")),
+        decays=True,
+    ),
+    "continuous_original": Method(
+        "continuous sparsification",
+        _SigmoidMask,
+        _gates,
+        _choices(STRENGTHS, ("constant",), knobs=(0.0, 0.2)),
+        decays=True,
+        temperature=200.0,
     ),
 }
 """The methods by name, as the chapter, its tables and its pictures have them."""

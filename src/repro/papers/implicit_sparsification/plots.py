@@ -57,24 +57,6 @@ def potentials() -> Figure:
     return _legend_below(fig, 4)
 
 
-def flow_paths(paths: pd.DataFrame) -> Figure:
-    """Coordinates over time, a panel a beta of ``trajectories``: factors as lines, mirror as dots."""
-    fig, axes = panels(paths["beta"].nunique(), 3.9, 3.4, sharey=True)
-    dots: dict[str, Any] = {"marker": "o", "linestyle": "none", "fillstyle": "none"}
-    for axis, (beta, table) in zip(axes, paths.groupby("beta"), strict=True):
-        for _, path in table.groupby("coordinate"):
-            color = PALETTE[0] if path["true"].iloc[0] else GREY
-            axis.plot(path["time"], path["factors"], color=color, linewidth=1.4)
-            axis.plot(path["time"], path["mirror"], color=color, markersize=4, markevery=8, **dots)
-        axis.set(title=f"β = {beta:g}", xscale="log", xlabel="time")
-    axes[0].set_ylabel("weight")
-    axes[0].plot([], [], color=PALETTE[0], label="non-zero in truth")
-    axes[0].plot([], [], color=GREY, label="zero in truth")
-    axes[0].plot([], [], color="0.1", label="flow of the factors")
-    axes[0].plot([], [], color="0.1", label="mirror flow", **dots)
-    return _legend_below(fig, 4)
-
-
 def distances_over_time(table: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     """Distances to the L2-closest and least-L1 points of the same predictions, and where they cross."""
     fig, (axis,) = panels(1, 6.2, 3.4)
@@ -129,7 +111,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     key: {"color": PALETTE[j], "marker": MARKERS[j], "linestyle": line, "label": FAMILIES[key].name}
     for key, j, line in (("pilot", 0, "-"), ("spred", 1, "--"), ("mask_l1", 2, "-."), ("weights", 4, "-"))
 }
-_SCHEDULES = {"constant": "constant", "harmonic": "∝ 1/k", "quadratic": "∝ 1/k²", "geometric": "∝ 0.95ᵏ"}
+_SCHEDULES = {"constant": "constant", "harmonic": "∝ 1/k", "geometric": "∝ 0.95ᵏ"}
 
 
 def _median_and_range(axis: Axes, rows: pd.DataFrame, x: str, **look: Any) -> None:
@@ -141,24 +123,18 @@ def _median_and_range(axis: Axes, rows: pd.DataFrame, x: str, **look: Any) -> No
     )
 
 
-def distance_by(table: pd.DataFrame, x: str) -> Figure:
-    """Distance of each family, medians over seeds and bands that hold all seeds.
+def distance_by_horizon(best: pd.DataFrame) -> Figure:
+    """Distance of each family against the steps allowed, medians over seeds and bands that hold all seeds.
 
     Args:
-        table: one schedule and amplitude a family: rows of the grid, or the best ones of ``best_schedules``.
-        x: ``"step"`` along the way, or ``"horizon"``, the number of steps allowed.
+        best: the best ones of ``best_schedules``.
     """
     fig, (axis,) = panels(1, 6.6, 4.0)
     for key, look in _FAMILIES.items():
-        _median_and_range(axis, where(table, family=key), x, **look)
-    axis.set(xscale="log", yscale="log", ylabel=_DISTANCE)
-    if x == "step":
-        axis.set_xlabel("step")
-        axis.set_xlim(table["step"].max() / 1000, table["step"].max())
-    else:
-        axis.set_xlabel("steps in all")
-        horizons = sorted(table["horizon"].unique())
-        _log_ticks(axis, horizons, [f"{horizon:,}" for horizon in horizons])
+        _median_and_range(axis, where(best, family=key), "horizon", **look)
+    axis.set(yscale="log", xlabel="steps in all", ylabel=_DISTANCE)
+    horizons = sorted(best["horizon"].unique())
+    _log_ticks(axis, horizons, [f"{horizon:,}" for horizon in horizons])
     return _legend_below(fig, 3)
 
 
@@ -206,11 +182,22 @@ def coordinates(paths: pd.DataFrame) -> Figure:
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
-_METHODS: dict[str, dict[str, Any]] = {
+LABELS = {name: how.label for name, how in METHODS.items()} | {
+    "pilot_constant": "PILoT, constant",
+    "pilot_half": "PILoT, dying out",
+    "str_native": "STR, its own zeros",
+    "x_plain": "x, rate 0.1",
+    "x_doubled": "x, rate 0.2",
+    "mw_doubled": "m ⊙ w, rate 0.2",
+}
+"""The arms of ``experiments.one_shot`` in pictures and tables."""
+
+_LOOKS: dict[str, dict[str, Any]] = {
     "x": {"color": "0.1", "marker": "o", "linestyle": "-"},
     "mw": {"color": PALETTE[0], "marker": "s", "linestyle": "-"},
     "pilot": {"color": PALETTE[1], "marker": "D", "linestyle": "-"},
     "pilot_algorithm": {"color": PALETTE[2], "marker": "^", "linestyle": "--"},
+    "pilot_constant": {"color": PALETTE[1], "marker": "D", "linestyle": ":"},
     "l1_x": {"color": PALETTE[3], "marker": "v", "linestyle": "-."},
     "l1_m": {"color": PALETTE[4], "marker": "P", "linestyle": ":"},
     "spred": {"color": PALETTE[5], "marker": "X", "linestyle": "--"},
@@ -219,11 +206,11 @@ _METHODS: dict[str, dict[str, Any]] = {
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, names: Sequence[str], x: str, y: str) -> None:
-    """A band a method: its look is the same on all pictures, and counts up outside the main comparison."""
+    """A band an arm: its look is the same on all pictures, and counts up outside the main comparison."""
     for position, name in enumerate(names):
         other = {"color": PALETTE[(position + 3) % 10], "marker": MARKERS[position], "linestyle": "-"}
-        look = _METHODS.get(name, other)
-        band(axis, where(rows, method=name), x, y, linewidth=1.4, label=METHODS[name].label, **look)
+        look = _LOOKS.get(name, other)
+        band(axis, where(rows, arm=name), x, y, linewidth=1.4, label=LABELS[name], **look)
 
 
 def _density_axis(axis: Axes, sparsities: Sequence[float]) -> None:
@@ -239,8 +226,8 @@ def error_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Sequence
     The error stands on a logarithmic axis: good methods differ by a point and bad ones by fifty.
 
     Args:
-        chosen: of ``chosen_by_validation``.
-        groups: titles and names of methods.
+        chosen: of ``experiments.one_shot``.
+        groups: titles and arms.
     """
     fig, axes = panels(len(groups), 4.1, 3.9, sharey=True)
     pruned = chosen[chosen["sparsity"] > 0].assign(percent=lambda t: 100 * (1 - t["test_accuracy"]))
@@ -257,20 +244,15 @@ def error_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Sequence
     return fig
 
 
-def accuracy_by_strength(pruned: pd.DataFrame, sparsity: float, names: Sequence[str]) -> Figure:
-    """Test accuracy at one sparsity against the strength of the penalty.
-
-    Args:
-        pruned: of ``pruned_accuracy``.
-        sparsity: one of the table.
-        names: of methods with one grid.
-    """
+def accuracy_by_strength(table: pd.DataFrame, level: float) -> Figure:
+    """Test accuracy against the strength of the penalty, of each arm of ``strengths_that_serve``; a line at a level."""
     fig, (axis,) = panels(1, 5.6, 3.6)
-    rows = where(pruned, sparsity=sparsity).assign(percent=lambda t: 100 * t["test_accuracy"])
-    _curves(axis, rows, names, "strength", "percent")
-    strengths = sorted(where(rows, method=names[0])["strength"].unique())
+    rows = table.assign(percent=100 * table["test_accuracy"])
+    _curves(axis, rows, rows["arm"].unique().tolist(), "strength", "percent")
+    strengths = sorted(rows["strength"].unique())
     _log_ticks(axis, strengths, [f"{strength:g}" for strength in strengths])
-    axis.set(xlabel="strength α (L1: λ = 2α)", ylabel=f"test accuracy at {100 * sparsity:.3g} % removed (%)")
+    axis.axhline(100 * level, color=GREY, linestyle=":", linewidth=1)
+    axis.set(xlabel="strength α (L1: λ = 2α)", ylabel="test accuracy (%)", ylim=(0, 102))
     axis.legend(fontsize=8)
     return fig
 
@@ -279,47 +261,33 @@ def flips_and_accuracy(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Share of flipped signs, and accuracy, of the starts: means over seeds with 95 % intervals.
 
     Args:
-        table: columns method, seed, flips (a share), accuracy (of pruned networks, per cent).
-        names: of methods, from above.
+        table: columns arm, seed, flips (a share), accuracy (of pruned networks, per cent).
+        names: of arms, from above.
     """
     fig, axes = panels(2, 4.0, 0.5 * len(names) + 1.4, sharey=True)
     shown = table.assign(flips=100 * table["flips"])
     labels = {"flips": "largest weights with a flipped sign (%)", "accuracy": "test accuracy (%)"}
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for y, name in enumerate(names):
-            interval_bar(axis, where(shown, method=name)[column].to_numpy(), y, color=PALETTE[0])
+            interval_bar(axis, where(shown, arm=name)[column].to_numpy(), y, color=PALETTE[0])
         axis.set(xlabel=label)
         axis.grid(axis="x", color=GREY, alpha=0.3)
-    axes[0].set(yticks=range(len(names)), yticklabels=[METHODS[name].label for name in names])
+    axes[0].set(yticks=range(len(names)), yticklabels=[LABELS[name] for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     return fig
 
 
-def strength_by_epoch(courses: pd.DataFrame) -> Figure:
-    """Strength, dose and L1 norm by epoch, one line a network of ``one_shot``'s courses; a color for each method."""
-    fig, axes = panels(3, 2.9, 3.2)
-    labels = {"alpha": "strength α", "dose": "dose A", "l1": "L1 norm of the weights"}
-    for axis, (column, label) in zip(axes, labels.items(), strict=True):
-        for name, of_method in courses.groupby("method", sort=False):
-            look = _METHODS[str(name)] | {"marker": None, "linewidth": 1, "alpha": 0.7}
-            by_seed = of_method.pivot_table(index="epoch", columns="seed", values=column)
-            axis.plot(by_seed.index, by_seed, **look)[0].set_label(METHODS[str(name)].label)
-        axis.set(xlabel="epoch", ylabel=label)
-        axis.set_yscale("linear" if column == "dose" else "log")
-    return _legend_below(fig, 3)
-
-
 def accuracy_by_cycle(cycles: pd.DataFrame) -> Figure:
-    """Test accuracy against sparsity, one strength a method of ``iterative``, a panel for each way to rewind."""
+    """Test accuracy against sparsity, one line a method of ``iterative``, a panel for each way to rewind."""
     fig, axes = panels(2, 4.1, 3.9, sharey=True)
     rows = cycles[cycles["cycle"] > 0].assign(percent=lambda t: 100 * t["test_accuracy"])
     rows["density"] = 1 - rows["sparsity"].round(6)
     titles = {"rates": "rewound rates (LRR)", "weights": "rewound weights (WR)"}
     for axis, (rewind, title) in zip(axes, titles.items(), strict=True):
         of_rewind = where(rows, rewind=rewind)
-        _curves(axis, of_rewind, of_rewind["method"].unique().tolist(), "density", "percent")
+        _curves(axis, of_rewind, of_rewind["arm"].unique().tolist(), "density", "percent")
         _density_axis(axis, sorted(rows["sparsity"].round(6).unique())[::2])
         axis.set_title(title)
         axis.legend(fontsize=8, loc="lower left")
-    axes[0].set_ylabel("test accuracy (%)")
+    axes[0].set(ylabel="test accuracy (%)", ylim=(0, 102))
     return fig

@@ -182,7 +182,8 @@ def dual_flow(
     variables, which grow without end, hold fewer digits of the weights.
 
     Args:
-        Z, y: inputs ``(d, n)`` and targets ``(d,)``.
+        Z, y: inputs ``(d, n)`` and targets ``(d,)``. What no x can fit of the targets does not move the weights and is
+            taken out: dual variables would grow by it without end.
         x0, beta, strength: as in :func:`mirror_flow`.
         times: increasing, 0 to 1e9.
 
@@ -190,6 +191,8 @@ def dual_flow(
         x at the times, ``(n_times, n)``.
     """
     times = np.asarray(times, dtype=np.float64)
+    if np.linalg.matrix_rank(Z) < len(y):
+        y = Z @ np.linalg.lstsq(Z, y)[0]
     x0 = np.multiply(*pilot_factors(x0, beta))  # to the last bit the start of the factors
     centre = np.arcsinh(x0 / (beta / 2))
 

@@ -1,4 +1,4 @@
-"""Training networks with one method: all its strengths and seeds at once, through ``repro.learn.train``."""
+"""Training networks with one method: choices of one learning rate and all seeds at once, by ``repro.learn.train``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.learn import (
     Dataset,
@@ -19,11 +19,11 @@ from repro.learn import (
     evaluate,
     random_crop_flip,
     resolve_device,
-    streams,
     train,
 )
 from repro.papers.implicit_sparsification.method import (
     Algorithm1,
+    Choice,
     Method,
     Penalty,
     effective_weights,
@@ -46,14 +46,14 @@ _REWIND_EPOCH = 2
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    r"""Networks trained with one method, A strengths and S seeds, M = A S in all.
+    r"""Networks trained with one method, C choices and S seeds, M = C S in all.
 
     Attributes:
-        members: one row a network, in their order: strength, seed.
+        members: one row a network, in their order: the fields of its choice, seed.
         datasets: one a network.
         networks: M plain networks, folded.
         start: the weights that each network had before training, name to ``(M, *shape)``.
-        course: one row a network and epoch: strength, seed, epoch, alpha, dose $A=\sum_k\eta_k\alpha_k/(1-\mu)$ over
+        course: one row a network and epoch: those of members, epoch, alpha, dose $A=\sum_k\eta_k\alpha_k/(1-\mu)$ over
             steps, l1 $\|x\|_1$, batch_accuracy.
         diverged: members whose loss became infinite or not a number.
     """
@@ -71,16 +71,20 @@ class Fit:
         Weights are ranked by $|x|$ over the whole network; biases and normalization stay.
 
         Args:
-            sparsities: fractions p to remove.
+            sparsities: fractions p to remove, ascending.
 
         Returns:
-            One row a network and sparsity: strength, seed, sparsity, validation_accuracy, test_accuracy (fractions).
+            One row a network and sparsity: those of members, sparsity, validation_accuracy, test_accuracy (fractions),
+            zeros (the share of weights that are 0 before pruning).
         """
         tables = []
+        pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
+        none = torch.stack([(w == 0).flatten(1).sum(dim=1) for w in effective_weights(pruned).values()])
+        zeros = none.sum(dim=0) / _smallest(pruned, n_pruned=0).n_weights * len(pruned)
         for sparsity in sparsities:
-            pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
             _smallest(pruned, sparsity=sparsity).apply(pruned)
-            tables.append(self.members.assign(sparsity=sparsity, **_accuracies(pruned, self.datasets)))
+            found = _accuracies(pruned, self.datasets)
+            tables.append(self.members.assign(sparsity=sparsity, zeros=zeros.tolist(), **found))
         return pd.concat(tables, ignore_index=True)
 
     def sign_flips(self) -> pd.DataFrame:
@@ -89,7 +93,7 @@ class Fit:
         A weight that is exactly 0, at the start or at the end, has not flipped.
 
         Returns:
-            One row a network: strength, seed, flips.
+            One row a network: those of members, flips.
         """
         final, first = (
             torch.cat([weights[name].detach().flatten(1) for name in self.start], dim=1)
@@ -103,52 +107,56 @@ class Fit:
 def fit(
     where: Setting,
     how: Method,
-    strengths: Sequence[float] | None = None,
+    choices: Sequence[Choice],
     *,
     seeds: Sequence[int],
     n_epochs: int | None = None,
     mixed_precision: bool = False,
 ) -> Fit:
-    """Train networks with one method at several strengths, each from the same initial weights for a seed.
+    """Train networks with one method, each from the same initial weights for a seed.
 
     Args:
         where: data, network and training.
         how: the method.
-        strengths: None for the method's own grid.
+        choices: of one learning rate.
         seeds: of splits, initial weights and orders of batches.
         n_epochs: None for the setting's.
         mixed_precision: as in ``learn.train``.
 
     Raises:
+        ValueError: choices that differ in the learning rate, or of which only some follow algorithm 1.
         TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
     """
-    grid = how.grid if strengths is None else strengths
-    members, datasets, ensemble = _written(where, how, grid, seeds)
-    start = {name: weight.detach().clone() for name, weight in effective_weights(ensemble).items()}
+    members, datasets, model = _written(where, how, choices, seeds)
+    start = {name: weight.detach().clone() for name, weight in effective_weights(model).items()}
+    if not isinstance(model, Ensemble):
+        start = {name: weight[None] for name, weight in start.items()}
     n_epochs = n_epochs or where.n_epochs
-    history, course = _train(
-        ensemble, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision
-    )
+    history, course = _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
     course = course.join(members, on="member").drop(columns="member")
-    networks = Ensemble([fold(network) for network in ensemble])
+    networks = Ensemble([fold(network) for network in (model if isinstance(model, Ensemble) else [model])])
     return Fit(members, datasets, networks, start, course, sorted(history.diverged))
 
 
 def _written(
-    where: Setting, how: Method, strengths: Sequence[float], seeds: Sequence[int]
-) -> tuple[pd.DataFrame, list[Dataset], Ensemble]:
-    """Members, strength by strength and seed by seed; the data and initial network, written in a form, of each."""
-    members = pd.DataFrame([(a, s) for a in strengths for s in seeds], columns=["strength", "seed"])
+    where: Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]
+) -> tuple[pd.DataFrame, list[Dataset], nn.Module | Ensemble]:
+    """Members, choice by choice and seed by seed; the data of each and the initial networks, written in a form."""
+    rows = [(*choice, seed) for choice in choices for seed in seeds]
+    members = pd.DataFrame(rows, columns=[*Choice._fields, "seed"])
     networks = where.networks(members["seed"].tolist())
-    for network, strength, seed in zip(networks, members["strength"], members["seed"].tolist(), strict=True):
+    for network, knob in zip(networks, members["knob"], strict=True):
+        if where.images:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if how.form is not None:
-            # a stream of its own: the initial weights must not be drawn a second time
-            parametrize(network, partial(how.form, strength, streams(10_000 + seed).initialization))
-    return members, where.data_sets(seeds) * len(strengths), Ensemble(networks)
+            parametrize(network, partial(how.form, knob))
+    # one network alone is twice as fast as an ensemble of one
+    model = Ensemble(networks) if len(networks) > 1 else networks[0]
+    return members, where.data_sets(seeds) * len(choices), model
 
 
 def _train(
-    ensemble: Ensemble,
+    model: nn.Module | Ensemble,
     datasets: list[Dataset],
     where: Setting,
     how: Method,
@@ -156,21 +164,22 @@ def _train(
     n_epochs: int,
     **options: Any,
 ) -> tuple[History, pd.DataFrame]:
-    """Train an ensemble written in a method's form by SGD with momentum under a cosine schedule; in place."""
-    strengths = torch.tensor(members["strength"].to_numpy()) * (how.penalty is not None)
-    penalty = Penalty(ensemble, how.penalty, strengths, where.weight_decay, how.decays)
-    course = _Course(penalty, ensemble, how, n_epochs, where.momentum)
-    rate = where.factor_rate if how.fast else where.rate
+    """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place."""
+    (rate,) = members["rate"].unique() if members["rate"].nunique() == 1 else (None,)
+    if rate is None:
+        raise ValueError(f"choices must have one learning rate; got {sorted(members['rate'].unique())}")
+    penalty = Penalty(model, how.penalty, torch.zeros(()), where.weight_decay, how.decays)
+    course = _Course(penalty, model, how, members, n_epochs, where.momentum)
     history = train(
-        ensemble,
-        datasets,
+        model,
+        datasets if len(datasets) > 1 else datasets[0],
         optimizer=partial(torch.optim.SGD, lr=rate, momentum=where.momentum),
         schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=n_epochs),
         n_epochs=n_epochs,
         batch_size=where.batch_size,
         before_step=[penalty],
         after_epoch=[course],
-        augment=random_crop_flip if where.images else None,
+        augment=_CropFlip() if where.images else None,
         evaluate_every=n_epochs,
         seed=members["seed"].tolist(),
         **options,
@@ -178,25 +187,48 @@ def _train(
     return history, course.table()
 
 
+class _CropFlip:
+    """``learn.random_crop_flip`` with the draws made where the images are."""
+
+    def __init__(self) -> None:
+        self._own: torch.Generator | None = None
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if self._own is None:
+            self._own = torch.Generator(x.device).manual_seed(generator.initial_seed())
+        return random_crop_flip(x, self._own)
+
+
 class _Course:
     """An ``after_epoch`` hook: notes the epoch that ended, sets strengths and temperatures of the next."""
 
     def __init__(
-        self, penalty: Penalty, ensemble: Ensemble, how: Method, n_epochs: int, momentum: float
+        self,
+        penalty: Penalty,
+        model: nn.Module | Ensemble,
+        how: Method,
+        members: pd.DataFrame,
+        n_epochs: int,
+        momentum: float,
     ) -> None:
         self._penalty, self._how, self._n_epochs, self._momentum = penalty, how, n_epochs, momentum
-        self._tensors = weight_tensors(ensemble)
+        self._tensors = weight_tensors(model)
         self._step, self._dose = 0, torch.zeros_like(penalty.strengths)
         self._rows: list[tuple[float, ...]] = []
         self._next: Callable[[Tensor, int, Tensor, Tensor], Tensor]
-        if how.schedule == "pilot":
-            self._next = Algorithm1(n_epochs, l1_norms(ensemble))
+        amplitude = torch.tensor(members["strength"].to_numpy())
+        if "algorithm 1" in set(members["schedule"]):
+            if members["schedule"].nunique() > 1:
+                raise ValueError("algorithm 1 and fixed schedules cannot be trained together")
+            penalty.strengths = amplitude
+            self._next = Algorithm1(n_epochs, l1_norms(model), torch.tensor(members["knob"].to_numpy()))
         else:
-            amplitude, shape = penalty.strengths, [*schedule(how.schedule, n_epochs), 0.0]
-            penalty.strengths = amplitude * shape[0]
-            self._next = lambda alpha, epoch, accuracy, l1: amplitude * shape[epoch]
+            shapes = [[*schedule(name, n_epochs), 0.0] for name in members["schedule"]]
+            planned = amplitude * torch.tensor(shapes, dtype=torch.float64).T  # (T + 1, M)
+            penalty.strengths = planned[0]
+            self._next = lambda alpha, epoch, accuracy, l1: planned[epoch]
 
-    def __call__(self, model: Ensemble, report: EpochReport) -> None:
+    def __call__(self, model: nn.Module | Ensemble, report: EpochReport) -> None:
         used, l1 = self._penalty.strengths, l1_norms(model)
         n_steps, self._step = report.step - self._step, report.step
         self._dose = self._dose + n_steps * report.learning_rate * used / (1 - self._momentum)
@@ -204,7 +236,7 @@ class _Course:
         self._rows += [(report.epoch, i, *row) for i, row in enumerate(zip(*columns, strict=True))]
         self._penalty.strengths = self._next(used, report.epoch, report.batch_accuracy, l1)
         if self._how.temperature != 1:
-            for *_, temperature in self._tensors.values():
+            for _, _, temperature, _ in self._tensors.values():
                 temperature.fill_(self._how.temperature ** (report.epoch / self._n_epochs))
 
     def table(self) -> pd.DataFrame:
@@ -237,28 +269,36 @@ def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, li
 
 
 def cycles(
-    where: Setting, how: Method, *, seeds: Sequence[int], rewind: str, n_cycles: int, n_epochs: int
+    where: Setting,
+    how: Method,
+    choices: Sequence[Choice],
+    *,
+    seeds: Sequence[int],
+    rewind: str,
+    n_cycles: int,
+    n_epochs: int,
 ) -> pd.DataFrame:
     r"""Train, prune the smallest weights by $|x|$ over the whole network, rewind; again and again.
 
     Cycle k trains at density $2^{-k}$ and measures at the end, before the next pruning. A pruned weight is exactly 0
     from then on: of $m\odot w$ both factors are set to 0, where both gradients vanish. The optimizer starts afresh in
-    every cycle, and so does the schedule of the strength. The method's strengths are trained together.
+    every cycle, and so does the schedule of the strength. Choices are trained together.
 
     Args:
-        where, how, seeds: as for ``fit``; a plain method or one with factors.
+        where, how, choices, seeds: as for ``fit``, two networks or more; a plain method or one with factors.
         rewind: ``"rates"`` keeps the weights and restarts the schedule of the learning rate (LRR); ``"weights"`` goes
             back to the weights of the second epoch (WR; the paper's first version calls it IMP).
         n_cycles: how many times to prune; the first training, without any, is cycle 0.
         n_epochs: of every cycle.
 
     Returns:
-        One row a cycle, strength and seed: cycle, strength, seed, sparsity, validation_accuracy, test_accuracy.
+        One row a cycle, choice and seed: cycle, those of ``Fit.members``, sparsity, validation_accuracy, test_accuracy.
 
     Raises:
         TrainingDivergedError: all networks diverge in one cycle.
     """
-    members, datasets, ensemble = _written(where, how, how.grid, seeds)
+    members, datasets, ensemble = _written(where, how, choices, seeds)
+    assert isinstance(ensemble, Ensemble)
     layers, mask = weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
     pruned: dict[str, Tensor] = {}
     early: dict[str, Tensor] = {}
@@ -267,8 +307,9 @@ def cycles(
     @torch.no_grad()
     def hold(model: Ensemble, step: int) -> None:
         for name, gone in pruned.items():
+            pruned[name] = gone.to(layers[name][0].device)  # a copy at the first step alone
             for tensor in layers[name]:
-                tensor.masked_fill_(gone.to(tensor.device), 0)
+                tensor.masked_fill_(pruned[name], 0)
 
     def remember(model: Ensemble, step: int) -> None:
         if step == rewind_step and not early:
