@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from repro.book import claims, notebooks
+from repro.book import _notebooks, claims
 from repro.book.layout import Book
 
 BOOK = Book(Path(__file__).resolve().parents[1])
@@ -44,7 +44,7 @@ def notebook(chapter: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_a_chapter_measures_every_test_that_its_profile_can(chapter: str, notebook: dict[str, Any]) -> None:
-    ledger = notebooks.ledger_shown(notebook)
+    ledger = _notebooks.ledger_shown(notebook)
     assert ledger is not None
     assert (ledger["chapter"], ledger["profile"]) == (chapter, "smoke")
     measured = {(entry["claim"], entry["test"]) for entry in ledger["measurements"]}
@@ -57,12 +57,12 @@ def test_a_chapter_measures_every_test_that_its_profile_can(chapter: str, notebo
         if "quick" in test.profiles
     }
     assert measured >= wanted  # an unknown test is refused by the ledger itself
-    assert notebooks.data_shown(notebook)
+    assert _notebooks.data_shown(notebook)
 
 
 def test_an_executed_chapter_is_clean(notebook: dict[str, Any]) -> None:
     nbformat.validate(notebook)
-    notebooks.clean(notebook)
+    _notebooks.clean(notebook)
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     said = [output for output in outputs if output.get("name") == "stderr"]
     # which book is used is said once to whom starts a chapter outside of it

@@ -8,8 +8,8 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import answers, claims, results
-from repro.book.checks import HEADINGS
+from repro.book import _answers, claims, results
+from repro.book.checks import _HEADINGS
 from repro.book.layout import Book
 
 CLAIMS = """
@@ -102,7 +102,7 @@ def make(folder: Path, claims: str = CLAIMS) -> Book:
 def notebook(**replaced: str) -> nbformat.NotebookNode:
     """The chapter's notebook; ``replaced`` gives other text under a heading, by its first word in lower case."""
     cells: list[Any] = [new_markdown_cell("# A toy chapter")]
-    for heading in HEADINGS:
+    for heading in _HEADINGS:
         first = heading.split()[0].lower()
         text = "1. We changed it." if first == "differences" else "As {cite:p}`nobody2020` says."
         cells.append(new_markdown_cell(f"## {heading}\n\n{replaced.get(first, text)}"))
@@ -131,7 +131,7 @@ def result(book: Book, t1=T1, profile: str = "quick", **changes: Any) -> results
     given = {
         "chapter": "toy",
         "profile": profile,
-        "claims": answers.judge(claims.load(book.claims_file("toy")), values, profile),
+        "claims": _answers.judge(claims.load(book.claims_file("toy")), values, profile),
         "provenance": {
             "commit": "0123456789" * 4,
             "dirty": False,

@@ -18,7 +18,7 @@ import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from repro.book import figures, pages
+from repro.book import _pages, figures
 from repro.book.layout import Book
 from repro.book.ledger import Ledger
 
@@ -81,7 +81,7 @@ def _figure() -> str:
     figures.theme("toy")
     figure, axes = plt.subplots()
     axes.plot([0, 1, 2], [0, 1, 4])
-    html = figures.figure_html(figure, caption="A line, $x<y$.", alt="A rising line", source="repro.base")
+    html = figures._figure_html(figure, caption="A line, $x<y$.", alt="A rising line", source="repro.base")
     plt.close(figure)
     return html
 
@@ -117,11 +117,11 @@ def make(folder: Path) -> Path:
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     (folder / "book/api").mkdir()
     results = {("toy", "quick"): ledger_book.result(book)}
-    chapters = pages.chapters(book, results)
-    made = {"scoreboard": pages.scoreboard(chapters), "status": pages.status(book, results)}
-    for name, text in (PAGES | made | {"index": pages.landing(PAGES["index"], chapters)}).items():
+    chapters = _pages.chapters(book, results)
+    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, results)}
+    for name, text in (PAGES | made | {"index": _pages.landing(PAGES["index"], chapters)}).items():
         (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
-    ledger_book.write_notebook(folder, pages.with_first_screen(chapters[0], _chapter(book), "quick"))
+    ledger_book.write_notebook(folder, _pages.with_first_screen(chapters[0], _chapter(book), "quick"))
     return folder
 
 

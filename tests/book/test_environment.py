@@ -12,7 +12,7 @@ import pytest
 import running_book
 
 import repro
-from repro.book import cache, runner
+from repro.book import _cache, runner
 from repro.book._environment import sealed
 from repro.book.layout import Book
 
@@ -92,7 +92,7 @@ def test_a_hostile_home_changes_no_bit_and_no_key(book: Book, hostile: Path) -> 
 
 def test_what_cannot_be_shut_out_belongs_to_the_key(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     def key() -> str:
-        return cache.run_key(cache.key_parts({"cells": []}, {}, None, {}))
+        return _cache.run_key(_cache.key_parts({"cells": []}, {}, None, {}))
 
     before = key()
     for name, value in (("OMP_NUM_THREADS", "7"), ("EDITOR", "ed")):  # ours in any case; no matter

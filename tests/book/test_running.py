@@ -21,11 +21,11 @@ import pytest
 import running_book
 import yaml
 
-from repro.book import build, cache, claims, results, runner
+from repro.book import _cache, build, claims, results, runner
+from repro.book._notebooks import LEDGER
 from repro.book._process import ProcessTree
-from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, Locked, ParameterError, RunFailed
+from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, Locked, RunFailed
 from repro.book.layout import Book
-from repro.book.ledger import LEDGER
 
 GOOD = {"profile": "quick"}
 
@@ -173,7 +173,7 @@ def test_wrong_parameters_and_claims_are_refused_before_a_kernel_starts(
 ) -> None:
     broken = running_book.make(tmp_path)
     for given, said in (({"lvel": 1}, "did you mean 'level'"), ({"n": 0}, r"\[1, 9\], got 0")):
-        with pytest.raises(ParameterError, match=said):
+        with pytest.raises(BadInput, match=said):
             runner.run(broken, "toy", given)
     broken.claims_file("toy").write_text(running_book.CLAIMS.replace("below", "beneath"))
     with pytest.raises(BadInput, match=r"toy\.yml.*T1.*beneath"):
@@ -207,7 +207,7 @@ def test_a_key_covers_what_a_run_depends_on_and_no_words(book: Book) -> None:
     def key(notebook: dict[str, Any] = source, n: int = 1, replaced: tuple[str, str] = ("", "")) -> str:
         text = running_book.CLAIMS.replace(*replaced) if replaced[0] else running_book.CLAIMS
         found = claims.ChapterClaims.model_validate(yaml.safe_load(text))
-        return cache.run_key(cache.key_parts(notebook, {"n": n}, found, {}))
+        return _cache.run_key(_cache.key_parts(notebook, {"n": n}, found, {}))
 
     words = (("below one half", "small"), ("the value", "x"), ("fixed", "why"), ("600", "700"))
     words += (("below 0.5", "above 0.4"), ("margin: 0.1", "margin: 0.2"), ("theory", "control"))

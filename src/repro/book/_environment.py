@@ -19,8 +19,6 @@ import yaml
 import repro
 from repro.book.layout import Book
 
-__all__ = ["PACKAGES", "answer", "git", "machine", "repository_url", "sealed", "settings"]
-
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
     *("numba", "celer", "matplotlib", "seaborn", "ipykernel", "papermill"),
@@ -113,12 +111,17 @@ def git(root: Path, *arguments: str) -> str | None:
     return answer("git", "--no-optional-locks", "-C", str(root), *arguments)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, Any]:
     """The kind of machine: system, processor architecture, cores, and the accelerator if there is one."""
     kind: dict[str, Any] = {
         "system": platform.system(),
         "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
     }
     if shutil.which("nvidia-smi"):

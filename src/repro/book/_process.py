@@ -27,11 +27,9 @@ import psutil
 import zmq
 
 from repro.book._environment import machine, sealed
+from repro.book._notebooks import code_cells, heading_of, read_notebook
 from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
 from repro.book.layout import Book
-from repro.book.notebooks import code_cells, heading_of, read_notebook
-
-__all__ = ["Failure", "Job", "ProcessTree", "Progress", "can_use_sockets", "execute"]
 
 Progress = Callable[[int, int], None]
 _TICK = 0.1
@@ -67,27 +65,22 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="rp-"))
 
 
-@dataclass(frozen=True)
-class Job:
-    """A notebook to run: ``path`` and its content, its parameters, checked, and what it may take."""
-
-    book: Book
-    path: Path
-    source: dict[str, Any]
-    values: Mapping[str, object]
-    seconds: float
-    memory_mb: float
-
-
 def execute(
-    job: Job, progress: Progress | None = None
+    book: Book,
+    path: Path,
+    source: dict[str, Any],
+    values: Mapping[str, object],
+    limits: tuple[float, float],
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
     """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
 
-    ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
+    ``source`` is the notebook at ``path``, ``values`` are its parameters, checked, ``limits`` the seconds and megabytes
+    that it may take. ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
     folder = _private_folder()
     out = folder / "out.ipynb"
+    request = {"notebook": source, "parameters": values, "output": str(out), "folder": str(folder)}
     started, begun = datetime.now(UTC), time.monotonic()
     try:
         with subprocess.Popen(
@@ -96,15 +89,12 @@ def execute(
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            cwd=job.path.parent,
-            env=sealed(job.book, folder),
+            cwd=path.parent,
+            env=sealed(book, folder),
         ) as worker:
             tree = ProcessTree(worker.pid)
-            request = {"notebook": job.source, "parameters": job.values}
             try:
-                failure = _watch(
-                    worker, tree, request | {"output": str(out), "folder": str(folder)}, job, progress
-                )
+                failure = _watch(worker, tree, request, limits, progress)
             finally:
                 tree.kill()
         cost = {
@@ -117,7 +107,7 @@ def execute(
         try:
             return read_notebook(out), cost, failure
         except (OSError, BookError):
-            return deepcopy(job.source), cost, failure or Failure("the run left no notebook")
+            return deepcopy(source), cost, failure or Failure("the run left no notebook")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -126,7 +116,7 @@ def _watch(
     worker: subprocess.Popen[str],
     tree: ProcessTree,
     request: Mapping[str, Any],
-    job: Job,
+    limits: tuple[float, float],
     progress: Progress | None,
 ) -> Failure | None:
     """Follow the worker's events until it is done, fails, or goes over its budget."""
@@ -142,9 +132,10 @@ def _watch(
     threading.Thread(target=read, daemon=True).start()
     with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
         os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
-    total = len(list(code_cells(job.source)))
+    source, (seconds, megabytes) = request["notebook"], limits
+    total = len(list(code_cells(source)))
     index, where, n_begun = None, "", 0
-    deadline = time.monotonic() + _GRACE + job.seconds
+    deadline = time.monotonic() + _GRACE + seconds
     while True:
         with suppress(queue.Empty):
             event = json.loads(events.get(timeout=_TICK))
@@ -162,79 +153,68 @@ def _watch(
                 lost = event["lost"] or index is None
                 return Failure(event["message"] + where, index, RunLost if lost else RunFailed)
             index, n_begun = int(event["index"]), n_begun + 1
-            heading = heading_of(job.source, index)
+            heading = heading_of(source, index)
             where = f" (at {heading!r})" if heading else ""
             if n_begun == 1:
-                deadline = time.monotonic() + job.seconds
+                deadline = time.monotonic() + seconds
             if progress is not None:
                 progress(min(n_begun, total), total)
-        if tree.sample() > job.memory_mb:
-            message = (
-                f"took {tree.peak_mb:.0f} MB of memory, more than the {job.memory_mb:.0f} MB of its budget"
-            )
-            message += f" ({tree.held_by})"
-            return Failure(message + where, index, BudgetExceeded)
-        if time.monotonic() > deadline:
-            message = f"took more than the {job.seconds:.0f} seconds of its budget"
-            return Failure(message + where, index, BudgetExceeded)
-
-
-def _own_peak(pid: int) -> int:
-    """The most memory that one process ever held, in bytes, where the kernel counts it (Linux); else 0."""
-    with suppress(OSError):
-        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")):
-            return int(match[1]) * 1024
-    return 0
+        over = ""
+        if tree.sample() > megabytes:
+            over = f"took {tree.peak_mb:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
+        elif time.monotonic() > deadline:
+            over = f"took more than the {seconds:.0f} seconds of its budget"
+        if over:
+            return Failure(over + where, index, BudgetExceeded)
 
 
 class ProcessTree:
     """What a worker process started: the kernel and the kernel's children, the worker itself left out.
 
     ``peak_mb`` (MB of 10^6 bytes) is the largest sum of resident memory seen in any sample, or the largest
-    high-water mark of a single process, whichever is more: a spike between two samples still shows. ``held_by``
-    names the processes of that moment, the largest first. Memory that lasting processes share is counted once for
-    each; a process that has just begun is not in the sum, as until it runs a program of its own it shows the memory
-    of the one that started it.
+    high-water mark of a single process, whichever is more: a spike between two samples still shows. Memory that
+    lasting processes share is counted once for each; a process that has just begun is not in the sum, as until it runs
+    a program of its own it shows the memory of the one that started it.
     """
 
     def __init__(self, pid: int) -> None:
         self._worker = psutil.Process(pid)
-        self._seen: dict[int, tuple[psutil.Process, float]] = {}
+        self._seen: dict[psutil.Process, float] = {}
         self.peak_mb = 0.0
-        self.held_by = ""
 
     def _look(self) -> None:
         with suppress(psutil.Error):
             for child in self._worker.children(recursive=True):
-                self._seen.setdefault(child.pid, (child, time.monotonic()))
+                self._seen.setdefault(child, time.monotonic())
 
     def sample(self) -> float:
         """Look once; returns the peak so far in MB."""
         self._look()
-        lasting = []
-        for pid, (process, since) in list(self._seen.items()):
+        held = 0.0
+        for process, since in list(self._seen.items()):
             try:
-                name, size = process.name(), process.memory_info().rss / 1e6
+                size = process.memory_info().rss / 1e6
             except psutil.Error:
-                del self._seen[pid]
+                del self._seen[process]
                 continue
-            self._note([(_own_peak(pid) / 1e6, name)])
-            if time.monotonic() - since >= _BEGINS:
-                lasting.append((size, name))
-        self._note(lasting)
+            held += size if time.monotonic() - since >= _BEGINS else 0.0
+            self.peak_mb = max(self.peak_mb, _own_peak(process.pid))
+        self.peak_mb = max(self.peak_mb, held)
         return self.peak_mb
-
-    def _note(self, held: list[tuple[float, str]]) -> None:
-        total = sum(size for size, _ in held)
-        if total > self.peak_mb:
-            self.peak_mb = total
-            self.held_by = ", ".join(f"{name} {size:.0f} MB" for size, name in sorted(held, reverse=True)[:4])
 
     def kill(self) -> None:
         """End the worker and everything it started, and wait until they are gone."""
         self._look()
-        processes = [self._worker, *(process for process, _ in self._seen.values())]
+        processes = [self._worker, *self._seen]
         for process in processes:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(processes, timeout=5)
+
+
+def _own_peak(pid: int) -> float:
+    """The most memory that one process ever held, in MB, where the kernel counts it (Linux); else 0."""
+    with suppress(OSError):
+        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")):
+            return int(match[1]) * 1024 / 1e6
+    return 0.0

@@ -36,10 +36,10 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from repro.book._files import NO_ROOM
 from repro.book._process import can_use_sockets
-from repro.book.files import NO_ROOM
 
-LIMITS = {"text": 1_000_000, "displays": 16_000_000}
+LIMIT = 8_000_000
 """What is kept of one cell, in characters: printed text, and everything that it displays."""
 _OVERHEAD = 100
 """What an output costs besides its content: a flood of empty lines is a flood too."""
@@ -78,14 +78,14 @@ class _Kernel(AsyncKernelManager):
 
 
 class _Client(PapermillNotebookClient):
-    """Drops the outputs of a cell beyond the limits, and says so once in the cell's standard error.
+    """Drops the outputs of a cell beyond the limit, and says so once in the cell's standard error.
 
     So a notebook that prints without end fills neither memory nor disk.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._kept: Counter[tuple[int, str]] = Counter()
+        self._kept: Counter[int] = Counter()
 
     def execute_cell(self, cell: Any, *args: Any, **kwargs: Any) -> Any:
         """As papermill's, but a magic that is used wrongly, which shows no traceback, shows its reason too."""
@@ -97,30 +97,21 @@ class _Client(PapermillNotebookClient):
             raise
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: Any, cell_index: int) -> Any:
-        content, kind = msg["content"], "displays"
-        if msg["msg_type"] == "error":
+        content, before = msg["content"], self._kept[cell_index]
+        size = sum(len(str(value)) for value in content.get("data", content).values())
+        if msg["msg_type"] == "error" or before + size <= LIMIT:
+            self._kept[cell_index] += size + _OVERHEAD
             return super().output(outs, msg, display_id, cell_index)
-        if msg["msg_type"] == "stream":
-            kind, size = "text", len(content["text"])
-        else:
-            size = sum(len(str(value)) for value in content.get("data", {}).values())
-        before, limit = self._kept[cell_index, kind], LIMITS[kind]
-        self._kept[cell_index, kind] = after = min(before + size + _OVERHEAD, limit)
-        if after < limit:
-            return super().output(outs, msg, display_id, cell_index)
-        if before == limit:
+        self._kept[cell_index] = 2 * LIMIT
+        if before >= 2 * LIMIT:
             return None
-        if kind == "text":
-            cut = content | {"text": content["text"][: max(0, limit - before - _OVERHEAD)]}
-            super().output(outs, msg | {"content": cut}, display_id, cell_index)
-        note = f"\n[cut: this cell's {kind} went over {limit // 1_000_000} MB, and the rest is not kept]\n"
+        note = f"\n[cut: what this cell shows went over {LIMIT // 1_000_000} MB, and the rest is not kept]\n"
         printed = {"header": msg["header"] | {"msg_type": "stream"}, "msg_type": "stream"}
         told = msg | printed | {"content": {"name": "stderr", "text": note}}
         return super().output(outs, told, None, cell_index)
 
     def clear_output(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
-        for kind in LIMITS:
-            del self._kept[cell_index, kind]
+        del self._kept[cell_index]
         super().clear_output(outs, msg, cell_index)
 
 

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,27 +22,17 @@ from pathlib import Path
 import filelock
 import yaml
 
-from repro.book import claims, ledger, pages, results, runner
+from repro.book import _pages, claims, ledger, results, runner
 from repro.book._environment import sealed
+from repro.book._files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
+from repro.book._notebooks import read_notebook
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
-from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
-from repro.book.notebooks import read_notebook
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
-__all__ = ["build", "judge_run", "try_accepting"]
-
 _Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Built:
-    """What a build made: the first page, the results of this build, and the chapters that were run, not cached."""
-
-    index: Path
-    results: dict[str, Results]
-    ran: tuple[str, ...]
+_TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "pydata-sphinx-theme")
 
 
 def judge_run(book: Book, run: RunResult) -> Results:
@@ -69,8 +58,8 @@ def build(
     use_cache: bool = True,
     jobs: int = 2,
     say: _Say = print,
-) -> _Built:
-    """Run all chapters and pages, judge the claims, and render the book.
+) -> Path:
+    """Run all chapters and pages, judge the claims, and render the book; returns its first page.
 
     Args:
         book: the book.
@@ -97,12 +86,11 @@ def build(
         if accept:
             for result in found.values():
                 results.write(book.results_file(result.chapter, profile), result)
-            pages.write_readme(book)
+            _pages.write_readme(book)
         else:
             _compare(book, found, say)
         stage = _stage(book, runs, other, found, profile)
-        index = _render(book, stage, use_cache, say)
-    return _Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+        return _render(book, stage, use_cache, say)
 
 
 def try_accepting(book: Book, chapter: str, profile: str) -> None:
@@ -114,10 +102,8 @@ def try_accepting(book: Book, chapter: str, profile: str) -> None:
 def _refuse_jupyter_book_2() -> None:
     version = metadata.version("jupyter-book") if find_spec("jupyter_book") else "none"
     if not version.startswith("1."):
-        raise BookError(
-            f"the pages need jupyter-book 1, found {version} (2 ignores _config.yml and would build nothing); "
-            "pip install 'repro[book]' installs it"
-        )
+        told = "2 ignores _config.yml and would build nothing; pip install 'repro[book]' installs 1"
+        raise BookError(f"the pages need jupyter-book 1, found {version} ({told})")
 
 
 @contextmanager
@@ -165,18 +151,15 @@ def _run_all(
 def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
     """Tell which answers are others than before, and refuse a run that contradicts a committed answer."""
     against = []
-    for (chapter, profile), committed in pages.all_results(book).items():
+    for (chapter, profile), committed in _pages.all_results(book).items():
         if new := found.get(chapter):
             against += [f"{chapter} ({profile}) {told}" for told in results.contradictions(committed, new)]
             if profile == new.profile:
                 for change in results.changes(committed, new):
                     say(f"note: {chapter} ({profile}) {change}")
     if against:
-        raise VerdictTurned(
-            "this run contradicts committed answers: "
-            + " | ".join(against)
-            + "; if the new ones are right, repro build --accept takes them over"
-        )
+        told = "if the new ones are right, repro build --accept takes them over"
+        raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
 
 
 def _stage(
@@ -204,19 +187,19 @@ def _stage(
         for page in other:
             shutil.copy(page.notebook, stage / f"{page.chapter}.ipynb")
     # what is committed, and for what is not this build's results; the status page tells of this build
-    committed = pages.all_results(book)
+    committed = _pages.all_results(book)
     fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
     never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
-    chapters = pages.chapters(book, committed | never)
+    chapters = _pages.chapters(book, committed | never)
     for chapter, run in zip(chapters, runs, strict=True):
-        notebook = pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
+        notebook = _pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
         write_atomically(
             stage / "book" / "chapters" / f"{chapter.name}.ipynb", json.dumps(notebook, indent=1)
         )
     index = stage / "book" / "index.md"
-    write_atomically(index, pages.landing(index.read_text(encoding="utf-8"), chapters))
-    write_atomically(stage / "book" / "scoreboard.md", pages.scoreboard(chapters))
-    write_atomically(stage / "book" / "status.md", pages.status(book, committed | fresh))
+    write_atomically(index, _pages.landing(index.read_text(encoding="utf-8"), chapters))
+    write_atomically(stage / "book" / "scoreboard.md", _pages.scoreboard(chapters))
+    write_atomically(stage / "book" / "status.md", _pages.status(book, committed | fresh))
     for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
         twin = before / path.relative_to(stage)
         if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():
@@ -224,22 +207,13 @@ def _stage(
     return stage
 
 
-def _is_copy(package: metadata.Distribution) -> bool:
-    """Whether it came with setuptools, which shows its own copies of packages once something has imported it."""
-    return "_vendor" in str(package.locate_file(""))
-
-
 def _tree_hash(folder: Path, *without: str) -> str:
     """One hash of all files of a folder, with their names; ``without`` those with these endings.
 
     What Python and numba have compiled is left out: it comes and goes with the runs.
     """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix not in without and path.parent.name != "__pycache__"
-    )
-    return hash_of_files(folder, files)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in without)
+    return hash_of_files(folder, (path for path in files if path.parent.name != "__pycache__"))
 
 
 def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
@@ -251,13 +225,9 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     html, output = book.build_dir / "html", book.build_dir / "rendering"
     record = book.cache_dir / "rendered"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
-    frame = sha256(
-        _tree_hash(stage, ".md", ".ipynb").encode(),
-        _tree_hash(Path(__file__).parents[1]).encode(),
-        " ".join(
-            sorted(f"{d.name} {d.version}" for d in metadata.distributions() if not _is_copy(d))
-        ).encode(),
-    )
+    tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
+    library = _tree_hash(Path(__file__).parents[1])
+    frame = sha256(_tree_hash(stage, ".md", ".ipynb").encode(), library.encode(), tools.encode())
     now = f"{frame} {_tree_hash(stage)}"
     last = record.read_text() if use_cache and record.is_file() else ""
     if last == now and (html / "index.html").is_file():

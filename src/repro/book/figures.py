@@ -19,11 +19,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from repro.book._environment import answer, repository_url
+from repro.book._markup import inline_html
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import Book
-from repro.book.markup import inline_html
-
-__all__ = ["PALETTE", "show", "theme"]
 
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 """The book's colours, which people with a colour vision deficiency can tell apart."""
@@ -61,12 +59,12 @@ def show(figure: Figure, *, caption: str, alt: str, source: Callable[..., object
     from IPython.display import HTML, display
 
     try:
-        display(HTML(figure_html(figure, caption=caption, alt=alt, source=source)))
+        display(HTML(_figure_html(figure, caption=caption, alt=alt, source=source)))
     finally:
         plt.close(figure)
 
 
-def figure_html(figure: Figure, *, caption: str, alt: str, source: Callable[..., object] | str) -> str:
+def _figure_html(figure: Figure, *, caption: str, alt: str, source: Callable[..., object] | str) -> str:
     """The HTML that ``show`` displays."""
     for name, text in (("caption", caption), ("alt", alt), ("source", source)):
         if not (callable(text) or isinstance(text, str)) or not str(text).strip():

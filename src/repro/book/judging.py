@@ -24,24 +24,6 @@ from scipy import stats
 
 from repro.base import Interval, t_interval, wilson_interval
 
-__all__ = [
-    "ALPHA",
-    "Answer",
-    "Criterion",
-    "Statistic",
-    "answer",
-    "answer_of_worst",
-    "corrected",
-    "interval",
-    "more_seeds",
-    "one_sided",
-    "questions",
-    "share_one_sided",
-    "significant_digits",
-    "strictest_level",
-    "worst",
-]
-
 Statistic = Literal["mean", "median", "share", "worst"]
 Answer = Literal["yes", "no", "open"]
 _P = Any  # a p-value, or an array of them

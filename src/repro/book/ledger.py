@@ -17,16 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from repro.base import nearest
-from repro.book.answers import JudgedClaim, JudgedTest, judge, tally
+from repro.book._answers import JudgedClaim, JudgedTest, judge, tally
+from repro.book._markup import badge, html_table, inline_html, number
+from repro.book._notebooks import LEDGER
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
 from repro.book.errors import BadInput
-from repro.book.layout import PROFILES, Book
-from repro.book.markup import badge, inline_html, number
-
-__all__ = ["Ledger", "anchor", "answers", "is_planning", "paper_value", "shown"]
-
-LEDGER = "application/vnd.repro.ledger+json"
+from repro.book.layout import Book, known_profile
 
 _Values = dict[tuple[str, str], list[float]]
 
@@ -40,10 +36,8 @@ class Ledger:
     """
 
     def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
-        if profile not in PROFILES:
-            raise BadInput(f"there is no profile {profile!r}; {nearest(str(profile), PROFILES)}")
         book = book or Book.find()
-        self.chapter, self.profile, self.seed = book.chapter(chapter), profile, int(seed)
+        self.chapter, self.profile, self.seed = book.chapter(chapter), known_profile(profile), int(seed)
         self.claims = load(book.claims_file(chapter))
         self._measurements: list[dict[str, Any]] = []
         self._not_tested: dict[str, str] = {}
@@ -188,15 +182,14 @@ def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
     return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
 
 
-def _row(claim: Claim, judged: JudgedClaim) -> str:
-    return (
-        f'<tr id="{anchor(claim.id)}"><th scope="row">{escape(claim.id)}</th>'
-        f"<td><strong>{inline_html(claim.statement)}</strong><br>"
+def _row(claim: Claim, judged: JudgedClaim) -> tuple[str, str, str]:
+    found = (
+        f"<strong>{inline_html(claim.statement)}</strong><br>"
         f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. "
         f"Paper's value: {inline_html(paper_value(claim))}.</small>"
-        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details></td>"
-        f"<td>{badge(judged.word, judged.scale)}</td></tr>"
+        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details>"
     )
+    return f'<span id="{anchor(claim.id)}">{escape(claim.id)}</span>', found, badge(judged.word, judged.scale)
 
 
 def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
@@ -207,11 +200,6 @@ def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: s
         if found
     )
     titles = ("Claim", "What the paper claims, and what this run found", "Answer")
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_row(claim, judged[claim.id]) for claim in chapter.claims)
-    return (
-        '<div class="ledger" role="region" aria-label="Claims and answers" tabindex="0">'
-        '<table class="dataframe">'
-        f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = [_row(claim, judged[claim.id]) for claim in chapter.claims]
+    caption = f"Profile {escape(profile)}: {counted}. Intervals are 95 %."
+    return html_table("Claims and answers", titles, rows, name="ledger", caption=caption)

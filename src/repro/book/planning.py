@@ -17,8 +17,6 @@ from repro.book.claims import ChapterClaims, DecidingTest
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion, questions, share_one_sided, strictest_level
 
-__all__ = ["check_seeds", "plan", "seeds_needed", "table"]
-
 _POWER = 0.9
 _MOST_SEEDS = 3000
 _CARE_FOR_SKEWNESS = 1.03

@@ -27,10 +27,8 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from repro.base import nearest
-from repro.book import markup
+from repro.book import _markup
 from repro.book.errors import BadInput
-
-__all__ = ["numbers_typed", "say", "sentence"]
 
 _LARGEST_FREE = 12
 _NOT_FINITE = {"nan", "inf", "-inf"}  # as Python's, NumPy's and PyTorch's numbers are written
@@ -88,7 +86,7 @@ def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[_Typed
     See the module's text for the rule. A number is allowed by its size, whatever its sign or unit.
     """
     sizes = {abs(value) for value in allowed}
-    found = [typed for block in markup.prose(markdown) for typed in _typed_in(block)]
+    found = [typed for block in _markup.prose(markdown) for typed in _typed_in(block)]
     return [typed for typed in found if typed.value not in sizes]
 
 

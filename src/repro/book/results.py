@@ -13,13 +13,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from repro.book.answers import JudgedClaim, judge
+from repro.book._answers import JudgedClaim, judge
+from repro.book._files import write_atomically
 from repro.book.claims import ChapterClaims, first_fault
 from repro.book.errors import BadInput
-from repro.book.files import write_atomically
 from repro.book.ledger import is_planning
-
-__all__ = ["Results", "again", "changes", "contradictions", "disagreements", "read", "write"]
 
 
 class Results(BaseModel):

@@ -25,12 +25,10 @@ from typing import Any
 import psutil
 
 import repro
-from repro.book.cache import versions
+from repro.book._cache import versions
+from repro.book._files import hash_of_files, shown
 from repro.book.errors import BookError, DiskFull
-from repro.book.files import hash_of_files, shown
 from repro.book.sweep._runs import Folder, Row, Task, execute
-
-__all__ = ["ClusterGone", "SweepStopped", "Threads", "cluster", "sweep"]
 
 _Ended = tuple[Row, bytes | None]
 _KNOCK = 30.0

@@ -28,17 +28,16 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims, ledger, runner
-from repro.book.cache import data_files, key_parts, run_key
+from repro.book._cache import data_files, key_parts, run_key
+from repro.book._files import sha256, shown, system_errors, write_atomically
+from repro.book._notebooks import read_notebook
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
-from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
-from repro.book.notebooks import read_notebook
 from repro.book.parameters import Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Folder", "Row", "Task", "execute"]
 
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""

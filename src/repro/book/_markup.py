@@ -16,8 +16,6 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-__all__ = ["badge", "document", "inline_html", "inline_myst", "list_table", "number", "prose"]
-
 _SYMBOLS = {
     "reproduced": "✓",
     "partly": "◐",
@@ -111,24 +109,6 @@ def inline_html(text: str) -> str:
     return str(_markdown().renderInline(" ".join(text.split())))
 
 
-_BLOCK_START = re.compile(r"^(?:[#>+*-]|\d+[.)](?=\s)|:::|\(.*\)=|%|\{)")
-
-
-def inline_myst(text: str) -> str:
-    """One paragraph of Markdown for a cell of a MyST table: on one line, and nothing in it ends the cell.
-
-    Mathematics and code stay as they are; elsewhere ``<``, ``&`` and ``{`` are escaped, and so is a beginning
-    that would start a list, a heading or a directive.
-    """
-    parts = re.split(r"(\$[^$]+\$|`[^`]+`)", " ".join(text.split()))
-    escaped = str.maketrans({"&": "&amp;", "<": "&lt;", "{": "&#123;", "|": "&#124;"})
-    parts[::2] = [part.translate(escaped) for part in parts[::2]]
-    safe = "".join(parts)
-    if _BLOCK_START.match(safe):
-        return re.sub(r"^(\d+)([.)])", r"\1\\\2", safe) if safe[0].isdigit() else "\\" + safe
-    return safe
-
-
 # --- pieces of tables ---------------------------------------------------------------------------------------------
 
 
@@ -153,11 +133,20 @@ def badge(word: str, scale: str | None = None) -> str:
     )
 
 
-def list_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A MyST table of class ``name``; a cell is one line of Markdown, or several that make a list."""
-    lines = ["```{list-table}", ":header-rows: 1", ":stub-columns: 1", f":class: {name}", ":widths: auto", ""]
-    for row in [head, *rows]:
-        for position, cell in enumerate(row):
-            start = "  - " if position else "* - "
-            lines.append((start + cell.replace("\n", "\n    ")).rstrip())
-    return "\n".join([*lines, "```", ""])
+def html_table(
+    label: str, head: Iterable[str], rows: Iterable[Sequence[str]], *, name: str = "", caption: str = ""
+) -> str:
+    """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
+
+    ``label`` is what a screen reader calls the box; ``name`` is its class; ``caption`` stands above the table.
+    """
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    lines = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for first, *rest in rows
+    )
+    return (
+        f'<div class="{name}" style="overflow-x:auto" role="region" aria-label="{escape(label)}" tabindex="0">'
+        f'<table class="dataframe table">{f"<caption>{caption}</caption>" * bool(caption)}'
+        f"<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )

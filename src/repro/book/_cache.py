@@ -24,21 +24,9 @@ from typing import Any
 
 import repro
 from repro.book._environment import PACKAGES, git, settings
+from repro.book._files import hash_of_files, sha256, write_atomically
+from repro.book._notebooks import code_cells, source_of
 from repro.book.claims import ChapterClaims
-from repro.book.files import hash_of_files, sha256, write_atomically
-from repro.book.notebooks import code_cells, source_of
-
-__all__ = [
-    "commit_of",
-    "data_files",
-    "keep",
-    "kept",
-    "key_parts",
-    "library",
-    "library_files",
-    "run_key",
-    "versions",
-]
 
 _LIBRARY = Path(repro.__file__).parent
 _BIG = 1 << 30

@@ -11,21 +11,7 @@ from typing import Any
 
 from repro.book.errors import BadInput
 
-__all__ = [
-    "DATA",
-    "clean",
-    "code_cells",
-    "data_shown",
-    "heading_of",
-    "laid_over",
-    "ledger_shown",
-    "mark_failure",
-    "read_notebook",
-    "source_of",
-    "stopped_early",
-]
-
-_LEDGER = "application/vnd.repro.ledger+json"
+LEDGER = "application/vnd.repro.ledger+json"
 DATA = "application/vnd.repro.data+json"
 
 # lines that the kernel's machinery writes into a notebook's standard error
@@ -96,8 +82,8 @@ def laid_over(
         if cell.get("cell_type") == "code":
             cell |= {name: left[0][name] for name in ("outputs", "execution_count")}
             for output in left.pop(0)["outputs"]:
-                if show is not None and _LEDGER in output.get("data", {}):
-                    output["data"] = show(output["data"][_LEDGER])
+                if show is not None and LEDGER in output.get("data", {}):
+                    output["data"] = show(output["data"][LEDGER])
         cells += [cell, *injected()]
     about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
     return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
@@ -117,9 +103,8 @@ def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
 
 def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
     """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
-    # a part of the table, shown on the way, says which claims alone it holds
-    whole = [ledger for ledger in _shown(notebook, _LEDGER) if "only" not in ledger]
-    return whole[-1] if whole else None
+    shown = list(_shown(notebook, LEDGER))
+    return shown[-1] if shown else None
 
 
 def data_shown(notebook: Mapping[str, Any]) -> dict[str, str]:

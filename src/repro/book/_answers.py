@@ -28,8 +28,6 @@ from repro.book.judging import (
     worst,
 )
 
-__all__ = ["CONTROL_VERDICTS", "VERDICTS", "JudgedClaim", "JudgedTest", "Verdict", "judge", "tally"]
-
 Verdict = Literal[
     "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
 ]
