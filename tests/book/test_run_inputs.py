@@ -123,11 +123,11 @@ def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_anothe
     cell = notebook("from repro.papers import a\na.f()")
     reached = [path.relative_to(package).as_posix() for path in _cache.library_files(cell)]
     assert reached == ["__init__.py", "b.py", "papers/__init__.py", "papers/a.py"]
-    before = _cache.library(cell)
+    before = _cache.key_parts(cell, {}, None, {})["library"]
     (package / "c.py").write_text("x = 2\n")
-    assert _cache.library(cell) == before
+    assert _cache.key_parts(cell, {}, None, {})["library"] == before
     (package / "b.py").write_text("def g():\n    return 2\n")
-    assert _cache.library(cell) != before
+    assert _cache.key_parts(cell, {}, None, {})["library"] != before
 
 
 def test_a_cell_that_cannot_be_read_depends_on_everything(package: Path) -> None:

@@ -89,8 +89,7 @@ def build(
             _pages.write_readme(book)
         else:
             _compare(book, found, say)
-        stage = _stage(book, runs, other, found, profile)
-        return _render(book, stage, use_cache, say)
+        return _render(book, _staged(book, runs, other, found, profile), use_cache, say)
 
 
 def try_accepting(book: Book, chapter: str, profile: str) -> None:
@@ -162,30 +161,26 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
         raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
 
 
-def _stage(
+def _staged(
     book: Book,
     runs: list[RunResult],
     other: list[RunResult],
     found: Mapping[str, Results],
     profile: str,
-) -> Path:
-    """A copy of the book with executed notebooks and generated pages, ready to be rendered without execution."""
-    stage, before = book.build_dir / "stage", book.build_dir / "stage.old"
-    with system_errors(stage):
-        shutil.rmtree(before, ignore_errors=True)
-        if stage.exists():
-            os.replace(stage, before)
-        stage.mkdir(parents=True)
-        config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
-        config["execute"] = {"execute_notebooks": "off"}  # they have run already
-        (stage / "_config.yml").write_text(
-            yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8"
-        )
-        shutil.copy(book.root / "_toc.yml", stage)
-        left_out = shutil.ignore_patterns("results", "claims", ".ipynb_checkpoints")
-        shutil.copytree(book.root / "book", stage / "book", ignore=left_out, copy_function=shutil.copy)
-        for page in other:
-            shutil.copy(page.notebook, stage / f"{page.chapter}.ipynb")
+) -> dict[str, bytes]:
+    """The book with executed notebooks and generated pages, to be rendered without execution: files by their place."""
+    config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
+    config["execute"] = {"execute_notebooks": "off"}  # they have run already
+    staged: dict[str, str | bytes] = {
+        "_config.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    }
+    staged["_toc.yml"] = (book.root / "_toc.yml").read_bytes()
+    for path in (path for path in (book.root / "book").rglob("*") if path.is_file()):
+        place = path.relative_to(book.root)
+        if not {"results", "claims", ".ipynb_checkpoints"}.intersection(place.parts):
+            staged[place.as_posix()] = path.read_bytes()
+    for page in other:
+        staged[f"{page.chapter}.ipynb"] = page.notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
     committed = _pages.all_results(book)
     fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
@@ -193,42 +188,47 @@ def _stage(
     chapters = _pages.chapters(book, committed | never)
     for chapter, run in zip(chapters, runs, strict=True):
         notebook = _pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
-        write_atomically(
-            stage / "book" / "chapters" / f"{chapter.name}.ipynb", json.dumps(notebook, indent=1)
-        )
-    index = stage / "book" / "index.md"
-    write_atomically(index, _pages.landing(index.read_text(encoding="utf-8"), chapters))
-    write_atomically(stage / "book" / "scoreboard.md", _pages.scoreboard(chapters))
-    write_atomically(stage / "book" / "status.md", _pages.status(book, committed | fresh))
-    for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
-        twin = before / path.relative_to(stage)
-        if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():
-            os.utime(path, ns=(twin.stat().st_atime_ns, twin.stat().st_mtime_ns))
-    return stage
+        staged[f"book/chapters/{chapter.name}.ipynb"] = json.dumps(notebook, indent=1)
+    index = (book.root / "book" / "index.md").read_text(encoding="utf-8")
+    staged["book/index.md"] = _pages.landing(index, chapters)
+    staged["book/scoreboard.md"] = _pages.scoreboard(chapters)
+    staged["book/status.md"] = _pages.status(book, committed | fresh)
+    return {name: each.encode() if isinstance(each, str) else each for name, each in sorted(staged.items())}
 
 
-def _tree_hash(folder: Path, *without: str) -> str:
-    """One hash of all files of a folder, with their names; ``without`` those with these endings.
+def _put(stage: Path, staged: Mapping[str, bytes]) -> None:
+    """Make a folder hold these files and no others; one that is right keeps its time, by which Sphinx knows it."""
+    for path in (path for path in stage.rglob("*") if path.is_file()):
+        if path.relative_to(stage).as_posix() not in staged:
+            path.unlink()
+    for name, content in staged.items():
+        path = stage / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
 
-    What Python and numba have compiled is left out: it comes and goes with the runs.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in without)
-    return hash_of_files(folder, (path for path in files if path.parent.name != "__pycache__"))
+
+def _hash(staged: Mapping[str, bytes], *without: str) -> str:
+    """One hash of files with their places; ``without`` those with these endings."""
+    parts = ((name.encode(), content) for name, content in staged.items() if not name.endswith(without))
+    return sha256(*(part for pair in parts for part in pair))
 
 
-def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
-    """Render the staging copy; the new pages replace the old ones only when there was no warning.
+def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say) -> Path:
+    """Render the staged files; the new pages replace the old ones only when there was no warning.
 
     As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
-    html, output = book.build_dir / "html", book.build_dir / "rendering"
-    record = book.cache_dir / "rendered"
+    stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
+    record, library = book.cache_dir / "rendered", Path(__file__).parents[1]
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
     tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
-    library = _tree_hash(Path(__file__).parents[1])
-    frame = sha256(_tree_hash(stage, ".md", ".ipynb").encode(), library.encode(), tools.encode())
-    now = f"{frame} {_tree_hash(stage)}"
+    frame = sha256(
+        _hash(staged, ".md", ".ipynb").encode(),
+        hash_of_files(library, sorted(library.rglob("*.py"))).encode(),
+        tools.encode(),
+    )
+    now = f"{frame} {_hash(staged)}"
     last = record.read_text() if use_cache and record.is_file() else ""
     if last == now and (html / "index.html").is_file():
         say("pages: unchanged")
@@ -236,6 +236,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
+        _put(stage, staged)
         # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
         program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last.partition(" ")[0] == frame:
