@@ -1,10 +1,5 @@
 """A tiny book whose chapter really runs, and can be told to fail in every way that chapters fail."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -67,7 +62,7 @@ ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in ran
 ledger"""
 
 
-def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
+def make(folder, parameters=PARAMETERS, *code):
     """A book of one chapter, ``toy``, with these cells of code after its parameters."""
     for part in ("book/chapters", "book/claims", "book/results"):
         (folder / part).mkdir(parents=True)
@@ -93,7 +88,7 @@ def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
     return Book(folder)
 
 
-def points(book: Book, *axes: str) -> dict[str, dict[str, Any]]:
+def points(book, *axes):
     """The points of a sweep of the toy, by id."""
     profiles = claims.load(book.claims_file("toy")).profiles
     found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")

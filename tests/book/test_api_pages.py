@@ -1,7 +1,5 @@
 """The pages of the library: every module of the science has its place, and no page is a list of everything."""
 
-from __future__ import annotations
-
 import pkgutil
 import re
 from importlib import import_module
@@ -17,7 +15,7 @@ PAGES = [BOOK / "api.md", *sorted((BOOK / "api").glob("*.md"))]
 SCIENCE = ("learn", "prune", "papers", "series", "base")
 
 
-def documented(page: Path) -> dict[str, list[str]]:
+def documented(page):
     """The modules of a page with the names that it shows of each: those listed, or all that the module exports."""
     found = re.findall(r"^\.\. automodule:: (\S+)\n   :members:(.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {

@@ -1,7 +1,5 @@
 """The table of data sets: what the reader sees and what the result records are the same."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 from repro.book import _notebooks, datasets
@@ -9,7 +7,7 @@ from repro.book import _notebooks, datasets
 TOY = SimpleNamespace(name="toy<1>", source="made here", licence="CC0", checksum="ab" * 32)
 
 
-def test_the_page_shows_source_licence_and_checksum_and_the_runner_reads_the_checksum_back() -> None:
+def test_the_page_shows_source_licence_and_checksum_and_the_runner_reads_the_checksum_back():
     bundle = datasets.table(TOY)._repr_mimebundle_()
     for text in ("toy&lt;1&gt;", "made here", "CC0", "<code>abababababab</code>"):
         assert text in bundle["text/html"]

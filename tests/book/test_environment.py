@@ -1,7 +1,5 @@
 """Runs in the home of a person with strong opinions: the same bits, and the same key, as in an empty one."""
 
-from __future__ import annotations
-
 import json
 import site
 import subprocess
@@ -14,7 +12,6 @@ import running_book
 import repro
 from repro.book import _cache, runner
 from repro.book._environment import sealed
-from repro.book.layout import Book
 
 PROBE = """import os, sys, time, warnings
 import matplotlib, numpy as np, torch
@@ -37,7 +34,7 @@ FILES = {
 
 
 @pytest.fixture
-def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hostile(tmp_path, monkeypatch):
     home = tmp_path / "home"
     for name, content in FILES.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +56,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path):
     book = running_book.make(tmp_path / "book")
     notebook = json.loads(book.notebook("toy").read_text())
     notebook["cells"][2]["source"] = PROBE
@@ -67,7 +64,7 @@ def book(tmp_path: Path) -> Book:
     return book
 
 
-def test_a_hostile_home_changes_no_bit_and_no_key(book: Book, hostile: Path) -> None:
+def test_a_hostile_home_changes_no_bit_and_no_key(book, hostile):
     with pytest.MonkeyPatch.context() as clean:
         for name in ("PYTHONSTARTUP", "PYTHONPATH", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "LC_ALL", "TZ"):
             clean.delenv(name)
@@ -90,8 +87,8 @@ def test_a_hostile_home_changes_no_bit_and_no_key(book: Book, hostile: Path) -> 
     assert runner.run(book, "toy").cached
 
 
-def test_what_cannot_be_shut_out_belongs_to_the_key(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key() -> str:
+def test_what_cannot_be_shut_out_belongs_to_the_key(book, monkeypatch):
+    def key():
         return _cache.run_key(_cache.key_parts({"cells": []}, {}, None, {}))
 
     before = key()
@@ -105,9 +102,7 @@ def test_what_cannot_be_shut_out_belongs_to_the_key(book: Book, monkeypatch: pyt
         before = key()
 
 
-def test_a_hook_in_the_user_s_packages_is_not_run(
-    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hook_in_the_user_s_packages_is_not_run(book, tmp_path, monkeypatch):
     # a virtual environment has no packages of the user's: the interpreter that it was made with does
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PYTHONUSERBASE", raising=False)

@@ -46,26 +46,6 @@ def test_a_broken_file_gives_one_line(tmp_path, text):
         results.read(path)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ('"schema": 2', '"schema": 1', "schema: Input should be 2, found 1"),
-        ('"verdict": "reproduced"', '"verdict": "proven"', "claims.T1.verdict: "),
-        ('"estimate": ', '"estimat": 1, "estimate": ', "claims.T1.deciding.falls.estimat: unknown key"),
-        ('"low": 0.1', '"low": NaN, "answer": 0.1', "falls.low: Input should be a finite number, found nan"),
-    ],
-)
-def test_an_edited_file_gives_one_line(book, old, new, expected):
-    path = book.root / "toy.quick.json"
-    text = results._as_text(result(book))
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(BadInput) as error:
-        results.read(path)
-    assert expected in str(error.value)
-    assert "\n" not in str(error.value)
-
-
 def test_what_cannot_be_written_leaves_the_old_result(book):
     path = book.results_file("toy", "quick")
     results.write(path, result(book))

@@ -1,7 +1,5 @@
 """A toy chapter that marks when it begins and ends, swept by the real command line, and what there is to kill."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -9,8 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -56,14 +52,7 @@ display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
 class Swept:
     """One sweep of the toy by ``repro sweep``: its folder, its marks, its processes."""
 
-    def __init__(
-        self,
-        place: Path,
-        *arguments: str,
-        folder: Path | None = None,
-        cells: Sequence[str] = (),
-        **environment: str,
-    ) -> None:
+    def __init__(self, place, *arguments, folder=None, cells=(), **environment):
         self.book = running_book.make(place / "book", PARAMETERS, *(cells or (WORK, LEDGER)))
         self.folder = folder or place / "sweep"
         self.marks = place / "marks"
@@ -74,7 +63,7 @@ class Swept:
         own = {MARKS: str(self.marks), "TMPDIR": str(place / "tmp"), "PYTHONUNBUFFERED": ""}
         self.environment = os.environ | own | environment
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more):
         command = [sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", str(self.folder)]
         return subprocess.Popen(
             [*command, *self.arguments, *more],
@@ -85,30 +74,30 @@ class Swept:
             text=True,
         )
 
-    def run(self, *more: str) -> tuple[int, str]:
+    def run(self, *more):
         """Exit code and what was said; how long it took is in ``seconds``."""
         before = time.monotonic()
         found = ended(self.start(*more))
         self.seconds = time.monotonic() - before
         return found
 
-    def kept(self) -> dict[str, bytes]:
+    def kept(self):
         """The runs written down so far: content by the name of the file."""
         return {path.name: path.read_bytes() for path in (self.folder / "runs").glob("*.json")}
 
-    def marked(self, what: str) -> Counter[int]:
+    def marked(self, what):
         """How often each seed has ``begun`` or ``ended``."""
         lines = (line.split() for line in self.marks.read_text().splitlines())
         return Counter(int(seed) for mark, seed in lines if mark == what)
 
-    def table(self) -> pd.DataFrame:
+    def table(self):
         """The Parquet table, after a look at whether the CSV table says the same."""
         table = pd.read_parquet(self.folder / "table.parquet")
         assert pd.read_csv(self.folder / "table.csv").id.tolist() == table.id.tolist()
         return table
 
 
-def ended(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[int, str]:
+def ended(process, seconds=PATIENCE):
     """Exit code and output of a process, which is killed if it takes too long."""
     try:
         said, _ = process.communicate(timeout=seconds)
@@ -117,16 +106,16 @@ def ended(process: subprocess.Popen[str], seconds: float = PATIENCE) -> tuple[in
     return process.returncode, said
 
 
-def seed_of(content: bytes) -> int:
+def seed_of(content):
     return int(json.loads(content)["values"]["seed"])
 
 
-def kill_9(*pids: int) -> None:
+def kill_9(*pids):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
 
-def workers_and_kernels(pid: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+def workers_and_kernels(pid):
     """The processes below this one that run notebooks, and their kernels."""
     workers, kernels = [], []
     for process in psutil.Process(pid).children(recursive=True):

@@ -1,13 +1,9 @@
 """The report of a sweep: what it reads from a table, what it draws, and that poor tables get one clear line."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -28,12 +24,12 @@ EXAMPLE = ROOT / "book/results/sweeps/example.csv"
 
 
 @pytest.fixture(autouse=True)
-def _no_figure_left() -> Iterator[None]:
+def _no_figure_left():
     yield
     plt.close("all")
 
 
-def table(n_seeds: int = 4, rates: tuple[float, ...] = (1e-3, 1e-2, 1e-1)) -> pd.DataFrame:
+def table(n_seeds=4, rates=(1e-3, 1e-2, 1e-1)):
     """A sweep over seed, data set and rate: accuracy follows the rate, noise only the seed, fixed nothing."""
     rng = np.random.default_rng(0)
     rows = []
@@ -50,7 +46,7 @@ def table(n_seeds: int = 4, rates: tuple[float, ...] = (1e-3, 1e-2, 1e-1)) -> pd
     return pd.DataFrame(rows)
 
 
-def failed(frame: pd.DataFrame, rows: slice | list[int]) -> pd.DataFrame:
+def failed(frame, rows):
     frame = frame.copy()
     results = [name for name in frame.columns if "." in name]
     frame[[*results, "error"]] = frame[[*results, "error"]].astype(object)
@@ -59,16 +55,16 @@ def failed(frame: pd.DataFrame, rows: slice | list[int]) -> pd.DataFrame:
     return frame
 
 
-def sweep_of(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
+def sweep_of(folder, frame):
     frame.to_csv(folder / "table.csv", index=False)
     return report.read(folder / "table.csv")
 
 
-def axes(sweep: pd.DataFrame) -> dict[str, list[Any]]:
+def axes(sweep):
     return {name: list(sweep[name].cat.categories) for name in sweep.select_dtypes("category")}
 
 
-def test_csv_and_parquet_tell_the_same(tmp_path: Path) -> None:
+def test_csv_and_parquet_tell_the_same(tmp_path):
     frame = failed(table(), [3])
     sweep = sweep_of(tmp_path, frame)
     numbers = [name for name in frame.columns if name.endswith(".mean")]
@@ -77,7 +73,7 @@ def test_csv_and_parquet_tell_the_same(tmp_path: Path) -> None:
     assert axes(sweep) == axes(report.read(tmp_path / "table.parquet")) == expected
 
 
-def test_results_are_chosen_by_what_the_color_moves(tmp_path: Path) -> None:
+def test_results_are_chosen_by_what_the_color_moves(tmp_path):
     """By its share of the variance; never those that nothing moves."""
     frame, found = table(), {}
     for name in ("A1.accuracy.mean", "B2.loss.mean"):
@@ -90,9 +86,7 @@ def test_results_are_chosen_by_what_the_color_moves(tmp_path: Path) -> None:
     assert not {"M6.lasso.mean", "M3.limit.mean"} & set(example)
 
 
-def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_are_words(
-    tmp_path: Path,
-) -> None:
+def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_are_words(tmp_path):
     frame = table()
     frame["profile"] = np.where(frame["seed"] < 2, "smoke", "quick")
     frame["n"] = np.where(frame["seed"] < 2, 3, 10)
@@ -113,7 +107,7 @@ def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_ar
         ("none.csv", None),
     ],
 )
-def test_a_broken_file_is_one_clear_line(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_a_broken_file_is_one_clear_line(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=r"not a readable table|not the table of a sweep") as caught:
@@ -122,11 +116,11 @@ def test_a_broken_file_is_one_clear_line(tmp_path: Path, name: str, content: byt
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[pd.DataFrame], str]:
+def shown(monkeypatch):
     """All that the cells of the page display, as one text."""
 
-    def of(sweep: pd.DataFrame) -> str:
-        told: list[str] = []
+    def of(sweep):
+        told = []
         monkeypatch.setattr("IPython.display.display", lambda what: told.append(what.data))
         for name in ("swept", "errors", "facets", "verdicts", "turned", "cost"):
             getattr(report, name)(sweep)
@@ -151,20 +145,14 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[pd.DataFrame], str]:
         (pd.concat([table().head(1)] * 3), ["nothing to compare", "nothing to plot", "same verdict"], 0),
     ],
 )
-def test_a_page_shows_what_there_is_and_says_what_there_is_not(
-    tmp_path: Path,
-    shown: Callable[[pd.DataFrame], str],
-    frame: pd.DataFrame,
-    sentences: list[str],
-    n_pictures: int,
-) -> None:
+def test_a_page_shows_what_there_is_and_says_what_there_is_not(tmp_path, shown, frame, sentences, n_pictures):
     text = shown(sweep_of(tmp_path, frame))
     assert [sentence for sentence in sentences if sentence not in text] == []
     assert text.count("<img ") == len(re.findall(r'alt="[^"]{40,}"', text)) == n_pictures
 
 
-def test_facets_show_means_with_the_t_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures: list[Any] = []
+def test_facets_show_means_with_the_t_interval(tmp_path, monkeypatch):
+    pictures = []
     monkeypatch.setattr(figures, "show", lambda figure, **texts: pictures.append((figure, texts["alt"])))
     report.facets(sweep_of(tmp_path, table()))
     ((figure, alt),) = pictures
@@ -184,7 +172,7 @@ def test_facets_show_means_with_the_t_interval(tmp_path: Path, monkeypatch: pyte
             assert sorted(bar.get_ydata()) == pytest.approx(tuple(map(float, back(np.array(expected)))))
 
 
-def test_verdicts_are_counted_by_value(tmp_path: Path) -> None:
+def test_verdicts_are_counted_by_value(tmp_path):
     frame = failed(table(), [0, 5])
     counts = report._count_verdicts(sweep_of(tmp_path, frame))
     assert list(counts.columns) == list(VERDICTS)
@@ -199,7 +187,7 @@ def test_verdicts_are_counted_by_value(tmp_path: Path) -> None:
             assert counts.loc[f"{axis} = {value}", word] == slow
 
 
-def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path: Path) -> None:
+def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     """In a book that has the real page and no chapter."""
     root, folder = tmp_path / "book of pages", tmp_path / "sweep {0}"
     (root / "book").mkdir(parents=True)
@@ -222,7 +210,7 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path: P
     assert "injected" not in html
 
 
-def test_the_committed_example_names_no_machine() -> None:
+def test_the_committed_example_names_no_machine():
     text = EXAMPLE.read_text(encoding="utf-8")
     assert "/tmp/" not in text
     assert "/home/" not in text
