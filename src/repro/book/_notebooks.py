@@ -46,9 +46,7 @@ def code_cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def clean(notebook: Mapping[str, Any]) -> None:
-    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place."""
-    for part in (notebook, *notebook["cells"]):
-        part.get("metadata", {}).pop("papermill", None)
+    """Take out the warnings that the tools leave behind. Changes the notebook in place."""
     for cell in code_cells(notebook):
         outputs = cell.get("outputs", [])
         for output in outputs:
@@ -121,15 +119,6 @@ def heading_of(notebook: Mapping[str, Any], index: int) -> str:
             if titles:
                 return str(titles[-1])
     return ""
-
-
-def stopped_early(notebook: Mapping[str, Any]) -> int | None:
-    """Index of the first code cell that never ran (a cell called ``sys.exit``, which papermill takes as success)."""
-    for index, cell in enumerate(notebook["cells"]):
-        to_run = cell.get("cell_type") == "code" and source_of(cell).strip()
-        if to_run and cell.get("execution_count") is None:
-            return index
-    return None
 
 
 def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:

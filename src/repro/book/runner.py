@@ -206,10 +206,7 @@ def _as_text(notebook: Mapping[str, Any]) -> str:
 def _unsound(
     notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
 ) -> Failure | None:
-    """What is wrong with a run that raised nothing: a cell that never ran, a ledger that is not this run's."""
-    if (index := _notebooks.stopped_early(notebook)) is not None:
-        at = f"cell {index + 1} ({_notebooks.heading_of(notebook, index)})"
-        return Failure(f"stopped without an error before {at}: does a cell call exit()?")
+    """What is wrong with a run that raised nothing: a ledger that is not this run's."""
     found = _notebooks.ledger_shown(notebook)
     if found is None or claims_of is None:
         return None

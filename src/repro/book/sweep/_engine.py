@@ -27,6 +27,7 @@ import psutil
 import repro
 from repro.book._cache import versions
 from repro.book._files import hash_of_files, shown
+from repro.book._process import KERNEL
 from repro.book.errors import BookError, DiskFull
 from repro.book.sweep._runs import Folder, Row, Task, execute
 
@@ -132,7 +133,7 @@ def _end_runs(dask_worker: Any = None) -> bool:
     """End every notebook that this process is running; returns whether it is, as a worker of a cluster, at work."""
     for process in psutil.Process().children():
         with suppress(psutil.Error):
-            if "repro.book._worker" in process.cmdline():
+            if KERNEL in process.cmdline():
                 process.suspend()  # or it might start its kernel while we look for it
                 for one in [process, *process.children(recursive=True)]:
                     one.kill()
