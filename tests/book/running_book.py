@@ -32,8 +32,16 @@ PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much t
 seed: int = None  # [0, 1000000] first seed
 n: int = None  # [1, 9] how many seeds
 level: float = 0.1  # [0, 1] the value that every seed measures
-mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat} how the second cell ends"""
-WORK = """import os, signal, sys, time
+mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat, flood, endless} how the second cell ends"""
+MARKS = "RUNNING_MARKS"
+# a run marks in the file of that name when it begins and ends, for those who count
+WORK = f"""import os, signal, sys, time
+def mark(what):
+    if "{MARKS}" in os.environ:
+        with open(os.environ["{MARKS}"], "a") as file:
+            file.write(f"{{what}} {{seed}}\\n")
+        time.sleep(0.5)
+mark("begun")
 print("working", file=sys.stderr)
 if mode == "raise":
     raise ValueError("the flux capacitor is empty")
@@ -48,11 +56,17 @@ if mode == "sleep":
     time.sleep(3000)
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
-    time.sleep(3000)"""
+    time.sleep(3000)
+if mode == "flood":
+    for _ in range(40):
+        print("drop " * 100_000)
+while mode == "endless":
+    print("drop " * 100_000)"""
 # what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
 LEDGER = """from IPython.display import display
 measured = {"claim": "T1", "test": "low", "values": [level + 0.001 * i for i in range(n)]}
 shown = {"chapter": "toy", "profile": profile, "seed": seed, "measurements": [measured], "not_tested": {}}
+mark("ended")
 display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
 REAL_LEDGER = """from repro.book import parameters
 from repro.book.ledger import Ledger

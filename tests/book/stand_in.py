@@ -76,7 +76,7 @@ def _figure():
     figures.theme("toy")
     figure, axes = plt.subplots()
     axes.plot([0, 1, 2], [0, 1, 4])
-    html = figures._figure_html(figure, caption="A line, $x<y$.", alt="A rising line", source="repro.base")
+    html = figures._figure_html(figure, "A line, $x<y$.", "A rising line", "repro.base")
     plt.close(figure)
     return html
 

@@ -19,7 +19,8 @@ import repro
 print(torch.tensor(0.1).dtype, float(torch.tensor(0.1)), np.mean([1.0, 2.0]))
 print(repro.__file__, sorted(name for name in globals() if "hostile" in name), "sitecustomize" in sys.modules)
 print(sys.flags.optimize, sys.warnoptions, os.environ["LC_ALL"], time.tzname)
-print(matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend())"""
+print(matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend())
+mark = str"""
 PATCH = "import torch, numpy\ntorch.set_default_dtype(torch.float64)\nnumpy.mean = len\nhostile_startup = 1\n"
 FILES = {
     ".ipython/profile_default/startup/00-mine.py": PATCH,

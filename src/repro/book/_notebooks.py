@@ -64,31 +64,22 @@ def laid_over(
     """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
 
     Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
-    values, as ``claims.shown`` does. The cell that papermill injected gets the tag ``remove-cell``: the rendered
-    page shows the settings instead.
+    values, as ``ledger.shown`` does. The cell that sets the parameters follows the one that declares them.
     """
-    left = deepcopy(list(code_cells(run)))
-
-    def injected() -> Iterator[dict[str, Any]]:
-        while left and _is_injected(left[0]):
-            yield left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
-
-    cells = [*injected()]
+    left, cells = iter(deepcopy(list(code_cells(run)))), []
     for cell in deepcopy(source["cells"]):
-        if _is_injected(cell):
+        cells.append(cell)
+        if cell.get("cell_type") != "code":
             continue
-        if cell.get("cell_type") == "code":
-            cell |= {name: left[0][name] for name in ("outputs", "execution_count")}
-            for output in left.pop(0)["outputs"]:
-                if show is not None and LEDGER in output.get("data", {}):
-                    output["data"] = show(output["data"][LEDGER])
-        cells += [cell, *injected()]
+        done = next(left)
+        cell |= {name: done[name] for name in ("outputs", "execution_count")}
+        for output in done["outputs"]:
+            if show is not None and LEDGER in output.get("data", {}):
+                output["data"] = show(output["data"][LEDGER])
+        if "parameters" in cell["metadata"].get("tags", []):
+            cells.append(next(left))
     about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
     return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
-
-
-def _is_injected(cell: Mapping[str, Any]) -> bool:
-    return "injected-parameters" in cell.get("metadata", {}).get("tags", [])
 
 
 def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
@@ -122,12 +113,9 @@ def heading_of(notebook: Mapping[str, Any], index: int) -> str:
 
 
 def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
-    """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
-    outputs = [output for cell in code_cells(notebook) for output in cell.get("outputs", [])]
-    if any(output.get("output_type") == "error" for output in outputs):
-        return
-    at = next(code_cells(notebook), None) if index is None else notebook["cells"][index]
-    if at is not None:
-        at.setdefault("outputs", []).append(
-            {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
-        )
+    """Add the reason of the failure to the cell that was at work, as an error output, unless one shows an error."""
+    cells = list(code_cells(notebook))
+    shown = [output.get("output_type") for cell in cells for output in cell.get("outputs", [])]
+    for at in [] if "error" in shown else cells[:1] if index is None else [notebook["cells"][index]]:
+        error = {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
+        at.setdefault("outputs", []).append(error)

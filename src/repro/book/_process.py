@@ -7,6 +7,7 @@ killed, as ipykernel looks after its parent.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import re
@@ -136,6 +137,9 @@ class _Client(NotebookClient):
         self._kept[cell_index] = 2 * LIMIT
         if before >= 2 * LIMIT:
             return None
+        if msg["msg_type"] == "stream":
+            cut = content | {"text": content["text"][: max(0, LIMIT - before)]}
+            super().output(outs, msg | {"content": cut}, display_id, cell_index)
         note = f"\n[cut: what this cell shows went over {LIMIT // 1_000_000} MB, and the rest is not kept]\n"
         printed = {"header": msg["header"] | {"msg_type": "stream"}, "msg_type": "stream"}
         told = msg | printed | {"content": {"name": "stderr", "text": note}}
@@ -169,7 +173,10 @@ class _Run(threading.Thread):
             "record_timing": False,
         }  # a busy machine's; the budget ends what takes too long
         client = _Client(self.notebook, km=self.kernel, on_cell_execute=self._begin, **how)
-        await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
+        try:
+            await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
+        finally:  # of a kernel that never was, there is nothing to clean up when Python ends
+            atexit.unregister(client._cleanup_kernel)
 
     def _begin(self, cell: Any, cell_index: int) -> None:
         self.begun.append(cell_index)
@@ -200,12 +207,14 @@ class _Run(threading.Thread):
 
 
 def _injected(source: Mapping[str, Any], values: Mapping[str, object]) -> Any:
-    """The notebook with a cell that sets the parameters after the one that declares them, as papermill writes it."""
+    """The notebook with a cell that sets the parameters after the one that declares them; pages do not show it."""
     notebook = nbformat.reads(json.dumps(source), as_version=4)
-    tagged = [n for n, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
-    cell = nbformat.v4.new_code_cell(PythonTranslator.codify(values))
-    cell.metadata["tags"] = ["injected-parameters"]
-    notebook.cells.insert(tagged[0] + 1 if tagged else 0, cell)
+    for place, cell in enumerate(notebook.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            metadata = {"tags": ["injected-parameters", "remove-cell"]}
+            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(values), metadata=metadata)
+            notebook.cells.insert(place + 1, setting)
+            break
     return notebook
 
 

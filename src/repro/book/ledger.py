@@ -12,6 +12,7 @@ The library judges: here for the page, and once more, from the same values, when
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -104,9 +105,7 @@ def _values_of(
         claim = chapter.claim(str(entry["claim"]))
         test = claim.test(str(entry["test"]))
         if (claim.id, test.name) in values:
-            raise BadInput(
-                f"{claim.id}, test {test.name}: measured before; each test takes one list of values"
-            )
+            raise BadInput(f"{claim.id}, test {test.name}: measured before; a test takes one list of values")
         values[claim.id, test.name] = _numbers(claim, test, entry["values"])
     for claim_id, reason in not_tested.items():
         chapter.claim(claim_id)
@@ -120,21 +119,16 @@ def _numbers(claim: Claim, test: SupportingTest, values: Any) -> list[float]:
 
     An empty list is a result too: no seed qualified, and the test is then not tested for want of seeds.
     """
-    where = f"{claim.id}, test {test.name}"
-    try:
+    wanted = "zeros and ones" if test.statistic == "share" else "finite numbers"
+    got = values
+    with suppress(TypeError, ValueError):
         array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise BadInput(f"{where}: values must be numbers, one a seed, got {str(values)[:60]}") from None
-    if array.ndim != 1:
-        raise BadInput(f"{where}: values must be a flat list, one number a seed, got shape {array.shape}")
-    for position in np.flatnonzero(~np.isfinite(array)):
-        raise BadInput(
-            f"{where}: value {position + 1} of {array.size} is {array[position]}; a test takes finite "
-            f"numbers (say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
-        )
-    for wrong in array[~np.isin(array, (0.0, 1.0))] if test.statistic == "share" else ():
-        raise BadInput(f"{where}: a share takes zeros and ones, one a seed, got {wrong}")
-    return [float(value) for value in array]
+        good = np.isin(array, (0.0, 1.0)) if test.statistic == "share" else np.isfinite(array)
+        if array.ndim == 1 and good.all():
+            return [float(value) for value in array]
+        got = array[~good][0] if array.ndim == 1 else f"shape {array.shape}"
+    told = f"(say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
+    raise BadInput(f"{claim.id}, test {test.name}: takes {wanted}, one a seed, got {str(got)[:60]} {told}")
 
 
 # --- as a reader sees it ------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def stand_in_run(seconds):
     """A process that looks like the one of a notebook, with a child like a kernel; returns its exit status."""
     child = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
     code = f"import subprocess; subprocess.run({child!r})"
-    return subprocess.run([sys.executable, "-c", code, "repro.book._worker"]).returncode
+    return subprocess.run([sys.executable, "-c", code, "ipykernel_launcher"]).returncode
 
 
 def stand_in(expected, seconds):
