@@ -206,7 +206,7 @@ def sweep(
     again = resume or retry_failed
     with (
         _runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
-        _engine.cluster(cluster, workers) if cluster else _engine.Threads(workers or cores()) as place,
+        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cores()) as place,
         _bar(chapter, len(found)) as update,
     ):
         tell = partial(_tell, chapter, len(found), update)

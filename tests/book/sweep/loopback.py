@@ -82,21 +82,6 @@ def cluster(folder, workers=2):
         loopback.end()
 
 
-# --- tasks -------------------------------------------------------------------------------------------------------
-
-
-def stand_in_run(seconds):
-    """A process that looks like the one of a notebook, with a child like a kernel; returns its exit status."""
-    child = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
-    code = f"import subprocess; subprocess.run({child!r})"
-    return subprocess.run([sys.executable, "-c", code, "ipykernel_launcher"]).returncode
-
-
-def stand_in(expected, seconds):
-    """What a worker of a cluster is given in the place of a run."""
-    return stand_in_run(seconds)
-
-
 def children_of(pid):
     return psutil.Process(pid).children(recursive=True)
 
