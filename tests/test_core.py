@@ -66,7 +66,7 @@ for part in ("base", "learn", "prune", "series"):
     for found in walk_packages(getattr(module, "__path__", []), f"repro.{part}."):
         import_module(found.name)
 from repro import learn, prune
-from repro.base import wilson_interval
+from repro.base import t_interval
 from repro.series import granger_test, lyapunov_rosenstein
 x = np.random.default_rng(0).standard_normal((2, 300))
 assert granger_test(x[:1], x[1:], 1).status == 0
@@ -77,7 +77,7 @@ model = learn.perceptron((8, 4, 2))
 mask = prune.select(prune.magnitude(model), sparsity=0.5)
 learn.train(model, data, optimizer=partial(torch.optim.SGD, lr=0.1), n_epochs=1, batch_size=32, after_step=[mask])
 assert prune.costs(model, (8,), mask).multiply_adds_kept == mask.n_kept == 20
-assert wilson_interval([1, 0]).estimate == 0.5
+assert t_interval([1, 0]).estimate == 0.5
 def tried(code):
     try:
         exec(code)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro.book.sphinx_ext import docstring_mathematics
+from repro.book.sphinx_ext import _docstring_mathematics
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = [BOOK / "api.md", *sorted((BOOK / "api").glob("*.md"))]
@@ -55,5 +55,5 @@ def test_every_public_module_of_the_science_has_its_place():
 )
 def test_docstring_mathematics(written, expected):
     lines = written.split("\n")
-    docstring_mathematics(None, "function", "name", None, None, lines)
+    _docstring_mathematics(None, "function", "name", None, None, lines)
     assert "\n".join(lines) == expected

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
-from repro.book.planning import check_seeds, plan, seeds_needed, table
+from repro.book.planning import _seeds_needed, check_seeds, plan, table
 from repro.cli import app
 
 
@@ -22,22 +22,22 @@ def test_seeds_by_the_noncentral_t(level, by_t, needed):
         return stats.nct.sf(stats.t.isf(level, n - 1), n - 1, 0.5 / 0.9 * n**0.5)
 
     assert power(by_t - 1) < 0.9 <= power(by_t)
-    assert seeds_needed(Criterion("above", (0.0,), 0.5), 0.9, level) == needed  # and the care for skewness
+    assert _seeds_needed(Criterion("above", (0.0,), 0.5), 0.9, level) == needed  # and the care for skewness
 
 
 def test_seeds_by_hand():
     rise = Criterion("above", (0.0,), 0.5)
-    assert seeds_needed(rise, None, 0.01) is None
-    assert seeds_needed(rise, 1e-9, 0.01) == seeds_needed(rise, 0.0, 0.01) == 7  # 2⁻⁷ < 1 % < 2⁻⁶
+    assert _seeds_needed(rise, None, 0.01) is None
+    assert _seeds_needed(rise, 1e-9, 0.01) == _seeds_needed(rise, 0.0, 0.01) == 7  # 2⁻⁷ < 1 % < 2⁻⁶
     median = Criterion("above", (0.0,), 0.5, "median")
-    assert seeds_needed(median, 0.9, 0.0025) == pytest.approx(59 * np.pi / 2, abs=2)
-    assert seeds_needed(Criterion("below", (1.0,), None, "worst"), None, 0.01) is None
-    assert seeds_needed(Criterion("between", (-0.5, 0.5)), 0.9, 0.0025) > 59  # both bounds must hold
+    assert _seeds_needed(median, 0.9, 0.0025) == pytest.approx(59 * np.pi / 2, abs=2)
+    assert _seeds_needed(Criterion("below", (1.0,), None, "worst"), None, 0.01) is None
+    assert _seeds_needed(Criterion("between", (-0.5, 0.5)), 0.9, 0.0025) > 59  # both bounds must hold
 
 
 def test_seeds_of_a_share_have_their_power():
     criterion = Criterion("above", (0.5,), 0.3, "share")
-    n = seeds_needed(criterion, None, 0.0025)
+    n = _seeds_needed(criterion, None, 0.0025)
     rng = np.random.default_rng(0)
     hits = rng.binomial(n, 0.8, 4000), rng.binomial(n, 0.5, 4000)
     yes = stats.binom.sf(hits[0] - 1, n, 0.5) <= 0.0025

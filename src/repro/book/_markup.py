@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
@@ -15,6 +15,10 @@ from mdit_py_plugins.colon_fence import colon_fence_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
+
+if TYPE_CHECKING:
+    from repro.book._answers import JudgedClaim, JudgedTest
+    from repro.book.claims import Claim, SupportingTest
 
 _SYMBOLS = {
     "reproduced": "✓",
@@ -150,3 +154,37 @@ def html_table(
         f'<table class="dataframe table">{f"<caption>{caption}</caption>" * bool(caption)}'
         f"<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+# --- claims -------------------------------------------------------------------------------------------------------
+
+
+def anchor(claim: str) -> str:
+    """The id of a claim's row on its chapter's page."""
+    return f"claim-{claim.lower()}"
+
+
+def paper_value(claim: Claim) -> str:
+    """The paper's value in Markdown, with what kind of number it is."""
+    if claim.paper_value is None:
+        return "unknown"
+    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
+    return f"{value} ({claim.paper_value_is or ''})"
+
+
+def details(claim: Claim, judged: JudgedClaim) -> str:
+    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
+    lines = []
+    for test in claim.deciding:
+        margin = "" if test.margin is None else f", margin {number(test.margin)}"
+        lines.append(
+            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
+        )
+    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
+    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
+
+
+def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
+    n = len(judged.values) if judged else 0
+    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
+    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"

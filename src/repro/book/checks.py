@@ -34,7 +34,7 @@ _Found = Iterator[tuple[int | None, str]]  # a cell, or None for the whole file,
 
 
 @dataclass(frozen=True)
-class Problem:
+class _Problem:
     """Something wrong in a file; ``cell`` counts from 0, None where the whole file is meant."""
 
     file: str
@@ -46,7 +46,7 @@ class Problem:
         return f"{where}: {self.message}"
 
 
-def run(book: Book) -> list[Problem]:
+def run(book: Book) -> list[_Problem]:
     """Everything that is wrong with the sources of a book, chapter by chapter; empty when all is well.
 
     For each chapter: the fixed headings in order; a cell of parameters that begins with ``profile``; the
@@ -56,7 +56,7 @@ def run(book: Book) -> list[Problem]:
     claims. For other notebooks: the same as far as it does not concern claims and headings. For all pages: citations
     that exist, images with alternative text.
     """
-    problems: list[Problem] = []
+    problems: list[_Problem] = []
 
     def look(file: Path, check: Callable[..., Any], *given: Any) -> Any:
         """Note what a check finds; a file that cannot be read is one problem, and then there is no content."""
@@ -64,10 +64,10 @@ def run(book: Book) -> list[Problem]:
         try:
             found = check(*given)
             if isinstance(found, Iterator):
-                problems.extend(Problem(name, *each) for each in found)
+                problems.extend(_Problem(name, *each) for each in found)
             return found
         except BookError as error:
-            problems.append(Problem(name, None, str(error)))
+            problems.append(_Problem(name, None, str(error)))
 
     path = book.root / "book" / "references.bib"
     references = look(path, _references, path)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from repro.book._answers import JudgedClaim, JudgedTest, judge, tally
-from repro.book._markup import badge, html_table, inline_html, number
+from repro.book._answers import JudgedClaim, judge, tally
+from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
 from repro.book._notebooks import LEDGER
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
 from repro.book.errors import BadInput
@@ -143,37 +143,6 @@ def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
         "text/html": _table(chapter, judged, ledger["profile"]),
         LEDGER: dict(ledger),
     }
-
-
-def anchor(claim: str) -> str:
-    """The id of a claim's row on its chapter's page."""
-    return f"claim-{claim.lower()}"
-
-
-def paper_value(claim: Claim) -> str:
-    """The paper's value in Markdown, with what kind of number it is."""
-    if claim.paper_value is None:
-        return "unknown"
-    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{value} ({claim.paper_value_is or ''})"
-
-
-def details(claim: Claim, judged: JudgedClaim) -> str:
-    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
-    lines = []
-    for test in claim.deciding:
-        margin = "" if test.margin is None else f", margin {number(test.margin)}"
-        lines.append(
-            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
-        )
-    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
-    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
-
-
-def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
-    n = len(judged.values) if judged else 0
-    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
-    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
 
 
 def _row(claim: Claim, judged: JudgedClaim) -> tuple[str, str, str]:

@@ -38,7 +38,7 @@ def plan(chapter: ChapterClaims) -> pd.DataFrame:
             "margin": test.margin,
             "sd": test.sd,
             "level": (level := _level(chapter, claim.id, test.name, _strongest(test))),
-            "needs": seeds_needed(test.criterion, test.sd, level),
+            "needs": _seeds_needed(test.criterion, test.sd, level),
             **{profile: chapter.seeds(test, profile) for profile in _JUDGED},
             "why fewer": test.fewer or "",
         }
@@ -65,7 +65,7 @@ def _level(chapter: ChapterClaims, claim: str, test: str, profile: str) -> float
     return strictest_level(len(family) if (claim, test) in family else 1)
 
 
-def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = _POWER) -> int | None:
+def _seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = _POWER) -> int | None:
     r"""The seeds with which a test says *yes* to an effect of the margin, and *no* to none, with this power.
 
     * mean: the t test of one sample (statsmodels) at the one-sided ``level``, for an effect of $m / sd$, and 3 % more,

@@ -90,7 +90,7 @@ def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[_Typed
     return [typed for typed in found if typed.value not in sizes]
 
 
-def sentence(template: str, **values: Any) -> str:
+def _sentence(template: str, **values: Any) -> str:
     """The text that ``say`` displays: the template with the run's values filled in.
 
     Raises ``BadInput`` for a number typed into the template, a name without a value, a value without a place,
@@ -123,8 +123,8 @@ def say(template: str, **values: Any) -> None:
     """Display a sentence of Markdown whose every number comes from the run.
 
     ``say("Over {n} seeds the loss fell to {loss:.2f}.", n=len(losses), loss=mean)``. Mathematics may hold
-    numbers; its braces are written twice. Errors as for ``sentence``.
+    numbers; its braces are written twice. Errors as for ``_sentence``.
     """
     from IPython.display import Markdown, display
 
-    display(Markdown(sentence(template, **values)))
+    display(Markdown(_sentence(template, **values)))

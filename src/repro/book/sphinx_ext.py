@@ -37,7 +37,7 @@ def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copy2(source / part, target / part)
 
 
-def docstring_mathematics(
+def _docstring_mathematics(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Let docstrings write mathematics as the notebooks do, ``$...$`` and ``$$...$$``."""
@@ -111,7 +111,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", _one_search_field)
-    app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
+    app.connect("autodoc-process-docstring", _docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
     app.connect("html-page-context", _tidy_page)
     app.connect("doctree-read", _mathematics_in_html)
