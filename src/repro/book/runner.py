@@ -1,4 +1,4 @@
-"""One chapter or page, one run, one result: taken from the cache, or made in a process of its own.
+"""One chapter or page, one run, one result: taken from the cache, or made in a kernel of its own.
 
 An executed notebook is kept only when everything went well. A failed run leaves its notebook, with the reason in the
 cell that failed, beside the last good one and never in its place.

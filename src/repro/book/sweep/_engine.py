@@ -141,7 +141,7 @@ def _end_runs(dask_worker: Any = None) -> bool:
 
 
 class Threads:
-    """Threads of this process: enough, as each run is a process of its own that its thread only watches."""
+    """Threads of this process: enough, as each run has a kernel of its own that its thread only watches."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
