@@ -85,7 +85,11 @@ def test_an_unchanged_run_comes_from_the_cache_and_a_changed_one_does_not(book, 
     again = runner.run(book, "toy", GOOD)
     assert again.cached
     assert again.run == good.run
+    parts = [book.cache_dir / "parts" / name for name in ("toy", "another")]
+    for part in parts:
+        part.mkdir(parents=True)
     assert not runner.run(book, "toy", GOOD | {"level": 0.2}).cached
+    assert [part.exists() for part in parts] == [False, True]  # what is kept whole needs no parts
 
 
 def test_without_a_cache_a_run_is_only_not_kept(tmp_path, capsys):
