@@ -131,7 +131,7 @@ def run(
     """
     from repro.book import _pages, parameters, results, runner
     from repro.book._files import shown
-    from repro.book.build import judge_run, try_accepting
+    from repro.book.build import try_accepting
 
     book = _book()
     plans = []
@@ -146,16 +146,16 @@ def run(
             options: dict[str, Any] = {"output": output, "use_cache": not no_cache, "timeout": timeout}
             options["progress"] = lambda begun, total: update(completed=begun, total=total)
             result = runner.run(book, chapter, given, **options)
-        found = judge_run(book, result)
-        if result.profile != "smoke":
-            _print_verdicts(book, chapter, result.profile, found)
+        found = result.results
+        if found.profile != "smoke":
+            _print_verdicts(book, chapter, found.profile, found)
         if accept:
             if own := sorted(set(given) - {"profile"}):
                 _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
-            results.write(book.results_file(chapter, result.profile), found)
+            results.write(book.results_file(chapter, found.profile), found)
             _pages.write_readme(book)
         cost = "from the cache" if result.cached else f"{result.run['seconds']:.0f} s"
-        print(f"{chapter} ({result.profile}, {cost}): {shown(result.notebook)}")
+        print(f"{chapter} ({found.profile}, {cost}): {shown(result.notebook)}")
 
 
 @_command()

@@ -1,10 +1,9 @@
 """A tiny book whose chapter really runs, and can be told to fail in every way that chapters fail."""
 
-import nbformat
+import ledger_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from repro.book import claims, parameters
-from repro.book.layout import Book
 from repro.book.sweep import grid
 
 CLAIMS = """
@@ -78,8 +77,7 @@ ledger"""
 
 def make(folder, parameters=PARAMETERS, *code):
     """A book of one chapter, ``toy``, with these cells of code after its parameters."""
-    for part in ("book/chapters", "book/claims", "book/results"):
-        (folder / part).mkdir(parents=True)
+    book = ledger_book.make(folder, CLAIMS)
     pages = ("chapters/toy", "reading-guide", "scoreboard", "status")
     contents = "".join(f"- file: book/{page}\n" for page in pages)
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
@@ -87,19 +85,16 @@ def make(folder, parameters=PARAMETERS, *code):
         "title: Toy\nonly_build_toc_files: true\nsphinx:\n  extra_extensions: [repro.book.sphinx_ext]\n"
         "  config: {suppress_warnings: [mystnb.unknown_mime_type], mathjax_path: mathjax/tex-mml-chtml.js}\n"
     )
-    (folder / "book/index.md").write_text("# Toy\n")
     (folder / "book/reading-guide.md").write_text("# Guide\n")
     (folder / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    (folder / "book/references.bib").write_text("@misc{nobody2020, title = {A toy}, year = {2020}}\n")
-    (folder / "book/claims/toy.yml").write_text(CLAIMS)
     cells = [
         new_markdown_cell("# A toy chapter\n\n## Experiments"),
         new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *map(new_code_cell, code or (WORK, LEDGER)),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")
-    return Book(folder)
+    ledger_book.write_notebook(folder, new_notebook(cells=cells, metadata=kernel))
+    return book
 
 
 def points(book, *axes):

@@ -112,12 +112,9 @@ def test_pools_constant_pixels_and_channels():
     ("arguments", "message"),
     [
         ({"name": "fashion-mnits"}, "did you mean 'fashion_mnist'"),
-        ({"name": "iris", "pool": 2}, "'iris' is a table"),
         ({"name": "digits", "pool": 3}, "pool must divide the 8x8 pixels of the images; got 3"),
         ({"name": "digits", "train": 1700, "validation": 100, "test": 100}, "do not fit into 1797 examples"),
         ({"name": "digits", "train": 5, "validation": 0}, "part of 5 examples cannot hold all 10 classes"),
-        ({"name": "iris", "standardize": "channel"}, "unknown standardization 'channel'"),
-        ({"name": "digits", "standardize": (0.1, 0.0)}, "above 0"),
         ({"name": "digits", "seed": -1}, "seed must be a whole number"),
     ],
 )

@@ -138,7 +138,12 @@ def badge(word: str, scale: str | None = None) -> str:
 
 
 def html_table(
-    label: str, head: Iterable[str], rows: Iterable[Sequence[str]], *, name: str = "", caption: str = ""
+    label: str,
+    head: Iterable[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    name: str = "scrolls",
+    caption: str = "",
 ) -> str:
     """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import filelock
 import yaml
 
-from repro.book import _pages, claims, ledger, results, runner
+from repro.book import _pages, results, runner
 from repro.book._environment import sealed
 from repro.book._files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book._notebooks import read_notebook
@@ -33,21 +33,6 @@ from repro.book.runner import RunResult
 
 _Say = Callable[[str], None]
 _TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "pydata-sphinx-theme")
-
-
-def judge_run(book: Book, run: RunResult) -> Results:
-    """The result of a run: its ledger judged against the file of claims.
-
-    Raises ``RunFailed`` for a notebook that showed no ledger.
-    """
-    if run.ledger is None:
-        raise RunFailed(
-            f"{run.chapter} showed no ledger: the last cell of its result must be `ledger`", run.notebook
-        )
-    judged = ledger.answers(claims.load(book.claims_file(run.chapter)), run.ledger)
-    found = {"chapter": run.chapter, "profile": run.profile, "claims": judged}
-    found |= {"not_tested": run.ledger["not_tested"]}
-    return Results.model_validate(found | {"provenance": run.provenance, "run": run.run})
 
 
 def build(
@@ -80,7 +65,7 @@ def build(
         for chapter in book.chapters() if accept else ():
             try_accepting(book, chapter, profile)
         runs, other = _run_all(book, profile, use_cache, jobs, say)
-        found = {run.chapter: judge_run(book, run) for run in runs}
+        found = {run.name: run.results for run in runs}
         for result in found.values():
             results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
         if accept:
@@ -180,7 +165,7 @@ def _staged(
         if not {"results", "claims", ".ipynb_checkpoints"}.intersection(place.parts):
             staged[place.as_posix()] = path.read_bytes()
     for page in other:
-        staged[f"{page.chapter}.ipynb"] = page.notebook.read_bytes()
+        staged[f"{page.name}.ipynb"] = page.notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
     committed = _pages.all_results(book)
     fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}

@@ -19,8 +19,9 @@ from repro.book import _notebooks, claims, ledger, parameters, parts
 from repro.book._cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
 from repro.book._files import sha256, shown, try_writing, write_atomically
 from repro.book._process import Failure, Progress, execute
-from repro.book.errors import BookError
+from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
+from repro.book.results import Results, judged
 
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
@@ -47,18 +48,25 @@ class _Job:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: where the executed notebook lies, what its ledger holds, where it comes from, what it cost.
+    """What a run left: where the executed notebook lies, what it found, what it cost, whether it is an earlier one's.
 
-    A page has its place in the table of contents for a chapter's name, no profile and no ledger.
+    ``name`` is the chapter's or, of a page, its place in the table of contents; a page has found nothing, nor has a
+    chapter that showed no ledger.
     """
 
-    chapter: str
-    profile: str
+    name: str
     notebook: Path
-    ledger: dict[str, Any] | None
-    provenance: dict[str, Any]
+    found: Results | None
     run: dict[str, Any]
     cached: bool
+
+    @property
+    def results(self) -> Results:
+        """What it found; raises ``RunFailed`` for a notebook that showed no ledger."""
+        if self.found is None:
+            told = "showed no ledger: the last cell of its result must be `ledger`"
+            raise RunFailed(f"{self.name} {told}", self.notebook)
+        return self.found
 
 
 def run(
@@ -160,16 +168,18 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
         notebook = json.loads(before)
     show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
     write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
-    name, profile = job.about.get("chapter") or job.about["page"], job.about.get("profile", "")
+    name = job.about.get("chapter") or job.about["page"]
     if before is None:
         try:
             keep(cache, key, _as_text(notebook).encode())
             parts.forget(job.book, name)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    done = notebook["metadata"]["repro"]
-    left = (_notebooks.ledger_shown(notebook), done["provenance"], done["run"])
-    return RunResult(name, profile, job.target, *left, cached=before is not None)
+    done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
+    found = None
+    if measured is not None and job.claims_of is not None:
+        found = judged(job.claims_of, measured, done["provenance"], done["run"])
+    return RunResult(name, job.target, found, done["run"], cached=before is not None)
 
 
 def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
@@ -213,7 +223,7 @@ def _unsound(
     if any(found.get(name) != value for name, value in about.items()):
         return Failure(f"its ledger is that of {found.get('chapter')!r}, profile {found.get('profile')!r}")
     try:
-        ledger.shown(claims_of, found)
+        ledger.answers(claims_of, found)
     except (BookError, KeyError) as error:
         return Failure(f"its ledger cannot be judged: {error}")
     return None
