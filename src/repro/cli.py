@@ -288,7 +288,7 @@ def plan(chapter: _Chapter) -> None:
 
     book = _book()
     declared = claims.load(book.claims_file(chapter))
-    print(planning.table(planning.plan(declared)))
+    print(planning.table(declared))
     for profile, budget in list(declared.budget.items())[1:]:
         path = book.results_file(chapter, profile)
         took = f"{results.read(path).run['seconds'] / 60:.1f}" if path.is_file() else "not run yet"
@@ -340,7 +340,7 @@ def check(
     With --history, git is asked instead for every committed result whether its claims were fixed before its run.
     """
     from repro.book import checks
-    from repro.book.history import report
+    from repro.book._history import report
 
     if history:
         lines, failures = report(_book())

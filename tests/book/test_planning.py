@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
-from repro.book.planning import _seeds_needed, check_seeds, plan, table
+from repro.book.planning import _plan, _seeds_needed, check_seeds, table
 from repro.cli import app
 
 
@@ -58,10 +58,11 @@ def test_a_test_that_a_perfect_run_cannot_pass_is_an_error():
 
 def test_the_plan_as_a_table():
     dear = deciding_test(fewer="an hour a seed")
-    planned = plan(chapter(claim("T1", deciding_test(sd=0.9)), claim("T2", dear), full=20))
+    declared = chapter(claim("T1", deciding_test(sd=0.9)), claim("T2", dear), full=20)
+    planned = _plan(declared)
     assert planned["needs"].tolist() == [38, pd.NA]
     assert planned["level"].tolist() == [0.025, 0.025]
-    head, first, second = table(planned).splitlines()
+    head, first, second = table(declared).splitlines()
     assert " ".join(head.split()) == "claim test margin sd level needs quick full paper why fewer"
     assert " ".join(first.split()) == "T1 dense 0.5 0.9 0.025 38 10 (too few) 20 (too few) 65"
     assert second.endswith("65 an hour a seed")
@@ -69,7 +70,7 @@ def test_the_plan_as_a_table():
 
 def test_a_test_at_the_papers_scale_alone_is_planned_among_those_that_run_there():
     large = deciding_test("large", sd=0.9, profiles=["paper"], otherwise="needs a GPU")
-    planned = plan(chapter(*(claim(f"T{k}", deciding_test(), large) for k in range(10))))
+    planned = _plan(chapter(*(claim(f"T{k}", deciding_test(), large) for k in range(10))))
     assert planned["level"].round(9).tolist() == [0.05 / 10, 0.05 / 20] * 10
 
 

@@ -67,7 +67,7 @@ def test_a_notebook_may_begin_with_a_byte_order_mark(tmp_path):
 )
 def test_any_value_is_accepted_rightly_typed_or_refused(name, value):
     try:
-        found = parameters.validate(DECLARED, {name: value})[name]
+        found = parameters.fill(DECLARED, {name: value})[name]
     except BadInput:
         return
     assert (found is None and name == "n") or type(found) is TYPES[name]

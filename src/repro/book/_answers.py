@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from repro.base import Interval
 from repro.book import judging
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
-from repro.book.judging import Answer, Criterion
+from repro.book.judging import Criterion
 
 Verdict = Literal[
     "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
@@ -44,7 +44,7 @@ class JudgedTest(BaseModel):
     low: float | None = None
     high: float | None = None
     p: tuple[float, float] | None = None
-    answer: Answer | None = None
+    answer: Literal["yes", "no", "open"] | None = None
     more_seeds: int | None = None
     words: str
     scale: Scale
@@ -191,7 +191,7 @@ def _answered(
 # --- words ------------------------------------------------------------------------------------------------------
 
 
-def _words(test: DecidingTest, decided: Answer, effect: str, too_small: bool, opposite: bool) -> str:
+def _words(test: DecidingTest, decided: str, effect: str, too_small: bool, opposite: bool) -> str:
     """A yes or a no in words.
 
     ``too_small``: the effect is short of one that would matter, also where there is one. ``opposite``: it lies on the

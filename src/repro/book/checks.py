@@ -18,7 +18,7 @@ from repro.book._notebooks import read_notebook, source_of
 from repro.book.claims import ChapterClaims, load
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
-from repro.book.parameters import declared, declared_by_page, fill
+from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
 from repro.book.results import disagreements, read
@@ -132,7 +132,7 @@ def _page(path: Path, references: list[str] | None) -> _Found:
     """A notebook that is no chapter."""
     notebook = read_notebook(path)
     yield from _notebook(notebook, None, references)
-    declared_by_page(notebook, path.name)
+    declared(path, of_a_chapter=False)
 
 
 def _notebook(notebook: dict[str, Any], claims: ChapterClaims | None, references: list[str] | None) -> _Found:

@@ -24,8 +24,8 @@ from scipy import stats
 
 from repro.base import Interval, t_interval
 
-Statistic = Literal["mean", "median", "share", "worst"]
-Answer = Literal["yes", "no", "open"]
+_Statistic = Literal["mean", "median", "share", "worst"]
+_Answer = Literal["yes", "no", "open"]
 _P = Any  # a p-value, or an array of them
 
 _ALPHA = 0.05
@@ -42,7 +42,7 @@ class Criterion:
     side: Literal["above", "below", "between"]
     bounds: tuple[float, ...]
     margin: float | None = None
-    statistic: Statistic = "mean"
+    statistic: _Statistic = "mean"
 
     @property
     def sign(self) -> int:
@@ -67,7 +67,7 @@ class Criterion:
             return float(max(values, key=lambda value: abs(value - centre)))
         return float(min(values, key=lambda value: self.sign * value))
 
-    def answer_of_worst(self, value: float) -> Answer:
+    def answer_of_worst(self, value: float) -> _Answer:
         """Yes if the worst value, and with it every value, lies where the claim says; else no."""
         if self.side == "between":
             return "yes" if self.bounds[0] < value < self.bounds[1] else "no"
@@ -85,7 +85,7 @@ def significant_digits(value: float, digits: int = 6) -> float:
 # --- statistics -----------------------------------------------------------------------------------------------
 
 
-def interval(values: Sequence[float], statistic: Statistic) -> Interval:
+def interval(values: Sequence[float], statistic: _Statistic) -> Interval:
     r"""The 95 % interval of a mean (Student), a share (Wilson) or a median.
 
     That of a median runs from the k-th smallest to the k-th largest of n values, $k$ the largest number with
@@ -104,7 +104,7 @@ def interval(values: Sequence[float], statistic: Statistic) -> Interval:
     return t_interval(array)
 
 
-def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[_P, _P]:
+def one_sided(values: ArrayLike, at: float, statistic: _Statistic) -> tuple[_P, _P]:
     r"""p-values for "the truth lies above ``at``" and "the truth lies below it"; samples along the last axis.
 
     * mean: Student's test, made careful where values are skewed or discrete (``_of_a_mean``).
@@ -211,7 +211,7 @@ def strictest_level(k: int) -> float:
 # --- the answer -----------------------------------------------------------------------------------------------
 
 
-def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> Answer:
+def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> _Answer:
     """Yes or no where the corrected p-value and the interval agree, else open; yes goes before no.
 
     =======================================  ======

@@ -167,25 +167,26 @@ def _read_line(line: str) -> Parameter:
     return replace(parameter, default=parameter.check(default))
 
 
-def declared_by_page(notebook: Mapping[str, Any], name: str) -> list[Parameter]:
-    """The parameters of a notebook, in order; none without a cell tagged ``parameters``. ``name`` is the file's."""
-    cells = [cell for cell in notebook["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
+def declared(notebook: Path, of_a_chapter: bool = True) -> list[Parameter]:
+    """The parameters that a notebook's file declares, in order; those of a chapter begin with ``profile``.
+
+    There are none without a cell tagged ``parameters``.
+    """
+    cells = [
+        source_of(cell)
+        for cell in read_notebook(notebook)["cells"]
+        if "parameters" in cell.get("metadata", {}).get("tags", [])
+    ]
     if len(cells) > 1:
-        raise BadInput(f"{name} may have one cell tagged 'parameters', it has {len(cells)}")
+        raise BadInput(f"{notebook.name} may have one cell tagged 'parameters', it has {len(cells)}")
     try:
-        return [parameter for cell in cells for parameter in _read_cell(source_of(cell))]
+        found = [parameter for cell in cells for parameter in _read_cell(cell)]
     except BadInput as error:
-        raise BadInput(f"{name}: {error}") from None
-
-
-def declared(notebook: Path) -> list[Parameter]:
-    """The parameters that a chapter's file declares, in order; ``profile`` must be the first."""
-    found = declared_by_page(read_notebook(notebook), notebook.name)
-    if not found or found[0].name != "profile" or found[0].type != "str" or found[0].default not in PROFILES:
-        raise BadInput(
-            f"{notebook.name}: the first parameter, in a cell tagged 'parameters', must be `profile: str`, "
-            f"one of {', '.join(PROFILES)}"
-        )
+        raise BadInput(f"{notebook.name}: {error}") from None
+    first = found[0] if found else Parameter("", "", "")
+    if of_a_chapter and (first.name, first.type, first.default in PROFILES) != ("profile", "str", True):
+        told = "the first parameter, in a cell tagged 'parameters', must be `profile: str`"
+        raise BadInput(f"{notebook.name}: {told}, one of {', '.join(PROFILES)}")
     return found
 
 
@@ -199,22 +200,20 @@ def _find(parameters: Sequence[Parameter], name: str) -> Parameter:
     return known[name]
 
 
-def validate(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Value]:
-    """The given values, typed and checked; raises ``BadInput`` for an unknown name or a wrong value."""
-    return {name: _find(parameters, name).check(value) for name, value in given.items()}
-
-
 def fill(
     parameters: Sequence[Parameter],
     given: Mapping[str, object],
-    profiles: Mapping[Any, Mapping[str, object]],
-    where: str,
+    profiles: Mapping[Any, Mapping[str, object]] | None = None,
+    where: str = "",
 ) -> dict[str, Value]:
-    """Every parameter's value: the given one, else the default, else what the profile says.
+    """Every parameter's value: the given one, else the default, else what the profile says, all of them checked.
 
-    ``where`` names the file that holds the profiles, for the messages.
+    ``where`` names the file that holds the profiles, for the messages; a page has none.
     """
-    values = {p.name: p.default for p in parameters} | validate(parameters, given)
+    values = {p.name: p.default for p in parameters}
+    values |= {name: _find(parameters, name).check(value) for name, value in given.items()}
+    if profiles is None:
+        return values
     profile = str(values["profile"])
     if profile not in profiles:
         raise BadInput(f"{where} has no profile {profile!r}; {nearest(profile, profiles)}")

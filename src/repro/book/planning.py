@@ -24,7 +24,7 @@ _MEDIAN_FOR_MEAN = pi / 2
 _JUDGED = ("quick", "full", "paper")
 
 
-def plan(chapter: ChapterClaims) -> pd.DataFrame:
+def _plan(chapter: ChapterClaims) -> pd.DataFrame:
     """What every deciding test of a chapter needs to decide, a row a test.
 
     Columns: claim, test, margin, sd, level (the strictest, one-sided, in ``full`` or the strongest profile that runs
@@ -47,8 +47,9 @@ def plan(chapter: ChapterClaims) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(("needs", *_JUDGED), "Int64"))
 
 
-def table(planned: pd.DataFrame) -> str:
-    """A plan as text; a number of seeds that is too small to decide is marked."""
+def table(chapter: ChapterClaims) -> str:
+    """What ``_plan`` says of a chapter, as text; a number of seeds that is too small to decide is marked."""
+    planned = _plan(chapter)
     shown = planned.astype(object).where(planned.notna(), "–")
     for profile in _JUDGED:
         too_few = (planned[profile] < planned["needs"]).fillna(False)

@@ -141,8 +141,7 @@ def run_page(
     """
     path = book.page(page)
     source = _notebooks.read_notebook(path)
-    known = parameters.declared_by_page(source, path.name)
-    values = {p.name: p.default for p in known} | parameters.validate(known, given or {})
+    values = parameters.fill(parameters.declared(path, of_a_chapter=False), given or {})
     named = [book.root / value for value in values.values() if isinstance(value, str) and value]
     # a table may have its plan beside it, under the same name with another ending
     files = {file for one in named if one.is_file() for file in one.parent.glob(f"{escape(one.stem)}.*")}
