@@ -78,12 +78,11 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")]
+
+
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
+def _options(version: _Version = False) -> None:
     pass
 
 
@@ -343,17 +342,15 @@ def check(
     from repro.book._history import report
 
     if history:
-        lines, failures = report(_book())
-        print("\n".join(lines))
-        if failures:
-            raise BookError(f"{failures} reason{'s' * (failures > 1)} why committed results may not count")
-        return
-    problems = checks.run(_book())
-    for problem in problems:
-        print(problem)
-    if problems:
-        raise BookError(f"{len(problems)} problem{'s' * (len(problems) > 1)} found")
-    print("the sources are in order")
+        lines, n = report(_book())
+        found = f"{n} reason{'s' * (n > 1)} why committed results may not count"
+    else:
+        lines = [str(problem) for problem in checks.run(_book())]
+        n = len(lines)
+        found = f"{n} problem{'s' * (n > 1)} found"
+    print("\n".join(lines or ["the sources are in order"]))
+    if n:
+        raise BookError(found)
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[str, Any]:

@@ -37,7 +37,7 @@ def test_embedded_sets_split_and_standardise(name):
     mean, deviation = dataset.x_train.mean(0), dataset.x_train.std(0, correction=0)
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=2e-5, rtol=0)
     assert ((deviation - 1).abs() < 1e-4).logical_or(deviation == 0).all()
-    assert dataset.checksum == sources.KNOWN[name].checksum
+    assert dataset.checksum == sources._KNOWN[name].checksum
     assert repr(dataset).startswith(f"Dataset({name}: {sizes[0]} training")
     if name == "mnist5k":  # reading it again takes seconds
         small, flat = (
@@ -187,7 +187,7 @@ def test_cifar10_from_npz_is_loaded_as_channels_first(repro_data):
 
 def test_other_contents_under_a_known_name_are_refused(repro_data):
     np.savez(repro_data / "mnist.npz", **small_arrays())
-    expected = sources.KNOWN["mnist"].checksum
+    expected = sources._KNOWN["mnist"].checksum
     with pytest.raises(CorruptDataError, match=f"expected sha256 {expected}, found [0-9a-f]{{64}}"):
         load("mnist")
 

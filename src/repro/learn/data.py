@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from repro.base import one_of
 from repro.learn.seeding import streams
-from repro.learn.sources import KNOWN, CorruptDataError, embedded, fingerprint, full
+from repro.learn.sources import _KNOWN, CorruptDataError, embedded, fingerprint, full
 
 Size = int | float | None
 Standardize = str | tuple[float, float] | None
@@ -109,7 +109,7 @@ def load(
         >>> load("digits", train=200, validation=0, standardize="global")
         Dataset(digits: 200 training, 0 validation, 1597 test examples of 64, 10 classes; CC BY 4.0 ...)
     """
-    known = KNOWN[one_of("data set", name, KNOWN)]
+    known = _KNOWN[one_of("data set", name, _KNOWN)]
     if known.largest is None and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")
     generator = streams(seed).data

@@ -46,7 +46,7 @@ class _Known(NamedTuple):
     idx: str = ""
 
 
-KNOWN = {
+_KNOWN = {
     "iris": _Known(_UCI, "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1"),
     "wine": _Known(_UCI, "56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70"),
     "breast_cancer": _Known(_UCI, "bad1f701395a84df5424ae2f8e08bdfa835c36aeb29d785dc2fb5c863f299450"),
@@ -134,7 +134,7 @@ def full(name: str) -> Raw:
         DataNotFoundError: nowhere found; says how to get it.
         CorruptDataError: found, but truncated or damaged.
     """
-    (_, torchvision_folder), idx = KNOWN[name].torchvision, KNOWN[name].idx
+    (_, torchvision_folder), idx = _KNOWN[name].torchvision, _KNOWN[name].idx
     named = os.environ.get("REPRO_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "repro", "data")
     store = Path(named) if named else cache
@@ -198,7 +198,7 @@ def _from_torchvision(name: str, root: Path, download: bool) -> Raw:
     require("papers", "torchvision")
     from torchvision import datasets
 
-    class_name, folder = KNOWN[name].torchvision
+    class_name, folder = _KNOWN[name].torchvision
 
     def read(root: Path) -> _Arrays:
         arrays: dict[str, NDArray[np.generic]] = {}

@@ -76,7 +76,7 @@ def test_every_point_is_run_once_and_no_more_at_a_time_than_there_are_workers(bo
     assert [counts["done"] for counts in told] == list(range(18))
     assert list(table(tmp_path).index) == list(range(17))
     assert script.calls == Counter(range(17))
-    assert script.most == 2
+    assert script.most <= 2
 
 
 def test_resume_runs_what_is_missing_or_lost_and_what_failed_when_asked(book, tmp_path, script):
