@@ -2,7 +2,7 @@
 
 Two notebooks: one that computes nothing, and one that imports what a chapter imports (PyTorch, pandas, Matplotlib). All
 ways must print the same numbers. Papermill and nbclient run in one process that starts once, so their own import is
-paid once; ``repro sweep`` starts a process for each notebook, watches its memory, and writes its row.
+paid once; ``repro sweep`` also watches the memory of each and writes its row.
 
 Seconds are of the wall; ``processor`` counts all processes that took part. REPRO_MANY=1 adds 200 notebooks.
 """
@@ -26,19 +26,19 @@ NOTEBOOKS = {
     "nothing": "print(seed)",
     "imports": "import torch, pandas, matplotlib.pyplot\nprint(seed)",
 }
-PARAMETERS = """profile: str = "quick"  # {smoke, quick, paper} how much to run
+PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much to run
 seed: int = 0  # [0, 999] the number of the run"""
 CLAIMS = """
 chapter: toy
 paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
-budget: {smoke: &b {seconds: 100, memory_mb: 900}, quick: *b, paper: *b}
-profiles: {smoke: {}, quick: {}, paper: {}}
+budget: {smoke: &b {seconds: 100, memory_mb: 900}, quick: *b, full: *b, paper: *b}
+profiles: {smoke: {seed: 0}, quick: {seed: 500000}, full: &f {seed: 10000}, paper: *f}
 claims:
   - id: T1
     statement: None.
     where: nowhere
     kind: theory
-    tests: [{name: low, metric: m, direction: below, threshold: 1, reason: fixed, min_seeds: 3}]
+    deciding: [{name: low, metric: m, unit: none, claim: below 1, statistic: worst, why: fixed, scale: small}]
 """
 PAPERMILL = """
 import sys, logging, papermill

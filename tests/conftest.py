@@ -1,7 +1,5 @@
 """What all tests share: threads, a fixed seed, no data folder of the user's, Ctrl-C, reproducible hypothesis."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -25,7 +23,7 @@ THREADS = torch.get_num_threads()
 
 
 @pytest.fixture(autouse=True)
-def _same_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def _same_start(monkeypatch):
     """Each test starts from the same global seed and threads, and without the settings of the user's shell."""
     torch.manual_seed(0)
     torch.set_num_threads(THREADS)

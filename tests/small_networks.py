@@ -1,13 +1,11 @@
 """A small convolutional network for tests."""
 
-from __future__ import annotations
-
 from torch import nn
 
 
-def small_cnn(width: int = 8, batch_norm: bool = False) -> nn.Sequential:
+def small_cnn(width=8, batch_norm=False):
     """Two 3x3 convolutions for 8x8 images, 2x2 max-pooling, one linear layer; normalized convolutions have no bias."""
-    layers: list[nn.Module] = []
+    layers = []
     for n_in, n_out in ((1, width), (width, 2 * width)):
         layers.append(nn.Conv2d(n_in, n_out, 3, padding=1, bias=not batch_norm))
         layers += [nn.BatchNorm2d(n_out), nn.ReLU()] if batch_norm else [nn.ReLU()]

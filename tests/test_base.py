@@ -1,16 +1,12 @@
 """Checks and names; intervals against closed forms and peers; files and runs that are whole or not there at all."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from repro.base import (
     Runs,
@@ -18,21 +14,20 @@ from repro.base import (
     t_interval,
     unknown,
     whole,
-    wilson_interval,
     write_atomically,
 )
 
 finite = st.floats(-1e6, 1e6)
 
 
-def test_t_interval_of_three_numbers_by_hand() -> None:
+def test_t_interval_of_three_numbers_by_hand():
     found = t_interval([1.0, 2.0, 3.0])
     half = stats.t.ppf(0.975, 2) / math.sqrt(3)
     assert (found.estimate, found.low, found.high) == pytest.approx((2.0, 2 - half, 2 + half))
 
 
 @given(st.lists(finite, min_size=2, max_size=30))
-def test_t_interval_agrees_with_scipy(values: list[float]) -> None:
+def test_t_interval_agrees_with_scipy(values):
     found = t_interval(values)
     if np.std(values) > 1e-6 * (1 + np.abs(values).max()):
         reference = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
@@ -40,42 +35,21 @@ def test_t_interval_agrees_with_scipy(values: list[float]) -> None:
     assert found.low <= found.estimate <= found.high
 
 
-def test_t_interval_covers_the_mean_as_often_as_it_says() -> None:
+def test_t_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(3.0, 2.0, size=(4000, 5))
     covered = sum(low.low <= 3.0 <= low.high for low in map(t_interval, draws))
     assert stats.binomtest(covered, 4000, 0.95).pvalue > 0.001
 
 
-def test_one_value_says_nothing_about_the_spread() -> None:
+def test_one_value_says_nothing_about_the_spread():
     found = t_interval([4.0])
     assert (found.estimate, found.low, found.high) == (4.0, -math.inf, math.inf)
 
 
-def test_wilson_interval_agrees_with_statsmodels_and_stays_below_one() -> None:
-    found = wilson_interval([1] * 18 + [0] * 2)
-    assert (found.low, found.high) == pytest.approx(proportion_confint(18, 20, method="wilson"))
-    everyone = wilson_interval([True] * 10)
-    assert everyone.high == pytest.approx(1.0)
-    assert everyone.low == pytest.approx(
-        10 / (10 + stats.norm.ppf(0.975) ** 2)
-    )  # Wilson's closed form at k = n
-
-
-@pytest.mark.parametrize(
-    ("values", "quoted"),
-    [([], "shape"), ([[1.0]], "shape"), ([1.0, math.nan], "nan"), ([1.0, math.inf], "inf")],
-)
-def test_bad_values_are_quoted(values: list, quoted: str) -> None:
-    for interval in (t_interval, wilson_interval):
-        with pytest.raises(ValueError, match=quoted):
-            interval(values)
-
-
-def test_bad_level_and_bad_successes() -> None:
-    with pytest.raises(ValueError, match=r"1\.5"):
-        t_interval([1.0, 2.0], level=1.5)
-    with pytest.raises(ValueError, match=r"0\.5"):
-        wilson_interval([0, 1, 0.5])
+@pytest.mark.parametrize("values", [[], [[1.0]], [1.0, math.nan], [1.0, math.inf]])
+def test_bad_values_are_quoted(values):
+    with pytest.raises(ValueError, match=r"finite number, got (shape|\[nan\]|\[inf\])"):
+        t_interval(values)
 
 
 # --- names ---
@@ -93,32 +67,32 @@ LOSSES = {"cross_entropy": 1, "logistic": 2}
         ("x", [], "'x'; known: none"),
     ],
 )
-def test_the_words(name: object, known: list[object], expected: str) -> None:
+def test_the_words(name, known, expected):
     assert unknown("loss", name, known) == f"unknown loss {expected}"
 
 
 @given(
     st.lists(st.from_regex(r"[a-z]{3,8}(_[a-z]{3,8})?", fullmatch=True), min_size=1, unique=True), st.data()
 )
-def test_another_spelling_of_a_known_name_leads_to_it(known: list[str], data: st.DataObject) -> None:
+def test_another_spelling_of_a_known_name_leads_to_it(known, data):
     meant = data.draw(st.sampled_from(known))
     assert f"; did you mean {meant!r}? Known: " in unknown("setting", meant.upper().replace("_", "-"), known)
 
 
-def test_one_of_returns_the_name_or_says_what_is_known() -> None:
+def test_one_of_returns_the_name_or_says_what_is_known():
     assert one_of("loss", "logistic", LOSSES) == "logistic"
     with pytest.raises(ValueError, match="unknown loss 'logistics'; did you mean 'logistic'"):
         one_of("loss", "logistics", LOSSES)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), True + np.int8(2)])
-def test_a_whole_number_comes_back_as_an_int(value: object) -> None:
+def test_a_whole_number_comes_back_as_an_int(value):
     assert whole("n", value) == 3
     assert type(whole("n", value)) is int
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None, float("nan")])
-def test_what_is_no_whole_number_is_quoted(value: object) -> None:
+def test_what_is_no_whole_number_is_quoted(value):
     with pytest.raises(ValueError, match=f"n must be a whole number of at least 1, got {value!r}"):
         whole("n", value)
 
@@ -126,11 +100,11 @@ def test_what_is_no_whole_number_is_quoted(value: object) -> None:
 # --- files ---
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "file"
     write_atomically(path, "old")
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(28, "no space")
 
     monkeypatch.setattr("repro.base.os.fsync", full)
@@ -143,7 +117,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 MADE_WITH = {"name": "toy", "sizes": (2, 3), "rate": 0.1}
 
 
-def test_a_finished_run_is_read_back_and_goes_by_its_settings(tmp_path: Path) -> None:
+def test_a_finished_run_is_read_back_and_goes_by_its_settings(tmp_path):
     runs = Runs(tmp_path / "runs")
     assert runs.get("toy-0", MADE_WITH) is None
     runs.put("toy-0", MADE_WITH, [{"seed": np.int64(0), "loss": np.float32(0.5)}], seconds=1.5)
@@ -155,7 +129,7 @@ def test_a_finished_run_is_read_back_and_goes_by_its_settings(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"rows": []}', '{"made_with": 3, "rows": []}'])
-def test_a_damaged_run_is_told_of_and_made_again(tmp_path: Path, content: str) -> None:
+def test_a_damaged_run_is_told_of_and_made_again(tmp_path, content):
     (tmp_path / "toy-0.json").write_text(content)
     with pytest.warns(UserWarning, match="toy-0.json is damaged: this run is made again"):
         assert Runs(tmp_path).get("toy-0", MADE_WITH) is None

@@ -1,13 +1,10 @@
 """What a plain installation has, without an extra: the packages of the science, and one clear line for the rest."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 import subprocess
 import sys
 from importlib import metadata, resources
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -21,9 +18,9 @@ OF_THE_BUILD = {"jupyter-book", "sphinx-exercise", "django-static-mathjax"}
 MODULES = metadata.packages_distributions()
 
 
-def closure(*names: str) -> set[str]:
+def closure(*names):
     """Distributions that these bring along, themselves included, without extras."""
-    found: set[str] = set()
+    found = set()
     waiting = [canonicalize_name(name) for name in names]
     while waiting:
         if (name := waiting.pop()) in found:
@@ -36,7 +33,7 @@ def closure(*names: str) -> set[str]:
     return found
 
 
-def without_extras(code: str) -> subprocess.CompletedProcess[str]:
+def without_extras(code):
     """Run code in a process that finds no module but the library's and those of the core's packages."""
     core = closure(*project())
     blocked = [
@@ -58,7 +55,7 @@ sys.meta_path = [WithoutExtras]
     return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
 
 
-def test_without_extras_the_science_works_and_what_needs_one_asks_for_it_in_one_line() -> None:
+def test_without_extras_the_science_works_and_what_needs_one_asks_for_it_in_one_line():
     done = without_extras("""
 from importlib import import_module
 from pkgutil import walk_packages
@@ -69,7 +66,7 @@ for part in ("base", "learn", "prune", "series"):
     for found in walk_packages(getattr(module, "__path__", []), f"repro.{part}."):
         import_module(found.name)
 from repro import learn, prune
-from repro.base import wilson_interval
+from repro.base import t_interval
 from repro.series import granger_test, lyapunov_rosenstein
 x = np.random.default_rng(0).standard_normal((2, 300))
 assert granger_test(x[:1], x[1:], 1).status == 0
@@ -80,7 +77,7 @@ model = learn.perceptron((8, 4, 2))
 mask = prune.select(prune.magnitude(model), sparsity=0.5)
 learn.train(model, data, optimizer=partial(torch.optim.SGD, lr=0.1), n_epochs=1, batch_size=32, after_step=[mask])
 assert prune.costs(model, (8,), mask).multiply_adds_kept == mask.n_kept == 20
-assert wilson_interval([1, 0]).estimate == 0.5
+assert t_interval([1, 0]).estimate == 0.5
 def tried(code):
     try:
         exec(code)
@@ -101,7 +98,7 @@ tried("from repro.book import claims")
 
 
 @pytest.mark.parametrize("lacking", ["typer", "pydantic"])
-def test_the_command_line_without_its_packages_says_what_to_install(lacking: str) -> None:
+def test_the_command_line_without_its_packages_says_what_to_install(lacking):
     code = f"import sys; sys.modules[{lacking!r}] = None; sys.argv[1:] = ['claims']; from repro.__main__ import main; "
     done = subprocess.run(
         [sys.executable, "-c", code + "main()"], capture_output=True, text=True, check=False
@@ -111,9 +108,7 @@ def test_the_command_line_without_its_packages_says_what_to_install(lacking: str
 
 
 @pytest.mark.parametrize(("extra", "part"), [("papers", "repro.papers"), ("book", "repro.book")])
-def test_a_part_asks_for_every_package_of_its_extra(
-    extra: str, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_asks_for_every_package_of_its_extra(extra, part, monkeypatch):
     package = importlib.import_module(part)
     # setuptools is there for nolds; what another extra brings is for that one to ask for
     others = project("papers") if extra == "book" else project()
@@ -128,18 +123,18 @@ def test_a_part_asks_for_every_package_of_its_extra(
                 importlib.reload(package)
 
 
-def test_the_table_of_the_library_names_its_packages() -> None:
+def test_the_table_of_the_library_names_its_packages():
     names = {m.name for m in pkgutil.iter_modules(repro.__path__) if m.ispkg} | {"base"}
     listed = {line.split("``")[1] for line in (repro.__doc__ or "").splitlines() if line.startswith("``")}
     assert listed == {f"repro.{name}" for name in names}
 
 
-def test_the_library_says_that_it_is_typed() -> None:
+def test_the_library_says_that_it_is_typed():
     assert resources.files("repro").joinpath("py.typed").is_file()
     assert metadata.version("repro") == PROJECT["version"]
 
 
-def test_python_m_repro_is_the_command(tmp_path: Path) -> None:
+def test_python_m_repro_is_the_command(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "repro", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -1,7 +1,5 @@
 """The examples in the docstrings of the science, which are the first thing on their pages, run as they stand."""
 
-from __future__ import annotations
-
 import doctest
 import pkgutil
 from importlib import import_module
@@ -19,7 +17,7 @@ FIRST = {"repro.learn", "repro.prune", "repro.series"}
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_run_as_they_stand(name: str) -> None:
+def test_examples_run_as_they_stand(name):
     found = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
     assert found.attempted or name not in FIRST

@@ -1,7 +1,5 @@
 """The direction of imports between the parts of the library, as pyproject.toml states it."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
@@ -10,14 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_import_contracts_hold() -> None:
+def test_the_import_contracts_hold():
     lint = Path(sys.executable).with_name("lint-imports")
     found = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "0 broken" in found.stdout
 
 
-def test_a_forbidden_import_is_caught(tmp_path: Path) -> None:
+def test_a_forbidden_import_is_caught(tmp_path):
     """The contracts are not vacuous: an import against the grain in a copy of the library breaks one."""
     shutil.copytree(ROOT / "src" / "repro", tmp_path / "repro")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())

@@ -1,18 +1,15 @@
 """Every chapter runs, in its smoke profile, as for a reader who knows papermill and not us, and with no network."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 
-from repro.book import claims, notebooks
+from repro.book import _notebooks, claims
 from repro.book.layout import Book
 
 BOOK = Book(Path(__file__).resolve().parents[1])
@@ -21,12 +18,12 @@ pytestmark = pytest.mark.notebook
 
 
 @pytest.fixture(scope="module", params=BOOK.chapters())
-def chapter(request: pytest.FixtureRequest) -> str:
+def chapter(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def notebook(chapter: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def notebook(chapter, tmp_path_factory):
     """As plain papermill leaves it, in a folder outside the book; proxies that lead nowhere stand for no network."""
     folder = tmp_path_factory.mktemp("executed")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
@@ -43,8 +40,8 @@ def notebook(chapter: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return json.loads((folder / "out.ipynb").read_text(encoding="utf-8"))
 
 
-def test_a_chapter_measures_every_test_that_its_profile_can(chapter: str, notebook: dict[str, Any]) -> None:
-    ledger = notebooks.ledger_shown(notebook)
+def test_a_chapter_measures_every_test_that_its_profile_can(chapter, notebook):
+    ledger = _notebooks.ledger_shown(notebook)
     assert ledger is not None
     assert (ledger["chapter"], ledger["profile"]) == (chapter, "smoke")
     measured = {(entry["claim"], entry["test"]) for entry in ledger["measurements"]}
@@ -57,12 +54,12 @@ def test_a_chapter_measures_every_test_that_its_profile_can(chapter: str, notebo
         if "quick" in test.profiles
     }
     assert measured >= wanted  # an unknown test is refused by the ledger itself
-    assert notebooks.data_shown(notebook)
+    assert _notebooks.data_shown(notebook)
 
 
-def test_an_executed_chapter_is_clean(notebook: dict[str, Any]) -> None:
+def test_an_executed_chapter_is_clean(notebook):
     nbformat.validate(notebook)
-    notebooks.clean(notebook)
+    _notebooks.clean(notebook)
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     said = [output for output in outputs if output.get("name") == "stderr"]
     # which book is used is said once to whom starts a chapter outside of it

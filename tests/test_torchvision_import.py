@@ -1,10 +1,7 @@
 """``import torchvision`` works after ``import repro``, whatever PyTorch this machine has."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -29,19 +26,19 @@ COUNTED = "print('run')\n"
 IMPORT = "import repro, torchvision; print(torchvision.__file__)"
 
 
-def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(code, folder=None):
     insert = f"import sys; sys.path.insert(0, {str(folder)!r})\n" if folder else ""
     return subprocess.run([sys.executable, "-c", insert + code], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> Path:
+def stand_in(tmp_path):
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(COUNTED + DESCRIPTIONS)
     return tmp_path
 
 
-def test_missing_operators_are_declared(stand_in: Path) -> None:
+def test_missing_operators_are_declared(stand_in):
     fault = "try:\n    import torchvision\nexcept RuntimeError as error:\n    print(error)\n"
     done = run(f"{fault}{IMPORT}\nimport torchvision", stand_in)
     assert done.returncode == 0, done.stderr
@@ -50,14 +47,14 @@ def test_missing_operators_are_declared(stand_in: Path) -> None:
     assert mended == ["run", "run", str(stand_in / "torchvision" / "__init__.py")]
 
 
-def test_a_pair_that_fits_is_left_alone(stand_in: Path) -> None:
+def test_a_pair_that_fits_is_left_alone(stand_in):
     (stand_in / "torchvision" / "__init__.py").write_text(COUNTED + DECLARATIONS + DESCRIPTIONS)
     done = run(IMPORT + "\nimport torchvision", stand_in)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["run", str(stand_in / "torchvision" / "__init__.py")]
 
 
-def test_the_real_torchvision_imports_in_any_cell_and_only_where_it_is_asked_for() -> None:
+def test_the_real_torchvision_imports_in_any_cell_and_only_where_it_is_asked_for():
     done = run(
         "import sys, repro\n"
         "print('torch' in sys.modules)\n"
@@ -72,15 +69,9 @@ def test_the_real_torchvision_imports_in_any_cell_and_only_where_it_is_asked_for
     assert done.stdout.split() == ["False", "False", "10", "MNIST", "Resize"]
 
 
-def test_other_faults_are_not_hidden(stand_in: Path) -> None:
+def test_other_faults_are_not_hidden(stand_in):
     (stand_in / "torchvision" / "__init__.py").write_text(f"{COUNTED}raise RuntimeError('something else')")
     done = run(IMPORT, stand_in)
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1] == "RuntimeError: something else"
     assert done.stdout.split() == ["run"]
-
-
-def test_without_torchvision_the_error_is_the_usual_one() -> None:
-    nowhere = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]\n"
-    done = run("import repro\n" + nowhere + "import torchvision")
-    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torchvision'"

@@ -1,6 +1,5 @@
 """The command ``repro``, also as ``python -m repro``; without the packages that it needs it says so in one line."""
 
-import os
 import sys
 
 
@@ -11,7 +10,7 @@ def main() -> None:
 
         command()
     except ModuleNotFoundError as error:
-        if (error.name or "repro").startswith("repro") or os.environ.get("REPRO_TRACEBACK"):
+        if (error.name or "repro").startswith("repro"):
             raise
         sys.exit(f"repro: the command line needs {error.name}: pip install 'repro[book]'")
 

@@ -26,7 +26,6 @@ __all__ = [
     "t_interval",
     "unknown",
     "whole",
-    "wilson_interval",
     "write_atomically",
 ]
 
@@ -78,50 +77,29 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval, in the unit of the values it was computed from."""
+    """An estimate with its 95 % confidence interval, in the unit of the values it was computed from."""
 
     estimate: float
     low: float
     high: float
-    kind: str
-    level: float = 0.95
+    kind: str = "mean"
 
 
-def _values(values: ArrayLike, level: float) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(
-            f"an interval needs a list of at least one number, got an array of shape {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        where = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"an interval needs finite numbers, got {array[where]} at position {where}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
-    return array
-
-
-def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    r"""Student's interval of a mean, $\bar x \pm t_{n-1}\, s/\sqrt n$, two-sided.
+def t_interval(values: ArrayLike) -> Interval:
+    r"""Student's 95 % interval of a mean, $\bar x \pm t_{n-1}\, s/\sqrt n$, two-sided.
 
     One value has no spread to estimate: its interval is the whole line. Equal values give an interval of
-    width zero.
+    width zero. Raises ``ValueError`` for what is no list of finite numbers.
     """
-    array = _values(values, level)
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        got = array[~np.isfinite(array)][:1] if array.ndim == 1 and array.size else f"shape {array.shape}"
+        raise ValueError(f"an interval needs a list of at least one finite number, got {got}")
     mean = float(array.mean())
     if array.size == 1:
-        return Interval(mean, -np.inf, np.inf, "t", level)
-    half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
-    return Interval(mean, mean - half, mean + half, "t", level)
-
-
-def wilson_interval(successes: Sequence[bool] | ArrayLike, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion; ``successes`` holds one 0 or 1 a trial."""
-    array = _values(np.asarray(successes, dtype=np.float64), level)
-    if not np.isin(array, (0.0, 1.0)).all():
-        raise ValueError(f"a proportion needs zeros and ones, got {array[~np.isin(array, (0.0, 1.0))][0]}")
-    found = stats.binomtest(int(array.sum()), array.size).proportion_ci(level, method="wilson")
-    return Interval(float(array.mean()), float(found.low), float(found.high), "wilson", level)
+        return Interval(mean, -np.inf, np.inf)
+    half = float(stats.t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
+    return Interval(mean, mean - half, mean + half)
 
 
 # --- files --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
-from repro.book.errors import BadInput, BookError
+from repro.book.errors import BookError
 
 if TYPE_CHECKING:
     from repro.book.layout import Book
@@ -42,28 +42,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+_command = partial(app.command, epilog=_EXIT_CODES)
 _out = Console()
-_COLOURS = {
-    "reproduced": "green",
-    "passed": "green",
-    "partly": "yellow",
-    "undecided": "blue",
-    "open": "blue",
-} | {
-    "not reproduced": "red",
-    "failed": "red",
-}
+_COLOURS = dict.fromkeys(("reproduced", "passed"), "green") | dict.fromkeys(("undecided", "open"), "blue")
+_COLOURS |= dict.fromkeys(("not reproduced", "failed"), "red") | {"partly": "yellow"}
 
-_Profile = Annotated[
-    str, typer.Option("--profile", help="smoke, quick, full or paper: the size of the experiments.")
-]
+_P = ("-p", "--parameter")
+_SIZES = "smoke, quick, full or paper"
+_GIVEN = "A parameter; repeat for more."
+_AXIS = "An axis: a,b,c or 0..9 or 0..100..10 or linspace(0, 1, 5) or logspace(-4, -1, 4); axes are crossed."
+_POINTS = "A CSV or YAML file of points, crossed with the axes."
+_RETRY = "Like --resume, and run those again that failed: for trouble that is mended, such as missing data."
+_Chapter = Annotated[str, typer.Argument(help="Name of a chapter.")]
+_Profile = Annotated[str, typer.Option(help=f"{_SIZES}: the size of the experiments.")]
+_OtherProfile = Annotated[str | None, typer.Option("--profile", help=f"{_SIZES}; the same as -p profile=...")]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
-_OtherProfile = Annotated[
-    str | None, typer.Option("--profile", help="smoke, quick, full or paper; the same as -p profile=...")
-]
-_Timeout = Annotated[
-    float | None, typer.Option("--timeout", min=1, help="Seconds a run, instead of the profile's budget.")
-]
+_Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds a run, instead of the budget.")]
+_Memory = Annotated[float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")]
 
 
 def _book() -> Book:
@@ -72,12 +67,9 @@ def _book() -> Book:
     return Book.find()
 
 
-def _check_profile(name: str) -> None:
-    from repro.base import nearest
-    from repro.book.layout import PROFILES
-
-    if name not in PROFILES:
-        raise BadInput(f"there is no profile {name!r}; {nearest(name, PROFILES)}")
+def _with(profile: str | None, pairs: Iterable[str] | None) -> list[str]:
+    """What was given by ``-p``, and the profile if it was given by an option of its own."""
+    return [*([] if profile is None else [f"profile={profile}"]), *(pairs or [])]
 
 
 def _version(show: bool) -> None:
@@ -86,75 +78,30 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")]
+
+
 @app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-    traceback: Annotated[
-        bool,
-        typer.Option("--traceback", help="Show the whole traceback of an error.", envvar="REPRO_TRACEBACK"),
-    ] = False,
-) -> None:
-    if traceback:
-        os.environ["REPRO_TRACEBACK"] = "1"
+def _options(version: _Version = False) -> None:
+    pass
 
 
-@app.command(epilog=_EXIT_CODES)
-def run(
-    chapters: Annotated[
-        list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters; see `params`.")
-    ],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; repeat for more."),
-    ] = None,
-    profile: _OtherProfile = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", help="Folder for the executed notebooks [default: _build/notebooks]."),
-    ] = None,
-    no_cache: _NoCache = False,
-    timeout: _Timeout = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Write the verdicts to book/results (default sizes only).")
-    ] = False,
-) -> None:
-    """Run chapters with your own parameters, and show their verdicts.
+def _print_table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    table = Table(*head, title=title)
+    for row in rows:
+        table.add_row(*row)
+    _out.print(table)
 
-    Parameters are checked before anything runs. The executed notebook stays where the last line says.
-    """
-    from repro.book import pages, parameters, results, runner
-    from repro.book.build import judge_run, try_accepting
-    from repro.book.files import shown
 
-    book = _book()
-    plans = []
-    for chapter in chapters:
-        declared = parameters.declared(book.notebook(chapter))
-        given = parameters.from_texts(declared, parameter or [])
-        if profile is not None:
-            if given.get("profile", profile) != profile:
-                raise BadInput(f"--profile {profile} contradicts -p profile={given['profile']}")
-            given |= parameters.validate(declared, {"profile": profile})
-        if accept:
-            try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
-        plans.append((book.chapter(chapter), given))
-    for chapter, given in plans:
-        with _bar(chapter) as update:
-            options: dict[str, Any] = {"output": output, "use_cache": not no_cache, "timeout": timeout}
-            options["progress"] = lambda begun, total: update(completed=begun, total=total)
-            result = runner.run(book, chapter, given, **options)
-        found = judge_run(book, result)
-        if result.profile != "smoke":
-            _out.print(_verdicts(book, chapter, result.profile, found))
-        if accept:
-            if own := sorted(set(given) - {"profile"}):
-                _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
-            results.write(book.results_file(chapter, result.profile), found)
-            pages.write_readme(book)
-        cost = "from the cache" if result.cached else f"{result.run['seconds']:.0f} s"
-        print(f"{chapter} ({result.profile}, {cost}): {shown(result.notebook)}")
+def _print_verdicts(book: Book, chapter: str, profile: str, found: Any) -> None:
+    from repro.book import claims
+
+    rows = []
+    for claim in claims.load(book.claims_file(chapter)).claims:
+        judged = found.claims.get(claim.id)
+        word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
+        rows.append((claim.id, claim.statement, f"[{_COLOURS.get(word, 'dim')}]{word}[/]", escape(why)))
+    _print_table(f"{chapter}, profile {profile}", ("claim", "statement", "answer", "because"), rows)
 
 
 @contextmanager
@@ -167,53 +114,66 @@ def _bar(name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
         yield partial(bars.update, bars.add_task(name, total=total))
 
 
-_AXIS = "An axis: a,b,c or 0..9 or 0..100..10 or linspace(0, 1, 5) or logspace(-4, -1, 4); axes are crossed."
-_RETRY = "Like --resume, and run those again that failed: for trouble that is mended, such as missing data."
-_SHOWN = 20  # points of a dry run
-
-
-@app.command(epilog=_EXIT_CODES)
-def sweep(
-    chapter: Annotated[str, typer.Argument(help="Name of a chapter; see `params`.")],
-    axes: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUES", help=_AXIS)
-    ] = None,
-    zipped: Annotated[
-        str, typer.Option("--zip", metavar="NAME,NAME", help="Axes that advance together.")
-    ] = "",
-    points: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A CSV or YAML file of points, crossed with the axes."),
-    ] = None,
+@_command()
+def run(
+    chapters: Annotated[list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters.")],
+    parameter: Annotated[list[str] | None, typer.Option(*_P, metavar="NAME=VALUE", help=_GIVEN)] = None,
     profile: _OtherProfile = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at the same time [default: one a core].")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, or `local` to start one on this machine."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of the sweep [default: one in _build/sweeps]."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Run only what is missing, was lost, or is out of date.")
-    ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help=_RETRY)] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the points and the expected cost; run nothing.")
-    ] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder of the notebooks [default: in _build].")] = None,
+    no_cache: _NoCache = False,
     timeout: _Timeout = None,
-    memory: Annotated[
-        float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, help="How often a lost run, ended by a kill, is tried again.")
-    ] = 2,
-    report: Annotated[
-        bool, typer.Option("--report", help="Write a page of pictures and tables, report.html.")
-    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Write the verdicts to book/results.")] = False,
+) -> None:
+    """Run chapters with your own parameters, and show their verdicts.
+
+    Parameters are checked before anything runs. The executed notebook stays where the last line says.
+    """
+    from repro.book import _pages, parameters, results, runner
+    from repro.book._files import shown
+    from repro.book.build import try_accepting
+
+    book = _book()
+    plans = []
+    for chapter in chapters:
+        declared = parameters.declared(book.notebook(chapter))
+        given = parameters.from_texts(declared, _with(profile, parameter))
+        if accept:
+            try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
+        plans.append((book.chapter(chapter), given))
+    for chapter, given in plans:
+        with _bar(chapter) as update:
+            options: dict[str, Any] = {"output": output, "use_cache": not no_cache, "timeout": timeout}
+            options["progress"] = lambda begun, total: update(completed=begun, total=total)
+            result = runner.run(book, chapter, given, **options)
+        found = result.results
+        if found.profile != "smoke":
+            _print_verdicts(book, chapter, found.profile, found)
+        if accept:
+            if own := sorted(set(given) - {"profile"}):
+                _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
+            results.write(book.results_file(chapter, found.profile), found)
+            _pages.write_readme(book)
+        cost = "from the cache" if result.cached else f"{result.run['seconds']:.0f} s"
+        print(f"{chapter} ({found.profile}, {cost}): {shown(result.notebook)}")
+
+
+@_command()
+def sweep(
+    chapter: _Chapter,
+    axes: Annotated[list[str] | None, typer.Option(*_P, metavar="NAME=VALUES", help=_AXIS)] = None,
+    zipped: Annotated[str, typer.Option("--zip", metavar="NAME,NAME", help="Axes to advance together.")] = "",
+    points: Annotated[Path | None, typer.Option(metavar="FILE", help=_POINTS)] = None,
+    profile: _OtherProfile = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time [default: one a core].")] = None,
+    cluster: Annotated[str | None, typer.Option(help="A Dask scheduler's address, or `local`.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder [default: one in _build/sweeps].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Run what is missing or out of date.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help=_RETRY)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show points and cost; run nothing.")] = False,
+    timeout: _Timeout = None,
+    memory: _Memory = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a lost run is tried again.")] = 2,
+    report: Annotated[bool, typer.Option("--report", help="Write a page of pictures, report.html.")] = False,
 ) -> None:
     """Run a chapter at every point of a grid, and write one table of all runs.
 
@@ -221,25 +181,23 @@ def sweep(
     finished is kept whatever happens: the same command with --resume goes on. The exit code is 1 if any run failed.
     """
     from repro.book import claims, parameters
-    from repro.book.cache import commit_of
-    from repro.book.files import shown
+    from repro.book._cache import commit_of
+    from repro.book._environment import cores
+    from repro.book._files import shown
     from repro.book.sweep import _engine, _runs, grid
 
     book = _book()
     chapter = book.chapter(chapter)
     notebook, claims_file = book.notebook(chapter), book.claims_file(chapter)
-    axes = [*([] if profile is None else [f"profile={profile}"]), *(axes or [])]
+    axes = _with(profile, axes)
     declared, profiles = parameters.declared(notebook), claims.load(claims_file).profiles
     together = zipped.split(",") if zipped else ()
     given = grid.points(declared, profiles, axes, zipped=together, file=points, where=claims_file.name)
     found = {grid.point_id(values): values for values in given}
     if extra := len(given) - len(found):
         print(f"note: {extra} of {len(given)} points repeat another and are run once")
-    at_once = workers or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     if dry_run:
-        _show_points(book, chapter, found, at_once)
+        _show_points(book, chapter, found, workers or cores())
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end counts as Ctrl-C
     asked = {"axes": axes, "zip": zipped, "file": points and points.name}
@@ -247,9 +205,10 @@ def sweep(
     again = resume or retry_failed
     with (
         _runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
-        _engine.cluster(cluster, workers) if cluster else _engine.Threads(at_once) as place,
-        _told(chapter, len(found)) as tell,
+        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cores()) as place,
+        _bar(chapter, len(found)) as update,
     ):
+        tell = partial(_tell, chapter, len(found), update)
         limits = {"timeout": timeout, "memory_mb": memory}
         tally = _engine.sweep(folder, place, limits, retries=retries, retry_failed=retry_failed, tell=tell)
     table = shown(folder.path / "table.parquet")
@@ -262,15 +221,15 @@ def sweep(
         raise BookError(f"{bad} of {len(found)} runs did not end well; the table's column error says why")
 
 
-def _show_points(book: Book, chapter: str, points: Mapping[str, Any], workers: int) -> None:
+def _show_points(book: Book, chapter: str, points: Mapping[str, Any], workers: int, most: int = 20) -> None:
     """The first points, by the parameters that vary, and what all of them are likely to take."""
     import pandas as pd
 
-    more = f", the first {_SHOWN} of them" if len(points) > _SHOWN else ""
+    more = f", the first {most} of them" if len(points) > most else ""
     print(f"{chapter}: {len(points)} point{'s' * (len(points) != 1)}{more}")
     table = pd.DataFrame(points.values(), index=range(1, len(points) + 1))
     varied = [name for name in table if table[name].nunique() > 1]
-    print(table[varied or list(table)].head(_SHOWN).to_string())
+    print(table[varied or list(table)].head(most).to_string())
     past = {profile: _past_seconds(book, chapter, profile) for profile in table["profile"].unique()}
     seconds = table["profile"].map(past)
     if seconds.isna().any():
@@ -290,69 +249,36 @@ def _past_seconds(book: Book, chapter: str, profile: str) -> float | None:
     return None
 
 
-@contextmanager
-def _told(chapter: str, total: int) -> Iterator[Callable[[Counter[str]], None]]:
-    """What a sweep tells its counts: a bar on a terminal, one plain line every tenth elsewhere."""
-
-    def tell(tally: Counter[str]) -> None:
-        ended = tally["done"] + tally["failed"] + tally["lost"]
-        update(completed=ended, description=f"{chapter}: {_state(tally)}")
-        if not _out.is_terminal and 10 * ended // total > 10 * (ended - 1) // total:
-            print(f"{chapter}: {ended} of {total} runs; {_state(tally)}", flush=True)
-
-    with _bar(chapter, total) as update:
-        yield tell
+def _tell(chapter: str, total: int, update: Callable[..., None], tally: Counter[str]) -> None:
+    """Tell the counts of a sweep: a bar on a terminal, one plain line every tenth elsewhere."""
+    ended = tally["done"] + tally["failed"] + tally["lost"]
+    update(completed=ended, description=f"{chapter}: {_state(tally)}")
+    if not _out.is_terminal and 10 * ended // total > 10 * (ended - 1) // total:
+        print(f"{chapter}: {ended} of {total} runs; {_state(tally)}", flush=True)
 
 
 def _state(tally: Counter[str]) -> str:
     return ", ".join(f"{tally[status]} {status}" for status in ("done", "failed", "lost"))
 
 
-@app.command(epilog=_EXIT_CODES)
-def params(
-    chapter: Annotated[str, typer.Argument(help="Name of a chapter.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
-) -> None:
+@_command()
+def params(chapter: _Chapter) -> None:
     """List a chapter's parameters: name, type, default, values by profile, help."""
     from repro.book import claims, parameters
 
     book = _book()
     declared = parameters.declared(book.notebook(chapter))
     profiles = claims.load(book.claims_file(chapter)).profiles
-    if as_json:
-        rows = [
-            {"name": p.name, "type": p.type, "default": p.default, "accepted": p.allowed, "help": p.help}
-            | {"profiles": {name: values.get(p.name) for name, values in profiles.items()}}
-            for p in declared
-        ]
-        print(json.dumps(rows, indent=2))
-        return
-    table = Table(title=f"Parameters of {chapter}")
-    for column in ("name", "type", "default", "accepted", *profiles, "help"):
-        table.add_column(column)
+    rows = []
     for p in declared:
-        sizes = [str(values.get(p.name, "")) for values in profiles.values()]
         default = "by profile" if p.default is None else repr(p.default)
-        table.add_row(p.name, p.type, default, p.allowed, *sizes, p.help)
-    _out.print(table)
+        sizes = (str(values.get(p.name, "")) for values in profiles.values())
+        rows.append((p.name, p.type, default, escape(p.allowed), *sizes, p.help))
+    _print_table(f"Parameters of {chapter}", ("name", "type", "default", "accepted", *profiles, "help"), rows)
 
 
-@app.command(name="claims", epilog=_EXIT_CODES)
-def show_claims(
-    chapter: Annotated[str | None, typer.Argument(help="Name of a chapter; all of them without.")] = None,
-    profile: _Profile = "quick",
-) -> None:
-    """Show the committed verdicts."""
-    from repro.book import results
-
-    book = _book()
-    _check_profile(profile)
-    for name in [book.chapter(chapter)] if chapter else book.chapters():
-        _out.print(_verdicts(book, name, profile, results.read(book.results_file(name, profile))))
-
-
-@app.command(epilog=_EXIT_CODES)
-def plan(chapter: Annotated[str, typer.Argument(help="Name of a chapter.")]) -> None:
+@_command()
+def plan(chapter: _Chapter) -> None:
     """Show how many seeds each deciding test needs, how many each profile has, and the minutes that this costs.
 
     Needs: so many seeds that an effect of the margin is told from none, and none from it, with a power of 90 %.
@@ -361,7 +287,7 @@ def plan(chapter: Annotated[str, typer.Argument(help="Name of a chapter.")]) -> 
 
     book = _book()
     declared = claims.load(book.claims_file(chapter))
-    print(planning.table(planning.plan(declared)))
+    print(planning.table(declared))
     for profile, budget in list(declared.budget.items())[1:]:
         path = book.results_file(chapter, profile)
         took = f"{results.read(path).run['seconds'] / 60:.1f}" if path.is_file() else "not run yet"
@@ -369,110 +295,98 @@ def plan(chapter: Annotated[str, typer.Argument(help="Name of a chapter.")]) -> 
     planning.check_seeds(declared)
 
 
-def _verdicts(book: Book, chapter: str, profile: str, found: Any) -> Table:
-    from repro.book import claims
+@_command(name="claims")
+def _claims(
+    chapter: Annotated[str | None, typer.Argument(help="Name of a chapter; all of them without.")] = None,
+    profile: _Profile = "quick",
+) -> None:
+    """Show the committed verdicts."""
+    from repro.book import results
+    from repro.book.layout import known_profile
 
-    table = Table(title=f"{chapter}, profile {profile}")
-    for column in ("claim", "statement", "answer", "because"):
-        table.add_column(column)
-    for claim in claims.load(book.claims_file(chapter)).claims:
-        judged = found.claims.get(claim.id)
-        word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
-        table.add_row(claim.id, claim.statement, f"[{_COLOURS.get(word, 'dim')}]{word}[/]", escape(why))
-    return table
+    book = _book()
+    for name in [book.chapter(chapter)] if chapter else book.chapters():
+        path = book.results_file(name, known_profile(profile))
+        _print_verdicts(book, name, profile, results.read(path))
 
 
-@app.command(epilog=_EXIT_CODES)
+@_command()
 def build(
     profile: _Profile = "quick",
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take this build's verdicts as the committed ones.")
+        bool, typer.Option("--accept", help="Take the verdicts as the committed ones.")
     ] = False,
     no_cache: _NoCache = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Chapters that run at the same time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Chapters that run at the same time.")] = 2,
 ) -> None:
     """Run every chapter, judge the claims, and render the book into _build/html."""
+    from repro.book._files import shown
     from repro.book.build import build as build_book
-    from repro.book.files import shown
+    from repro.book.layout import known_profile
 
-    _check_profile(profile)
-    built = build_book(
-        _book(),
-        profile=profile,
-        accept=accept,
-        use_cache=not no_cache,
-        jobs=jobs,
-        say=lambda line: print(line, flush=True),
-    )
-    print(f"The book is ready: {shown(built.index)}")
+    say = partial(print, flush=True)
+    options: dict[str, Any] = {"accept": accept, "use_cache": not no_cache, "jobs": jobs, "say": say}
+    index = build_book(_book(), profile=known_profile(profile), **options)
+    print(f"The book is ready: {shown(index)}")
 
 
-@app.command(epilog=_EXIT_CODES)
+@_command()
 def check(
-    history: Annotated[
-        bool,
-        typer.Option("--history", help="Instead: prove that results came after their claims."),
-    ] = False,
+    history: Annotated[bool, typer.Option("--history", help="Prove that results came after claims.")] = False,
 ) -> None:
     """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts.
 
-    With --history, git is asked for every committed result whether its claims were fixed before its run.
+    With --history, git is asked instead for every committed result whether its claims were fixed before its run.
     """
     from repro.book import checks
-    from repro.book.history import report
+    from repro.book._history import report
 
     if history:
-        lines, failures = report(_book())
-        print("\n".join(lines))
-        if failures:
-            raise BookError(f"{failures} reason{'s' * (failures > 1)} why committed results may not count")
-        return
-    problems = checks.run(_book())
-    for problem in problems:
-        print(problem)
-    if problems:
-        raise BookError(f"{len(problems)} problem{'s' * (len(problems) > 1)} found")
-    print("the sources are in order")
+        lines, n = report(_book())
+        found = f"{n} reason{'s' * (n > 1)} why committed results may not count"
+    else:
+        lines = [str(problem) for problem in checks.run(_book())]
+        n = len(lines)
+        found = f"{n} problem{'s' * (n > 1)} found"
+    print("\n".join(lines or ["the sources are in order"]))
+    if n:
+        raise BookError(found)
+
+
+def _outcome(work: Callable[[], Any]) -> tuple[str, Any]:
+    """What is to be said at the end of some work, and the exit code; what nobody expects is raised."""
+    try:
+        work()
+    except SystemExit as end:
+        return "", end.code
+    except BookError as error:
+        return str(error), error.exit_code
+    except KeyboardInterrupt:
+        return "stopped; finished chapters are in the cache, so the next call goes on from there", 130
+    except BrokenPipeError:  # the reader has left, as `head` does
+        return "", 1
+    except OSError as error:
+        if error.filename is not None:  # not the output's
+            raise
+        return f"could not write the output: {error.strerror}", 1
+    return "", 0
 
 
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks is no error
-    said = ""
-    code: str | int | None = 0
-    try:
-        app()
-    except SystemExit as end:
-        code = end.code
-    except BookError as error:
-        if os.environ.get("REPRO_TRACEBACK"):
-            raise
-        said, code = str(error), error.exit_code
-    except KeyboardInterrupt:
-        said = "stopped; finished chapters are in the cache, so the next call goes on from there"
-        code = 130
-    except OSError as error:
-        if error.filename is not None:  # not the output's
-            raise
-        said, code = _unwritten(error), 1
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()  # into one file or pipe, the error comes last
-    except OSError as error:
-        if not said:
-            said, code = _unwritten(error), 1
-        # or the interpreter would try once more on its way out, and complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    said, code = _outcome(app)
+    if sys.stdout is not None:
+        unwritten = _outcome(sys.stdout.flush)  # into one file or pipe, the error comes last
+        if unwritten[1]:
+            said, code = (said, code) if said else unwritten
+            # or the interpreter would try once more on its way out, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with suppress(OSError):
         if said:
             print(f"repro: {' '.join(said.split())}", file=sys.stderr)
     sys.exit(code)
-
-
-def _unwritten(error: OSError) -> str:
-    """What to say of output that could not be written: nothing where the reader has just left, as ``head`` does."""
-    return "" if isinstance(error, BrokenPipeError) else f"could not write the output: {error.strerror}"
 
 
 if __name__ == "__main__":

@@ -1,15 +1,10 @@
 """A tiny book with claims of every kind, for the tests of the ledger, the pages and the checks."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import answers, claims, results
-from repro.book.checks import HEADINGS
+from repro.book import _answers, claims, results
+from repro.book.checks import _HEADINGS
 from repro.book.layout import Book
 
 CLAIMS = """
@@ -84,7 +79,7 @@ for name in ("first", "second", "large", "beside"):
 ledger.not_tested("T3", "no time")"""
 
 
-def make(folder: Path, claims: str = CLAIMS) -> Book:
+def make(folder, claims=CLAIMS):
     """A book with one chapter, ``toy``, whose checks find nothing."""
     for part in ("book/chapters", "book/claims", "book/results"):
         (folder / part).mkdir(parents=True)
@@ -99,10 +94,10 @@ def make(folder: Path, claims: str = CLAIMS) -> Book:
     return Book(folder)
 
 
-def notebook(**replaced: str) -> nbformat.NotebookNode:
+def notebook(**replaced):
     """The chapter's notebook; ``replaced`` gives other text under a heading, by its first word in lower case."""
-    cells: list[Any] = [new_markdown_cell("# A toy chapter")]
-    for heading in HEADINGS:
+    cells = [new_markdown_cell("# A toy chapter")]
+    for heading in _HEADINGS:
         first = heading.split()[0].lower()
         text = "1. We changed it." if first == "differences" else "As {cite:p}`nobody2020` says."
         cells.append(new_markdown_cell(f"## {heading}\n\n{replaced.get(first, text)}"))
@@ -117,7 +112,7 @@ def notebook(**replaced: str) -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata=metadata)
 
 
-def write_notebook(folder: Path, content: nbformat.NotebookNode) -> None:
+def write_notebook(folder, content):
     nbformat.write(content, folder / "book/chapters/toy.ipynb")
 
 
@@ -125,13 +120,13 @@ T1 = (0.123456789, *(0.1 + 0.005 * k for k in range(9)))
 GAINS = [1.0 + 0.1 * k for k in range(10)]
 
 
-def result(book: Book, t1=T1, profile: str = "quick", **changes: Any) -> results.Results:
+def result(book, t1=T1, profile="quick", **changes):
     """What a run of the chapter found, with other values for the test of T1, or with ``changes``."""
     values = {("T1", "falls"): list(t1), ("T2", "first"): GAINS, ("T2", "second"): GAINS}
     given = {
         "chapter": "toy",
         "profile": profile,
-        "claims": answers.judge(claims.load(book.claims_file("toy")), values, profile),
+        "claims": _answers.judge(claims.load(book.claims_file("toy")), values, profile),
         "provenance": {
             "commit": "0123456789" * 4,
             "dirty": False,

@@ -1,15 +1,11 @@
 """Claims made by the line, for the tests of what reads, judges and plans them."""
 
-from typing import Any
-
 from repro.book.claims import ChapterClaims
 
 METRIC = "accuracy minus that of the dense network"
 
 
-def deciding_test(
-    name: str = "dense", claim: str = "above 0", margin: float | None = 0.5, **more: Any
-) -> dict[str, Any]:
+def deciding_test(name="dense", claim="above 0", margin=0.5, **more):
     said = {
         "name": name,
         "metric": METRIC,
@@ -22,12 +18,12 @@ def deciding_test(
     return {key: value for key, value in said.items() if value is not None}
 
 
-def claim(claim_id: str, *deciding: dict[str, Any], kind: str = "empirical", **more: Any) -> dict[str, Any]:
+def claim(claim_id, *deciding, kind="empirical", **more):
     said = {"id": claim_id, "statement": "It rises.", "where": "abstract", "kind": kind}
     return said | {"deciding": list(deciding)} | more
 
 
-def content(*claims: dict[str, Any], **runs: int) -> dict[str, Any]:
+def content(*claims, **runs):
     """A file of claims with so many runs in each profile."""
     each = {"smoke": 2, "quick": 10, "full": 65, "paper": 65} | runs
     first = {"smoke": 0, "quick": 500_000, "full": 10_000, "paper": 10_000}
@@ -42,5 +38,5 @@ def content(*claims: dict[str, Any], **runs: int) -> dict[str, Any]:
     }
 
 
-def chapter(*claims: dict[str, Any], **runs: int) -> ChapterClaims:
+def chapter(*claims, **runs):
     return ChapterClaims.model_validate(content(*claims, **runs))

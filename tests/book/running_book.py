@@ -1,15 +1,9 @@
 """A tiny book whose chapter really runs, and can be told to fail in every way that chapters fail."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
-import nbformat
+import ledger_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from repro.book import claims, parameters
-from repro.book.layout import Book
 from repro.book.sweep import grid
 
 CLAIMS = """
@@ -37,8 +31,16 @@ PARAMETERS = """profile: str = "quick"  # {smoke, quick, full, paper} how much t
 seed: int = None  # [0, 1000000] first seed
 n: int = None  # [1, 9] how many seeds
 level: float = 0.1  # [0, 1] the value that every seed measures
-mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat} how the second cell ends"""
-WORK = """import os, signal, sys, time
+mode: str = "fine"  # {fine, raise, magic, kill, exit, sleep, eat, flood, endless} how the second cell ends"""
+MARKS = "RUNNING_MARKS"
+# a run marks in the file of that name when it begins and ends, for those who count
+WORK = f"""import os, signal, sys, time
+def mark(what):
+    if "{MARKS}" in os.environ:
+        with open(os.environ["{MARKS}"], "a") as file:
+            file.write(f"{{what}} {{seed}}\\n")
+        time.sleep(0.5)
+mark("begun")
 print("working", file=sys.stderr)
 if mode == "raise":
     raise ValueError("the flux capacitor is empty")
@@ -53,11 +55,17 @@ if mode == "sleep":
     time.sleep(3000)
 if mode == "eat":
     hoard = [bytearray(50_000_000) for _ in range(20)]
-    time.sleep(3000)"""
+    time.sleep(3000)
+if mode == "flood":
+    for _ in range(40):
+        print("drop " * 100_000)
+while mode == "endless":
+    print("drop " * 100_000)"""
 # what a chapter's ledger shows, written out: the library that makes one takes longer to import than the rest to run
 LEDGER = """from IPython.display import display
 measured = {"claim": "T1", "test": "low", "values": [level + 0.001 * i for i in range(n)]}
 shown = {"chapter": "toy", "profile": profile, "seed": seed, "measurements": [measured], "not_tested": {}}
+mark("ended")
 display({"application/vnd.repro.ledger+json": shown}, raw=True)"""
 REAL_LEDGER = """from repro.book import parameters
 from repro.book.ledger import Ledger
@@ -67,10 +75,9 @@ ledger.measure("T1", test="low", values=[settings.level + 0.001 * i for i in ran
 ledger"""
 
 
-def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
+def make(folder, parameters=PARAMETERS, *code):
     """A book of one chapter, ``toy``, with these cells of code after its parameters."""
-    for part in ("book/chapters", "book/claims", "book/results"):
-        (folder / part).mkdir(parents=True)
+    book = ledger_book.make(folder, CLAIMS)
     pages = ("chapters/toy", "reading-guide", "scoreboard", "status")
     contents = "".join(f"- file: book/{page}\n" for page in pages)
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
@@ -78,22 +85,19 @@ def make(folder: Path, parameters: str = PARAMETERS, *code: str) -> Book:
         "title: Toy\nonly_build_toc_files: true\nsphinx:\n  extra_extensions: [repro.book.sphinx_ext]\n"
         "  config: {suppress_warnings: [mystnb.unknown_mime_type], mathjax_path: mathjax/tex-mml-chtml.js}\n"
     )
-    (folder / "book/index.md").write_text("# Toy\n")
     (folder / "book/reading-guide.md").write_text("# Guide\n")
     (folder / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    (folder / "book/references.bib").write_text("@misc{nobody2020, title = {A toy}, year = {2020}}\n")
-    (folder / "book/claims/toy.yml").write_text(CLAIMS)
     cells = [
         new_markdown_cell("# A toy chapter\n\n## Experiments"),
         new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *map(new_code_cell, code or (WORK, LEDGER)),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book/chapters/toy.ipynb")
-    return Book(folder)
+    ledger_book.write_notebook(folder, new_notebook(cells=cells, metadata=kernel))
+    return book
 
 
-def points(book: Book, *axes: str) -> dict[str, dict[str, Any]]:
+def points(book, *axes):
     """The points of a sweep of the toy, by id."""
     profiles = claims.load(book.claims_file("toy")).profiles
     found = grid.points(parameters.declared(book.notebook("toy")), profiles, axes, where="toy.yml")

@@ -4,22 +4,17 @@ Its chapter holds one of everything that a real chapter shows (mathematics, the 
 a phone, an exercise with a folded solution), made by the library, so that pages can be tested in seconds.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import ledger_book
 import matplotlib.pyplot as plt
-import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from repro.book import figures, pages
-from repro.book.layout import Book
+from repro.book import _pages, figures
 from repro.book.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,20 +72,20 @@ It makes it faster.
 """
 
 
-def _figure() -> str:
+def _figure():
     figures.theme("toy")
     figure, axes = plt.subplots()
     axes.plot([0, 1, 2], [0, 1, 4])
-    html = figures.figure_html(figure, caption="A line, $x<y$.", alt="A rising line", source="repro.base")
+    html = figures._figure_html(figure, "A line, $x<y$.", "A rising line", "repro.base")
     plt.close(figure)
     return html
 
 
-def _chapter(book: Book) -> nbformat.NotebookNode:
+def _chapter(book):
     """The chapter with its outputs, as a run leaves it."""
     judged = Ledger("toy", "quick", 500_000, book)
     judged.measure("T1", test="falls", values=ledger_book.T1)
-    outputs: list[tuple[str, Any]] = [
+    outputs = [
         ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
         ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),
         (
@@ -106,7 +101,7 @@ def _chapter(book: Book) -> nbformat.NotebookNode:
     )
 
 
-def make(folder: Path) -> Path:
+def make(folder):
     """Write the book's sources into ``folder``: real configuration, styles and scripts, stand-in pages."""
     book = ledger_book.make(folder)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -117,15 +112,15 @@ def make(folder: Path) -> Path:
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     (folder / "book/api").mkdir()
     results = {("toy", "quick"): ledger_book.result(book)}
-    chapters = pages.chapters(book, results)
-    made = {"scoreboard": pages.scoreboard(chapters), "status": pages.status(book, results)}
-    for name, text in (PAGES | made | {"index": pages.landing(PAGES["index"], chapters)}).items():
+    chapters = _pages.chapters(book, results)
+    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, results)}
+    for name, text in (PAGES | made | {"index": _pages.landing(PAGES["index"], chapters)}).items():
         (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
-    ledger_book.write_notebook(folder, pages.with_first_screen(chapters[0], _chapter(book), "quick"))
+    ledger_book.write_notebook(folder, _pages.with_first_screen(chapters[0], _chapter(book), "quick"))
     return folder
 
 
-def build(folder: Path) -> Path:
+def build(folder):
     """Build the book in ``folder`` with every warning an error; return the folder of its pages."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command = [*jupyter_book, "build", "-n", "-W", "--keep-going", str(folder)]

@@ -1,7 +1,5 @@
 """The pages of the library: every module of the science has its place, and no page is a list of everything."""
 
-from __future__ import annotations
-
 import pkgutil
 import re
 from importlib import import_module
@@ -10,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro.book.sphinx_ext import docstring_mathematics
+from repro.book.sphinx_ext import _docstring_mathematics
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = [BOOK / "api.md", *sorted((BOOK / "api").glob("*.md"))]
 SCIENCE = ("learn", "prune", "papers", "series", "base")
 
 
-def documented(page: Path) -> dict[str, list[str]]:
+def documented(page):
     """The modules of a page with the names that it shows of each: those listed, or all that the module exports."""
     found = re.findall(r"^\.\. automodule:: (\S+)\n   :members:(.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {
@@ -57,5 +55,5 @@ def test_every_public_module_of_the_science_has_its_place():
 )
 def test_docstring_mathematics(written, expected):
     lines = written.split("\n")
-    docstring_mathematics(None, "function", "name", None, None, lines)
+    _docstring_mathematics(None, "function", "name", None, None, lines)
     assert "\n".join(lines) == expected

@@ -1,9 +1,6 @@
 """Runs in the home of a person with strong opinions: the same bits, and the same key, as in an empty one."""
 
-from __future__ import annotations
-
 import json
-import site
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +9,8 @@ import pytest
 import running_book
 
 import repro
-from repro.book import cache, runner
+from repro.book import _cache, runner
 from repro.book._environment import sealed
-from repro.book.layout import Book
 
 PROBE = """import os, sys, time, warnings
 import matplotlib, numpy as np, torch
@@ -22,7 +18,8 @@ import repro
 print(torch.tensor(0.1).dtype, float(torch.tensor(0.1)), np.mean([1.0, 2.0]))
 print(repro.__file__, sorted(name for name in globals() if "hostile" in name), "sitecustomize" in sys.modules)
 print(sys.flags.optimize, sys.warnoptions, os.environ["LC_ALL"], time.tzname)
-print(matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend())"""
+print(matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend())
+mark = str"""
 PATCH = "import torch, numpy\ntorch.set_default_dtype(torch.float64)\nnumpy.mean = len\nhostile_startup = 1\n"
 FILES = {
     ".ipython/profile_default/startup/00-mine.py": PATCH,
@@ -37,7 +34,7 @@ FILES = {
 
 
 @pytest.fixture
-def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hostile(tmp_path, monkeypatch):
     home = tmp_path / "home"
     for name, content in FILES.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +56,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path):
     book = running_book.make(tmp_path / "book")
     notebook = json.loads(book.notebook("toy").read_text())
     notebook["cells"][2]["source"] = PROBE
@@ -67,7 +64,7 @@ def book(tmp_path: Path) -> Book:
     return book
 
 
-def test_a_hostile_home_changes_no_bit_and_no_key(book: Book, hostile: Path) -> None:
+def test_a_hostile_home_changes_no_bit_and_no_key(book, hostile):
     with pytest.MonkeyPatch.context() as clean:
         for name in ("PYTHONSTARTUP", "PYTHONPATH", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "LC_ALL", "TZ"):
             clean.delenv(name)
@@ -90,9 +87,9 @@ def test_a_hostile_home_changes_no_bit_and_no_key(book: Book, hostile: Path) -> 
     assert runner.run(book, "toy").cached
 
 
-def test_what_cannot_be_shut_out_belongs_to_the_key(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key() -> str:
-        return cache.run_key(cache.key_parts({"cells": []}, {}, None, {}))
+def test_what_cannot_be_shut_out_belongs_to_the_key(book, monkeypatch):
+    def key():
+        return _cache.run_key(_cache.key_parts({"cells": []}, {}, None, {}))
 
     before = key()
     for name, value in (("OMP_NUM_THREADS", "7"), ("EDITOR", "ed")):  # ours in any case; no matter
@@ -105,9 +102,7 @@ def test_what_cannot_be_shut_out_belongs_to_the_key(book: Book, monkeypatch: pyt
         before = key()
 
 
-def test_a_hook_in_the_user_s_packages_is_not_run(
-    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hook_in_the_user_s_packages_is_not_run(book, tmp_path, monkeypatch):
     # a virtual environment has no packages of the user's: the interpreter that it was made with does
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PYTHONUSERBASE", raising=False)
@@ -116,8 +111,7 @@ def test_a_hook_in_the_user_s_packages_is_not_run(
     hook = Path(place.strip(), "usercustomize.py")
     hook.parent.mkdir(parents=True)
     hook.write_text("")
-    monkeypatch.setattr(site, "getusersitepackages", lambda: str(hook.parent))
-    program.append("import sys; print(sys.modules['usercustomize'].__file__)")
-    assert subprocess.check_output(program, text=True).strip() == str(hook)
+    program.append("import sys; print('usercustomize' in sys.modules)")
+    assert subprocess.check_output(program, text=True).strip() == "True"
     found = subprocess.check_output(program, text=True, env=sealed(book, tmp_path))
-    assert found.strip() == str(tmp_path / "python" / "usercustomize.py")
+    assert found.strip() == "False"

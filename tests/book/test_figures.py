@@ -34,7 +34,7 @@ def draw(scale=1.0):
 
 def html_of(figure=None, **changes):
     given = {"caption": "A *rising* line, $x<y$.", "alt": 'A line "rises"', "source": t_interval} | changes
-    return figures.figure_html(figure or draw(), **given)
+    return figures._figure_html(figure or draw(), **given)
 
 
 @pytest.mark.parametrize("changes", [{"alt": " "}, {"alt": None}, {"caption": ""}, {"source": ""}])

@@ -7,8 +7,8 @@ from ledger_book import make, result
 from typer.testing import CliRunner
 
 from repro.book import results
+from repro.book._history import doubts
 from repro.book.errors import BookError
-from repro.book.history import doubts
 from repro.book.layout import Book
 from repro.cli import app
 

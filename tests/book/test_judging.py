@@ -11,19 +11,17 @@ from statsmodels.stats.multitest import multipletests
 
 from repro.base import Interval
 from repro.book.judging import (
-    ALPHA,
+    _ALPHA,
     Criterion,
     answer,
-    answer_of_worst,
     corrected,
     interval,
     more_seeds,
     one_sided,
     questions,
     strictest_level,
-    worst,
 )
-from repro.book.planning import seeds_needed
+from repro.book.planning import _seeds_needed
 
 RISE = Criterion("above", (0.0,), 0.5)
 # coarse values: equal ones are common, and no sum loses digits
@@ -149,8 +147,8 @@ def test_too_few_values_decide_nothing(statistic, n):
     ],
 )
 def test_the_worst_value_decides(criterion, value, expected):
-    found = worst([1.0, 2.0, 3.0], criterion)
-    assert (found, answer_of_worst(criterion, found)) == (value, expected)
+    found = criterion.worst([1.0, 2.0, 3.0])
+    assert (found, criterion.answer_of_worst(found)) == (value, expected)
 
 
 # the correction
@@ -184,7 +182,7 @@ def test_the_correction_by_hand():
 
 
 def test_the_strictest_level():
-    assert strictest_level(20) == ALPHA / 20
+    assert strictest_level(20) == _ALPHA / 20
     assert strictest_level(1) == strictest_level(2) == 0.025  # the interval must agree
 
 
@@ -244,8 +242,8 @@ def decided(values, criterion):
     raw = np.stack(ask(values, criterion), axis=-1)
     agrees = raw <= 0.025  # the 95 % interval says the same
     after = np.array([corrected(chapter) for chapter in raw])
-    yes = (after[..., 0] <= ALPHA) & agrees[..., 0]
-    return yes, (after[..., 1] <= ALPHA) & agrees[..., 1] & ~yes
+    yes = (after[..., 0] <= _ALPHA) & agrees[..., 0]
+    return yes, (after[..., 1] <= _ALPHA) & agrees[..., 1] & ~yes
 
 
 MIXTURES = {
@@ -261,15 +259,15 @@ REPETITIONS = 1000
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("n", [10, None])
 def test_a_chapter_seldom_holds_a_false_answer(mixture, n):
-    n = n or seeds_needed(RISE, 0.9, strictest_level(20))
+    n = n or _seeds_needed(RISE, 0.9, strictest_level(20))
     yes, no, true = chapters(MIXTURES[mixture], n, REPETITIONS, seed=len(mixture))
     false = (yes & (true <= 0)) | (no & (true >= 0.5))
-    chance = 3 * np.sqrt(ALPHA * (1 - ALPHA) / REPETITIONS)
-    assert false.any(axis=1).mean() <= ALPHA + chance
+    chance = 3 * np.sqrt(_ALPHA * (1 - _ALPHA) / REPETITIONS)
+    assert false.any(axis=1).mean() <= _ALPHA + chance
 
 
 def test_with_the_planned_seeds_nine_claims_in_ten_are_answered():
-    n = seeds_needed(RISE, 0.9, strictest_level(20))
+    n = _seeds_needed(RISE, 0.9, strictest_level(20))
     _, no, _ = chapters(MIXTURES["none"], n, REPETITIONS, seed=1)
     yes, _, _ = chapters(MIXTURES["all as large as the margin"], n, REPETITIONS, seed=2)
     assert no.mean() >= 0.9
@@ -287,7 +285,7 @@ def test_discrete_and_skewed_values_keep_the_rate(statistic):
     }[statistic]
     yes, _ = decided(values, Criterion("above", (at,), 0.05, statistic))
     _, no = decided(values, Criterion("above", (at - 0.05,), 0.05, statistic))
-    assert max(yes.any(axis=1).mean(), no.any(axis=1).mean()) <= ALPHA + 3 * np.sqrt(ALPHA / REPETITIONS)
+    assert max(yes.any(axis=1).mean(), no.any(axis=1).mean()) <= _ALPHA + 3 * np.sqrt(_ALPHA / REPETITIONS)
 
 
 def test_zeros_and_ones_are_a_share_whatever_the_file_calls_them():

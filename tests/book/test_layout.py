@@ -1,7 +1,5 @@
 """A book is found from inside it, by its name, and from anywhere by a library that was installed from it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def another(tmp_path: Path) -> Book:
+def another(tmp_path):
     return ledger_book.make(tmp_path / "another")
 
 
-def test_from_anywhere_it_is_the_checkout_that_the_library_was_installed_from(tmp_path: Path) -> None:
+def test_from_anywhere_it_is_the_checkout_that_the_library_was_installed_from(tmp_path):
     code = "from repro.book.layout import Book; print(Book.find().root); Book.find()"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -33,8 +31,8 @@ def test_from_anywhere_it_is_the_checkout_that_the_library_was_installed_from(tm
 
 
 def test_the_book_around_the_working_directory_and_the_one_that_is_named_come_first(
-    another: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    another, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(another.root / "book" / "chapters")
     assert Book.find() == another
     monkeypatch.chdir(tmp_path)
@@ -43,18 +41,7 @@ def test_the_book_around_the_working_directory_and_the_one_that_is_named_come_fi
     assert capsys.readouterr().err == ""
 
 
-def test_a_chapter_of_another_checkout_is_an_error_that_names_the_book(
-    another: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(layout, "_CHECKOUT", another.root)
-    with pytest.raises(BadInput, match=rf"no chapter 'ewn-inductive-bias'; .* \(book: {another.root}\)"):
-        Book.find().chapter("ewn-inductive-bias")
-
-
-def test_without_any_book_the_error_says_what_to_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_any_book_the_error_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(layout, "_CHECKOUT", tmp_path)  # as where the library lies in site-packages
     with pytest.raises(BadInput, match=rf"no book at or above {tmp_path}: .* REPRO_BOOK .* papermill --cwd"):

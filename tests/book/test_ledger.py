@@ -7,8 +7,9 @@ import pytest
 import torch
 from ledger_book import GAINS, T1, make
 
+from repro.book._notebooks import LEDGER
 from repro.book.errors import BadInput
-from repro.book.ledger import LEDGER, Ledger, answers
+from repro.book.ledger import Ledger, answers
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """Notebooks of the book that are no chapters: found, checked, run, cached, built; a failure leaves what was there."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 import running_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import build, checks, runner
-from repro.book.errors import BadInput, ParameterError, RunFailed
+from repro.book import build, runner
+from repro.book.errors import RunFailed
 from repro.book.layout import Book
 
 KERNEL = {
@@ -26,7 +23,7 @@ print("the sum is", times * sum(map(float, path.read_text().split())))"""
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path):
     book = running_book.make(tmp_path / "book")
     contents = book.root / "_toc.yml"
     contents.write_text(contents.read_text() + "- file: book/adding\n")
@@ -35,7 +32,7 @@ def book(tmp_path: Path) -> Book:
     return Book(book.root)
 
 
-def write(book: Book, text: str = "# Adding", parameters: str = PARAMETERS, work: str = WORK) -> None:
+def write(book, text="# Adding", parameters=PARAMETERS, work=WORK):
     cells = [
         new_markdown_cell(text, id="a"),
         new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="b"),
@@ -44,52 +41,19 @@ def write(book: Book, text: str = "# Adding", parameters: str = PARAMETERS, work
     nbformat.write(new_notebook(cells=cells, metadata=KERNEL), book.root / "book/adding.ipynb")
 
 
-def about_pages(book: Book) -> list[str]:
-    return [str(problem) for problem in checks.run(book) if problem.file == "book/adding.ipynb"]
+def test_a_build_runs_a_page_once_and_again_when_its_table_changes(book, monkeypatch):
+    monkeypatch.setattr(build, "_render", lambda _, files, *__: files)  # the pages need not be rendered here
+    staged = {}
+    told = []
 
-
-def test_pages_are_the_notebooks_that_are_no_chapters(book: Book) -> None:
-    assert book.pages() == ["book/adding"]
-    assert book.chapters() == ["toy"]
-    assert book.page("book/adding") == book.root / "book/adding.ipynb"
-    with pytest.raises(BadInput, match="no page 'book/ading' that runs; did you mean 'book/adding'"):
-        book.page("book/ading")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"text": "It was 0.93."}, "0.93 is typed by hand"),
-        ({"parameters": "times = 1"}, "is not `name: type = value  # help`"),
-    ],
-)
-def test_faults_of_a_page_are_found(book: Book, change: dict[str, str], message: str) -> None:
-    assert about_pages(book) == []
-    write(book, **change)
-    (problem,) = about_pages(book)
-    assert message in problem
-
-
-def test_wrong_parameters_start_nothing(book: Book) -> None:
-    with pytest.raises(ParameterError, match="did you mean 'times'"):
-        runner.run_page(book, "book/adding", {"tims": 2})
-    assert not book.build_dir.exists()
-
-
-def test_a_build_runs_a_page_once_and_again_when_its_table_changes(
-    book: Book, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build, "_render", lambda _, stage, *__: stage)  # the pages need not be rendered here
-    told: list[str] = []
-
-    def built() -> str:
+    def built():
         told.clear()
-        stage = build.build(book, accept=True, say=told.append).index
-        return (stage / "book/adding.ipynb").read_text(encoding="utf-8")
+        staged.update(build.build(book, accept=True, say=told.append))
+        return staged["book/adding.ipynb"].decode()
 
     assert "the sum is 6.0" in built()
     assert any(line.startswith("book/adding: ran in") for line in told)
-    assert "The paper says" in (book.build_dir / "stage/book/chapters/toy.ipynb").read_text(encoding="utf-8")
+    assert b"The paper says" in staged["book/chapters/toy.ipynb"]
     assert "the sum is 6.0" in built()
     assert "book/adding: unchanged, taken from the cache" in told
     write(book, text="# Summing")
@@ -100,7 +64,7 @@ def test_a_build_runs_a_page_once_and_again_when_its_table_changes(
     assert "toy: unchanged, taken from the cache" in told
 
 
-def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book: Book, tmp_path: Path) -> None:
+def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book, tmp_path):
     out = tmp_path / "made" / "adding.ipynb"
     out.parent.mkdir()
     out.write_text("the last good one")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
-from repro.book.planning import check_seeds, plan, seeds_needed, table
+from repro.book.planning import _plan, _seeds_needed, check_seeds, table
 from repro.cli import app
 
 
@@ -22,22 +22,22 @@ def test_seeds_by_the_noncentral_t(level, by_t, needed):
         return stats.nct.sf(stats.t.isf(level, n - 1), n - 1, 0.5 / 0.9 * n**0.5)
 
     assert power(by_t - 1) < 0.9 <= power(by_t)
-    assert seeds_needed(Criterion("above", (0.0,), 0.5), 0.9, level) == needed  # and the care for skewness
+    assert _seeds_needed(Criterion("above", (0.0,), 0.5), 0.9, level) == needed  # and the care for skewness
 
 
 def test_seeds_by_hand():
     rise = Criterion("above", (0.0,), 0.5)
-    assert seeds_needed(rise, None, 0.01) is None
-    assert seeds_needed(rise, 1e-9, 0.01) == seeds_needed(rise, 0.0, 0.01) == 7  # 2⁻⁷ < 1 % < 2⁻⁶
+    assert _seeds_needed(rise, None, 0.01) is None
+    assert _seeds_needed(rise, 1e-9, 0.01) == _seeds_needed(rise, 0.0, 0.01) == 7  # 2⁻⁷ < 1 % < 2⁻⁶
     median = Criterion("above", (0.0,), 0.5, "median")
-    assert seeds_needed(median, 0.9, 0.0025) == pytest.approx(59 * np.pi / 2, abs=2)
-    assert seeds_needed(Criterion("below", (1.0,), None, "worst"), None, 0.01) is None
-    assert seeds_needed(Criterion("between", (-0.5, 0.5)), 0.9, 0.0025) > 59  # both bounds must hold
+    assert _seeds_needed(median, 0.9, 0.0025) == pytest.approx(59 * np.pi / 2, abs=2)
+    assert _seeds_needed(Criterion("below", (1.0,), None, "worst"), None, 0.01) is None
+    assert _seeds_needed(Criterion("between", (-0.5, 0.5)), 0.9, 0.0025) > 59  # both bounds must hold
 
 
 def test_seeds_of_a_share_have_their_power():
     criterion = Criterion("above", (0.5,), 0.3, "share")
-    n = seeds_needed(criterion, None, 0.0025)
+    n = _seeds_needed(criterion, None, 0.0025)
     rng = np.random.default_rng(0)
     hits = rng.binomial(n, 0.8, 4000), rng.binomial(n, 0.5, 4000)
     yes = stats.binom.sf(hits[0] - 1, n, 0.5) <= 0.0025
@@ -58,10 +58,11 @@ def test_a_test_that_a_perfect_run_cannot_pass_is_an_error():
 
 def test_the_plan_as_a_table():
     dear = deciding_test(fewer="an hour a seed")
-    planned = plan(chapter(claim("T1", deciding_test(sd=0.9)), claim("T2", dear), full=20))
+    declared = chapter(claim("T1", deciding_test(sd=0.9)), claim("T2", dear), full=20)
+    planned = _plan(declared)
     assert planned["needs"].tolist() == [38, pd.NA]
     assert planned["level"].tolist() == [0.025, 0.025]
-    head, first, second = table(planned).splitlines()
+    head, first, second = table(declared).splitlines()
     assert " ".join(head.split()) == "claim test margin sd level needs quick full paper why fewer"
     assert " ".join(first.split()) == "T1 dense 0.5 0.9 0.025 38 10 (too few) 20 (too few) 65"
     assert second.endswith("65 an hour a seed")
@@ -69,7 +70,7 @@ def test_the_plan_as_a_table():
 
 def test_a_test_at_the_papers_scale_alone_is_planned_among_those_that_run_there():
     large = deciding_test("large", sd=0.9, profiles=["paper"], otherwise="needs a GPU")
-    planned = plan(chapter(*(claim(f"T{k}", deciding_test(), large) for k in range(10))))
+    planned = _plan(chapter(*(claim(f"T{k}", deciding_test(), large) for k in range(10))))
     assert planned["level"].round(9).tolist() == [0.05 / 10, 0.05 / 20] * 10
 
 

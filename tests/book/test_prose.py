@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.book.errors import BadInput
-from repro.book.prose import numbers_typed, say, sentence
+from repro.book.prose import _sentence, numbers_typed, say
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_decimal_number_is_found_in_text_and_none_in_code(number, template
 
 
 def test_a_sentence():
-    text = sentence("Over {n} seeds the gain is {gain:.1f} % of $10^{{-3}}$.", n=20, gain=3.14159)
+    text = _sentence("Over {n} seeds the gain is {gain:.1f} % of $10^{{-3}}$.", n=20, gain=3.14159)
     assert text == "Over 20 seeds the gain is 3.1 % of $10^{-3}$."
 
 
@@ -94,7 +94,7 @@ def test_a_sentence():
 )
 def test_bad_sentences(template, values, expected):
     with pytest.raises(BadInput) as error:
-        sentence(template, **values)
+        _sentence(template, **values)
     assert expected in str(error.value)
 
 

@@ -4,13 +4,10 @@
 built one; without it, a small book is built from the real configuration.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
 from functools import cache, partial
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -31,12 +28,12 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 class Quiet(SimpleHTTPRequestHandler):
     """A file server that keeps its log to itself."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format, *args):
         pass
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """The folder of a built book."""
     if not REAL:
         return stand_in.build(stand_in.make(tmp_path_factory.mktemp("book")))
@@ -46,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pages(site: Path) -> list[str]:
+def pages(site):
     """The book's own pages, as addresses below the site's root."""
     found = sorted(p.relative_to(site).as_posix() for p in (site / "book").rglob("*.html"))
     assert "book/index.html" in found
@@ -54,14 +51,14 @@ def pages(site: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def chapters(pages: list[str]) -> list[str]:
+def chapters(pages):
     found = [p for p in pages if p.startswith("book/chapters/")]
     assert found, "no chapter in the built book"
     return found
 
 
 @pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
+def address(site):
     """Serve the site on the loopback interface."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -88,11 +85,11 @@ def browser():
 class Visit:
     """A browser page that remembers what the console said and what was asked of the network."""
 
-    def __init__(self, browser, address: str) -> None:
+    def __init__(self, browser, address):
         self.address = address
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        self.failed: list[str] = []
+        self.errors = []
+        self.requests = []
+        self.failed = []
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
         # what would leave the machine is recorded and refused
         self.context.route(lambda url: not url.startswith(address), self._refuse)
@@ -103,16 +100,16 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("response", lambda r: self.failed.append(r.url) if r.status >= 400 else None)
 
-    def _refuse(self, route) -> None:
+    def _refuse(self, route):
         self.requests.append(route.request.url)
         route.abort()
 
     @property
-    def outside(self) -> list[str]:
+    def outside(self):
         local = (self.address, "data:", "blob:", "about:")
         return [url for url in self.requests if not url.startswith(local)]
 
-    def open(self, name: str):
+    def open(self, name):
         """Open a page and wait until its mathematics is typeset."""
         self.page.goto(urljoin(self.address, name))
         self.page.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
@@ -120,7 +117,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser, address: str) -> Iterator[Visit]:
+def visit(browser, address):
     each = Visit(browser, address)
     yield each
     each.context.close()
@@ -154,7 +151,7 @@ def _axe():
     return pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
 
 
-def _inaccessible(page) -> list[str]:
+def _inaccessible(page):
     return [
         f"{fault['id']} ({fault['impact']}): {[node['html'][:160] for node in fault['nodes'][:3]]}"
         for fault in _axe().run(page).response["violations"]
@@ -163,7 +160,7 @@ def _inaccessible(page) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def faults(browser, address: str, pages: list[str]) -> dict[str, dict[str, list[str]]]:
+def faults(browser, address, pages):
     """Every page, opened once and left until nothing more is asked of the network: what is wrong with it."""
     found, each = {}, Visit(browser, address)
     for name in [*pages, "search.html", "genindex.html"]:
@@ -212,7 +209,7 @@ def test_no_page_has(faults, kind):
 
 
 @cache
-def _links(path: Path) -> tuple[list[str], set[str]]:
+def _links(path):
     """The targets and the anchors of a page."""
     text = path.read_text(encoding="utf-8")
     targets = re.findall(r'<(?:a|link|img|script)\b[^>]*?\s(?:href|src)="([^"]+)"', text)

@@ -1,27 +1,24 @@
 """Random crops and flips: against a loop over images, reproducible, uniform, and in training."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from torch import Tensor
 
 from repro.learn import random_crop_flip
 
 
-def _generator(seed: int = 3) -> torch.Generator:
+def _generator(seed=3):
     return torch.Generator().manual_seed(seed)
 
 
-def _images(*shape: int) -> Tensor:
+def _images(*shape):
     return torch.randn(*shape, generator=_generator(0))
 
 
-def _loop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+def _loop(x, padding, generator):
     """The definition, pixel by pixel, with the same draws in the same order."""
     n_images, _, height, width = x.shape
     down, right = torch.randint(2 * padding + 1, (2, n_images), generator=generator).tolist()
@@ -38,13 +35,13 @@ def _loop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("padding", [0, 1, 4])
-def test_each_image_is_cropped_as_the_definition_says(padding: int) -> None:
+def test_each_image_is_cropped_as_the_definition_says(padding):
     x = _images(12, 3, 7, 5)
     got = random_crop_flip(x, _generator(), padding=padding)
     assert torch.equal(got, _loop(x, padding, _generator()))
 
 
-def test_members_have_images_drawn_apart() -> None:
+def test_members_have_images_drawn_apart():
     x = _images(2, 9, 3, 6, 6)
     crop = partial(random_crop_flip, padding=2)
     assert torch.equal(crop(x, _generator()).flatten(0, 1), _loop(x.flatten(0, 1), 2, _generator()))
@@ -52,7 +49,7 @@ def test_members_have_images_drawn_apart() -> None:
     assert not torch.equal(same[0], same[1])
 
 
-def test_all_offsets_and_both_mirrorings_are_equally_frequent() -> None:
+def test_all_offsets_and_both_mirrorings_are_equally_frequent():
     n = 9000
     x = torch.zeros(n, 1, 5, 5)
     x[:, :, 2, 2] = 1  # one dot, which tells where the crop began
@@ -67,7 +64,7 @@ def test_all_offsets_and_both_mirrorings_are_equally_frequent() -> None:
     assert chisquare(np.bincount(mirrored.numpy())).pvalue > 1e-3
 
 
-def test_the_generator_decides_and_advances_and_the_input_is_not_changed() -> None:
+def test_the_generator_decides_and_advances_and_the_input_is_not_changed():
     x = _images(8, 3, 8, 8).to(memory_format=torch.channels_last)
     before, generator = x.clone(), _generator()
     first, second = random_crop_flip(x, generator), random_crop_flip(x, generator)
@@ -77,13 +74,13 @@ def test_the_generator_decides_and_advances_and_the_input_is_not_changed() -> No
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_gpu_gives_the_same_images() -> None:
+def test_a_gpu_gives_the_same_images():
     x = _images(3, 16, 3, 32, 32)
     got = random_crop_flip(x.cuda(), _generator())
     assert got.is_cuda
     assert torch.equal(got.cpu(), random_crop_flip(x, _generator()))
 
 
-def test_rows_of_numbers_are_no_images() -> None:
+def test_rows_of_numbers_are_no_images():
     with pytest.raises(ValueError, match=r"got \(8, 64\) of torch.float32"):
         random_crop_flip(torch.zeros(8, 64), _generator())

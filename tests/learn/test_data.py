@@ -1,10 +1,7 @@
 """Loading, splitting and standardising; what is said when data are missing, damaged or asked for wrongly."""
 
-from __future__ import annotations
-
 import gzip
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +12,14 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 
 from repro.learn import CorruptDataError, DataNotFoundError, load, sources, streams
-from repro.learn.data import _CATALOGUE, _part_sizes, _values, draw, standardization
+from repro.learn.data import _part_sizes, _values, draw, standardization
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _offline(monkeypatch, tmp_path):
     """No network, no cache of the user's, no system folder."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_):
         raise OSError("a test tried to reach the network")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
@@ -31,7 +28,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits", "mnist5k"])
-def test_embedded_sets_split_and_standardise(name: str) -> None:
+def test_embedded_sets_split_and_standardise(name):
     dataset = load(name, seed=1)
     sizes = [len(y) for _, _, y in dataset.parts()]
     assert sum(sizes) == len(sources.embedded(name).y)
@@ -40,7 +37,7 @@ def test_embedded_sets_split_and_standardise(name: str) -> None:
     mean, deviation = dataset.x_train.mean(0), dataset.x_train.std(0, correction=0)
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=2e-5, rtol=0)
     assert ((deviation - 1).abs() < 1e-4).logical_or(deviation == 0).all()
-    assert dataset.checksum == _CATALOGUE[name].checksum
+    assert dataset.checksum == sources._KNOWN[name].checksum
     assert repr(dataset).startswith(f"Dataset({name}: {sizes[0]} training")
     if name == "mnist5k":  # reading it again takes seconds
         small, flat = (
@@ -53,7 +50,7 @@ def test_embedded_sets_split_and_standardise(name: str) -> None:
         assert pixels.max() <= 1 + 1e-6
 
 
-def test_standardisation_agrees_with_scikit_learn() -> None:
+def test_standardisation_agrees_with_scikit_learn():
     raw = load("breast_cancer", seed=2, standardize=None)
     scaler = StandardScaler().fit(raw.x_train.double().numpy())
     ours = load("breast_cancer", seed=2)
@@ -62,7 +59,7 @@ def test_standardisation_agrees_with_scikit_learn() -> None:
         np.testing.assert_allclose(getattr(ours, part).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_split_is_a_partition_of_the_original_rows_and_follows_the_seed() -> None:
+def test_the_split_is_a_partition_of_the_original_rows_and_follows_the_seed():
     dataset, same, other = (load("iris", seed=seed, standardize=None) for seed in (4, 4, 5))
     rows = torch.cat([torch.cat([x, y[:, None]], dim=1) for _, x, y in dataset.parts()]).numpy()
     x, y = datasets.load_iris(return_X_y=True)
@@ -77,9 +74,7 @@ def test_the_split_is_a_partition_of_the_original_rows_and_follows_the_seed() ->
     shares=st.tuples(st.floats(0.1, 0.6), st.floats(0.1, 0.3)),
     seed=st.integers(0, 1000),
 )
-def test_parts_hold_each_class_in_its_share(
-    counts: list[int], shares: tuple[float, float], seed: int
-) -> None:
+def test_parts_hold_each_class_in_its_share(counts, shares, seed):
     y = np.repeat(np.arange(len(counts)), counts)
     n = len(y)
     sizes = [max(len(counts), round(share * n)) for share in shares]
@@ -93,7 +88,7 @@ def test_parts_hold_each_class_in_its_share(
         assert (np.abs(np.bincount(y[part], minlength=len(counts)) - expected) <= 1.5).all()
 
 
-def test_part_sizes() -> None:
+def test_part_sizes():
     assert _part_sizes(1797, None, None, None, None) == (1079, 359, 359)
     assert _part_sizes(1797, None, 200, 0, None) == (200, 0, 1597)
     assert _part_sizes(100, None, None, 10, 30) == (60, 10, 30)
@@ -101,7 +96,7 @@ def test_part_sizes() -> None:
     assert _part_sizes(60_000, 10_000, 1000, 0, 0.5) == (1000, 0, 5000)
 
 
-def test_pools_constant_pixels_and_channels() -> None:
+def test_pools_constant_pixels_and_channels():
     x = np.arange(16).reshape(1, 4, 4)
     assert _values(x, 1, 2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     constant = np.full((5, 3), 0.1)  # its mean rounds, so that a naive deviation is 1e-17 rather than 0
@@ -117,24 +112,21 @@ def test_pools_constant_pixels_and_channels() -> None:
     ("arguments", "message"),
     [
         ({"name": "fashion-mnits"}, "did you mean 'fashion_mnist'"),
-        ({"name": "iris", "pool": 2}, "'iris' is a table"),
         ({"name": "digits", "pool": 3}, "pool must divide the 8x8 pixels of the images; got 3"),
         ({"name": "digits", "train": 1700, "validation": 100, "test": 100}, "do not fit into 1797 examples"),
         ({"name": "digits", "train": 5, "validation": 0}, "part of 5 examples cannot hold all 10 classes"),
-        ({"name": "iris", "standardize": "channel"}, "unknown standardization 'channel'"),
-        ({"name": "digits", "standardize": (0.1, 0.0)}, "above 0"),
         ({"name": "digits", "seed": -1}, "seed must be a whole number"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_what_does_not_fit_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        load(**arguments)  # type: ignore[arg-type]
+        load(**arguments)
 
 
 # ---- full data sets, with files made here
 
 
-def small_arrays(shape: tuple[int, ...] = (4, 4)) -> dict[str, np.ndarray]:
+def small_arrays(shape=(4, 4)):
     rng = np.random.default_rng(0)
     arrays = {}
     for part, n in (("train", 60), ("test", 20)):
@@ -143,7 +135,7 @@ def small_arrays(shape: tuple[int, ...] = (4, 4)) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write_idx_folder(folder: Path, zipped: bool = True) -> None:
+def write_idx_folder(folder, zipped=True):
     folder.mkdir(parents=True)
     for part, stem in sources._IDX_FILES.items():
         array = small_arrays()[part]
@@ -152,7 +144,7 @@ def write_idx_folder(folder: Path, zipped: bool = True) -> None:
 
 
 @pytest.fixture
-def repro_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repro_data(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
     return tmp_path
 
@@ -166,7 +158,7 @@ def repro_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mnist", "MNIST/raw", False),
     ],
 )
-def test_folders_of_repro_data(name: str, folder: str, zipped: bool, repro_data: Path) -> None:
+def test_folders_of_repro_data(name, folder, zipped, repro_data):
     write_idx_folder(repro_data / folder, zipped)
     raw, arrays = sources.full(name), small_arrays()
     assert raw.test is not None
@@ -176,40 +168,32 @@ def test_folders_of_repro_data(name: str, folder: str, zipped: bool, repro_data:
     assert raw.source == str(repro_data / folder)
 
 
-def test_repro_data_comes_before_the_system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repro_data_comes_before_the_system_folder(tmp_path, monkeypatch):
     write_idx_folder(tmp_path / "system" / "fashion-mnist")
     assert "system" in sources.full("fashion_mnist").source
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
-    np.savez(tmp_path / "fashion_mnist.npz", **small_arrays())  # type: ignore[arg-type]
+    np.savez(tmp_path / "fashion_mnist.npz", **small_arrays())
     assert sources.full("fashion_mnist").source.endswith("fashion_mnist.npz")
 
 
-def test_cifar10_from_npz_is_loaded_as_channels_first(repro_data: Path) -> None:
+def test_cifar10_from_npz_is_loaded_as_channels_first(repro_data):
     arrays = small_arrays((4, 4, 3))
-    np.savez(repro_data / "cifar10.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(repro_data / "cifar10.npz", **arrays)
     dataset = load("cifar10", validation=0, images=True, standardize=(0.5, 0.5))
     expected = (arrays["x_train"].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5
     np.testing.assert_allclose(dataset.x_train.numpy(), expected, atol=1e-6)
     assert dataset.y_train.tolist() == arrays["y_train"].tolist()  # a part that is everything keeps its order
 
 
-def test_other_contents_under_a_known_name_are_refused(repro_data: Path) -> None:
-    np.savez(repro_data / "mnist.npz", **small_arrays())  # type: ignore[arg-type]
-    expected, found = _CATALOGUE["mnist"].checksum, sources.full("mnist").checksum
-    with pytest.raises(CorruptDataError, match=f"expected sha256 {expected}, found {found}"):
+def test_other_contents_under_a_known_name_are_refused(repro_data):
+    np.savez(repro_data / "mnist.npz", **small_arrays())
+    expected = sources._KNOWN["mnist"].checksum
+    with pytest.raises(CorruptDataError, match=f"expected sha256 {expected}, found [0-9a-f]{{64}}"):
         load("mnist")
 
 
-def test_truncated_files_are_named(repro_data: Path) -> None:
-    write_idx_folder(repro_data / "mnist")
-    path = repro_data / "mnist" / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(CorruptDataError, match=r"cannot read .*train-images-idx3-ubyte\.gz"):
-        sources.full("mnist")
-
-
 @pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x00\x00\x08\x03\x00\x00"])
-def test_damaged_files_are_named(content: bytes, repro_data: Path) -> None:
+def test_damaged_files_are_named(content, repro_data):
     (repro_data / "cifar10.npz").write_bytes(content)
     with pytest.raises(CorruptDataError, match=r"cannot read .*cifar10\.npz"):
         sources.full("cifar10")
@@ -219,13 +203,13 @@ def test_damaged_files_are_named(content: bytes, repro_data: Path) -> None:
         sources.full("mnist")
 
 
-def test_a_damaged_torchvision_folder_is_not_passed_over(repro_data: Path) -> None:
+def test_a_damaged_torchvision_folder_is_not_passed_over(repro_data):
     (repro_data / "cifar-10-batches-py").mkdir()
     with pytest.raises(CorruptDataError, match="not found or corrupted"):
         sources.full("cifar10")
 
 
-def test_a_missing_file_of_four_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_of_four_is_named(tmp_path):
     folder = tmp_path / "system" / "fashion-mnist"
     write_idx_folder(folder)
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -233,26 +217,12 @@ def test_a_missing_file_of_four_is_named(tmp_path: Path) -> None:
         load("fashion_mnist")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a | {"y_test": a["y_test"][:-1]}, "test images of shape"),
-        (lambda a: a | {"x_train": a["x_train"].astype(np.float32)}, "of uint8"),
-        (lambda a: {k: v for k, v in a.items() if k != "y_train"}, "y_train"),
-    ],
-)
-def test_npz_with_wrong_arrays(change: object, message: str, repro_data: Path) -> None:
-    np.savez(repro_data / "cifar10.npz", **change(small_arrays((4, 4, 3))))  # type: ignore[operator]
-    with pytest.raises(CorruptDataError, match=message):
-        load("cifar10")
-
-
 class FakeImages:
     """Stands in for torchvision's classes: with a network, or without one."""
 
     reachable = True
 
-    def __init__(self, root: str, train: bool, download: bool) -> None:
+    def __init__(self, root, train, download):
         if not download or not self.reachable:
             raise RuntimeError("no connection")
         arrays = small_arrays((4, 4, 3))
@@ -260,9 +230,7 @@ class FakeImages:
         self.data, self.targets = arrays[f"x_{part}"], arrays[f"y_{part}"].tolist()
 
 
-def test_download_is_the_last_resort_and_without_a_network_the_ways_are_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_download_is_the_last_resort_and_without_a_network_the_ways_are_said(monkeypatch, tmp_path):
     from torchvision import datasets
 
     for name in ("CIFAR10", "MNIST", "FashionMNIST"):
@@ -274,13 +242,13 @@ def test_download_is_the_last_resort_and_without_a_network_the_ways_are_said(
             load(name)
         for way in ("set REPRO_DATA", "once with a network", f"{name}.npz"):
             assert way in str(caught.value)
-        assert ("dataset-fashion-mnist" in str(caught.value)) == (name == "fashion_mnist")
+        assert ("four IDX files" in str(caught.value)) == (name != "cifar10")
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataNotFoundError, match="which is not a folder"):
         load("mnist")
 
 
-def test_the_checksum_sees_values_shapes_and_types() -> None:
+def test_the_checksum_sees_values_shapes_and_types():
     x = np.arange(6, dtype=np.int64)
     others = (x, x[::-1], x.reshape(2, 3), x.astype(np.int32), x.astype(">i8").astype(np.float64))
     assert len({sources.fingerprint(a) for a in others}) == 5

@@ -1,9 +1,6 @@
 """Each member of an ensemble is what it would be alone: outputs, gradients, whole training runs."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import small_cnn
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from repro.learn import Ensemble, perceptron
@@ -23,10 +20,10 @@ S = 3
 class ExponentialLength(nn.Module):
     """Length as an exponential times direction, one length a row."""
 
-    def forward(self, log_length: Tensor, v: Tensor) -> Tensor:
+    def forward(self, log_length, v):
         return log_length.exp() * v / v.norm(dim=-1, keepdim=True)
 
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def right_inverse(self, weight):
         length = weight.norm(dim=-1, keepdim=True)
         return length.log(), weight / length
 
@@ -38,16 +35,16 @@ class StackableLength(ExponentialLength):
 class Scaled(nn.Module):
     """A parametrization with a parameter of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.5))
 
-    def forward(self, weight: Tensor) -> Tensor:
+    def forward(self, weight):
         return self.scale * weight
 
 
-def parametrised(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
+def parametrised(kind):
+    def build():
         network = perceptron((64, 12, 10))
         for layer in (network[1], network[3]):
             parametrize.register_parametrization(layer, "weight", kind())
@@ -56,25 +53,25 @@ def parametrised(kind: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     return build
 
 
-def weight_normalised() -> nn.Module:
+def weight_normalised():
     network = perceptron((64, 12, 10))
     parametrizations.weight_norm(network[1])
     return network
 
 
-def recurrent_use() -> nn.Module:
+def recurrent_use():
     """One linear layer used twice: a tensor that two places share."""
     layer = nn.Linear(64, 64)
     return nn.Sequential(nn.Flatten(), layer, nn.Tanh(), layer, nn.ReLU(), nn.Linear(64, 10))
 
 
-def half_frozen() -> nn.Module:
+def half_frozen():
     network = perceptron((64, 12, 10))
     network[3].weight.requires_grad_(False)
     return network
 
 
-BUILD: dict[str, Callable[[], nn.Module]] = {
+BUILD = {
     "perceptron": lambda: perceptron((64, 16, 12, 10)),
     "without biases": lambda: perceptron((64, 16, 10), bias=False, activation="tanh"),
     "squared relu": lambda: perceptron((64, 16, 10), activation="squared_relu"),
@@ -97,7 +94,7 @@ OPTIMIZERS = {
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's weight_norm under vmap
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", BUILD)
-def test_members_train_as_alone(kind: str, optimizer: str) -> None:
+def test_members_train_as_alone(kind, optimizer):
     r"""Fifteen steps in float64, in which a rounded gradient cannot be taken for a mistake.
 
     Adam divides a gradient by its own size: the first step is $\eta\,g/(|g|+\epsilon)$. Where a sum of products
@@ -139,9 +136,7 @@ def test_members_train_as_alone(kind: str, optimizer: str) -> None:
     bias=st.booleans(),
     per_member=st.booleans(),
 )
-def test_batched_products_equal_single_networks(
-    sizes: list[int], size: int, n: int, activation: str, bias: bool, per_member: bool
-) -> None:
+def test_batched_products_equal_single_networks(sizes, size, n, activation, bias, per_member):
     members = [perceptron(sizes, activation, bias).double() for _ in range(size)]
     ensemble = Ensemble(members)
     assert "batched matrix products" in repr(ensemble)
@@ -150,17 +145,7 @@ def test_batched_products_equal_single_networks(
     torch.testing.assert_close(ensemble(x, per_member=per_member), expected)
 
 
-@pytest.mark.parametrize("kind", ["perceptron", "exponential length", "stackable", "cnn"])
-def test_gradients_of_a_member_depend_on_that_member_alone(kind: str) -> None:
-    ensemble = Ensemble([BUILD[kind]() for _ in range(S)])
-    ensemble(torch.randn(5, 1, 8, 8))[1].square().sum().backward()
-    for tensor in ensemble.parameters.values():
-        assert tensor.grad is not None
-        assert (tensor.grad[[0, 2]] == 0).all()
-    assert any((tensor.grad[1] != 0).any() for tensor in ensemble.parameters.values())
-
-
-def test_parameters_can_be_passed_in_and_differentiated_twice() -> None:
+def test_parameters_can_be_passed_in_and_differentiated_twice():
     ensemble = Ensemble([perceptron((4, 5, 1), "tanh").double() for _ in range(S)])
     x = torch.randn(6, 4, dtype=torch.float64)
     doubled = {name: 2 * p for name, p in ensemble.parameters.items()}
@@ -177,7 +162,7 @@ def test_parameters_can_be_passed_in_and_differentiated_twice() -> None:
     assert (second != 0).any()
 
 
-def test_members_are_copies_both_ways() -> None:
+def test_members_are_copies_both_ways():
     members = [perceptron((3, 2)) for _ in range(2)]
     ensemble = Ensemble(members)
     before = ensemble.parameters["1.weight"].detach().clone()
@@ -189,7 +174,7 @@ def test_members_are_copies_both_ways() -> None:
     assert len(ensemble) == len(list(ensemble)) == 2
 
 
-def test_state_round_trip_rewinds() -> None:
+def test_state_round_trip_rewinds():
     ensemble = Ensemble([small_cnn(width=2, batch_norm=True) for _ in range(2)])
     x = torch.randn(4, 1, 8, 8)
     start, outputs = ensemble.state_dict(), ensemble.eval()(x)
@@ -205,17 +190,17 @@ def test_state_round_trip_rewinds() -> None:
         ensemble.load_state_dict(start | {"0.weight": torch.zeros(1)})
 
 
-def tied_tensors() -> nn.Module:
+def tied_tensors():
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     network[1].weight = network[0].weight
     return network
 
 
-def bad_stackable() -> nn.Module:
+def bad_stackable():
     class Wrong(nn.Module):
         stackable = True
 
-        def forward(self, weight: Tensor) -> Tensor:
+        def forward(self, weight):
             return weight / weight.norm()
 
     network = perceptron((4, 2))
@@ -234,12 +219,12 @@ def bad_stackable() -> nn.Module:
         (lambda: [bad_stackable(), bad_stackable()], "stackable"),
     ],
 )
-def test_bad_members_are_refused(members: Callable[[], list[nn.Module]], message: str) -> None:
+def test_bad_members_are_refused(members, message):
     with pytest.raises(ValueError, match=message):
         Ensemble(members())
 
 
-def test_bad_calls_are_refused() -> None:
+def test_bad_calls_are_refused():
     ensemble = Ensemble([perceptron((3, 2)) for _ in range(2)])
     with pytest.raises(ValueError, match=r"S = 2; got \(5, 3\)"):
         ensemble(torch.zeros(5, 3), per_member=True)

@@ -1,7 +1,5 @@
 """Losses and accuracies against scikit-learn, in pieces or not."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +11,7 @@ from repro.learn import Ensemble, evaluate, perceptron
 
 @settings(max_examples=12)
 @given(n=st.sampled_from([1, 7, 30, 9000]), size=st.integers(1, 3), per_member=st.booleans())
-def test_agrees_with_scikit_learn(n: int, size: int, per_member: bool) -> None:
+def test_agrees_with_scikit_learn(n, size, per_member):
     members = [perceptron((4, 5, 3)) for _ in range(size)]
     x = torch.randn((size, n, 4) if per_member else (n, 4))
     y = torch.randint(3, (size, n) if per_member else (n,))
@@ -29,7 +27,7 @@ def test_agrees_with_scikit_learn(n: int, size: int, per_member: bool) -> None:
     assert members[0].training
 
 
-def test_one_output_is_cut_at_zero() -> None:
+def test_one_output_is_cut_at_zero():
     network = perceptron((1, 1), bias=False)
     with torch.no_grad():
         network[1].weight.fill_(1.0)
@@ -39,7 +37,7 @@ def test_one_output_is_cut_at_zero() -> None:
     assert accuracies.item() == pytest.approx(2 / 3)
 
 
-def test_nothing_to_evaluate_and_a_loss_that_averages_are_refused() -> None:
+def test_nothing_to_evaluate_and_a_loss_that_averages_are_refused():
     x, y = torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64)
     with pytest.raises(ValueError, match="no examples"):
         evaluate(perceptron((2, 2)), x[:0], y[:0])

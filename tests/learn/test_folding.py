@@ -1,39 +1,37 @@
 """Folding: the same bits, plain layers, copies that live on, what is left alone."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from repro.learn import fold
 
 
 class Doubled(nn.Module):
-    def forward(self, half: Tensor) -> Tensor:
+    def forward(self, half):
         return 2 * half
 
-    def right_inverse(self, x: Tensor) -> Tensor:
+    def right_inverse(self, x):
         return x / 2
 
 
 class Sum(nn.Module):
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+    def forward(self, a, b):
         return a + b
 
-    def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def right_inverse(self, x):
         return x / 3, x - x / 3
 
 
 class Shifted(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         return x + 1
 
 
-def network(*parametrizations: type[nn.Module]) -> nn.Sequential:
+def network(*parametrizations):
     torch.manual_seed(3)
     built = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
     for layer in (built[0], built[2]):
@@ -45,9 +43,7 @@ def network(*parametrizations: type[nn.Module]) -> nn.Sequential:
 @pytest.mark.parametrize("kind", [Doubled, Sum])
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("gradients", [True, False])
-def test_folded_layers_are_plain_with_the_same_bits(
-    kind: type[nn.Module], trainable: bool, gradients: bool
-) -> None:
+def test_folded_layers_are_plain_with_the_same_bits(kind, trainable, gradients):
     written = network(kind).requires_grad_(trainable)
     weights = [written[i].weight.detach().clone() for i in (0, 2)]
     with torch.set_grad_enabled(gradients):
@@ -61,7 +57,7 @@ def test_folded_layers_are_plain_with_the_same_bits(
     assert set(dict(written.named_parameters())) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
-def test_copies_live_on_and_can_be_folded_later() -> None:
+def test_copies_live_on_and_can_be_folded_later():
     written = network(Sum)
     copies = [copy.deepcopy(written) for _ in range(2)]
     x = torch.ones(1, 1, 4, 4)
@@ -75,7 +71,7 @@ def test_copies_live_on_and_can_be_folded_later() -> None:
     assert torch.equal(copies[0](x), expected)
 
 
-def test_other_parametrizations_and_chains_are_left_alone() -> None:
+def test_other_parametrizations_and_chains_are_left_alone():
     other, chain = network(Doubled), network(Doubled, Shifted)
     fold(other, Sum)
     fold(chain, Doubled, Shifted)
@@ -83,7 +79,7 @@ def test_other_parametrizations_and_chains_are_left_alone() -> None:
     assert parametrize.is_parametrized(chain[2], "weight")
 
 
-def test_the_parametrization_of_a_bias_stays() -> None:
+def test_the_parametrization_of_a_bias_stays():
     layer = nn.Linear(2, 2)
     parametrize.register_parametrization(layer, "weight", Sum())
     parametrize.register_parametrization(layer, "bias", Doubled())

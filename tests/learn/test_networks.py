@@ -1,8 +1,5 @@
 """Architectures: published parameter counts, shapes, homogeneity."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -22,7 +19,7 @@ from repro.learn import (
 )
 
 
-def count(network: nn.Module, weights_only: bool = False) -> int:
+def count(network, weights_only=False):
     return sum(p.numel() for p in network.parameters() if p.ndim > 1 or not weights_only)
 
 
@@ -40,7 +37,7 @@ def count(network: nn.Module, weights_only: bool = False) -> int:
         (vgg16_bias_free, 14_715_648, 14_715_584),
     ],
 )
-def test_parameter_counts(build: Callable[[], nn.Module], parameters: int, weights: int) -> None:
+def test_parameter_counts(build, parameters, weights):
     with torch.device("meta"):
         network = build()
     assert count(network, weights_only=True) == weights
@@ -49,7 +46,7 @@ def test_parameter_counts(build: Callable[[], nn.Module], parameters: int, weigh
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.data())
-def test_perceptron_has_the_parameters_of_its_sizes(sizes: list[int], data: st.DataObject) -> None:
+def test_perceptron_has_the_parameters_of_its_sizes(sizes, data):
     each = st.lists(st.booleans(), min_size=len(sizes) - 1, max_size=len(sizes) - 1)
     bias = data.draw(st.booleans() | each)
     biases = [bias] * (len(sizes) - 1) if isinstance(bias, bool) else bias
@@ -67,13 +64,13 @@ def test_perceptron_has_the_parameters_of_its_sizes(sizes: list[int], data: st.D
         (lambda: resnet20(batch_norm=False), (3, 32, 32)),
     ],
 )
-def test_images_become_ten_logits(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+def test_images_become_ten_logits(build, shape):
     outputs = build()(torch.randn(2, *shape))
     assert outputs.shape == (2, 10)
     assert outputs.isfinite().all()
 
 
-def test_resnet20_has_twenty_layers_and_batch_norm_is_a_choice() -> None:
+def test_resnet20_has_twenty_layers_and_batch_norm_is_a_choice():
     for wanted in (True, False):
         layers = list(resnet20(batch_norm=wanted).modules())
         assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in layers) == 20
@@ -83,7 +80,7 @@ def test_resnet20_has_twenty_layers_and_batch_norm_is_a_choice() -> None:
 
 @settings(max_examples=10)
 @given(st.floats(0.25, 2.0))
-def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale: float) -> None:
+def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale):
     with initialization(0):
         network = perceptron((3, 5, 1), "squared_relu", bias=False).double()
     x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
@@ -94,7 +91,7 @@ def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale: float) -> 
     torch.testing.assert_close(network(x), scale**3 * before)
 
 
-def test_vgg_has_one_bias_at_zero_and_kaiming_lengths() -> None:
+def test_vgg_has_one_bias_at_zero_and_kaiming_lengths():
     with initialization(0):
         network = vgg16_bias_free()
     biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
@@ -109,11 +106,11 @@ def test_vgg_has_one_bias_at_zero_and_kaiming_lengths() -> None:
     ("build", "message"),
     [
         (lambda: perceptron((4,)), "at least two sizes"),
-        (lambda: perceptron((4, 2.5, 2)), "got 2.5"),  # type: ignore[list-item]
+        (lambda: perceptron((4, 2.5, 2)), "got 2.5"),
         (lambda: perceptron((4, 2, 2), bias=[True]), "at least two sizes and one bias less"),
         (lambda: lenet5(image_size=12), "at least 16, got 12"),
     ],
 )
-def test_errors_quote_the_value(build: Callable[[], nn.Module], message: str) -> None:
+def test_errors_quote_the_value(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -1,13 +1,9 @@
 """The loop against a closed form and plain PyTorch; hooks, schedules, augmentation, divergence, bad arguments."""
 
-from __future__ import annotations
-
 import copy
 import math
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import small_cnn
-from torch import Tensor, nn
+from torch import nn
 
 from repro.learn import (
     Dataset,
@@ -38,36 +34,36 @@ N, BATCH, STEPS_PER_EPOCH = 200, 64, 4
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
+def digits():
     return load("digits", train=N, validation=97, test=300)
 
 
-def build(seed: int, sizes: tuple[int, ...] = (64, 12, 10)) -> nn.Sequential:
+def build(seed, sizes=(64, 12, 10)):
     with initialization(seed):
         return perceptron(sizes)
 
 
-def fitted(model: Any, data: Dataset, **options: Any) -> Any:
+def fitted(model, data, **options):
     return train(model, data, **{"optimizer": SGD, "n_epochs": 2, "batch_size": BATCH} | options)
 
 
-def tensors(model: Any) -> dict[str, Tensor]:
+def tensors(model):
     return model.parameters if isinstance(model, Ensemble) else dict(model.named_parameters())
 
 
 # ---- closed form
 
 
-def parabola(outputs: Tensor, y: Tensor) -> Tensor:
+def parabola(outputs, y):
     return (outputs[:, 0] - y).square()
 
 
-def one_example(dtype: torch.dtype = torch.float32) -> Dataset:
+def one_example(dtype=torch.float32):
     x, y = torch.ones(1, 1, dtype=dtype), torch.ones(1, dtype=torch.int64)
     return Dataset(x, y, x[:0], y[:0], x[:0], y[:0], 2, "one example")
 
 
-def scalar(w: float, dtype: torch.dtype = torch.float64) -> nn.Sequential:
+def scalar(w, dtype=torch.float64):
     network = perceptron((1, 1), bias=False).to(dtype)
     with torch.no_grad():
         network[1].weight.fill_(w)
@@ -76,7 +72,7 @@ def scalar(w: float, dtype: torch.dtype = torch.float64) -> nn.Sequential:
 
 @settings(max_examples=12)
 @given(start=st.floats(-3, 3), rate=st.floats(0.01, 0.4), n=st.integers(1, 12))
-def test_descent_on_a_parabola(start: float, rate: float, n: int) -> None:
+def test_descent_on_a_parabola(start, rate, n):
     r"""$w_t = 1 + (w_0 - 1)(1 - 2\eta)^t$ for the loss $(w - 1)^2$, with gradients $2(w_t - 1)$."""
     network, gradients = scalar(start), []
     history = train(
@@ -100,12 +96,10 @@ def test_descent_on_a_parabola(start: float, rate: float, n: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [None, 32])
 @pytest.mark.parametrize("factory", [MOMENTUM, partial(torch.optim.Adam, lr=1e-2)])
-def test_agrees_with_a_plain_loop(
-    digits: Dataset, batch_size: int | None, factory: Callable[..., torch.optim.Optimizer]
-) -> None:
+def test_agrees_with_a_plain_loop(digits, batch_size, factory):
     network = build(0)
     plain = copy.deepcopy(network)
-    reports: list[EpochReport] = []
+    reports = []
     fitted(
         network,
         digits,
@@ -141,10 +135,10 @@ def test_agrees_with_a_plain_loop(
 
 
 @pytest.mark.parametrize("images", [False, True])
-def test_members_of_an_ensemble_train_as_alone(images: bool) -> None:
+def test_members_of_an_ensemble_train_as_alone(images):
     dataset = load("digits", train=N, validation=97, test=300, images=images)
 
-    def make(seed: int) -> nn.Module:
+    def make(seed):
         with initialization(seed):
             return small_cnn(width=3, batch_norm=True).eval() if images else perceptron((64, 12, 10))
 
@@ -164,7 +158,7 @@ def test_members_of_an_ensemble_train_as_alone(images: bool) -> None:
             assert member[1].num_batches_tracked.item() == 2 * STEPS_PER_EPOCH
 
 
-def test_each_member_may_have_data_of_its_own() -> None:
+def test_each_member_may_have_data_of_its_own():
     sets = [load("digits", seed=s, train=100, validation=0, test=200) for s in (0, 1)]
     members = [build(s) for s in (0, 1)]
     ensemble = Ensemble(members)
@@ -175,7 +169,7 @@ def test_each_member_may_have_data_of_its_own() -> None:
             assert together.last("test_loss")[i] == pytest.approx(alone.last("test_loss")[0], abs=1e-5)
 
 
-def test_one_seed_shows_all_members_the_same_batches(digits: Dataset) -> None:
+def test_one_seed_shows_all_members_the_same_batches(digits):
     for seed, expected in ((7, True), ([7, 8], False)):
         ensemble = Ensemble([build(0), build(0)])
         fitted(ensemble, digits, n_epochs=1, seed=seed)
@@ -185,12 +179,12 @@ def test_one_seed_shows_all_members_the_same_batches(digits: Dataset) -> None:
 
 @settings(max_examples=15)
 @given(batch_size=st.integers(1, 12), n_epochs=st.integers(1, 3))
-def test_every_epoch_visits_every_example_once(batch_size: int, n_epochs: int) -> None:
+def test_every_epoch_visits_every_example_once(batch_size, n_epochs):
     x, y = torch.arange(10.0)[:, None], torch.zeros(10, dtype=torch.int64)
     dataset = Dataset(x, y, x[:0], y[:0], x[:0], y[:0], 2, "ten numbers")
-    seen: list[float] = []
+    seen = []
 
-    def see(x: Tensor, generator: torch.Generator) -> Tensor:
+    def see(x, generator):
         seen.extend(x.flatten().tolist())
         return x
 
@@ -203,13 +197,13 @@ def test_every_epoch_visits_every_example_once(batch_size: int, n_epochs: int) -
 # ---- what happens around a step
 
 
-def test_hooks_are_called_around_each_update_in_their_order_without_gradients(digits: Dataset) -> None:
+def test_hooks_are_called_around_each_update_in_their_order_without_gradients(digits):
     network = build(0)
-    calls: list[tuple[str, int]] = []
-    weights: list[tuple[str, Tensor]] = []
+    calls = []
+    weights = []
 
-    def told(name: str) -> Any:
-        def hook(model: nn.Sequential, told: int | EpochReport) -> None:
+    def told(name):
+        def hook(model, told):
             assert model is network
             assert model.training
             assert not torch.is_grad_enabled()
@@ -233,29 +227,14 @@ def test_hooks_are_called_around_each_update_in_their_order_without_gradients(di
     assert torch.equal(alone[1].weight, network[1].weight)  # who only looks changes nothing
 
 
-def test_a_mask_holds_after_every_step_through_momentum_and_decay(digits: Dataset) -> None:
-    mask = torch.rand(12, 64, generator=torch.Generator().manual_seed(0)) > 0.5
-    for masked in (True, False):
-        network, held = build(0), []
-
-        def hold(model: nn.Sequential, step: int, masked: bool = masked, held: list[bool] = held) -> None:
-            model[1].weight.mul_(mask if masked or step == 1 else 1)
-            held.append(bool((model[1].weight[~mask] == 0).all()))
-
-        fitted(network, digits, optimizer=MOMENTUM, after_step=[hold])
-        assert all(held) == masked  # without the mask the weights come back: the control
-
-
 @pytest.mark.parametrize(
     ("size", "seed", "leading"), [(0, 7, ()), (2, 7, ()), (2, [7, 8], (2,))], ids=["one", "shared", "apart"]
 )
-def test_batches_are_augmented_in_the_shape_they_come_in(
-    digits: Dataset, size: int, seed: Any, leading: tuple[int, ...]
-) -> None:
-    shapes: list[tuple[int, ...]] = []
-    drawn: list[Tensor] = []
+def test_batches_are_augmented_in_the_shape_they_come_in(digits, size, seed, leading):
+    shapes = []
+    drawn = []
 
-    def augment(x: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(x, generator):
         shapes.append(tuple(x.shape))
         drawn.append(torch.rand(3, generator=generator))
         return x
@@ -267,8 +246,8 @@ def test_batches_are_augmented_in_the_shape_they_come_in(
     assert all(torch.equal(numbers, torch.rand(3, generator=expected)) for numbers in drawn)
 
 
-def test_augmentation_is_trained_on_reproducible_and_leaves_the_other_streams_alone(digits: Dataset) -> None:
-    def noise(x: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+def test_augmentation_is_trained_on_reproducible_and_leaves_the_other_streams_alone(digits):
+    def noise(x, generator, strength=1.0):
         return x + strength * torch.randn(x.shape, generator=generator)
 
     found = []
@@ -287,7 +266,7 @@ def test_augmentation_is_trained_on_reproducible_and_leaves_the_other_streams_al
 # ---- the history
 
 
-def test_history_is_tidy(digits: Dataset) -> None:
+def test_history_is_tidy(digits):
     still = partial(torch.optim.SGD, lr=0.0)
     ensemble = Ensemble([build(0), build(1)])
     history = fitted(ensemble, digits, optimizer=still, n_epochs=3, seed=[5, 6], evaluate_every=2)
@@ -303,7 +282,7 @@ def test_history_is_tidy(digits: Dataset) -> None:
     assert history.last("test_loss").shape == (2,)
 
 
-def test_networks_learn_digits_but_not_shuffled_labels(digits: Dataset) -> None:
+def test_networks_learn_digits_but_not_shuffled_labels(digits):
     accuracy = {}
     order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     for name, y in (("real", digits.y_train), ("shuffled", digits.y_train[order])):
@@ -317,7 +296,7 @@ def test_networks_learn_digits_but_not_shuffled_labels(digits: Dataset) -> None:
     assert accuracy["shuffled"] < 0.25  # chance is 0.1, its standard error over 300 images 0.017
 
 
-def test_divergence_names_epoch_and_step() -> None:
+def test_divergence_names_epoch_and_step():
     # the parabola with a rate of 1e30: w is about 1e30 after one step, and its square leaves float32
     with pytest.raises(TrainingDivergedError, match="became inf at epoch 2, step 2"):
         train(
@@ -329,7 +308,7 @@ def test_divergence_names_epoch_and_step() -> None:
         )
 
 
-def test_divergence_of_one_member_leaves_the_others_alone() -> None:
+def test_divergence_of_one_member_leaves_the_others_alone():
     members = [scalar(s) for s in (0.5, math.inf, 0.2)]
     ensemble = Ensemble(members)
     history = train(ensemble, one_example(), optimizer=SGD, n_epochs=5, loss=parabola)
@@ -354,9 +333,7 @@ def test_divergence_of_one_member_leaves_the_others_alone() -> None:
         ({"model": nn.Sequential(nn.Flatten(0))}, ValueError, "nothing to train"),
     ],
 )
-def test_bad_arguments_are_found_before_any_work(
-    digits: Dataset, change: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_bad_arguments_are_found_before_any_work(digits, change, error, message):
     network = build(0)
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(error, match=message):
@@ -367,9 +344,7 @@ def test_bad_arguments_are_found_before_any_work(
 # ---- progress, CUDA
 
 
-def test_progress_only_when_somebody_watches(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_only_when_somebody_watches(monkeypatch, capsys):
     for wanted, shown in ((None, False), ("1", True), ("0", False)):  # standard error is no terminal here
         if wanted is not None:
             monkeypatch.setenv("REPRO_PROGRESS", wanted)
@@ -381,10 +356,10 @@ def test_progress_only_when_somebody_watches(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("kind", ["perceptron", "cnn", "ensemble"])
-def test_cuda_agrees_with_the_cpu(mixed: bool, kind: str) -> None:
+def test_cuda_agrees_with_the_cpu(mixed, kind):
     dataset = load("digits", train=N, validation=97, test=300, images=kind == "cnn")
 
-    def loss(device: str, mixed_precision: bool = False) -> float:
+    def loss(device, mixed_precision=False):
         with initialization(0):
             network = small_cnn(width=3, batch_norm=True) if kind == "cnn" else perceptron((64, 12, 10))
         model = Ensemble([network, network]) if kind == "ensemble" else network

@@ -12,12 +12,12 @@ from repro.learn.ensembles import Ensemble
 from repro.prune import Mask, magnitude, select
 
 
-def network(seed: int = 0) -> nn.Sequential:
+def network(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
-def bools(*values: int) -> torch.Tensor:
+def bools(*values):
     return torch.tensor(values, dtype=torch.bool)
 
 
@@ -50,7 +50,7 @@ def test_a_mask_does_not_change_with_what_it_was_made_from_nor_with_what_it_give
     mask["a"][1] = True
     assert torch.equal(mask["a"], bools(1, 0))
     with pytest.raises(TypeError):
-        mask["a"] = bools(1, 1)  # type: ignore[index]
+        mask["a"] = bools(1, 1)
     assert pickle.loads(pickle.dumps(mask)) == mask
 
 
@@ -77,7 +77,7 @@ OPTIMIZERS = {
 }
 
 
-def one_shot(optimizer_name: str, *, hold: bool, mask_gradients: bool = False) -> tuple[int, int]:
+def one_shot(optimizer_name, *, hold, mask_gradients=False):
     """Train 5 steps, prune half, train 20 steps; return how many pruned weights are back, of how many."""
     model = nn.Linear(50, 10)
     generator = torch.Generator().manual_seed(1)
@@ -131,10 +131,10 @@ def test_a_stacked_mask_is_held_for_each_member_by_itself():
 
 
 class Doubled(nn.Module):
-    def forward(self, original: torch.Tensor) -> torch.Tensor:
+    def forward(self, original):
         return 2 * original
 
-    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+    def right_inverse(self, weight):
         return weight / 2
 
 

@@ -86,7 +86,7 @@ def test_a_computed_weight_is_refused_with_the_way_back(compute):
 
 def test_parametrised_layers_and_matrices_of_unknown_use():
     class Own(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.matrix, self.scale = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(3))
             self.fc = parametrizations.weight_norm(nn.Linear(2, 2))

@@ -20,7 +20,7 @@ scores_with_ties = st.dictionaries(st.sampled_from(["c", "a", "b"]), tied, min_s
 percent = st.integers(0, 100)
 
 
-def by_sorting(scores: dict[str, torch.Tensor], n_pruned: int) -> dict[str, list[bool]]:
+def by_sorting(scores, n_pruned):
     """The tie rule as a slow loop: sort (score, name's place, index), remove the first ones."""
     places = [(float(s), i, j) for i, v in enumerate(scores.values()) for j, s in enumerate(v)]
     gone = {(i, j) for _, i, j in sorted(places)[:n_pruned]}

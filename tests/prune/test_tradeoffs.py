@@ -12,12 +12,12 @@ from torch import nn
 from repro.prune import magnitude, paired_difference, prune_and_measure, random, select, summarize
 
 
-def network(seed: int = 0) -> nn.Sequential:
+def network(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
 
 
-def density(model: nn.Module) -> float:
+def density(model):
     """An 'accuracy' that is known: the fraction of non-zero weights."""
     weights = torch.cat([model[0].weight.flatten(), model[2].weight.flatten()])
     return float(weights.ne(0).double().mean())
@@ -44,10 +44,10 @@ def test_a_curve_measures_what_was_pruned_and_leaves_the_network_alone():
 def test_retraining_happens_before_measuring_and_must_hold_the_mask(hold):
     x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
 
-    def fit(pruned: nn.Module) -> float:
+    def fit(pruned):
         return -float((pruned(x) - 1).square().mean().detach())
 
-    def retrain(pruned: nn.Module, mask) -> None:
+    def retrain(pruned, mask):
         optimizer = torch.optim.SGD(pruned.parameters(), lr=0.1, momentum=0.9)
         for step in range(5):
             optimizer.zero_grad()
@@ -100,7 +100,7 @@ def test_control_two_random_prunings_do_not_differ_and_magnitude_does():
                 parameter.mul_(parameter.abs() * 10)  # heavier tails: some weights matter, most do not
         target = model(x).detach()
 
-        def fit(pruned: nn.Module, target: torch.Tensor = target) -> float:
+        def fit(pruned, target=target):
             return float(1 - (pruned(x) - target).square().mean().detach() / target.square().mean())
 
         for method, draw in (("magnitude", None), ("random", seed), ("random again", 100 + seed)):

@@ -3,8 +3,7 @@
 =================  =================================================================
 ``layout``         where things are: chapters, claims, results, build folder
 ``parameters``     typed, documented, checked notebook parameters
-``runner``         one chapter or page, one run, in a process of its own, one result
-``cache``          a run is repeated only when something it depends on has changed
+``runner``         one chapter or page, one run, in a kernel of its own, one result
 ``claims``         the ledger: what a paper claims, how it is tested, what was found
 ``build``          run, judge, and render the book
 =================  =================================================================

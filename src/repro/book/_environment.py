@@ -19,8 +19,6 @@ import yaml
 import repro
 from repro.book.layout import Book
 
-__all__ = ["PACKAGES", "answer", "git", "machine", "repository_url", "sealed", "settings"]
-
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "nolds", "mlxtend"),
     *("numba", "celer", "matplotlib", "seaborn", "ipykernel", "papermill"),
@@ -30,6 +28,7 @@ PACKAGES = (
 _SET = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "PYTHONHASHSEED": "0",
+    "PYTHONNOUSERSITE": "1",  # which may hold a usercustomize
     "LC_ALL": "C.UTF-8",
     "LANG": "C.UTF-8",
     "TZ": "UTC",
@@ -64,7 +63,7 @@ def sealed(book: Book, folder: Path) -> dict[str, str]:
     Matplotlib and PyTorch in ``folder``, which is the process's own, in place of the user's.
     """
     own = {name: str(folder / name.lower()) for name in _OWN}
-    own |= {"MPLCONFIGDIR": str(_matplotlib_folder(folder)), "PYTHONPATH": _python_path(folder)}
+    own |= {"MPLCONFIGDIR": str(_matplotlib_folder(folder)), "PYTHONPATH": _python_path()}
     own |= {"REPRO_BOOK": str(book.root)}
     if "REPRO_DATA" in os.environ:
         own["REPRO_DATA"] = os.path.abspath(os.environ["REPRO_DATA"])
@@ -82,21 +81,13 @@ def _matplotlib_folder(folder: Path) -> Path:
     return folder / "matplotlib"
 
 
-def _python_path(folder: Path) -> str:
+def _python_path() -> str:
     """Where this process has its library and the packages of the key, as far as Python does not look there anyway."""
     places = [str(Path(repro.__file__).parents[1])]
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             places.append(str(metadata.distribution(name).locate_file("")))
-    anyway = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    places = [place for place in dict.fromkeys(places) if place not in anyway]
-    for hook in ("usercustomize.py", "sitecustomize.py"):  # found before those of the user
-        if Path(site.getusersitepackages(), hook).is_file():
-            empty = folder / "python" / hook
-            empty.parent.mkdir(exist_ok=True)
-            empty.touch()
-            places = list(dict.fromkeys([str(empty.parent), *places]))
-    return os.pathsep.join(places)
+    return os.pathsep.join(place for place in dict.fromkeys(places) if place not in site.getsitepackages())
 
 
 def answer(*command: str) -> str | None:
@@ -113,12 +104,17 @@ def git(root: Path, *arguments: str) -> str | None:
     return answer("git", "--no-optional-locks", "-C", str(root), *arguments)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, Any]:
     """The kind of machine: system, processor architecture, cores, and the accelerator if there is one."""
     kind: dict[str, Any] = {
         "system": platform.system(),
         "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
     }
     if shutil.which("nvidia-smi"):

@@ -1,42 +1,57 @@
-"""One notebook in a process of its own: started, watched for time and memory, ended, and its failure in one line.
+"""One notebook in a kernel of its own: started, watched for time and memory, ended, and its failure in one line.
 
-The worker process (``repro.book._worker``) starts a kernel over private sockets; this side reads its events.
+A thread talks to the kernel (nbclient); the caller's thread watches. A kernel ends by itself when this process is
+killed, as ipykernel looks after its parent.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import os
-import queue
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
+import nbformat
 import psutil
 import zmq
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.translators import PythonTranslator
 
 from repro.book._environment import machine, sealed
-from repro.book.errors import BookError, BudgetExceeded, DiskFull, RunFailed, RunLost
+from repro.book._files import NO_ROOM
+from repro.book._notebooks import code_cells, heading_of
+from repro.book.errors import BudgetExceeded, DiskFull, RunFailed, RunLost
 from repro.book.layout import Book
-from repro.book.notebooks import code_cells, heading_of, read_notebook
-
-__all__ = ["Failure", "Job", "ProcessTree", "Progress", "can_use_sockets", "execute"]
 
 Progress = Callable[[int, int], None]
+KERNEL = "ipykernel_launcher"
+"""What stands in the command of a kernel's process."""
+LIMIT = 8_000_000
+"""What is kept of one cell, in characters: printed text, and everything that it displays."""
+_OVERHEAD = 100
+"""What an output costs besides its content: a flood of empty lines is a flood too."""
 _TICK = 0.1
 _GRACE = 60.0
-"""Seconds for the worker and the kernel to start, on top of the budget."""
+"""Seconds for the kernel to start, on top of the budget."""
 _BEGINS = 1.0
 """Seconds in which a process that was just forked has got a program of its own."""
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
@@ -53,7 +68,7 @@ class Failure:
     error: type[RunFailed] = RunFailed
 
 
-def can_use_sockets(folder: Path) -> bool:
+def _can_use_sockets(folder: Path) -> bool:
     """Whether UNIX sockets exist here and a kernel's paths in this folder are short enough for them."""
     fits = len(os.fsencode(folder / "k-65535")) <= _LONGEST_PATH
     return fits and os.name == "posix" and bool(zmq.has("ipc"))
@@ -62,51 +77,173 @@ def can_use_sockets(folder: Path) -> bool:
 def _private_folder() -> Path:
     """A new temporary folder for one run, with a path short enough for sockets if any such place is writable."""
     for parent in (tempfile.gettempdir(), "/tmp"):
-        if can_use_sockets(Path(parent, "rp-12345678")) and os.access(parent, os.W_OK):
+        if _can_use_sockets(Path(parent, "rp-12345678")) and os.access(parent, os.W_OK):
             return Path(tempfile.mkdtemp(prefix="rp-", dir=parent))
     return Path(tempfile.mkdtemp(prefix="rp-"))
 
 
-@dataclass(frozen=True)
-class Job:
-    """A notebook to run: ``path`` and its content, its parameters, checked, and what it may take."""
+class _Kernel(AsyncKernelManager):
+    """This interpreter's own ipykernel, whatever kernels are installed under the name python3.
 
-    book: Book
-    path: Path
-    source: dict[str, Any]
-    values: Mapping[str, object]
-    seconds: float
-    memory_mb: float
+    It talks over private UNIX sockets, where it can: over TCP, parallel kernels collide on ports now and then, and
+    over sockets with jupyter_client's own names nearly always. ``exit_code`` is that of a kernel that died (negative:
+    the signal that killed it), None as long as it did not.
+    """
+
+    exit_code: int | None = None
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._kernel_spec = KernelSpec(
+            argv=make_ipkernel_cmd(executable=sys.executable), display_name="Python 3", language="python"
+        )
+        self.connection_file = str(folder / "connection.json")
+        if _can_use_sockets(folder):
+            self.transport, self.ip = "ipc", str(folder / "k")
+
+    async def is_alive(self) -> bool:  # type: ignore[override]
+        alive = bool(await super().is_alive())
+        if not alive and self.provisioner is not None:
+            self.exit_code = await self.provisioner.poll()
+        return alive
+
+
+class _Client(NotebookClient):
+    """Drops the outputs of a cell beyond the limit, and says so once in the cell's standard error.
+
+    So a notebook that prints without end fills neither memory nor disk.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kept: Counter[int] = Counter()
+        self.owns_km = True  # and ends the kernel
+
+    async def async_execute_cell(self, cell: Any, *args: Any, **kwargs: Any) -> Any:
+        """As nbclient's, but a magic that is used wrongly, which shows no traceback, shows its reason too."""
+        try:
+            return await super().async_execute_cell(cell, *args, **kwargs)
+        except CellExecutionError as error:
+            if not any(output.output_type == "error" for output in cell.outputs):
+                cell.outputs.append(nbformat.v4.new_output("error", ename=error.ename, evalue=error.evalue))
+            raise
+
+    def output(self, outs: list[Any], msg: dict[str, Any], display_id: Any, cell_index: int) -> Any:
+        content, before = msg["content"], self._kept[cell_index]
+        size = sum(len(str(value)) for value in content.get("data", content).values())
+        if msg["msg_type"] == "error" or before + size <= LIMIT:
+            self._kept[cell_index] += size + _OVERHEAD
+            return super().output(outs, msg, display_id, cell_index)
+        self._kept[cell_index] = 2 * LIMIT
+        if before >= 2 * LIMIT:
+            return None
+        if msg["msg_type"] == "stream":
+            cut = content | {"text": content["text"][: max(0, LIMIT - before)]}
+            super().output(outs, msg | {"content": cut}, display_id, cell_index)
+        note = f"\n[cut: what this cell shows went over {LIMIT // 1_000_000} MB, and the rest is not kept]\n"
+        printed = {"header": msg["header"] | {"msg_type": "stream"}, "msg_type": "stream"}
+        told = msg | printed | {"content": {"name": "stderr", "text": note}}
+        return super().output(outs, told, None, cell_index)
+
+    def clear_output(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        del self._kept[cell_index]
+        super().clear_output(outs, msg, cell_index)
+
+
+class _Run(threading.Thread):
+    """A notebook on its way: the cells that have begun, and at the end what went wrong."""
+
+    def __init__(self, notebook: Any, folder: Path, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self.notebook, self.folder, self.options = notebook, folder, options
+        self.begun: list[int] = []
+        self.error: BaseException | None = None
+        self.kernel: _Kernel | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._execute())
+        except BaseException as error:
+            self.error = error
+
+    async def _execute(self) -> None:
+        self.kernel = _Kernel(self.folder)
+        how = {
+            "startup_timeout": 600,
+            "record_timing": False,
+        }  # a busy machine's; the budget ends what takes too long
+        client = _Client(self.notebook, km=self.kernel, on_cell_execute=self._begin, **how)
+        try:
+            await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
+        finally:  # of a kernel that never was, there is nothing to clean up when Python ends
+            atexit.unregister(client._cleanup_kernel)
+
+    def _begin(self, cell: Any, cell_index: int) -> None:
+        self.begun.append(cell_index)
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's, once there is one."""
+        return getattr(self.kernel and self.kernel.provisioner, "pid", None)
+
+    def failure(self, where: str) -> Failure | None:
+        """The error of the run, which is over, in one line. Raises ``DiskFull``."""
+        error, code = self.error, self.kernel.exit_code if self.kernel else None
+        if error is None:
+            return None
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise DiskFull("the disk is full: no room to run a notebook; what was there before is unchanged")
+        index = self.begun[-1] if self.begun else None
+        message, lost = (
+            f"{type(error).__name__}: {error}",
+            index is None,
+        )  # before that it is not the notebook's fault
+        if isinstance(error, CellExecutionError):
+            message = ": ".join([error.ename, *str(error.evalue).strip().splitlines()[:1]])
+        elif isinstance(error, DeadKernelError) or code is not None:
+            how = f"killed by signal {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+            message, lost = f"the kernel died ({how})", lost or code in (-signal.SIGKILL, -signal.SIGTERM)
+        return Failure(message + where, index, RunLost if lost else RunFailed)
+
+
+def _injected(source: Mapping[str, Any], values: Mapping[str, object]) -> Any:
+    """The notebook with a cell that sets the parameters after the one that declares them; pages do not show it."""
+    notebook = nbformat.reads(json.dumps(source), as_version=4)
+    for place, cell in enumerate(notebook.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            metadata = {"tags": ["injected-parameters", "remove-cell"]}
+            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(values), metadata=metadata)
+            notebook.cells.insert(place + 1, setting)
+            break
+    return notebook
 
 
 def execute(
-    job: Job, progress: Progress | None = None
+    book: Book,
+    path: Path,
+    source: dict[str, Any],
+    values: Mapping[str, object],
+    limits: tuple[float, float],
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
     """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
 
-    ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
+    ``source`` is the notebook at ``path``, ``values`` are its parameters, checked, ``limits`` the seconds and megabytes
+    that it may take. ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
     folder = _private_folder()
-    out = folder / "out.ipynb"
     started, begun = datetime.now(UTC), time.monotonic()
+    tree = ProcessTree()
+    run = _Run(_injected(source, values), folder, cwd=str(path.parent), env=sealed(book, folder))
     try:
-        with subprocess.Popen(
-            [sys.executable, "-P", "-m", "repro.book._worker"],  # -P: no module of that name in the folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=job.path.parent,
-            env=sealed(job.book, folder),
-        ) as worker:
-            tree = ProcessTree(worker.pid)
-            request = {"notebook": job.source, "parameters": job.values}
-            try:
-                failure = _watch(
-                    worker, tree, request | {"output": str(out), "folder": str(folder)}, job, progress
-                )
-            finally:
-                tree.kill()
+        run.start()
+        try:
+            failure = _watch(run, tree, source, limits, progress)
+        finally:
+            while run.is_alive():  # a kernel may be about to start
+                tree.kill(run.pid)
+                run.join(_TICK)
+            tree.kill(run.pid)
         cost = {
             "seconds": round(time.monotonic() - begun, 1),
             "peak_memory_mb": round(tree.peak_mb),
@@ -114,127 +251,89 @@ def execute(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
         }
-        try:
-            return read_notebook(out), cost, failure
-        except (OSError, BookError):
-            return deepcopy(job.source), cost, failure or Failure("the run left no notebook")
+        return json.loads(nbformat.writes(run.notebook)), cost, failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _watch(
-    worker: subprocess.Popen[str],
+    run: _Run,
     tree: ProcessTree,
-    request: Mapping[str, Any],
-    job: Job,
+    source: Mapping[str, Any],
+    limits: tuple[float, float],
     progress: Progress | None,
 ) -> Failure | None:
-    """Follow the worker's events until it is done, fails, or goes over its budget."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    lines, events = worker.stdout, queue.Queue[str]()
-
-    def read() -> None:
-        for line in lines:
-            events.put(line)
-        events.put('{"event": "died"}')
-
-    threading.Thread(target=read, daemon=True).start()
-    with suppress(BrokenPipeError):  # a worker that could not even start: its end is read below
-        os.write(worker.stdin.fileno(), f"{json.dumps(request)}\n".encode())
-    total = len(list(code_cells(job.source)))
-    index, where, n_begun = None, "", 0
-    deadline = time.monotonic() + _GRACE + job.seconds
-    while True:
-        with suppress(queue.Empty):
-            event = json.loads(events.get(timeout=_TICK))
-            if event["event"] == "done":
-                return None
-            if event["event"] == "died":
-                return Failure("the process that ran the notebook died", index, RunLost)
-            if event["event"] == "failed":
-                tree.sample()
-                if event["full"]:
-                    raise DiskFull(
-                        "the disk is full: the run could not be written; what was there before is unchanged"
-                    )
-                # what goes wrong before the first cell is not the notebook's fault
-                lost = event["lost"] or index is None
-                return Failure(event["message"] + where, index, RunLost if lost else RunFailed)
-            index, n_begun = int(event["index"]), n_begun + 1
-            heading = heading_of(job.source, index)
+    """Follow a run until it is done, fails, or goes over its budget."""
+    seconds, megabytes = limits
+    total, told, where = len(list(code_cells(source))), 0, ""
+    deadline = time.monotonic() + _GRACE + seconds
+    while run.is_alive():
+        run.join(_TICK)
+        held = tree.sample(run.pid)
+        if len(run.begun) > told:
+            deadline = deadline if told else time.monotonic() + seconds
+            told = len(run.begun)
+            heading = heading_of(source, run.begun[-1])
             where = f" (at {heading!r})" if heading else ""
-            if n_begun == 1:
-                deadline = time.monotonic() + job.seconds
             if progress is not None:
-                progress(min(n_begun, total), total)
-        if tree.sample() > job.memory_mb:
-            message = (
-                f"took {tree.peak_mb:.0f} MB of memory, more than the {job.memory_mb:.0f} MB of its budget"
-            )
-            message += f" ({tree.held_by})"
-            return Failure(message + where, index, BudgetExceeded)
-        if time.monotonic() > deadline:
-            message = f"took more than the {job.seconds:.0f} seconds of its budget"
-            return Failure(message + where, index, BudgetExceeded)
-
-
-def _own_peak(pid: int) -> int:
-    """The most memory that one process ever held, in bytes, where the kernel counts it (Linux); else 0."""
-    with suppress(OSError):
-        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")):
-            return int(match[1]) * 1024
-    return 0
+                progress(min(told, total), total)
+        over = ""
+        if held > megabytes:
+            over = f"took {held:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
+        elif time.monotonic() > deadline:
+            over = f"took more than the {seconds:.0f} seconds of its budget"
+        if over:
+            return Failure(over + where, run.begun[-1] if run.begun else None, BudgetExceeded)
+    return run.failure(where)
 
 
 class ProcessTree:
-    """What a worker process started: the kernel and the kernel's children, the worker itself left out.
+    """A kernel and everything that it started.
 
     ``peak_mb`` (MB of 10^6 bytes) is the largest sum of resident memory seen in any sample, or the largest
-    high-water mark of a single process, whichever is more: a spike between two samples still shows. ``held_by``
-    names the processes of that moment, the largest first. Memory that lasting processes share is counted once for
-    each; a process that has just begun is not in the sum, as until it runs a program of its own it shows the memory
-    of the one that started it.
+    high-water mark of a single process, whichever is more: a spike between two samples still shows. Memory that
+    lasting processes share is counted once for each; a process that has just begun is not in the sum, as until it runs
+    a program of its own it shows the memory of the one that started it.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._worker = psutil.Process(pid)
-        self._seen: dict[int, tuple[psutil.Process, float]] = {}
+    def __init__(self) -> None:
+        self._root: psutil.Process | None = None
+        self._seen: dict[psutil.Process, float] = {}
         self.peak_mb = 0.0
-        self.held_by = ""
 
-    def _look(self) -> None:
+    def _look(self, pid: int | None) -> None:
         with suppress(psutil.Error):
-            for child in self._worker.children(recursive=True):
-                self._seen.setdefault(child.pid, (child, time.monotonic()))
+            self._root = self._root or (psutil.Process(pid) if pid else None)
+            for process in [self._root, *self._root.children(recursive=True)] if self._root else []:
+                self._seen.setdefault(process, time.monotonic())
 
-    def sample(self) -> float:
+    def sample(self, pid: int | None) -> float:
         """Look once; returns the peak so far in MB."""
-        self._look()
-        lasting = []
-        for pid, (process, since) in list(self._seen.items()):
+        self._look(pid)
+        held = 0.0
+        for process, since in list(self._seen.items()):
             try:
-                name, size = process.name(), process.memory_info().rss / 1e6
+                size = process.memory_info().rss / 1e6
             except psutil.Error:
-                del self._seen[pid]
+                del self._seen[process]
                 continue
-            self._note([(_own_peak(pid) / 1e6, name)])
-            if time.monotonic() - since >= _BEGINS:
-                lasting.append((size, name))
-        self._note(lasting)
+            held += size if time.monotonic() - since >= _BEGINS else 0.0
+            self.peak_mb = max(self.peak_mb, _own_peak(process.pid))
+        self.peak_mb = max(self.peak_mb, held)
         return self.peak_mb
 
-    def _note(self, held: list[tuple[float, str]]) -> None:
-        total = sum(size for size, _ in held)
-        if total > self.peak_mb:
-            self.peak_mb = total
-            self.held_by = ", ".join(f"{name} {size:.0f} MB" for size, name in sorted(held, reverse=True)[:4])
-
-    def kill(self) -> None:
-        """End the worker and everything it started, and wait until they are gone."""
-        self._look()
-        processes = [self._worker, *(process for process, _ in self._seen.values())]
-        for process in processes:
+    def kill(self, pid: int | None) -> None:
+        """End the kernel and everything it started, and wait until they are gone."""
+        self._look(pid)
+        for process in self._seen:
             with suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(processes, timeout=5)
+        psutil.wait_procs(list(self._seen), timeout=5)
+
+
+def _own_peak(pid: int) -> float:
+    """The most memory that one process ever held, in MB, where the kernel counts it (Linux); else 0."""
+    with suppress(OSError):
+        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")):
+            return int(match[1]) * 1024 / 1e6
+    return 0.0

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,42 +22,17 @@ from pathlib import Path
 import filelock
 import yaml
 
-from repro.book import claims, ledger, pages, results, runner
+from repro.book import _pages, results, runner
 from repro.book._environment import sealed
+from repro.book._files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
+from repro.book._notebooks import read_notebook
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
-from repro.book.files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
 from repro.book.layout import Book
-from repro.book.notebooks import read_notebook
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
-__all__ = ["build", "judge_run", "try_accepting"]
-
 _Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Built:
-    """What a build made: the first page, the results of this build, and the chapters that were run, not cached."""
-
-    index: Path
-    results: dict[str, Results]
-    ran: tuple[str, ...]
-
-
-def judge_run(book: Book, run: RunResult) -> Results:
-    """The result of a run: its ledger judged against the file of claims.
-
-    Raises ``RunFailed`` for a notebook that showed no ledger.
-    """
-    if run.ledger is None:
-        raise RunFailed(
-            f"{run.chapter} showed no ledger: the last cell of its result must be `ledger`", run.notebook
-        )
-    judged = ledger.answers(claims.load(book.claims_file(run.chapter)), run.ledger)
-    found = {"chapter": run.chapter, "profile": run.profile, "claims": judged}
-    found |= {"not_tested": run.ledger["not_tested"]}
-    return Results.model_validate(found | {"provenance": run.provenance, "run": run.run})
+_TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "pydata-sphinx-theme")
 
 
 def build(
@@ -69,8 +43,8 @@ def build(
     use_cache: bool = True,
     jobs: int = 2,
     say: _Say = print,
-) -> _Built:
-    """Run all chapters and pages, judge the claims, and render the book.
+) -> Path:
+    """Run all chapters and pages, judge the claims, and render the book; returns its first page.
 
     Args:
         book: the book.
@@ -91,18 +65,16 @@ def build(
         for chapter in book.chapters() if accept else ():
             try_accepting(book, chapter, profile)
         runs, other = _run_all(book, profile, use_cache, jobs, say)
-        found = {run.chapter: judge_run(book, run) for run in runs}
+        found = {run.name: run.results for run in runs}
         for result in found.values():
             results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
         if accept:
             for result in found.values():
                 results.write(book.results_file(result.chapter, profile), result)
-            pages.write_readme(book)
+            _pages.write_readme(book)
         else:
             _compare(book, found, say)
-        stage = _stage(book, runs, other, found, profile)
-        index = _render(book, stage, use_cache, say)
-    return _Built(index, found, tuple(run.chapter for run in runs if not run.cached))
+        return _render(book, _staged(book, runs, other, found, profile), use_cache, say)
 
 
 def try_accepting(book: Book, chapter: str, profile: str) -> None:
@@ -114,10 +86,8 @@ def try_accepting(book: Book, chapter: str, profile: str) -> None:
 def _refuse_jupyter_book_2() -> None:
     version = metadata.version("jupyter-book") if find_spec("jupyter_book") else "none"
     if not version.startswith("1."):
-        raise BookError(
-            f"the pages need jupyter-book 1, found {version} (2 ignores _config.yml and would build nothing); "
-            "pip install 'repro[book]' installs it"
-        )
+        told = "2 ignores _config.yml and would build nothing; pip install 'repro[book]' installs 1"
+        raise BookError(f"the pages need jupyter-book 1, found {version} ({told})")
 
 
 @contextmanager
@@ -165,100 +135,85 @@ def _run_all(
 def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
     """Tell which answers are others than before, and refuse a run that contradicts a committed answer."""
     against = []
-    for (chapter, profile), committed in pages.all_results(book).items():
+    for (chapter, profile), committed in _pages.all_results(book).items():
         if new := found.get(chapter):
             against += [f"{chapter} ({profile}) {told}" for told in results.contradictions(committed, new)]
             if profile == new.profile:
                 for change in results.changes(committed, new):
                     say(f"note: {chapter} ({profile}) {change}")
     if against:
-        raise VerdictTurned(
-            "this run contradicts committed answers: "
-            + " | ".join(against)
-            + "; if the new ones are right, repro build --accept takes them over"
-        )
+        told = "if the new ones are right, repro build --accept takes them over"
+        raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
 
 
-def _stage(
+def _staged(
     book: Book,
     runs: list[RunResult],
     other: list[RunResult],
     found: Mapping[str, Results],
     profile: str,
-) -> Path:
-    """A copy of the book with executed notebooks and generated pages, ready to be rendered without execution."""
-    stage, before = book.build_dir / "stage", book.build_dir / "stage.old"
-    with system_errors(stage):
-        shutil.rmtree(before, ignore_errors=True)
-        if stage.exists():
-            os.replace(stage, before)
-        stage.mkdir(parents=True)
-        config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
-        config["execute"] = {"execute_notebooks": "off"}  # they have run already
-        (stage / "_config.yml").write_text(
-            yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8"
-        )
-        shutil.copy(book.root / "_toc.yml", stage)
-        left_out = shutil.ignore_patterns("results", "claims", ".ipynb_checkpoints")
-        shutil.copytree(book.root / "book", stage / "book", ignore=left_out, copy_function=shutil.copy)
-        for page in other:
-            shutil.copy(page.notebook, stage / f"{page.chapter}.ipynb")
+) -> dict[str, bytes]:
+    """The book with executed notebooks and generated pages, to be rendered without execution: files by their place."""
+    config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
+    config["execute"] = {"execute_notebooks": "off"}  # they have run already
+    staged: dict[str, str | bytes] = {
+        "_config.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    }
+    staged["_toc.yml"] = (book.root / "_toc.yml").read_bytes()
+    for path in (path for path in (book.root / "book").rglob("*") if path.is_file()):
+        place = path.relative_to(book.root)
+        if not {"results", "claims", ".ipynb_checkpoints"}.intersection(place.parts):
+            staged[place.as_posix()] = path.read_bytes()
+    for page in other:
+        staged[f"{page.name}.ipynb"] = page.notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
-    committed = pages.all_results(book)
+    committed = _pages.all_results(book)
     fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
     never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
-    chapters = pages.chapters(book, committed | never)
+    chapters = _pages.chapters(book, committed | never)
     for chapter, run in zip(chapters, runs, strict=True):
-        notebook = pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
-        write_atomically(
-            stage / "book" / "chapters" / f"{chapter.name}.ipynb", json.dumps(notebook, indent=1)
-        )
-    index = stage / "book" / "index.md"
-    write_atomically(index, pages.landing(index.read_text(encoding="utf-8"), chapters))
-    write_atomically(stage / "book" / "scoreboard.md", pages.scoreboard(chapters))
-    write_atomically(stage / "book" / "status.md", pages.status(book, committed | fresh))
-    for path in stage.rglob("*"):  # by its time Sphinx knows what it has read
-        twin = before / path.relative_to(stage)
-        if path.is_file() and twin.is_file() and path.read_bytes() == twin.read_bytes():
-            os.utime(path, ns=(twin.stat().st_atime_ns, twin.stat().st_mtime_ns))
-    return stage
+        notebook = _pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
+        staged[f"book/chapters/{chapter.name}.ipynb"] = json.dumps(notebook, indent=1)
+    index = (book.root / "book" / "index.md").read_text(encoding="utf-8")
+    staged["book/index.md"] = _pages.landing(index, chapters)
+    staged["book/scoreboard.md"] = _pages.scoreboard(chapters)
+    staged["book/status.md"] = _pages.status(book, committed | fresh)
+    return {name: each.encode() if isinstance(each, str) else each for name, each in sorted(staged.items())}
 
 
-def _is_copy(package: metadata.Distribution) -> bool:
-    """Whether it came with setuptools, which shows its own copies of packages once something has imported it."""
-    return "_vendor" in str(package.locate_file(""))
+def _put(stage: Path, staged: Mapping[str, bytes]) -> None:
+    """Make a folder hold these files and no others; one that is right keeps its time, by which Sphinx knows it."""
+    for path in (path for path in stage.rglob("*") if path.is_file()):
+        if path.relative_to(stage).as_posix() not in staged:
+            path.unlink()
+    for name, content in staged.items():
+        path = stage / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
 
 
-def _tree_hash(folder: Path, *without: str) -> str:
-    """One hash of all files of a folder, with their names; ``without`` those with these endings.
-
-    What Python and numba have compiled is left out: it comes and goes with the runs.
-    """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix not in without and path.parent.name != "__pycache__"
-    )
-    return hash_of_files(folder, files)
+def _hash(staged: Mapping[str, bytes], *without: str) -> str:
+    """One hash of files with their places; ``without`` those with these endings."""
+    parts = ((name.encode(), content) for name, content in staged.items() if not name.endswith(without))
+    return sha256(*(part for pair in parts for part in pair))
 
 
-def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
-    """Render the staging copy; the new pages replace the old ones only when there was no warning.
+def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say) -> Path:
+    """Render the staged files; the new pages replace the old ones only when there was no warning.
 
     As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
-    html, output = book.build_dir / "html", book.build_dir / "rendering"
-    record = book.cache_dir / "rendered"
+    stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
+    record, library = book.cache_dir / "rendered", Path(__file__).parents[1]
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
+    tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
     frame = sha256(
-        _tree_hash(stage, ".md", ".ipynb").encode(),
-        _tree_hash(Path(__file__).parents[1]).encode(),
-        " ".join(
-            sorted(f"{d.name} {d.version}" for d in metadata.distributions() if not _is_copy(d))
-        ).encode(),
+        _hash(staged, ".md", ".ipynb").encode(),
+        hash_of_files(library, sorted(library.rglob("*.py"))).encode(),
+        tools.encode(),
     )
-    now = f"{frame} {_tree_hash(stage)}"
+    now = f"{frame} {_hash(staged)}"
     last = record.read_text() if use_cache and record.is_file() else ""
     if last == now and (html / "index.html").is_file():
         say("pages: unchanged")
@@ -266,6 +221,7 @@ def _render(book: Book, stage: Path, use_cache: bool, say: _Say) -> Path:
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
+        _put(stage, staged)
         # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
         program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last.partition(" ")[0] == frame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,37 +13,40 @@ from typing import Any
 from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
 from repro.base import nearest
-from repro.book._code_checks import Problem, code_problems
+from repro.book._markup import document
+from repro.book._notebooks import read_notebook, source_of
 from repro.book.claims import ChapterClaims, load
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import PROFILES, Book
-from repro.book.markup import document
-from repro.book.notebooks import read_notebook, source_of
-from repro.book.parameters import declared, declared_by_page, fill
+from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
 from repro.book.results import disagreements, read
 
-__all__ = ["HEADINGS", "Problem", "run"]
-
-HEADINGS = (
-    "What the paper claims",
-    "Why it might be true",
-    "Parameters",
-    "The method in code",
-    "Experiments",
-    "Controls",
-    "Result against the paper",
-    "Differences from the paper",
-    "What would change our mind",
-    "Exercises",
-    "References",
+_HEADINGS = (
+    *("What the paper claims", "Why it might be true", "Parameters", "The method in code", "Experiments"),
+    *("Controls", "Result against the paper", "Differences from the paper", "What would change our mind"),
+    *("Exercises", "References"),
 )
-
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
+_LONGEST_FUNCTION = 8
+_Found = Iterator[tuple[int | None, str]]  # a cell, or None for the whole file, and what is wrong there
 
 
-def run(book: Book) -> list[Problem]:
+@dataclass(frozen=True)
+class _Problem:
+    """Something wrong in a file; ``cell`` counts from 0, None where the whole file is meant."""
+
+    file: str
+    cell: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.cell is None else f"{self.file}, cell {self.cell}"
+        return f"{where}: {self.message}"
+
+
+def run(book: Book) -> list[_Problem]:
     """Everything that is wrong with the sources of a book, chapter by chapter; empty when all is well.
 
     For each chapter: the fixed headings in order; a cell of parameters that begins with ``profile``; the
@@ -52,109 +56,35 @@ def run(book: Book) -> list[Problem]:
     claims. For other notebooks: the same as far as it does not concern claims and headings. For all pages: citations
     that exist, images with alternative text.
     """
-    check = _Check(book)
-    for chapter in book.chapters():
-        check.chapter(chapter)
-    for page in book.pages():
-        check.page(page)
-    for file in sorted((book.root / "book").glob("*.md")):
-        check.add(file, check.text(file.read_text(encoding="utf-8")))
-    return check.problems
+    problems: list[_Problem] = []
 
-
-class _Check:
-    """What was found so far."""
-
-    def __init__(self, book: Book) -> None:
-        self.book = book
-        self.problems: list[Problem] = []
-        self.references: list[str] | None = None
-        path = book.root / "book" / "references.bib"
-        with self.reading(path):
-            self.references = _references(path)
-
-    def add(self, file: Path, messages: Iterable[str], cell: int | None = None) -> None:
-        name = file.relative_to(self.book.root).as_posix()
-        self.problems += [Problem(name, cell, message) for message in messages]
-
-    @contextmanager
-    def reading(self, file: Path) -> Iterator[None]:
-        """A file that cannot be read is one problem; what needs its content is left out."""
+    def look(file: Path, check: Callable[..., Any], *given: Any) -> Any:
+        """Note what a check finds; a file that cannot be read is one problem, and then there is no content."""
+        name = file.relative_to(book.root).as_posix()
         try:
-            yield
+            found = check(*given)
+            if isinstance(found, Iterator):
+                problems.extend(_Problem(name, *each) for each in found)
+            return found
         except BookError as error:
-            self.add(file, [str(error)])
+            problems.append(_Problem(name, None, str(error)))
 
-    def chapter(self, chapter: str) -> None:
-        claims: ChapterClaims | None = None
-        path = self.book.claims_file(chapter)
-        with self.reading(path):
-            claims = load(path)
-            self.add(path, self.unknown(claims.paper.key, "the key of the paper"))
-            for profile in PROFILES:
-                self.results(claims, self.book.results_file(chapter, profile))
-            check_seeds(claims)
-        path = self.book.root / "book" / "chapters" / f"{chapter}.ipynb"
-        with self.reading(path):
-            notebook = read_notebook(self.book.notebook(chapter))
-            for cell, message in _headings(notebook):
-                self.add(path, [message], cell)
-            self.notebook(path, notebook, _quotable(claims))
-            self.problems += code_problems(path.relative_to(self.book.root).as_posix(), notebook, claims)
-            parameters = declared(path)
-            for profile in PROFILES if claims is not None else ():
-                fill(parameters, {"profile": profile}, claims.profiles, f"{chapter}.yml")
-
-    def page(self, page: str) -> None:
-        """A notebook that is no chapter."""
-        path = self.book.page(page)
-        with self.reading(path):
-            notebook = read_notebook(path)
-            self.notebook(path, notebook, set())
-            self.problems += code_problems(f"{page}.ipynb", notebook, None)
-            declared_by_page(notebook, f"{page}.ipynb")
-
-    def results(self, claims: ChapterClaims, path: Path) -> None:
-        with self.reading(path):
-            if path.is_file():
-                result = read(path)
-                name = f"{result.chapter}.{result.profile}.json"
-                wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
-                self.add(path, disagreements(claims, result) if path.name == name else [wrong])
-
-    def notebook(self, path: Path, notebook: dict[str, Any], quotable: set[float]) -> None:
-        """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
-        # every machine has this kernel, and nbconvert asks for the ending
-        for part, key, accepted in (
-            ("kernelspec", "name", "python3"),
-            ("language_info", "file_extension", ".py"),
-        ):
-            if (found := notebook.get("metadata", {}).get(part, {}).get(key)) != accepted:
-                self.add(path, [f"{part}.{key} is {found!r}; accepted: {accepted!r}"])
-        for index, cell in enumerate(notebook["cells"]):
-            if cell.get("cell_type") == "markdown":
-                for typed in numbers_typed(source_of(cell), quotable):
-                    told = "is typed by hand: it is neither quoted in the claims file nor a threshold there"
-                    self.add(path, [f"{typed.text} {told} (“{typed.context}”)"], index)
-                self.add(path, self.text(source_of(cell)), index)
-            if cell.get("outputs") or cell.get("execution_count") is not None:
-                self.add(path, ["outputs are committed; clear them: a run writes them"], index)
-            for attached in cell.get("attachments", ()):
-                self.add(path, [f"attachment {attached!r}: put the file beside the book"], index)
-
-    def text(self, text: str) -> Iterator[str]:
-        """Images without a text, and citations of what is not among the references."""
-        for image in document(text)("img"):
-            if not str(image.get("alt", "")).strip():
-                yield f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
-        for part in ",".join(_CITE.findall(text)).split(","):
-            if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
-                yield from self.unknown(key, "cited")
-
-    def unknown(self, key: str, what: str) -> Iterator[str]:
-        """A key that is not among the references, if these could be read."""
-        if self.references is not None and key not in self.references:
-            yield f"{key!r} is {what}, but is not in references.bib; {nearest(key, self.references)}"
+    path = book.root / "book" / "references.bib"
+    references = look(path, _references, path)
+    for chapter in book.chapters():
+        path = book.claims_file(chapter)
+        claims = look(path, load, path)
+        if claims is not None:
+            look(path, _claims, claims, references)
+            for file in (book.results_file(chapter, profile) for profile in PROFILES):
+                look(file, _results, claims, file)
+        path = book.root / "book" / "chapters" / f"{chapter}.ipynb"
+        look(path, _chapter, book, chapter, claims, references)
+    for page in book.pages():
+        look(book.page(page), _page, book.page(page), references)
+    for file in sorted((book.root / "book").glob("*.md")):
+        look(file, _markdown, None, file.read_text(encoding="utf-8"), references)
+    return problems
 
 
 def _references(path: Path) -> list[str]:
@@ -167,18 +97,83 @@ def _references(path: Path) -> list[str]:
         raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
 
 
+def _unknown(key: str, what: str, references: list[str] | None) -> _Found:
+    """A key that is not among the references, if these could be read."""
+    if references is not None and key not in references:
+        yield None, f"{key!r} is {what}, but is not in references.bib; {nearest(key, references)}"
+
+
+def _claims(claims: ChapterClaims, references: list[str] | None) -> _Found:
+    yield from _unknown(claims.paper.key, "the key of the paper", references)
+    check_seeds(claims)
+
+
+def _results(claims: ChapterClaims, path: Path) -> _Found:
+    if path.is_file():
+        result = read(path)
+        name = f"{result.chapter}.{result.profile}.json"
+        wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
+        for message in disagreements(claims, result) if path.name == name else [wrong]:
+            yield None, message
+
+
+def _chapter(book: Book, chapter: str, claims: ChapterClaims | None, references: list[str] | None) -> _Found:
+    path = book.notebook(chapter)
+    notebook = read_notebook(path)
+    yield from _headings(notebook)
+    yield from _notebook(notebook, claims, references)
+    parameters = declared(path)
+    profiles = claims.profiles if claims else {}
+    for profile in profiles:
+        fill(parameters, {"profile": profile}, profiles, f"{chapter}.yml")
+
+
+def _page(path: Path, references: list[str] | None) -> _Found:
+    """A notebook that is no chapter."""
+    notebook = read_notebook(path)
+    yield from _notebook(notebook, None, references)
+    declared(path, of_a_chapter=False)
+
+
+def _notebook(notebook: dict[str, Any], claims: ChapterClaims | None, references: list[str] | None) -> _Found:
+    """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
+    # every machine has this kernel, and nbconvert asks for the ending
+    wanted = (("kernelspec", "name", "python3"), ("language_info", "file_extension", ".py"))
+    for part, key, accepted in wanted:
+        if (found := notebook.get("metadata", {}).get(part, {}).get(key)) != accepted:
+            yield None, f"{part}.{key} is {found!r}; accepted: {accepted!r}"
+    for index, cell in enumerate(notebook["cells"]):
+        if cell.get("cell_type") == "markdown":
+            for typed in numbers_typed(source_of(cell), _quotable(claims)):
+                told = "is typed by hand: it is neither quoted in the claims file nor a threshold there"
+                yield index, f"{typed.text} {told} (“{typed.context}”)"
+            yield from _markdown(index, source_of(cell), references)
+        if cell.get("outputs") or cell.get("execution_count") is not None:
+            yield index, "outputs are committed; clear them: a run writes them"
+        for attached in cell.get("attachments", ()):
+            yield index, f"attachment {attached!r}: put the file beside the book"
+    yield from _code(notebook, claims)
+
+
 def _quotable(claims: ChapterClaims | None) -> set[float]:
     if claims is None:
         return set()
-    thresholds = {
-        value
-        for _, test in claims.deciding()
-        for value in (*test.criterion.bounds, *([test.margin] if test.margin else []))
-    }
-    return thresholds | set(claims.quoted)
+    tests = [test for _, test in claims.deciding()]
+    margins = {test.margin for test in tests if test.margin}
+    return {bound for test in tests for bound in test.criterion.bounds} | margins | set(claims.quoted)
 
 
-def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
+def _markdown(index: int | None, text: str, references: list[str] | None) -> _Found:
+    """Images without a text, and citations of what is not among the references."""
+    for image in document(text)("img"):
+        if not str(image.get("alt", "")).strip():
+            yield index, f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
+    for part in ",".join(_CITE.findall(text)).split(","):
+        if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
+            yield from ((index, message) for _, message in _unknown(key, "cited", references))
+
+
+def _headings(notebook: dict[str, Any]) -> _Found:
     """One title, and the fixed headings in their order at the second level; "Differences" holds a numbered list."""
     titles: list[int] = []
     second: list[tuple[int, str]] = []
@@ -196,7 +191,7 @@ def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
     if len(titles) != 1:
         yield (titles[1] if titles else None), f"{len(titles)} titles (# ...); accepted: one"
     before = "the title"
-    for found, wanted in zip_longest(second, HEADINGS):
+    for found, wanted in zip_longest(second, _HEADINGS):
         at, title = found or (None, "nothing")
         if title != wanted:
             yield at, f"after {before!r} comes {title!r}; accepted: {wanted or 'nothing'!r}"
@@ -204,3 +199,66 @@ def _headings(notebook: dict[str, Any]) -> Iterator[tuple[int | None, str]]:
         before = title
     if "Differences from the paper" not in numbered:
         yield None, "'Differences from the paper' holds no numbered list"
+
+
+# --- code, by reading it ------------------------------------------------------------------------------------------
+
+
+def _code(notebook: dict[str, Any], claims: ChapterClaims | None) -> _Found:
+    """Code that is not Python, long functions, figures without text, and what is measured."""
+    nodes: list[tuple[int, ast.AST]] = []
+    for index, cell in enumerate(notebook["cells"]):
+        # the lines that only IPython understands are left out; they keep their place
+        lines = source_of(cell).splitlines() if cell.get("cell_type") == "code" else []
+        if lines and not lines[0].lstrip().startswith("%%"):
+            source = "\n".join("pass" if line[:1] in ("%", "!", "?") else line for line in lines)
+            try:
+                nodes += [(index, node) for node in ast.walk(ast.parse(source))]
+            except SyntaxError as error:
+                yield index, f"not Python: {error.msg} (line {error.lineno})"
+    for index, node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > _LONGEST_FUNCTION:
+                told = f"accepted: up to {_LONGEST_FUNCTION}, longer ones live in the library"
+                yield index, f"function {node.name} has {length} lines; {told}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.show", "pyplot.show"):
+            yield index, "plt.show() gives a figure without text; use figures.show"
+    if claims is not None:
+        yield from _measured(nodes, claims)
+
+
+def _measured(nodes: Iterable[tuple[int, ast.AST]], claims: ChapterClaims) -> _Found:
+    """Claims and tests that only the code knows, and deciding tests that it neither measures nor declares not tested.
+
+    Names may be put together: ``test=f"{variant}-masks"`` measures every test whose name ends so, and a variable may
+    hold any name.
+    """
+    calls: list[tuple[str, str]] = []
+    for index, node in nodes:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr not in ("measure", "not_tested"):
+            continue
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        claim, test = node.args[0] if node.args else given.get("claim"), given.get("test")
+        calls.append((_pattern(claim), _pattern(test)))
+        try:
+            if isinstance(claim, ast.Constant):
+                found = claims.claim(str(claim.value))
+                _ = found.test(str(test.value)) if isinstance(test, ast.Constant) else None
+        except BookError as error:
+            yield index, str(error)
+    for one, deciding in claims.deciding():
+        means = (re.fullmatch(c, one.id) and re.fullmatch(t, deciding.name) for c, t in calls)
+        if deciding.profiles and not any(means):
+            accepted = f'ledger.measure("{one.id}", test="{deciding.name}", values=...), or ledger.not_tested'
+            told = f"its deciding test {deciding.name} is never measured; accepted: {accepted}"
+            yield None, f"claim {one.id}: {told}"
+
+
+def _pattern(node: ast.AST | None) -> str:
+    """What a text in the code can be, as a regular expression."""
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    return "".join(map(_pattern, node.values)) if isinstance(node, ast.JoinedStr) else ".*"

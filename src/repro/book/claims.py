@@ -16,19 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from repro.base import nearest
 from repro.book.errors import BadInput
-from repro.book.judging import Criterion, Statistic, significant_digits
+from repro.book.judging import Criterion, significant_digits
 from repro.book.layout import PROFILES
-
-__all__ = [
-    "FIRST_SEEDS",
-    "ChapterClaims",
-    "Claim",
-    "DecidingTest",
-    "SupportingTest",
-    "first_fault",
-    "load",
-    "parsed",
-]
 
 _Profile = Literal["smoke", "quick", "full", "paper"]
 _Judged = Literal["quick", "full", "paper"]
@@ -101,7 +90,7 @@ class DecidingTest(SupportingTest):
     only, and ``fewer`` says why a profile has fewer seeds than planned.
     """
 
-    statistic: Statistic = "mean"  # type: ignore[assignment]
+    statistic: Literal["mean", "median", "share", "worst"] = "mean"  # type: ignore[assignment]
     claim: _Text
     margin: _Positive | None = None
     why: _Text
@@ -120,16 +109,16 @@ class DecidingTest(SupportingTest):
         has_margin = side != "between" and self.statistic != "worst"
         if side == "between" and bounds[0] >= bounds[1]:
             raise ValueError(f"claim is {self.claim!r}; accepted for between: [a, b] with a < b")
-        if has_margin and self.margin is None:
-            raise ValueError("margin is missing; accepted: the smallest effect that would matter, above 0")
-        if not has_margin and self.margin is not None:
-            kind = "between (its bounds are its margin)" if side == "between" else "worst"
-            raise ValueError(f"margin is {self.margin:g}; accepted for {kind}: none")
-        ends = (*bounds, self.criterion.matters) if has_margin else bounds
+        if has_margin != (self.margin is not None):
+            accepted = (
+                "the smallest effect that would matter" if has_margin else "none, for between and worst"
+            )
+            raise ValueError(f"margin is {self.margin}; accepted: {accepted}")
         if any(significant_digits(value) != value for value in (*bounds, self.margin or 0.0)):
             raise ValueError(
                 f"claim is {self.claim!r}, margin {self.margin}; accepted: six significant digits"
             )
+        ends = (*bounds, self.criterion.matters) if has_margin else bounds
         if self.statistic == "share" and not all(0 < end < 1 for end in ends):
             named = " and ".join(f"{end:g}" for end in ends)
             raise ValueError(f"claim and margin of a share lie at {named}; accepted: between 0 and 1")
@@ -273,15 +262,14 @@ def _unique(what: str, names: list[str]) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys; here that is an error."""
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for place, key in enumerate(keys):
-            if key.value in [before.value for before in keys[:place]]:
-                raise yaml.YAMLError(
-                    f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice in one mapping"
-                )
-        return node
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(
+                f"the key {twice[0]!r} stands twice in the mapping that begins in line {line}"
+            )
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path | str) -> ChapterClaims:
@@ -294,10 +282,8 @@ def load(path: Path | str) -> ChapterClaims:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
-    except OSError as error:
-        raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path.name} is not readable YAML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path.name} could not be read: {error}") from error
     return parsed(text, path.name)
 
 
@@ -315,12 +301,6 @@ def parsed(text: str, name: str) -> ChapterClaims:
     return found
 
 
-_ACCEPTED = {
-    "where": "the place in the paper",
-    "unit": "what the values are counted in, none for a plain number",
-    "why": "the reason for the margin",
-    "scale": "small or paper",
-}
 _KEYS = [key for model in (ChapterClaims, Claim, DecidingTest, _Paper, _Budget) for key in model.model_fields]
 
 
@@ -335,24 +315,17 @@ def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) 
     fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     place: list[str] = []
     for step in fault["loc"]:
-        if isinstance(content, dict | list) and step != "[key]":
-            try:
-                content = content[step]  # type: ignore[index]
-            except (LookupError, TypeError):
-                content = None
-            named = content if isinstance(step, int) and isinstance(content, dict) else {}
-            place.append(str(named.get("id") or named.get("name") or step))
-        # what remains are pydantic's names for the parts of a union: not a part of the file
+        try:
+            content = content[step]
+        except (LookupError, TypeError):  # a key that is missing, or pydantic's name for a part of a union
+            content = None
+        named = content if isinstance(step, int) and isinstance(content, dict) else {}
+        place.append(str(named.get("id") or named.get("name") or step))
     kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         told = f"unknown key; {nearest(place[-1], keys)}" if keys else "unknown key"
-    elif kind == "missing":
-        told = f"is missing; accepted: {_ACCEPTED.get(place[-1], 'a value')}"
-    elif kind != "value_error":
+    elif kind not in ("value_error", "missing"):
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
-        told = re.sub(r"\w+ should (be )?", "accepted: ", told, count=1).replace(
-            r"match pattern '\S'", "text"
-        )
-        told = f"found {' '.join(repr(fault['input']).split())[:60]}; {told}{hint}"
+        told = f"{told}, found {' '.join(repr(fault['input']).split())[:60]}{hint}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{'.'.join(place) or 'the file'}: {told}{more}"

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from repro.book.notebooks import DATA
+from repro.book._markup import html_table
+from repro.book._notebooks import DATA
 
 if TYPE_CHECKING:
     from repro.learn import Dataset
 
-__all__ = ["table"]
 
+def table(*sets: Dataset) -> None:
+    """Display the data sets that a chapter uses; the cache of runs and the result quote their checksums."""
+    from IPython.display import display
 
-class _Table:
-    """Shown as the last line of a cell: a table for the reader, checksums for the result's provenance."""
-
-    def __init__(self, sets: tuple[Dataset, ...]) -> None:
-        self._sets = sets
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{one.name}: sha256 {one.checksum}" for one in self._sets)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        head = "".join(
-            f'<th scope="col">{t}</th>' for t in ("data set", "source", "licence", "sha256, first digits")
-        )
-        rows = "".join(
-            f'<tr><th scope="row">{escape(one.name)}</th><td>{escape(one.source)}</td><td>{escape(one.licence)}</td>'
-            f"<td><code>{escape(one.checksum[:12])}</code></td></tr>"
-            for one in self._sets
-        )
-        return {
-            "text/plain": repr(self),
-            "text/html": f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>',
-            DATA: {one.name: one.checksum for one in self._sets},
-        }
-
-
-def table(*sets: Dataset) -> _Table:
-    """The data sets that a chapter uses; the cache of runs and the result quote their checksums."""
-    return _Table(sets)
+    head = ("data set", "source", "licence", "sha256, first digits")
+    rows = [
+        (*map(escape, (one.name, one.source, one.licence)), f"<code>{escape(one.checksum[:12])}</code>")
+        for one in sets
+    ]
+    shown = {
+        "text/plain": "\n".join(f"{one.name}: sha256 {one.checksum}" for one in sets),
+        "text/html": html_table("Data sets", head, rows),
+        DATA: {one.name: one.checksum for one in sets},
+    }
+    display(shown, raw=True)

@@ -16,18 +16,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = [
-    "BadInput",
-    "BookError",
-    "BudgetExceeded",
-    "DiskFull",
-    "Locked",
-    "ParameterError",
-    "RunFailed",
-    "RunLost",
-    "VerdictTurned",
-]
-
 
 class BookError(Exception):
     """Base of every expected error; the command line prints its text as one line."""
@@ -39,10 +27,6 @@ class BadInput(BookError, ValueError):
     """Something the person gave is wrong: a name, a value, a file."""
 
     exit_code = 2
-
-
-class ParameterError(BadInput):
-    """A notebook parameter is unknown, mistyped, out of range, or badly declared."""
 
 
 class RunFailed(BookError):

@@ -10,20 +10,20 @@ import base64
 import inspect
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from repro.book._environment import answer, repository_url
+from repro.book._markup import inline_html
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import Book
-from repro.book.markup import inline_html
-
-__all__ = ["PALETTE", "show", "theme"]
 
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 """The book's colours, which people with a colour vision deficiency can tell apart."""
@@ -61,19 +61,16 @@ def show(figure: Figure, *, caption: str, alt: str, source: Callable[..., object
     from IPython.display import HTML, display
 
     try:
-        display(HTML(figure_html(figure, caption=caption, alt=alt, source=source)))
+        display(HTML(_figure_html(figure, caption, alt, source)))
     finally:
         plt.close(figure)
 
 
-def figure_html(figure: Figure, *, caption: str, alt: str, source: Callable[..., object] | str) -> str:
-    """The HTML that ``show`` displays."""
+def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., object] | str) -> str:
     for name, text in (("caption", caption), ("alt", alt), ("source", source)):
-        if not (callable(text) or isinstance(text, str)) or not str(text).strip():
-            raise BadInput(
-                f"a figure needs a caption, an alt that says what one would see, and as source the library "
-                f"function that computed it, or its name; {name} is {text!r}"
-            )
+        if not (callable(text) or (isinstance(text, str) and text.strip())):
+            told = "a caption, an alt that says what one would see, and as source a function of the library"
+            raise BadInput(f"a figure needs {told}; {name} is {text!r}")
     image = _png(figure)
     width = round(int.from_bytes(image[16:20], "big") / _SCALE)  # a PNG's bytes 16 to 19: its width in dots
     return (
@@ -96,42 +93,24 @@ def _png(figure: Figure) -> bytes:
 
 def _source(source: Callable[..., object] | str) -> str:
     """The line that says where a figure comes from: chapter, function, linked to its lines, and commit."""
-    try:
+    function: Any = source if isinstance(source, str) else inspect.unwrap(source)
+    module, qualname = getattr(function, "__module__", ""), getattr(function, "__qualname__", str(function))
+    name = f"{module}.{qualname}".lstrip(".")
+    code, parts = f"<code>{escape(name)}</code>", [f"chapter {escape(_page['chapter'] or '')}"]
+    with suppress(BookError, OSError, TypeError, ValueError):  # outside a book, or not a function in it
         root = Book.find().root
-    except BookError:
-        root = None  # a notebook opened outside the book still shows its figures
-    at = _commit(root) if root else None
-    code, chapter = f"<code>{escape(_name(source))}</code>", _page["chapter"]
-    if callable(source) and root and at and (lines := _lines(source, root)) and (url := repository_url(root)):
-        code = f'<a href="{escape(f"{url}/blob/{at}/{lines}")}">{code}</a>'
-    parts = [
-        f"chapter {escape(chapter)}" if chapter else "",
-        code,
-        f"commit <code>{at[:10]}</code>" if at else "",
-    ]
-    return "Source: " + ", ".join(filter(None, parts))
+        if commit := _commit(root):
+            parts.append(f"commit <code>{commit[:10]}</code>")
+            path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
+            lines, first = inspect.getsourcelines(function)
+            if url := repository_url(root):
+                place = f"{url}/blob/{commit}/{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
+                code = f'<a href="{escape(place)}">{code}</a>'
+    parts.insert(1, code)
+    return "Source: " + ", ".join(parts if _page["chapter"] else parts[1:])
 
 
 @cache
 def _commit(root: Path) -> str | None:
     """The full hash of the commit that is checked out; None without git or a repository."""
     return answer("git", "-C", str(root), "rev-parse", "HEAD")
-
-
-def _name(source: Callable[..., object] | str) -> str:
-    """A function's full name."""
-    if isinstance(source, str):
-        return source
-    function = inspect.unwrap(source)
-    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
-
-
-def _lines(source: Callable[..., object], root: Path) -> str | None:
-    """A function's file in the repository and its lines there; None where they are not."""
-    try:
-        function = inspect.unwrap(source)
-        path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
-        lines, first = inspect.getsourcelines(function)
-    except (OSError, TypeError, ValueError):
-        return None
-    return f"{path.as_posix()}#L{first}-L{first + len(lines) - 1}"

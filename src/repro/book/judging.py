@@ -22,32 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from repro.base import Interval, t_interval, wilson_interval
+from repro.base import Interval, t_interval
 
-__all__ = [
-    "ALPHA",
-    "Answer",
-    "Criterion",
-    "Statistic",
-    "answer",
-    "answer_of_worst",
-    "corrected",
-    "interval",
-    "more_seeds",
-    "one_sided",
-    "questions",
-    "share_one_sided",
-    "significant_digits",
-    "strictest_level",
-    "worst",
-]
-
-Statistic = Literal["mean", "median", "share", "worst"]
-Answer = Literal["yes", "no", "open"]
+_Statistic = Literal["mean", "median", "share", "worst"]
+_Answer = Literal["yes", "no", "open"]
 _P = Any  # a p-value, or an array of them
 
-_LEVEL = 0.95
-ALPHA = 0.05
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,7 +42,7 @@ class Criterion:
     side: Literal["above", "below", "between"]
     bounds: tuple[float, ...]
     margin: float | None = None
-    statistic: Statistic = "mean"
+    statistic: _Statistic = "mean"
 
     @property
     def sign(self) -> int:
@@ -79,6 +60,19 @@ class Criterion:
         """Whether it is a claim of no harm: *above -δ* with the margin δ, or its mirror image."""
         return self.margin is not None and self.bounds[0] == -self.sign * self.margin
 
+    def worst(self, values: Sequence[float]) -> float:
+        """The value that speaks most against the claim."""
+        if self.side == "between":
+            centre = sum(self.bounds) / 2
+            return float(max(values, key=lambda value: abs(value - centre)))
+        return float(min(values, key=lambda value: self.sign * value))
+
+    def answer_of_worst(self, value: float) -> _Answer:
+        """Yes if the worst value, and with it every value, lies where the claim says; else no."""
+        if self.side == "between":
+            return "yes" if self.bounds[0] < value < self.bounds[1] else "no"
+        return "yes" if self.sign * (value - self.bounds[0]) > 0 else "no"
+
 
 # --- values ---------------------------------------------------------------------------------------------------
 
@@ -91,35 +85,26 @@ def significant_digits(value: float, digits: int = 6) -> float:
 # --- statistics -----------------------------------------------------------------------------------------------
 
 
-def interval(values: Sequence[float], statistic: Statistic) -> Interval:
+def interval(values: Sequence[float], statistic: _Statistic) -> Interval:
     r"""The 95 % interval of a mean (Student), a share (Wilson) or a median.
 
     That of a median runs from the k-th smallest to the k-th largest of n values, $k$ the largest number with
     $P(\mathrm{Bin}(n, 1/2) < k) \le 2.5 \%$: exact for every distribution, and the whole line below six values.
     """
     if statistic == "share":
-        found = wilson_interval(values, _LEVEL)
-        return Interval(found.estimate, max(found.low, 0.0), min(found.high, 1.0), "share")
+        ends = stats.binomtest(int(np.sum(values)), len(values)).proportion_ci(method="wilson")
+        return Interval(float(np.mean(values)), max(ends.low, 0.0), min(ends.high, 1.0), "share")
     array = np.sort(np.asarray(values, dtype=np.float64))
     if statistic == "median":
-        k = int(stats.binom.ppf((1 - _LEVEL) / 2, array.size, 0.5))
+        k = int(stats.binom.ppf(0.025, array.size, 0.5))
         low, high = (array[k - 1], array[-k]) if k else (-inf, inf)
         return Interval(float(np.median(array)), float(low), float(high), "median")
     if array.size > 1 and array[0] == array[-1]:  # the rounding of a mean must not give equal values a width
         return Interval(float(array[0]), float(array[0]), float(array[0]), "mean")
-    found = t_interval(array, _LEVEL)
-    return Interval(found.estimate, found.low, found.high, "mean")
+    return t_interval(array)
 
 
-def worst(values: Sequence[float], criterion: Criterion) -> float:
-    """The value that speaks most against the claim."""
-    if criterion.side == "between":
-        centre = sum(criterion.bounds) / 2
-        return float(max(values, key=lambda value: abs(value - centre)))
-    return float(min(values, key=lambda value: criterion.sign * value))
-
-
-def one_sided(values: ArrayLike, at: float, statistic: Statistic) -> tuple[_P, _P]:
+def one_sided(values: ArrayLike, at: float, statistic: _Statistic) -> tuple[_P, _P]:
     r"""p-values for "the truth lies above ``at``" and "the truth lies below it"; samples along the last axis.
 
     * mean: Student's test, made careful where values are skewed or discrete (``_of_a_mean``).
@@ -220,13 +205,13 @@ def strictest_level(k: int) -> float:
 
     At most 2.5 %, because the 95 % interval must agree. Tests outside the correction have ``k`` = 1.
     """
-    return ALPHA / max(k, 2)
+    return _ALPHA / max(k, 2)
 
 
 # --- the answer -----------------------------------------------------------------------------------------------
 
 
-def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> Answer:
+def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> _Answer:
     """Yes or no where the corrected p-value and the interval agree, else open; yes goes before no.
 
     =======================================  ======
@@ -245,16 +230,9 @@ def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> 
         beyond, short = found.low > a, found.high < criterion.matters
     else:
         beyond, short = found.high < a, found.low > criterion.matters
-    if beyond and p_yes <= ALPHA:
+    if beyond and p_yes <= _ALPHA:
         return "yes"
-    return "no" if short and p_no <= ALPHA else "open"
-
-
-def answer_of_worst(criterion: Criterion, value: float) -> Answer:
-    """Yes if the worst value, and with it every value, lies where the claim says; else no."""
-    if criterion.side == "between":
-        return "yes" if criterion.bounds[0] < value < criterion.bounds[1] else "no"
-    return "yes" if criterion.sign * (value - criterion.bounds[0]) > 0 else "no"
+    return "no" if short and p_no <= _ALPHA else "open"
 
 
 def more_seeds(p_yes: float, p_no: float, n: int, k: int) -> int | None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from repro.base import nearest
 from repro.book.errors import BadInput
 
-__all__ = ["PROFILES", "Book"]
-
 PROFILES = ("smoke", "quick", "full", "paper")
 _CHECKOUT = Path(__file__).resolve().parents[3]  # of an installation with -e; elsewhere no book lies there
+
+
+def known_profile(name: str) -> str:
+    """The name; raises ``BadInput`` unless it is one of the profiles."""
+    if name not in PROFILES:
+        raise BadInput(f"there is no profile {name!r}; {nearest(name, PROFILES)}")
+    return name
 
 
 @cache
@@ -33,20 +37,6 @@ def _note_checkout(here: Path) -> None:
 
 def _is_book(folder: Path) -> bool:
     return (folder / "_toc.yml").is_file() and (folder / "book").is_dir()
-
-
-def _files(node: Any) -> Iterator[str]:
-    """Every ``file:`` or ``root:`` entry of a table of contents, in reading order."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _files(item)
-    elif isinstance(node, dict):
-        for key in ("root", "file"):
-            if isinstance(node.get(key), str):
-                yield node[key]
-        for value in node.values():
-            if isinstance(value, list | dict):
-                yield from _files(value)
 
 
 @dataclass(frozen=True)
@@ -87,14 +77,11 @@ class Book:
         """Every page of the table of contents, in order, as written there."""
         path = self.root / "_toc.yml"
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            events = list(yaml.parse(path.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise BadInput(
-                f"{path.name} must be a mapping with root and chapters, got {type(content).__name__}"
-            )
-        return list(_files(content))
+        words = [event.value for event in events if isinstance(event, yaml.ScalarEvent)]
+        return [page for key, page in pairwise(words) if key in ("root", "file")]
 
     def chapters(self) -> list[str]:
         """Names of the chapters: entries of the table of contents under ``book/chapters/``, in order."""
@@ -125,9 +112,7 @@ class Book:
 
     def pages(self) -> list[str]:
         """Notebooks of the table of contents that are no chapters, as written there, in order."""
-        entries = [
-            entry.removesuffix(".ipynb") for entry in self.toc if not entry.startswith("book/chapters/")
-        ]
+        entries = [entry.removesuffix(".ipynb") for entry in self.toc if "book/chapters/" not in entry]
         return [entry for entry in entries if (self.root / f"{entry}.ipynb").is_file()]
 
     def page(self, name: str) -> Path:

@@ -12,21 +12,18 @@ The library judges: here for the page, and once more, from the same values, when
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from repro.base import nearest
-from repro.book.answers import JudgedClaim, JudgedTest, judge, tally
+from repro.book._answers import JudgedClaim, judge, tally
+from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
+from repro.book._notebooks import LEDGER
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
 from repro.book.errors import BadInput
-from repro.book.layout import PROFILES, Book
-from repro.book.markup import badge, inline_html, number
-
-__all__ = ["Ledger", "anchor", "answers", "is_planning", "paper_value", "shown"]
-
-LEDGER = "application/vnd.repro.ledger+json"
+from repro.book.layout import Book, known_profile
 
 _Values = dict[tuple[str, str], list[float]]
 
@@ -40,10 +37,8 @@ class Ledger:
     """
 
     def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
-        if profile not in PROFILES:
-            raise BadInput(f"there is no profile {profile!r}; {nearest(str(profile), PROFILES)}")
         book = book or Book.find()
-        self.chapter, self.profile, self.seed = book.chapter(chapter), profile, int(seed)
+        self.chapter, self.profile, self.seed = book.chapter(chapter), known_profile(profile), int(seed)
         self.claims = load(book.claims_file(chapter))
         self._measurements: list[dict[str, Any]] = []
         self._not_tested: dict[str, str] = {}
@@ -110,9 +105,7 @@ def _values_of(
         claim = chapter.claim(str(entry["claim"]))
         test = claim.test(str(entry["test"]))
         if (claim.id, test.name) in values:
-            raise BadInput(
-                f"{claim.id}, test {test.name}: measured before; each test takes one list of values"
-            )
+            raise BadInput(f"{claim.id}, test {test.name}: measured before; a test takes one list of values")
         values[claim.id, test.name] = _numbers(claim, test, entry["values"])
     for claim_id, reason in not_tested.items():
         chapter.claim(claim_id)
@@ -126,21 +119,16 @@ def _numbers(claim: Claim, test: SupportingTest, values: Any) -> list[float]:
 
     An empty list is a result too: no seed qualified, and the test is then not tested for want of seeds.
     """
-    where = f"{claim.id}, test {test.name}"
-    try:
+    wanted = "zeros and ones" if test.statistic == "share" else "finite numbers"
+    got = values
+    with suppress(TypeError, ValueError):
         array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise BadInput(f"{where}: values must be numbers, one a seed, got {str(values)[:60]}") from None
-    if array.ndim != 1:
-        raise BadInput(f"{where}: values must be a flat list, one number a seed, got shape {array.shape}")
-    for position in np.flatnonzero(~np.isfinite(array)):
-        raise BadInput(
-            f"{where}: value {position + 1} of {array.size} is {array[position]}; a test takes finite "
-            f"numbers (say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
-        )
-    for wrong in array[~np.isin(array, (0.0, 1.0))] if test.statistic == "share" else ():
-        raise BadInput(f"{where}: a share takes zeros and ones, one a seed, got {wrong}")
-    return [float(value) for value in array]
+        good = np.isin(array, (0.0, 1.0)) if test.statistic == "share" else np.isfinite(array)
+        if array.ndim == 1 and good.all():
+            return [float(value) for value in array]
+        got = array[~good][0] if array.ndim == 1 else f"shape {array.shape}"
+    told = f"(say ledger.not_tested({claim.id!r}, reason) when a seed gave none)"
+    raise BadInput(f"{claim.id}, test {test.name}: takes {wanted}, one a seed, got {str(got)[:60]} {told}")
 
 
 # --- as a reader sees it ------------------------------------------------------------------------------------------
@@ -157,46 +145,14 @@ def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def anchor(claim: str) -> str:
-    """The id of a claim's row on its chapter's page."""
-    return f"claim-{claim.lower()}"
-
-
-def paper_value(claim: Claim) -> str:
-    """The paper's value in Markdown, with what kind of number it is."""
-    if claim.paper_value is None:
-        return "unknown"
-    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{value} ({claim.paper_value_is or ''})"
-
-
-def details(claim: Claim, judged: JudgedClaim) -> str:
-    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
-    lines = []
-    for test in claim.deciding:
-        margin = "" if test.margin is None else f", margin {number(test.margin)}"
-        lines.append(
-            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
-        )
-    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
-    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
-
-
-def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
-    n = len(judged.values) if judged else 0
-    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
-    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
-
-
-def _row(claim: Claim, judged: JudgedClaim) -> str:
-    return (
-        f'<tr id="{anchor(claim.id)}"><th scope="row">{escape(claim.id)}</th>'
-        f"<td><strong>{inline_html(claim.statement)}</strong><br>"
+def _row(claim: Claim, judged: JudgedClaim) -> tuple[str, str, str]:
+    found = (
+        f"<strong>{inline_html(claim.statement)}</strong><br>"
         f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. "
         f"Paper's value: {inline_html(paper_value(claim))}.</small>"
-        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details></td>"
-        f"<td>{badge(judged.word, judged.scale)}</td></tr>"
+        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details>"
     )
+    return f'<span id="{anchor(claim.id)}">{escape(claim.id)}</span>', found, badge(judged.word, judged.scale)
 
 
 def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
@@ -207,11 +163,6 @@ def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: s
         if found
     )
     titles = ("Claim", "What the paper claims, and what this run found", "Answer")
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    rows = "".join(_row(claim, judged[claim.id]) for claim in chapter.claims)
-    return (
-        '<div class="ledger" role="region" aria-label="Claims and answers" tabindex="0">'
-        '<table class="dataframe">'
-        f"<caption>Profile {escape(profile)}: {counted}. Intervals are 95 %.</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    rows = [_row(claim, judged[claim.id]) for claim in chapter.claims]
+    caption = f"Profile {escape(profile)}: {counted}. Intervals are 95 %."
+    return html_table("Claims and answers", titles, rows, name="ledger", caption=caption)

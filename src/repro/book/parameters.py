@@ -19,139 +19,93 @@ import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from repro.base import nearest
 from repro.book import claims
-from repro.book.errors import ParameterError
+from repro.book._markup import html_table
+from repro.book._notebooks import read_notebook, source_of
+from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
-from repro.book.notebooks import read_notebook, source_of
-
-__all__ = [
-    "Parameter",
-    "Value",
-    "declared",
-    "declared_by_page",
-    "fill",
-    "from_texts",
-    "read_cell",
-    "resolve",
-    "validate",
-]
 
 Value = int | float | str | bool | None
 
-_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-_ACCEPTED: dict[str, type] = {"int": Integral, "float": Real, "str": str, "bool": bool}
-_CALLED = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+# what a value must be, what it becomes, and what that is called
+_TYPES: dict[str, tuple[type, type, str]] = {
+    "int": (Integral, int, "a whole number"),
+    "float": (Real, float, "a finite number"),
+    "str": (str, str, "text"),
+    "bool": (bool, bool, "true or false"),
+}
 _NUMBER = r"[+-]?(?:inf|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _RANGE = re.compile(rf"([\[(])\s*({_NUMBER})\s*,\s*({_NUMBER})\s*([\])])\s*")
 _CHOICES = re.compile(r"\{([^{}]*)\}\s*")
 
 
 @dataclass(frozen=True)
-class _Range:
-    """An interval of allowed values, with its brackets: a round one excludes its end."""
-
-    low: float
-    high: float
-    brackets: str
-
-    def __contains__(self, value: float) -> bool:
-        ends = [
-            end for end, bracket in zip((self.low, self.high), self.brackets, strict=True) if bracket in "[]"
-        ]
-        return self.low < value < self.high or value in ends
-
-    def __str__(self) -> str:
-        return f"{self.brackets[0]}{self.low:.15g}, {self.high:.15g}{self.brackets[1]}"
-
-
-@dataclass(frozen=True)
 class Parameter:
-    """One declared parameter: an int, float, str or bool; a default of None means "as the profile says"."""
+    """One declared parameter: an int, float, str or bool; a default of None means "as the profile says".
+
+    ``allowed`` is the range or the choices as the cell writes them; empty when anything of the type goes.
+    """
 
     name: str
     type: str
     default: Value
     help: str = ""
-    range: _Range | None = None
-    choices: tuple[Value, ...] | None = None
-
-    @property
-    def allowed(self) -> str:
-        """The range or the choices as the cell writes them; empty when anything of the type goes."""
-        if self.choices is not None:
-            return "{" + ", ".join(_written(choice) for choice in self.choices) + "}"
-        return "" if self.range is None else str(self.range)
+    allowed: str = ""
 
     def check(self, value: object) -> Value:
-        """The value in the parameter's own type, or a ``ParameterError`` that quotes it.
+        """The value in the parameter's own type, or a ``BadInput`` that quotes it.
 
         A whole number is accepted for a float (and converted), a bool never for a number. None is accepted
         only where the default is None.
         """
         if value is None and self.default is None:
             return None
-        if value is None:
-            self._refuse(f"None (it has a default of its own: {_written(self.default)})")
-        typed = self._typed(value)
-        if self.choices is not None and typed not in self.choices:
-            hint = nearest(str(typed), [str(choice) for choice in self.choices])
-            raise ParameterError(f"{self.name} must be one of {self.allowed}, got {typed!r}; {hint}")
-        if self.range is not None and isinstance(typed, int | float) and typed not in self.range:
-            raise ParameterError(f"{self.name} must lie in {self.range}, got {_short(typed)}")
-        return typed
-
-    def _refuse(self, got: str) -> NoReturn:
-        raise ParameterError(f"{self.name} takes {_CALLED[self.type]}, got {got}")
-
-    def _typed(self, value: object) -> int | float | str | bool:
-        a_bool_for_another = isinstance(value, bool) and self.type != "bool"
-        if a_bool_for_another or not isinstance(value, _ACCEPTED[self.type]):
-            self._refuse(f"{_short(value)} ({type(value).__name__})")
+        accepted, kind, called = _TYPES[self.type]
         try:
-            typed = _TYPES[self.type](value)
-            str(typed).encode()
-        except (
-            ValueError,
-            OverflowError,
-        ):  # a number without end, or bytes of a command line that are no text
-            self._refuse(_short(value))
-        if isinstance(typed, float):
-            if math.isnan(typed) or (math.isinf(typed) and self.range is None):
-                raise ParameterError(f"{self.name} takes a finite number, got {typed}")
-            return typed + 0.0  # -0.0 is 0.0
-        return typed
+            if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, accepted):
+                raise ValueError
+            typed: Value = kind(value)
+            str(typed).encode()  # bytes of a command line that are no text
+            if not self._allows(typed):
+                raise ValueError
+        except (ValueError, OverflowError):
+            limits = f" in {self.allowed}" if self.allowed else ""
+            raise BadInput(f"{self.name} takes {called}{limits}, got {_short(value)}") from None
+        return typed + 0.0 if isinstance(typed, float) else typed  # -0.0 is 0.0
+
+    def _allows(self, value: Any) -> bool:
+        if limits := _RANGE.fullmatch(self.allowed):
+            low, high = float(limits[2]), float(limits[3])
+            ends = [low] * (limits[1] == "[") + [high] * (limits[4] == "]")
+            return low < value < high or value in ends
+        if listed := _CHOICES.fullmatch(self.allowed):
+            plain = replace(self, allowed="")
+            return value in [plain.parse(choice.strip()) for choice in listed[1].split(",")]
+        return not isinstance(value, float) or math.isfinite(value)
 
     def parse(self, text: str) -> Value:
         """The value that a person typed, in the parameter's type.
 
         Nothing is guessed: ``1e3`` is not a whole number, ``yes`` is not a bool. ``none`` stands for None
-        where the default is None. Raises ``ParameterError``.
+        where the default is None. Raises ``BadInput``.
         """
         word = text.strip()
         if self.default is None and word in ("none", "None"):
             return None
-        if self.type == "str":
-            return self.check(text)
+        if self.type == "bool":
+            return self.check({"true": True, "false": False}.get(word.lower(), text))
         try:
-            if self.type == "bool":
-                return self.check({"true": True, "false": False}[word.lower()])
-            return self.check(int(word) if self.type == "int" else float(word))
-        except ParameterError:
+            return self.check(text if self.type == "str" else _TYPES[self.type][1](word))
+        except BadInput:
             raise
-        except (KeyError, ValueError):  # Python itself refuses to read an int of very many digits
-            self._refuse(_short(text))
-
-
-def _written(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else repr(value)
+        except ValueError:  # Python itself refuses to read an int of very many digits
+            return self.check(text)
 
 
 def _short(value: object) -> str:
@@ -162,26 +116,31 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_cell(source: str) -> list[Parameter]:
+# --- the cell -----------------------------------------------------------------------------------------------------
+
+
+def _read_cell(source: str) -> list[Parameter]:
     """The parameters that a cell declares, in order, as papermill reads them.
 
-    Each line must be blank, a comment, or ``name: type = value  # help``; anything else is a ``ParameterError`` that
+    Each line must be blank, a comment, or ``name: type = value  # help``; anything else is a ``BadInput`` that
     names the line. So is a line that papermill would skip, as one with two equals signs, or read otherwise.
     """
     found: dict[str, Parameter] = {}
     for number, line in enumerate(source.splitlines(), start=1):
         if not line.strip() or line.strip().startswith("#"):
             continue
-        parameter = _read_line(line, f"line {number} of the parameters cell, {_short(line.strip())},")
-        if parameter.name in found:
-            raise ParameterError(
-                f"line {number} of the parameters cell declares {parameter.name!r} a second time"
-            )
+        try:
+            parameter = _read_line(line)
+            if parameter.name in found:
+                raise BadInput("it is declared a second time")
+        except BadInput as error:
+            where = f"line {number} of the parameters cell, {_short(line.strip())}"
+            raise BadInput(f"{where}: {error}") from None
         found[parameter.name] = parameter
     return list(found.values())
 
 
-def _read_line(line: str, where: str) -> Parameter:
+def _read_line(line: str) -> Parameter:
     from papermill.translators import PythonTranslator
 
     try:
@@ -189,63 +148,45 @@ def _read_line(line: str, where: str) -> Parameter:
         # papermill skips a line with a second '=', with a warning of its own
         (read,) = PythonTranslator.inspect({"source": line}) if line.count("=") == 1 else []
         default = ast.literal_eval(read.default)
+        if read.inferred_type_name not in _TYPES:
+            raise ValueError
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise ParameterError(
-            f"{where} is not `name: type = value  # help` with a plain value and no other '='"
-        ) from None
-    kind = read.inferred_type_name
-    if kind not in _TYPES:
-        raise ParameterError(
-            f"{where} is not `name: type = value  # help` with a type of {', '.join(_TYPES)}"
-        )
-    limits, choices, text = _read_help(read.help, kind, where)
-    parameter = Parameter(read.name, kind, default, text, limits, choices)
-    try:
-        return replace(parameter, default=parameter.check(default))
-    except ParameterError as error:
-        raise ParameterError(f"{where} has a default that it does not allow: {error}") from None
+        told = f"a plain value, a type of {', '.join(_TYPES)}, and no other '='"
+        raise BadInput(f"is not `name: type = value  # help` with {told}") from None
+    limits, listed = _RANGE.match(read.help), _CHOICES.match(read.help)
+    begins = limits or listed
+    if begins is None and read.help.startswith(("[", "{")):
+        raise BadInput("its help begins like a range [low, high] or choices {a, b}, but is neither")
+    if limits and (read.inferred_type_name not in ("int", "float") or float(limits[2]) > float(limits[3])):
+        raise BadInput(f"the range {limits[0].strip()} is empty, or not of numbers")
+    allowed = begins[0].strip() if begins else ""
+    text = read.help[begins.end() :] if begins else read.help
+    parameter = Parameter(read.name, read.inferred_type_name, default, text, allowed)
+    if default is None:
+        parameter._allows(0)  # choices of another type are refused now
+    return replace(parameter, default=parameter.check(default))
 
 
-def _read_help(comment: str, kind: str, where: str) -> tuple[_Range | None, tuple[Value, ...] | None, str]:
-    """Split a help comment into range, choices and the words that remain."""
-    if match := _CHOICES.match(comment):
-        plain = Parameter("a choice", kind, _TYPES[kind]())
-        try:
-            choices = tuple(plain.parse(choice.strip()) for choice in match[1].split(","))
-        except ParameterError as error:
-            raise ParameterError(f"{where} lists choices that are not of its type: {error}") from None
-        return None, choices, comment[match.end() :]
-    if match := _RANGE.match(comment):
-        limits = _Range(float(match[2]), float(match[3]), match[1] + match[4])
-        if kind not in ("int", "float") or limits.low > limits.high:
-            raise ParameterError(f"{where} gives the range {limits}: it must not be empty, nor of a {kind}")
-        return limits, None, comment[match.end() :]
-    if comment.startswith(("[", "{")):
-        raise ParameterError(
-            f"{where} begins its help like a range [low, high] or choices {{a, b}}, but is neither"
-        )
-    return None, None, comment
+def declared(notebook: Path, of_a_chapter: bool = True) -> list[Parameter]:
+    """The parameters that a notebook's file declares, in order; those of a chapter begin with ``profile``.
 
-
-def declared_by_page(notebook: Mapping[str, Any], name: str) -> list[Parameter]:
-    """The parameters of a notebook, in order; none without a cell tagged ``parameters``. ``name`` is the file's."""
-    cells = [cell for cell in notebook["cells"] if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    There are none without a cell tagged ``parameters``.
+    """
+    cells = [
+        source_of(cell)
+        for cell in read_notebook(notebook)["cells"]
+        if "parameters" in cell.get("metadata", {}).get("tags", [])
+    ]
     if len(cells) > 1:
-        raise ParameterError(f"{name} may have one cell tagged 'parameters', it has {len(cells)}")
+        raise BadInput(f"{notebook.name} may have one cell tagged 'parameters', it has {len(cells)}")
     try:
-        return [parameter for cell in cells for parameter in read_cell(source_of(cell))]
-    except ParameterError as error:
-        raise ParameterError(f"{name}: {error}") from None
-
-
-def declared(notebook: Path) -> list[Parameter]:
-    """The parameters that a chapter's file declares, in order; ``profile`` must be the first."""
-    found = declared_by_page(read_notebook(notebook), notebook.name)
-    if not found or found[0].name != "profile" or found[0].type != "str" or found[0].default not in PROFILES:
-        raise ParameterError(
-            f"{notebook.name}: the first parameter, in a cell tagged 'parameters', must be `profile: str`, "
-            f"one of {', '.join(PROFILES)}"
-        )
+        found = [parameter for cell in cells for parameter in _read_cell(cell)]
+    except BadInput as error:
+        raise BadInput(f"{notebook.name}: {error}") from None
+    first = found[0] if found else Parameter("", "", "")
+    if of_a_chapter and (first.name, first.type, first.default in PROFILES) != ("profile", "str", True):
+        told = "the first parameter, in a cell tagged 'parameters', must be `profile: str`"
+        raise BadInput(f"{notebook.name}: {told}, one of {', '.join(PROFILES)}")
     return found
 
 
@@ -255,44 +196,37 @@ def declared(notebook: Path) -> list[Parameter]:
 def _find(parameters: Sequence[Parameter], name: str) -> Parameter:
     known = {parameter.name: parameter for parameter in parameters}
     if name not in known:
-        raise ParameterError(f"there is no parameter {name!r}; {nearest(name, known)}")
+        raise BadInput(f"there is no parameter {name!r}; {nearest(name, known)}")
     return known[name]
-
-
-def validate(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Value]:
-    """The given values, typed and checked; raises ``ParameterError`` for an unknown name or a wrong value."""
-    return {name: _find(parameters, name).check(value) for name, value in given.items()}
 
 
 def fill(
     parameters: Sequence[Parameter],
     given: Mapping[str, object],
-    profiles: Mapping[Any, Mapping[str, object]],
-    where: str,
+    profiles: Mapping[Any, Mapping[str, object]] | None = None,
+    where: str = "",
 ) -> dict[str, Value]:
-    """Every parameter's value: the given one, else the default, else what the profile says.
+    """Every parameter's value: the given one, else the default, else what the profile says, all of them checked.
 
-    ``where`` names the file that holds the profiles, for the messages.
+    ``where`` names the file that holds the profiles, for the messages; a page has none.
     """
-    checked = validate(parameters, given)
-    values = {p.name: checked.get(p.name, p.default) for p in parameters}
+    values = {p.name: p.default for p in parameters}
+    values |= {name: _find(parameters, name).check(value) for name, value in given.items()}
+    if profiles is None:
+        return values
     profile = str(values["profile"])
     if profile not in profiles:
-        raise ParameterError(f"{where} has no profile {profile!r}; {nearest(profile, profiles)}")
-    return {p.name: _from_profile(p, values[p.name], profile, profiles[profile], where) for p in parameters}
-
-
-def _from_profile(
-    parameter: Parameter, value: Value, profile: str, sizes: Mapping[str, object], where: str
-) -> Value:
-    if value is not None:
-        return value
-    if sizes.get(parameter.name) is None:
-        raise ParameterError(f"{where}: profile {profile!r} gives no value for {parameter.name!r}")
-    try:
-        return parameter.check(sizes[parameter.name])
-    except ParameterError as error:
-        raise ParameterError(f"{where}: profile {profile!r}: {error}") from None
+        raise BadInput(f"{where} has no profile {profile!r}; {nearest(profile, profiles)}")
+    for parameter in parameters:
+        if values[parameter.name] is None:
+            size = profiles[profile].get(parameter.name)
+            if size is None:
+                raise BadInput(f"{where}: profile {profile!r} gives no value for {parameter.name!r}")
+            try:
+                values[parameter.name] = parameter.check(size)
+            except BadInput as error:
+                raise BadInput(f"{where}: profile {profile!r}: {error}") from None
+    return values
 
 
 def from_texts(
@@ -300,7 +234,7 @@ def from_texts(
     pairs: Sequence[str],
     read: Callable[[Parameter, str], Any] = Parameter.parse,
 ) -> dict[str, Any]:
-    """Typed values from ``name=value`` as typed on a command line; raises ``ParameterError``.
+    """Typed values from ``name=value`` as typed on a command line; raises ``BadInput``.
 
     ``read`` makes a value of its parameter and the text.
     """
@@ -309,65 +243,33 @@ def from_texts(
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals:
-            raise ParameterError(f"a parameter is given as name=value, got {_short(pair)}")
+            raise BadInput(f"a parameter is given as name=value, got {_short(pair)}")
         if name in values:
-            raise ParameterError(f"{name} is given twice, the second time as {_short(text)}")
+            raise BadInput(f"{name} is given twice, the second time as {_short(text)}")
         values[name] = read(_find(parameters, name), text)
     return values
 
 
-class _Settings:
-    """The resolved parameters of a run, as attributes: ``settings.n_epochs``. They cannot be changed.
-
-    Shown in a notebook, it is a table of name, value and help.
-    """
-
-    def __init__(self, chapter: str, values: Mapping[str, Value], helps: Mapping[str, str]) -> None:
-        vars(self).update(values, _chapter=chapter, _values=dict(values), _helps=dict(helps))
-
-    _chapter: str
-    _values: dict[str, Value]
-    _helps: dict[str, str]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # what Python itself asks for, also before there are values
-            raise AttributeError(name)
-        raise AttributeError(f"{self._chapter} has no parameter {name!r}; {nearest(name, self._values)}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(
-            f"settings are fixed once resolved; change {name} in the parameters cell and run again"
-        )
-
-    def __repr__(self) -> str:
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left"><code>{html.escape(name)}</code></th>'
-            f"<td>{html.escape(repr(value))}</td>"
-            f'<td style="text-align:left">{html.escape(self._helps.get(name, ""))}</td></tr>'
-            for name, value in self._values.items()
-        )
-        return (
-            '<table><thead><tr><th scope="col">parameter</th><th scope="col">value</th>'
-            f'<th scope="col">what it is</th></tr></thead><tbody>{rows}</tbody></table>'
-        )
-
-
-def resolve(chapter: str, namespace: Mapping[str, object]) -> _Settings:
+def resolve(chapter: str, namespace: Mapping[str, object]) -> Any:
     """The parameters of a running notebook: pass ``globals()`` in the cell after the parameters.
 
     Takes each name that the chapter declares from ``namespace``, fills what is None from the profile, and
-    checks all of it; raises ``ParameterError``. Works the same under ``repro run``, papermill, Binder and by
-    hand.
+    checks all of it; raises ``BadInput``. Works the same under ``repro run``, papermill, Binder and by hand.
+
+    Returns the values as attributes, ``settings.n_epochs``, which cannot be changed; shown in a notebook, they are
+    a table of name, value and help.
     """
     book = Book.find()
     parameters = declared(book.notebook(chapter))
     missing = [p.name for p in parameters if p.name not in namespace]
     if missing:
-        raise ParameterError(f"{', '.join(missing)} not defined: run the parameters cell first")
+        raise BadInput(f"{', '.join(missing)} not defined: run the parameters cell first")
     path = book.claims_file(chapter)
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
-    return _Settings(chapter, values, {p.name: p.help for p in parameters})
+    rows = [
+        (f"<code>{p.name}</code>", html.escape(repr(values[p.name])), html.escape(p.help)) for p in parameters
+    ]
+    table = html_table("Parameters", ("parameter", "value", "what it is"), rows)
+    methods = {"_repr_html_": lambda _: table}
+    return make_dataclass("Settings", list(values), frozen=True, namespace=methods)(**values)

@@ -3,6 +3,7 @@
 A chapter says once, after its parameters, ``experiments = parts.kept(experiments, settings)``. In the profiles that
 take hours each experiment's result is then written to ``.repro/parts`` as soon as it is there, under a key that covers
 the library, the versions of the packages, the data files and the arguments; the same call in a later run reads it back.
+They go when the run has ended well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import inspect
 import io
 import pickle
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, wraps
@@ -18,11 +20,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import repro
-from repro.book.cache import data_files, run_key, versions
-from repro.book.files import hash_of_files, sha256, write_atomically
+from repro.book._cache import data_files, run_key, versions
+from repro.book._files import hash_of_files, sha256, write_atomically
 from repro.book.layout import Book
-
-__all__ = ["kept"]
 
 _LONG = ("full", "paper")
 
@@ -47,14 +47,23 @@ def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> 
     """The functions of a module, each of which reads a result that is kept, or makes it and keeps it.
 
     ``settings`` are the run's, of which the profile decides: the short ones get the module itself. ``folder`` is where
-    results are kept (default: ``.repro/parts`` of the book). A result is what a function returns and nothing else, so
+    results are kept (default: in the book's ``.repro/parts``). A result is what a function returns and nothing else, so
     the functions may have no other effects; arguments and results must be such as ``pickle`` can write.
     """
     if settings.profile not in _LONG:
         return experiments
     own = inspect.getmembers(experiments, inspect.isfunction)
-    place = folder or Book.find().cache_dir / "parts"
+    place = folder or _place(Book.find(), experiments.__name__.split(".")[-2])
     return SimpleNamespace(**{name: _kept(function, place) for name, function in own})
+
+
+def forget(book: Book, chapter: str) -> None:
+    """Remove the parts of a chapter whose run is finished and kept as a whole."""
+    shutil.rmtree(_place(book, chapter.replace("-", "_")), ignore_errors=True)
+
+
+def _place(book: Book, paper: str) -> Path:
+    return book.cache_dir / "parts" / paper
 
 
 def _kept(function: Callable[..., Any], folder: Path) -> Callable[..., Any]:

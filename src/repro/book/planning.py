@@ -17,8 +17,6 @@ from repro.book.claims import ChapterClaims, DecidingTest
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion, questions, share_one_sided, strictest_level
 
-__all__ = ["check_seeds", "plan", "seeds_needed", "table"]
-
 _POWER = 0.9
 _MOST_SEEDS = 3000
 _CARE_FOR_SKEWNESS = 1.03
@@ -26,7 +24,7 @@ _MEDIAN_FOR_MEAN = pi / 2
 _JUDGED = ("quick", "full", "paper")
 
 
-def plan(chapter: ChapterClaims) -> pd.DataFrame:
+def _plan(chapter: ChapterClaims) -> pd.DataFrame:
     """What every deciding test of a chapter needs to decide, a row a test.
 
     Columns: claim, test, margin, sd, level (the strictest, one-sided, in ``full`` or the strongest profile that runs
@@ -40,7 +38,7 @@ def plan(chapter: ChapterClaims) -> pd.DataFrame:
             "margin": test.margin,
             "sd": test.sd,
             "level": (level := _level(chapter, claim.id, test.name, _strongest(test))),
-            "needs": seeds_needed(test.criterion, test.sd, level),
+            "needs": _seeds_needed(test.criterion, test.sd, level),
             **{profile: chapter.seeds(test, profile) for profile in _JUDGED},
             "why fewer": test.fewer or "",
         }
@@ -49,8 +47,9 @@ def plan(chapter: ChapterClaims) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(("needs", *_JUDGED), "Int64"))
 
 
-def table(planned: pd.DataFrame) -> str:
-    """A plan as text; a number of seeds that is too small to decide is marked."""
+def table(chapter: ChapterClaims) -> str:
+    """What ``_plan`` says of a chapter, as text; a number of seeds that is too small to decide is marked."""
+    planned = _plan(chapter)
     shown = planned.astype(object).where(planned.notna(), "–")
     for profile in _JUDGED:
         too_few = (planned[profile] < planned["needs"]).fillna(False)
@@ -67,7 +66,7 @@ def _level(chapter: ChapterClaims, claim: str, test: str, profile: str) -> float
     return strictest_level(len(family) if (claim, test) in family else 1)
 
 
-def seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = _POWER) -> int | None:
+def _seeds_needed(criterion: Criterion, sd: float | None, level: float, power: float = _POWER) -> int | None:
     r"""The seeds with which a test says *yes* to an effect of the margin, and *no* to none, with this power.
 
     * mean: the t test of one sample (statsmodels) at the one-sided ``level``, for an effect of $m / sd$, and 3 % more,

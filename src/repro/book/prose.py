@@ -27,10 +27,8 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from repro.base import nearest
-from repro.book import markup
+from repro.book import _markup
 from repro.book.errors import BadInput
-
-__all__ = ["numbers_typed", "say", "sentence"]
 
 _LARGEST_FREE = 12
 _NOT_FINITE = {"nan", "inf", "-inf"}  # as Python's, NumPy's and PyTorch's numbers are written
@@ -88,11 +86,11 @@ def numbers_typed(markdown: str, allowed: Collection[float] = ()) -> list[_Typed
     See the module's text for the rule. A number is allowed by its size, whatever its sign or unit.
     """
     sizes = {abs(value) for value in allowed}
-    found = [typed for block in markup.prose(markdown) for typed in _typed_in(block)]
+    found = [typed for block in _markup.prose(markdown) for typed in _typed_in(block)]
     return [typed for typed in found if typed.value not in sizes]
 
 
-def sentence(template: str, **values: Any) -> str:
+def _sentence(template: str, **values: Any) -> str:
     """The text that ``say`` displays: the template with the run's values filled in.
 
     Raises ``BadInput`` for a number typed into the template, a name without a value, a value without a place,
@@ -125,8 +123,8 @@ def say(template: str, **values: Any) -> None:
     """Display a sentence of Markdown whose every number comes from the run.
 
     ``say("Over {n} seeds the loss fell to {loss:.2f}.", n=len(losses), loss=mean)``. Mathematics may hold
-    numbers; its braces are written twice. Errors as for ``sentence``.
+    numbers; its braces are written twice. Errors as for ``_sentence``.
     """
     from IPython.display import Markdown, display
 
-    display(Markdown(sentence(template, **values)))
+    display(Markdown(_sentence(template, **values)))

@@ -8,18 +8,17 @@ the end.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from repro.book.answers import JudgedClaim, judge
+from repro.book._answers import JudgedClaim, judge
+from repro.book._files import write_atomically
 from repro.book.claims import ChapterClaims, first_fault
 from repro.book.errors import BadInput
-from repro.book.files import write_atomically
-from repro.book.ledger import is_planning
-
-__all__ = ["Results", "again", "changes", "contradictions", "disagreements", "read", "write"]
+from repro.book.ledger import answers, is_planning
 
 
 class Results(BaseModel):
@@ -49,6 +48,14 @@ class Results(BaseModel):
     def exploratory(self) -> bool:
         """Whether its seeds are planning seeds, by which no claim is judged."""
         return is_planning(self.seed)
+
+
+def judged(
+    chapter: ChapterClaims, ledger: Mapping[str, Any], provenance: dict[str, Any], run: dict[str, Any]
+) -> Results:
+    """What a run found: its ledger judged against the file of claims; raises ``BadInput`` where the two do not fit."""
+    about = {name: ledger[name] for name in ("chapter", "profile", "not_tested")}
+    return Results(**about, claims=answers(chapter, ledger), provenance=provenance, run=run)
 
 
 def _as_text(results: Results) -> str:
@@ -107,14 +114,13 @@ def contradictions(committed: Results, new: Results) -> list[str]:
 
     That is a deciding test answered yes in one and no in the other.
     """
-    opposite = {"yes": "no", "no": "yes"}
     return [
         f"{claim}: {name}: was {before.answer}, {before.words}; is now {after.answer}, {after.words}"
         for claim, judged in committed.claims.items()
         if claim in new.claims
         for name, before in judged.deciding.items()
         if (after := new.claims[claim].deciding.get(name)) is not None
-        if before.answer is not None and after.answer == opposite.get(before.answer)
+        if {before.answer, after.answer} == {"yes", "no"}
     ]
 
 

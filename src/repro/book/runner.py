@@ -1,4 +1,4 @@
-"""One chapter or page, one run, one result: taken from the cache, or made in a process of its own.
+"""One chapter or page, one run, one result: taken from the cache, or made in a kernel of its own.
 
 An executed notebook is kept only when everything went well. A failed run leaves its notebook, with the reason in the
 cell that failed, beside the last good one and never in its place.
@@ -15,57 +15,58 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from repro.book import claims, ledger, parameters
-from repro.book._process import Failure, Job, Progress, execute
-from repro.book.cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
-from repro.book.errors import BookError
-from repro.book.files import sha256, shown, try_writing, write_atomically
+from repro.book import _notebooks, claims, ledger, parameters, parts
+from repro.book._cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
+from repro.book._files import sha256, shown, try_writing, write_atomically
+from repro.book._process import Failure, Progress, execute
+from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
-from repro.book.notebooks import (
-    clean,
-    data_shown,
-    heading_of,
-    laid_over,
-    ledger_shown,
-    mark_failure,
-    read_notebook,
-    stopped_early,
-)
-
-__all__ = ["RunResult", "run", "run_page"]
+from repro.book.results import Results, judged
 
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
 
 
 @dataclass(frozen=True)
-class _Job(Job):
-    """A notebook to run, and where it goes.
+class _Job:
+    """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
 
-    ``parts`` are what it depends on, from ``cache.key_parts``; ``about`` is the chapter and the profile, or the page,
+    ``depends`` is what it depends on, from ``cache.key_parts``; ``about`` is the chapter and the profile, or the page,
     for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
     """
 
+    book: Book
+    path: Path
+    source: dict[str, Any]
+    values: Mapping[str, object]
+    limits: tuple[float, float]
     target: Path
-    parts: dict[str, Any]
+    depends: dict[str, Any]
     about: dict[str, str]
-    claims_of: claims.ChapterClaims | None
+    claims_of: claims.ChapterClaims | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left: where the executed notebook lies, what its ledger holds, where it comes from, what it cost.
+    """What a run left: where the executed notebook lies, what it found, what it cost, whether it is an earlier one's.
 
-    A page has its place in the table of contents for a chapter's name, no profile and no ledger.
+    ``name`` is the chapter's or, of a page, its place in the table of contents; a page has found nothing, nor has a
+    chapter that showed no ledger.
     """
 
-    chapter: str
-    profile: str
+    name: str
     notebook: Path
-    ledger: dict[str, Any] | None
-    provenance: dict[str, Any]
+    found: Results | None
     run: dict[str, Any]
     cached: bool
+
+    @property
+    def results(self) -> Results:
+        """What it found; raises ``RunFailed`` for a notebook that showed no ledger."""
+        if self.found is None:
+            told = "showed no ledger: the last cell of its result must be `ledger`"
+            raise RunFailed(f"{self.name} {told}", self.notebook)
+        return self.found
 
 
 def run(
@@ -104,13 +105,14 @@ def run(
     values = parameters.fill(parameters.declared(path), given or {}, found.profiles, claims_file.name)
     profile = str(values["profile"])
     budget = found.budget[profile]  # type: ignore[index]
-    source = read_notebook(path)
+    source = _notebooks.read_notebook(path)
     target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
-    parts = key_parts(source, values, found, data_files())
+    depends = key_parts(source, values, found, data_files())
     limits = (timeout or budget.seconds, memory_mb or budget.memory_mb)
     about = {"chapter": chapter, "profile": profile}
-    job = _Job(book, path, source, values, *limits, target, parts, about, found)
-    return _kept_or_run(job, use_cache, progress)
+    return _kept_or_run(
+        _Job(book, path, source, values, limits, target, depends, about, found), use_cache, progress
+    )
 
 
 def run_page(
@@ -138,17 +140,17 @@ def run_page(
         RunFailed: a cell raised or the kernel died; the attempt is kept beside ``output``.
     """
     path = book.page(page)
-    source = read_notebook(path)
-    known = parameters.declared_by_page(source, path.name)
-    values = {p.name: p.default for p in known} | parameters.validate(known, given or {})
+    source = _notebooks.read_notebook(path)
+    values = parameters.fill(parameters.declared(path, of_a_chapter=False), given or {})
     named = [book.root / value for value in values.values() if isinstance(value, str) and value]
     # a table may have its plan beside it, under the same name with another ending
     files = {file for one in named if one.is_file() for file in one.parent.glob(f"{escape(one.stem)}.*")}
     checksums = {file.name: sha256(file.read_bytes()) for file in sorted(files) if file.is_file()}
-    parts = key_parts(source, values, None, checksums)
+    depends = key_parts(source, values, None, checksums)
     target = output or book.build_dir / "notebooks" / path.name
-    job = _Job(book, path, source, values, *_PAGE_LIMITS, target, parts, {"page": page}, None)
-    return _kept_or_run(job, use_cache)
+    return _kept_or_run(
+        _Job(book, path, source, values, _PAGE_LIMITS, target, depends, {"page": page}), use_cache
+    )
 
 
 def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -> RunResult:
@@ -156,7 +158,7 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
 
     What is written is the notebook as it is now, with the outputs of the run laid over it.
     """
-    cache, key = job.book.cache_dir / "cache", run_key(job.parts)
+    cache, key = job.book.cache_dir / "cache", run_key(job.depends)
     before = kept(cache, key) if use_cache else None
     if before is None:
         try_writing(job.target)
@@ -164,39 +166,41 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
     else:
         notebook = json.loads(before)
     show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
-    write_atomically(job.target, _as_text(laid_over(job.source, notebook, show)))
+    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
+    name = job.about.get("chapter") or job.about["page"]
     if before is None:
         try:
             keep(cache, key, _as_text(notebook).encode())
+            parts.forget(job.book, name)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    name, profile = job.about.get("chapter") or job.about["page"], job.about.get("profile", "")
-    done = notebook["metadata"]["repro"]
-    left = (ledger_shown(notebook), done["provenance"], done["run"])
-    return RunResult(name, profile, job.target, *left, cached=before is not None)
+    done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
+    found = None
+    if measured is not None and job.claims_of is not None:
+        found = judged(job.claims_of, measured, done["provenance"], done["run"])
+    return RunResult(name, job.target, found, done["run"], cached=before is not None)
 
 
 def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
     files = [job.path, *library_files(job.source)]
     files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
-    commit = commit_of(
-        job.book.root, files
-    )  # before the run: claims that are committed while it is at work come after
-    notebook, cost, failure = execute(job, progress)
-    clean(notebook)
+    # before the run: claims that are committed while it is at work come after
+    commit = commit_of(job.book.root, files)
+    notebook, cost, failure = execute(job.book, job.path, job.source, job.values, job.limits, progress)
+    _notebooks.clean(notebook)
     failure = failure or _unsound(notebook, job.about, job.claims_of)
     provenance = {
         **commit,
-        **{name: job.parts[name] for name in ("library", "code", "parameters", "versions")},
+        **{name: job.depends[name] for name in ("library", "code", "parameters", "versions")},
         # no paths of this machine
-        "settings": {name: value.rpartition("/")[2] for name, value in job.parts["settings"].items()},
-        "data": data_shown(notebook) | job.parts["files"],
+        "settings": {name: value.rpartition("/")[2] for name, value in job.depends["settings"].items()},
+        "data": _notebooks.data_shown(notebook) | job.depends["files"],
     }
     about = {"parameters": job.values, "provenance": provenance, "run": cost}
     notebook["metadata"]["repro"] = job.about | about
     if failure is not None:
-        mark_failure(notebook, failure.index, failure.message)
+        _notebooks.mark_failure(notebook, failure.index, failure.message)
         wreck = job.target.with_suffix(".failed.ipynb")
         write_atomically(wreck, _as_text(notebook))
         raise failure.error(f"{job.path.stem}: {failure.message}; see {shown(wreck)}", wreck)
@@ -211,18 +215,14 @@ def _as_text(notebook: Mapping[str, Any]) -> str:
 def _unsound(
     notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
 ) -> Failure | None:
-    """What is wrong with a run that raised nothing: a cell that never ran, a ledger that is not this run's."""
-    if (index := stopped_early(notebook)) is not None:
-        heading = heading_of(notebook, index)
-        at = f" ({heading})" if heading else ""
-        return Failure(f"stopped without an error before cell {index + 1}{at}: does a cell call exit()?")
-    found = ledger_shown(notebook)
+    """What is wrong with a run that raised nothing: a ledger that is not this run's."""
+    found = _notebooks.ledger_shown(notebook)
     if found is None or claims_of is None:
         return None
     if any(found.get(name) != value for name, value in about.items()):
         return Failure(f"its ledger is that of {found.get('chapter')!r}, profile {found.get('profile')!r}")
     try:
-        ledger.shown(claims_of, found)
+        ledger.answers(claims_of, found)
     except (BookError, KeyError) as error:
         return Failure(f"its ledger cannot be judged: {error}")
     return None

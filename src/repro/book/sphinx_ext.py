@@ -7,7 +7,6 @@ the same files; this extension copies the few that a page needs beside the page.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from importlib.resources import as_file, files
@@ -18,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
-__all__ = ["docstring_mathematics", "setup"]
+from repro.book._environment import cores
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 _MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
@@ -38,7 +37,7 @@ def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 shutil.copy2(source / part, target / part)
 
 
-def docstring_mathematics(
+def _docstring_mathematics(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Let docstrings write mathematics as the notebooks do, ``$...$`` and ``$$...$$``."""
@@ -104,7 +103,7 @@ def _every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
     All cores write; reading is not safe in parallel for all extensions.
     """
-    app.parallel = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    app.parallel = cores()
     return sorted(env.all_docs)
 
 
@@ -112,7 +111,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension; Sphinx calls this."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", _one_search_field)
-    app.connect("autodoc-process-docstring", docstring_mathematics, priority=400)
+    app.connect("autodoc-process-docstring", _docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
     app.connect("html-page-context", _tidy_page)
     app.connect("doctree-read", _mathematics_in_html)

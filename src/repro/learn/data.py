@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,34 +20,7 @@ from torch.nn import functional
 
 from repro.base import one_of
 from repro.learn.seeding import streams
-from repro.learn.sources import CorruptDataError, embedded, full
-
-
-class _Known(NamedTuple):
-    """What is known of a data set before it is read; ``largest`` is the largest value of a pixel."""
-
-    licence: str
-    checksum: str | None
-    largest: int | None = None
-
-
-_UCI = "CC BY 4.0 (UCI Machine Learning Repository)"
-_MNIST = "CC BY-SA 3.0 (Y. LeCun and C. Cortes)"
-
-# SHA-256 over types, shapes and contents of the arrays. torchvision checks CIFAR-10's files itself.
-_CATALOGUE = {
-    "iris": _Known(_UCI, "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1"),
-    "wine": _Known(_UCI, "56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70"),
-    "breast_cancer": _Known(_UCI, "bad1f701395a84df5424ae2f8e08bdfa835c36aeb29d785dc2fb5c863f299450"),
-    "digits": _Known(_UCI, "1fa49054f5d5ba0bcf14a7848951319bfb97150b87f1a8c21b50191db38780b9", 16),
-    "mnist5k": _Known(_MNIST, "fbe695bfb905c8eb1295e4c69b38c9fccaf1e44048b99291e3f9077fee6a1957", 255),
-    "mnist": _Known(_MNIST, "c9c899568825c0192b158204e056115690ebe9e01a8a467321a8e34a416b7a26", 255),
-    "fashion_mnist": _Known(
-        "MIT (Zalando SE)", "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda", 255
-    ),
-    "cifar10": _Known("no licence stated; cite A. Krizhevsky (2009)", None, 255),
-}
-_FULL = ("mnist", "fashion_mnist", "cifar10")
+from repro.learn.sources import _KNOWN, CorruptDataError, embedded, fingerprint, full
 
 Size = int | float | None
 Standardize = str | tuple[float, float] | None
@@ -136,25 +109,22 @@ def load(
         >>> load("digits", train=200, validation=0, standardize="global")
         Dataset(digits: 200 training, 0 validation, 1597 test examples of 64, 10 classes; CC BY 4.0 ...)
     """
-    licence, checksum, largest = _CATALOGUE[one_of("data set", name, _CATALOGUE)]
-    if largest is None and (images or pool != 1):
+    known = _KNOWN[one_of("data set", name, _KNOWN)]
+    if known.largest is None and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")
     generator = streams(seed).data
-    raw = full(name) if name in _FULL else embedded(name)
-    found = raw.checksum
-    if checksum not in (None, found):
-        raise CorruptDataError(
-            f"{name!r} from {raw.source} is not the data set of that name: "
-            f"expected sha256 {checksum}, found {found}"
-        )
+    raw = full(name) if known.torchvision[0] else embedded(name)
+    found = fingerprint(raw.x, raw.y, *(raw.test or ()))
+    if known.checksum not in (None, found):
+        told = f"expected sha256 {known.checksum}, found {found}"
+        raise CorruptDataError(f"{name!r} from {raw.source} is not the data set of that name: {told}")
     n_test = None if raw.test is None else len(raw.test[1])
     sizes = _part_sizes(len(raw.y), n_test, train, validation, test)
-    if raw.test is None:
-        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes, generator)]
-    else:
-        drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, sizes[:2], generator)]
-        drawn += [(raw.test[0][rows], raw.test[1][rows]) for rows in draw(raw.test[1], sizes[2:], generator)]
-    values = [_values(x, largest, pool) for x, _ in drawn]
+    own, theirs = (sizes, ()) if raw.test is None else (sizes[:2], sizes[2:])
+    drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, own, generator)]
+    if raw.test is not None:
+        drawn += [(raw.test[0][rows], raw.test[1][rows]) for rows in draw(raw.test[1], theirs, generator)]
+    values = [_values(x, known.largest, pool) for x, _ in drawn]
     mean, deviation = standardization(values[0], standardize)
     parts: dict[str, Any] = {}
     for part, x, (_, y) in zip(("train", "validation", "test"), values, drawn, strict=True):
@@ -162,7 +132,7 @@ def load(
         shape = x.shape if images else (len(x), math.prod(x.shape[1:]))
         parts[f"x_{part}"] = torch.from_numpy(standardised.reshape(shape))
         parts[f"y_{part}"] = torch.from_numpy(y.copy())
-    parts |= {"name": name, "checksum": found, "licence": licence, "source": raw.source}
+    parts |= {"name": name, "checksum": found, "licence": known.licence, "source": raw.source}
     return Dataset(**parts, n_classes=int(raw.y.max()) + 1)
 
 

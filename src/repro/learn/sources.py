@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,44 @@ _IDX_FILES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
-# torchvision's class, its folder, and the folder of four IDX files that Debian and others use
-_FULL = {
-    "mnist": ("MNIST", "MNIST/raw", "mnist"),
-    "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw", "fashion-mnist"),
-    "cifar10": ("CIFAR10", "cifar-10-batches-py", None),
+_UCI = "CC BY 4.0 (UCI Machine Learning Repository)"
+_MNIST = "CC BY-SA 3.0 (Y. LeCun and C. Cortes)"
+
+
+class _Known(NamedTuple):
+    """What is known of a data set before it is read.
+
+    ``checksum`` is that of ``fingerprint`` (torchvision checks CIFAR-10's files itself), ``largest`` the largest value
+    of a pixel, ``torchvision`` its class there and the folder of that, ``idx`` the folder of four IDX files that Debian
+    and others use.
+    """
+
+    licence: str
+    checksum: str | None
+    largest: int | None = None
+    torchvision: tuple[str, str] = ("", "")
+    idx: str = ""
+
+
+_KNOWN = {
+    "iris": _Known(_UCI, "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1"),
+    "wine": _Known(_UCI, "56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70"),
+    "breast_cancer": _Known(_UCI, "bad1f701395a84df5424ae2f8e08bdfa835c36aeb29d785dc2fb5c863f299450"),
+    "digits": _Known(_UCI, "1fa49054f5d5ba0bcf14a7848951319bfb97150b87f1a8c21b50191db38780b9", 16),
+    "mnist5k": _Known(_MNIST, "fbe695bfb905c8eb1295e4c69b38c9fccaf1e44048b99291e3f9077fee6a1957", 255),
+    "mnist": _Known(
+        *(_MNIST, "c9c899568825c0192b158204e056115690ebe9e01a8a467321a8e34a416b7a26", 255),
+        *(("MNIST", "MNIST/raw"), "mnist"),
+    ),
+    "fashion_mnist": _Known(
+        *("MIT (Zalando SE)", "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda", 255),
+        *(("FashionMNIST", "FashionMNIST/raw"), "fashion-mnist"),
+    ),
+    "cifar10": _Known(
+        "no licence stated; cite A. Krizhevsky (2009)", None, 255, ("CIFAR10", "cifar-10-batches-py")
+    ),
 }
+"""The data sets, by name."""
 _UNREADABLE = (struct.error, zlib.error, zipfile.BadZipFile)
 _T = TypeVar("_T")
 _Arrays = Mapping[str, NDArray[np.generic]]
@@ -58,11 +90,6 @@ class Raw:
     y: NDArray[np.int64]
     test: tuple[NDArray[np.generic], NDArray[np.int64]] | None
     source: str
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 over types, shapes and contents of the arrays."""
-        return fingerprint(self.x, self.y, *(self.test or ()))
 
 
 def fingerprint(*arrays: NDArray[np.generic]) -> str:
@@ -107,26 +134,30 @@ def full(name: str) -> Raw:
         DataNotFoundError: nowhere found; says how to get it.
         CorruptDataError: found, but truncated or damaged.
     """
-    _, torchvision_folder, idx_folder = _FULL[name]
+    (_, torchvision_folder), idx = _KNOWN[name].torchvision, _KNOWN[name].idx
     named = os.environ.get("REPRO_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "repro", "data")
     store = Path(named) if named else cache
     if named and not store.is_dir():
         raise DataNotFoundError(f"REPRO_DATA names {named!r}, which is not a folder")
     raw = _from_npz(store / f"{name}.npz") if named else None
-    if idx_folder is None:
-        if raw is None and (store / torchvision_folder).is_dir():
-            raw = _from_torchvision(name, store, download=False)
-    else:
-        own = [store / folder for folder in (torchvision_folder, idx_folder, name)]
-        for folder in (*own, _SYSTEM_FOLDER / idx_folder):
-            raw = raw or _from_idx(folder)
-    if raw is not None:
-        return raw
+    if not idx and raw is None and (store / torchvision_folder).is_dir():
+        raw = _from_torchvision(name, store, download=False)
+    own = [store / folder for folder in (torchvision_folder, idx, name)]
+    for folder in (*own, _SYSTEM_FOLDER / idx) if idx else ():
+        raw = raw or _from_idx(folder)
     try:
-        return _from_torchvision(name, store, download=True)
+        return raw or _from_torchvision(name, store, download=True)
     except CorruptDataError as error:
-        raise DataNotFoundError(_how_to_get(name, store, error.__cause__)) from error
+        ways = [
+            f"set REPRO_DATA to a folder that holds {name}.npz (x_train y_train x_test y_test) or "
+            f"{torchvision_folder}/ as torchvision lays it out",
+            f"put the four IDX files into {_SYSTEM_FOLDER / idx} (for Fashion-MNIST: dataset-fashion-mnist of Debian)",
+        ]
+        raise DataNotFoundError(
+            f"the data set {name!r} is not on this machine: the download into {store} failed ({error.__cause__}). "
+            f"Either load it once with a network, or {', or '.join(ways if idx else ways[:1])}"
+        ) from error
 
 
 def _from_npz(path: Path) -> Raw | None:
@@ -167,7 +198,7 @@ def _from_torchvision(name: str, root: Path, download: bool) -> Raw:
     require("papers", "torchvision")
     from torchvision import datasets
 
-    class_name, folder, _ = _FULL[name]
+    class_name, folder = _KNOWN[name].torchvision
 
     def read(root: Path) -> _Arrays:
         arrays: dict[str, NDArray[np.generic]] = {}
@@ -199,14 +230,3 @@ def _raw(arrays: _Arrays, source: str) -> Raw:
             images = images.transpose(0, 3, 1, 2)
         x[part] = (np.ascontiguousarray(images), labels.reshape(-1).astype(np.int64))
     return Raw(*x["train"], x["test"], source)
-
-
-def _how_to_get(name: str, store: Path, failure: object) -> str:
-    _, torchvision_folder, idx_folder = _FULL[name]
-    debian = "; Debian's package dataset-fashion-mnist has that one" if idx_folder == "fashion-mnist" else ""
-    idx = f", or put the four IDX files into {_SYSTEM_FOLDER / idx_folder}{debian}" if idx_folder else ""
-    return (
-        f"the data set {name!r} is not on this machine: the download into {store} failed ({failure}). Either load it "
-        f"once with a network, or set REPRO_DATA to a folder that holds {name}.npz (x_train y_train x_test y_test) or "
-        f"{torchvision_folder}/ as torchvision lays it out{idx}"
-    )

@@ -21,7 +21,7 @@ from repro.prune.masks import Mask
 _COUNTED = nn.Linear | nn.modules.conv._ConvNd
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Costs:
     """The costs of one network under one mask; multiply-adds are for one example, forward.
 
@@ -31,14 +31,12 @@ class Costs:
         multiply_adds: of the whole network.
         multiply_adds_kept: left by the mask. A lower bound on arithmetic, not a speed: dense hardware saves
             nothing.
-        by_weight: one row a weight that multiplies: multiply_adds, multiply_adds_kept.
     """
 
     n_parameters: int
     n_parameters_kept: int
     multiply_adds: int
     multiply_adds_kept: int
-    by_weight: pd.DataFrame
 
 
 def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None) -> Costs:
@@ -49,8 +47,7 @@ def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None
     $\sum_l \text{kept}_l \times \text{positions}_l$: a kept weight of a convolution is used once at every output
     position (padding counts like the rest; of a transposed one, at every input position), that of a linear layer
     once for each vector it is given. Biases, activations and normalization are no multiply-adds. What linear and
-    convolutional layers do not do, such as attention's scores or a recurrent layer, is in the row ``(other)`` and
-    counts as kept.
+    convolutional layers do not do, such as attention's scores or a recurrent layer, counts as kept.
 
     Args:
         model: the network. What is run is a copy without data (on PyTorch's device *meta*), in evaluation mode, so
@@ -59,43 +56,34 @@ def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None
         mask: what is kept; all by default.
 
     Raises:
-        ValueError: the mask or the input does not fit the network, or the mask removes weights whose multiply-adds
-            are counted under ``(other)``.
+        ValueError: the mask or the input does not fit the network, or the mask removes weights of layers of
+            another kind.
     """
     mask = mask or Mask({})
     n_removed = {name: int((~mask[name]).sum()) for name in mask.weights_of(model)}
-    total, positions, sizes = _run(model, tuple(input_shape))
-    unseen = [name for name, n in n_removed.items() if n and name not in sizes and mask[name].ndim > 1]
-    if unseen:
-        raise ValueError(
-            f"no linear or convolutional layer multiplies by {', '.join(unseen)}: what goes there is not counted"
-        )
-    rows = {
-        name: (n * sizes[name], n * (sizes[name] - n_removed.get(name, 0))) for name, n in positions.items()
-    }
-    if other := total - sum(whole for whole, _ in rows.values()):
-        rows["(other)"] = other, other
-    columns = ["multiply_adds", "multiply_adds_kept"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("parameter")
+    total, positions = _run(model, tuple(input_shape))
+    if unseen := [
+        name for name, n in n_removed.items() if n and name not in positions and mask[name].ndim > 1
+    ]:
+        told = f"no linear or convolutional layer multiplies by {', '.join(unseen)}"
+        raise ValueError(f"{told}: what goes there is not counted")
+    removed = sum(n * n_removed.get(name, 0) for name, n in positions.items())
     n_parameters = sum(weight.numel() for weight in model.parameters())
-    kept = n_parameters - sum(n_removed.values())
-    return Costs(n_parameters, kept, total, int(table["multiply_adds_kept"].sum()), table)
+    return Costs(n_parameters, n_parameters - sum(n_removed.values()), total, total - removed)
 
 
-def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, Counter[str], dict[str, int]]:
-    """Run a copy without data on one example: all multiply-adds; by weight, its positions and its size."""
+def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, Counter[str]]:
+    """Run a copy without data on one example: all multiply-adds, and by weight its positions."""
     memo: dict[int, Any] = {id(t): t.detach().to("meta") for t in model.buffers()}
     memo |= {id(t): nn.Parameter(t.detach().to("meta"), t.requires_grad) for t in model.parameters()}
     model = copy.deepcopy(model, memo).eval()
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     positions: Counter[str] = Counter()
-    sizes: dict[str, int] = {}
 
     def count(name: str, layer: Any, inputs: Any, output: Any) -> None:
         transposed = getattr(layer, "transposed", False)
         n_units = layer.weight.shape[0]  # of a transposed convolution these are its inputs
         positions[name] += (inputs[0] if transposed else output).numel() // n_units
-        sizes[name] = layer.weight.numel()
 
     for prefix, layer in model.named_modules():
         if isinstance(layer, _COUNTED):
@@ -108,7 +96,7 @@ def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, Counter[str], d
             model(torch.zeros(1, *shape, dtype=dtype))
     except Exception as error:
         raise ValueError(f"the network does not take one example of shape {shape}: {error}") from error
-    return counter.get_total_flops() // 2, positions, sizes
+    return counter.get_total_flops() // 2, positions
 
 
 # --- accuracy against sparsity ------------------------------------------------------------------------------------
@@ -149,15 +137,12 @@ def prune_and_measure(
         mask.apply(pruned)
         if retrain is not None:
             retrain(pruned, mask)
-            if not mask.holds(pruned):
-                raise ValueError(
-                    "retraining brought pruned weights back; pass the mask on as after_step=[mask]"
-                )
+        if not mask.holds(pruned):
+            raise ValueError("retraining brought pruned weights back; pass the mask on as after_step=[mask]")
         cost = costs(pruned, input_shape, mask)
         at = round(float(sparsity), 12)  # so that 0.1 + 0.2 and 0.3 are one sparsity
-        rows.append(
-            (method, seed, at, float(evaluate(pruned)), cost.n_parameters_kept, cost.multiply_adds_kept)
-        )
+        accuracy = float(evaluate(pruned))
+        rows.append((method, seed, at, accuracy, cost.n_parameters_kept, cost.multiply_adds_kept))
     columns = ["method", "seed", "sparsity", "accuracy", "n_parameters", "multiply_adds"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -1,14 +1,11 @@
 """A real Dask scheduler and real workers, each a process of its own on the loopback interface."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +19,7 @@ PATIENCE = 600.0
 """Seconds after which what is waited for is taken to have failed: far more than a slow and busy machine takes."""
 
 
-def wait_until(true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
+def wait_until(true, what="it", seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -33,22 +30,22 @@ def wait_until(true: Callable[[], object], what: str = "it", seconds: float = PA
 class Loopback:
     """The processes of a cluster; ``first`` is a worker's first place to look for modules."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self._processes = []
+        self.workers = []
         place = folder / "scheduler.json"
         self.scheduler = self._start("dask_scheduler", "--scheduler-file", str(place), "--port", "0")
         wait_until(lambda: place.is_file() and place.stat().st_size, "a scheduler")
         self.address = json.loads(place.read_text())["address"]
 
-    def worker(self, name: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+    def worker(self, name, first=()):
         arguments = (self.address, "--nthreads", "1", "--no-nanny", "--name", name)
         process = self._start("dask_worker", *arguments, "--local-directory", str(self.folder), first=first)
         self.workers.append(process)
         return process
 
-    def _start(self, module: str, *arguments: str, first: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+    def _start(self, module, *arguments, first=()):
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *_LOCAL, *arguments],
             cwd=self.folder,
@@ -59,12 +56,12 @@ class Loopback:
         self._processes.append(process)
         return process
 
-    def end(self) -> None:
+    def end(self):
         for process in self._processes:
             kill(process)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process):
     """kill -9."""
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
@@ -72,7 +69,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
+def cluster(folder, workers=2):
     loopback = Loopback(folder)
     try:
         for number in range(workers):
@@ -85,26 +82,11 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Loopback]:
         loopback.end()
 
 
-# --- tasks -------------------------------------------------------------------------------------------------------
-
-
-def stand_in_run(seconds: float) -> int:
-    """A process that looks like the one of a notebook, with a child like a kernel; returns its exit status."""
-    child = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
-    code = f"import subprocess; subprocess.run({child!r})"
-    return subprocess.run([sys.executable, "-c", code, "repro.book._worker"]).returncode
-
-
-def stand_in(expected: dict[str, str], seconds: float) -> int:
-    """What a worker of a cluster is given in the place of a run."""
-    return stand_in_run(seconds)
-
-
-def children_of(pid: int) -> list[psutil.Process]:
+def children_of(pid):
     return psutil.Process(pid).children(recursive=True)
 
 
-def command_of(process: psutil.Process) -> list[str]:
+def command_of(process):
     with suppress(psutil.Error):
         return process.cmdline()
     return []

@@ -1,18 +1,13 @@
 """A Dask cluster of real processes on loopback: it works, it is refused, its parts are killed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import distributed
 import loopback
@@ -25,26 +20,26 @@ from loopback import PATIENCE
 import repro
 from repro.book.errors import BookError
 from repro.book.sweep import _engine
-from repro.book.sweep._engine import ClusterGone, Threads, cluster
+from repro.book.sweep._engine import Cluster, ClusterGone, Threads
 from repro.book.sweep._runs import Folder
 
 SRC = Path(repro.__file__).parent
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[loopback.Loopback]:
+def two(tmp_path_factory):
     with loopback.cluster(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
-def refusal(address: str, **options: Any) -> str:
-    with pytest.raises(BookError) as caught, cluster(address, **options):
+def refusal(address, workers=None):
+    with pytest.raises(BookError) as caught, Cluster(address, workers):
         pass
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_dask_is_needed_only_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dask_is_needed_only_for_a_cluster(monkeypatch):
     code = "import sys, repro.book.sweep._engine; sys.exit('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -52,20 +47,22 @@ def test_dask_is_needed_only_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "loacl"])
-def test_an_address_without_a_scheduler(address: str) -> None:
-    line = refusal(address, wait=1)
+def test_an_address_without_a_scheduler(address, monkeypatch):
+    monkeypatch.setattr(_engine, "_WAIT", 1)
+    line = refusal(address)
     assert line.startswith(f"no Dask scheduler at {address!r} (")
     assert line.endswith("give an address such as tcp://10.0.0.5:8786, or local")
 
 
-def test_too_few_workers(two: loopback.Loopback) -> None:
-    line = refusal(two.address, workers=5, wait=1)
+def test_too_few_workers(two, monkeypatch):
+    monkeypatch.setattr(_engine, "_WAIT", 1)
+    line = refusal(two.address, workers=5)
     assert "2 of 5 workers after 1 seconds" in line
     assert f"dask worker {two.address} --nthreads 1" in line
 
 
 @pytest.mark.parametrize("kind", ["library", "package", "none"])
-def test_a_worker_with_other_versions_is_refused(two: loopback.Loopback, tmp_path: Path, kind: str) -> None:
+def test_a_worker_with_other_versions_is_refused(two, tmp_path, kind):
     if kind == "library":
         shutil.copytree(SRC, tmp_path / "repro", ignore=shutil.ignore_patterns("__pycache__"))
         (tmp_path / "repro/base.py").write_text((SRC / "base.py").read_text() + "\n# changed\n")
@@ -91,19 +88,29 @@ def test_a_worker_with_other_versions_is_refused(two: loopback.Loopback, tmp_pat
         loopback.kill(other)
 
 
-def test_a_worker_that_joins_later_with_other_versions_computes_nothing() -> None:
+def test_a_worker_that_joins_later_with_other_versions_computes_nothing():
     here = _engine._what_is_here()
     with pytest.raises(BookError, match=rf"has numpy {here['numpy']}, this machine has numpy 1\.0"):
-        _engine._run(here | {"numpy": "1.0"}, None)  # type: ignore[arg-type]
+        _engine._run(here | {"numpy": "1.0"}, None)
 
 
-def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loopback, tmp_path: Path) -> None:
+def faults(address):
+    with distributed.Client(address, set_as_default=False) as client:
+        return client.run_on_scheduler(
+            lambda dask_scheduler: (dask_scheduler.allowed_failures, dask_scheduler.no_workers_timeout)
+        )
+
+
+def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two, tmp_path):
     book = running_book.make(tmp_path)
     points = running_book.points(book, "level=0.1,0.7", "n=3") | running_book.points(book, "mode=raise")
     tables = {}
-    for name, entered in (("here", Threads(2)), ("there", cluster(two.address, 2, wait=PATIENCE))):
+    before = faults(two.address)
+    for name, entered in (("here", Threads(2)), ("there", Cluster(two.address, 2))):
         with entered as place, Folder.open(book, "toy", points, tmp_path / name) as folder:
             tally = _engine.sweep(folder, place, {})
+            assert name == "here" or faults(two.address) == (0, 60.0)
+        assert faults(two.address) == before
         assert (tally["done"], tally["failed"], tally["lost"]) == (2, 1, 0)
         tables[name] = pd.read_parquet(tmp_path / name / "table.parquet")
     differ = ["attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook"]
@@ -114,51 +121,17 @@ def test_a_sweep_gives_the_same_table_here_and_on_the_cluster(two: loopback.Loop
     assert all((tmp_path / "there" / name).is_file() for name in tables["there"].notebook)
 
 
-def faults(address: str) -> tuple[int, float | None]:
-    with distributed.Client(address, set_as_default=False) as client:
-        return client.run_on_scheduler(
-            lambda dask_scheduler: (dask_scheduler.allowed_failures, dask_scheduler.no_workers_timeout)
-        )
-
-
-def test_leaving_by_ctrl_c_ends_the_notebooks_on_the_workers(
-    two: loopback.Loopback, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_engine, "_run", loopback.stand_in)
-    with distributed.Client(two.address, set_as_default=False) as client:
-        pids = client.run(os.getpid).values()
-    before = faults(two.address)
-    runs: list[Future[Any]] = []
-
-    def at_work() -> list[psutil.Process]:
-        return [child for pid in pids for child in loopback.children_of(pid)]
-
-    def interrupted() -> None:
-        with cluster(two.address, 2, wait=PATIENCE) as place:
-            assert (place.workers, faults(two.address)) == (2, (0, 60.0))
-            runs.extend(place.submit(2 * PATIENCE) for _ in range(5))  # type: ignore[arg-type]
-            loopback.wait_until(lambda: len(at_work()) == 4, "two runs and their children")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    loopback.wait_until(lambda: all(run.cancelled() for run in runs) and not at_work(), "an end of the runs")
-    assert faults(two.address) == before
-
-
-def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engine, "_run", loopback.stand_in)
-    with (
-        loopback.cluster(tmp_path, workers=1) as processes,
-        cluster(processes.address, wait=PATIENCE, patience=1) as place,
-    ):
+def test_a_cluster_whose_last_worker_is_gone_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(_engine, "_run", print)
+    monkeypatch.setattr(_engine, "_PATIENCE", 1)
+    with loopback.cluster(tmp_path, workers=1) as processes, Cluster(processes.address) as place:
         loopback.kill(processes.workers[0])
         loopback.wait_until(lambda: place.workers == 0, "no worker")
         with pytest.raises(ClusterGone, match="has had no worker for a while"):
-            place.explain(place.submit(0).exception(PATIENCE))  # type: ignore[arg-type]
+            place.explain(place.submit("a task").exception(PATIENCE))
 
 
-def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path):
     book = running_book.make(tmp_path)
     command = ["sweep", "toy", "-p", "mode=sleep", "-p", "n=1..4", "--cluster", "local", "--workers", "2"]
     process = subprocess.Popen(
@@ -174,9 +147,9 @@ def test_ctrl_c_in_a_terminal_ends_a_sweep_on_a_local_dask_cluster(tmp_path: Pat
         dashboard = process.stderr.readline()
         with urllib.request.urlopen(dashboard.split()[-1], timeout=PATIENCE) as page:
             assert page.status == 200
-        below: list[psutil.Process] = []
+        below = []
 
-        def two_kernels() -> bool:
+        def two_kernels():
             below[:] = loopback.children_of(process.pid)
             return sum("ipykernel" in " ".join(loopback.command_of(child)) for child in below) >= 2
 

@@ -1,7 +1,5 @@
 """Sweeps by the real command line whose parts are killed, whose disk is full, whose notebooks misbehave."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -10,34 +8,32 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import faults_book
 import loopback
 import nbformat
 import psutil
 import pytest
-from faults_book import Swept, ended, kill_9, seed_of, workers_and_kernels
+import running_book
+from faults_book import Swept, ended, kernels, kill_9, seed_of
 from loopback import wait_until as wait_for
 
 ON = "the same command with --resume goes on from there"
 
 
-def look_whole(swept: Swept, n_points: int) -> None:
+def look_whole(swept, n_points):
     """Every point has one row, done, with its notebook; nothing is half there or twice there."""
     table = swept.table()
     assert sorted(table.seed) == list(range(n_points))
     assert table.id.is_unique
     assert set(table.status) == {"done"}
-    assert set(table["T1.verdict"]) == {"reproduced"}
+    assert set(table["T1.verdict"]) == {"exploratory"}  # of planning seeds
     assert all((swept.folder / name).is_file() for name in table.notebook)
     assert len(swept.kept()) == n_points
     assert not list(swept.folder.rglob("*.part"))
 
 
-def look_unchanged(swept: Swept, then: dict[str, bytes], begun: Counter[int]) -> None:
+def look_unchanged(swept, then, begun):
     """What had ended by then is as it was, and has not begun again."""
     for name, content in then.items():
         assert swept.kept()[name] == content
@@ -47,20 +43,15 @@ def look_unchanged(swept: Swept, then: dict[str, bytes], begun: Counter[int]) ->
 # --- kill -9: kernels, worker processes, sweeps, Dask workers, schedulers --------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["worker", "kernel"])
-def test_killed_worker_processes_and_kernels(tmp_path: Path, what: str) -> None:
-    rng, n_points, n_kills = random.Random(what), 4, 3
+def test_killed_kernels(tmp_path):
+    rng, n_points, n_kills = random.Random("kernel"), 4, 3
     swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "2", "--retries", str(n_kills))
     process = swept.start()
-
-    def victims() -> list[psutil.Process]:
-        return workers_and_kernels(process.pid)[what == "kernel"]
-
-    killed: set[int] = set()
+    killed = set()
     while len(killed) < n_kills:
-        wait_for(lambda: victims() and swept.marked("begun"))
+        wait_for(lambda: kernels(process.pid) and swept.marked("begun"))
         time.sleep(rng.uniform(0, 1))
-        if alive := sorted({victim.pid for victim in victims()} - killed):
+        if alive := sorted({victim.pid for victim in kernels(process.pid)} - killed):
             killed.add(pid := rng.choice(alive))
             kill_9(pid)
     code, said = ended(process)
@@ -72,13 +63,13 @@ def test_killed_worker_processes_and_kernels(tmp_path: Path, what: str) -> None:
     assert all(1 <= begun[seed] <= tried[seed] for seed in tried.index)
 
 
-def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp_path: Path) -> None:
+def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp_path):
     rng, n_points, n_kills = random.Random("sweep"), 5, 3
     swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "2")
     snapshots = []
     for round in range(n_kills):
         # killed soon after a run has begun, or soon after one was kept; the last one by a request to end
-        def counted(kept: bool = round > 0) -> int:
+        def counted(kept=round > 0):
             return len(swept.kept()) if kept else swept.marked("begun").total()
 
         process, before = swept.start(*["--resume"][: round > 0]), counted()
@@ -109,9 +100,9 @@ def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp
     assert snapshots[-1][0]
 
 
-def test_killed_dask_workers_and_a_killed_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_dask_workers_and_a_killed_scheduler(tmp_path, monkeypatch):
     rng, n_points, n_kills = random.Random("dask"), 5, 2
-    monkeypatch.setenv(faults_book.MARKS, str(tmp_path / "marks"))
+    monkeypatch.setenv(running_book.MARKS, str(tmp_path / "marks"))
     with loopback.cluster(tmp_path, workers=0) as cluster:
         workers = [cluster.worker(f"worker-{number}") for number in range(2)]
         swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--retries", str(n_kills))
@@ -146,7 +137,7 @@ def test_killed_dask_workers_and_a_killed_scheduler(tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     try_as = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -161,7 +152,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run([*try_as, "umount", "--lazy", str(place)], check=True, timeout=200)
 
 
-def fill(disk: Path, leave: int) -> Path:
+def fill(disk, leave):
     """Take all of a disk but some bytes; all of it, if a run that is at work took some meanwhile."""
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     ballast = disk / "ballast"
@@ -174,7 +165,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 @pytest.mark.parametrize("where", ["sweep", "work"])
-def test_a_full_disk_stops_a_sweep_that_can_go_on(tmp_path: Path, small_disk: Path, where: str) -> None:
+def test_a_full_disk_stops_a_sweep_that_can_go_on(tmp_path, small_disk, where):
     """Full is, once a run or two are kept, the disk that the sweep is kept on, or that of temporary files."""
     n_points = 3
     arguments = ("-p", f"seed=0..{n_points - 1}", "--workers", "1")
@@ -206,7 +197,7 @@ def test_a_full_disk_stops_a_sweep_that_can_go_on(tmp_path: Path, small_disk: Pa
 # --- notebooks that misbehave, a folder that is taken, a crowd --------------------------------------------------------
 
 
-def test_notebooks_that_misbehave_are_rows_and_the_others_finish(tmp_path: Path) -> None:
+def test_notebooks_that_misbehave_are_rows_and_the_others_finish(tmp_path):
     modes = ("sleep", "endless", "eat", "flood", "raise", "exit", "kill", "fine")
     # seconds enough for those that do end, on this machine: twice what one took, with its process
     swept = Swept(tmp_path / "one", "-p", "mode=flood", "--workers", "1")
@@ -229,35 +220,19 @@ def test_notebooks_that_misbehave_are_rows_and_the_others_finish(tmp_path: Path)
     assert table.error["sleep"].startswith(f"took more than the {enough} seconds of its budget")
     assert "MB of memory, more than the 400 MB of its budget" in table.error["eat"]
     assert table.error["raise"] == "ValueError: the flux capacitor is empty (at 'Experiments')"
-    assert table.error["exit"].startswith("stopped without an error before cell")
+    assert table.error["exit"].startswith("SystemExit")
     assert table.error["kill"].startswith("the kernel died (killed by signal SIGKILL)")
     assert table.attempts.to_dict() == dict.fromkeys(modes, 1) | {"kill": 2}
     # what a flood leaves on the disk is small, and says that it was cut
     flood, endless = ((swept.folder / table.notebook[mode]).read_bytes() for mode in ("flood", "endless"))
-    assert 900_000 < len(flood) < 1_500_000
-    assert b"[cut: this cell's text went over 1 MB" in flood
-    assert len(endless) < 1_500_000
+    assert 7_000_000 < len(flood) < 9_000_000
+    assert b"[cut: what this cell shows went over 8 MB" in flood
+    assert len(endless) < 9_000_000
     assert swept.marked("begun").total() == 9
     # only what was lost is run again: the others would end as they did
     code, said = swept.run("--resume")
     assert "8 runs (7 from before), 2 done, 5 failed, 1 lost" in said
     assert swept.marked("begun").total() == 11
-
-
-def test_a_second_sweep_of_the_same_folder_is_refused(tmp_path: Path) -> None:
-    swept = Swept(tmp_path, "-p", "mode=sleep", "--workers", "1")
-    first = swept.start()
-    try:
-        wait_for(lambda: swept.marked("begun"))
-        code, said = swept.run("--resume")
-        assert (code, first.poll()) == (4, None)
-        assert said.splitlines()[-1].endswith(
-            f"another sweep is at work in {swept.folder}; wait for it, or stop it first"
-        )
-    finally:
-        first.terminate()
-    assert ended(first)[0] == 130
-    assert swept.marked("begun").total() == 1
 
 
 CROWD = """import json
@@ -267,7 +242,7 @@ with open(IPKernelApp.instance().abs_connection_file) as file:
 print(seed, connection["transport"], connection["ip"])"""
 
 
-def test_a_crowd_of_notebooks_find_their_sockets_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_a_crowd_of_notebooks_find_their_sockets_and_leave_nothing_behind(tmp_path):
     n_points = 8
     swept = Swept(
         tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "4", "--retries", "0", cells=(CROWD,)

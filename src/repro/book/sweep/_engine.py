@@ -15,9 +15,9 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,11 @@ from typing import Any
 import psutil
 
 import repro
-from repro.book.cache import versions
+from repro.book._cache import versions
+from repro.book._files import hash_of_files, shown
+from repro.book._process import KERNEL
 from repro.book.errors import BookError, DiskFull
-from repro.book.files import hash_of_files, shown
 from repro.book.sweep._runs import Folder, Row, Task, execute
-
-__all__ = ["ClusterGone", "SweepStopped", "Threads", "cluster", "sweep"]
 
 _Ended = tuple[Row, bytes | None]
 _KNOCK = 30.0
@@ -134,7 +133,7 @@ def _end_runs(dask_worker: Any = None) -> bool:
     """End every notebook that this process is running; returns whether it is, as a worker of a cluster, at work."""
     for process in psutil.Process().children():
         with suppress(psutil.Error):
-            if "repro.book._worker" in process.cmdline():
+            if KERNEL in process.cmdline():
                 process.suspend()  # or it might start its kernel while we look for it
                 for one in [process, *process.children(recursive=True)]:
                     one.kill()
@@ -142,7 +141,7 @@ def _end_runs(dask_worker: Any = None) -> bool:
 
 
 class Threads:
-    """Threads of this process: enough, as each run is a process of its own that its thread only watches."""
+    """Threads of this process: enough, as each run has a kernel of its own that its thread only watches."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -170,13 +169,54 @@ class Threads:
 # --- a Dask cluster, and the check that its workers have what this machine has ---------------------------------------
 
 
-class _Cluster:
-    """Tasks onto a Dask client."""
+class Cluster:
+    """The workers of a Dask scheduler, after a check that they have what this machine has.
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._executor = client.get_executor(pure=False)  # the same task twice is two runs
-        self._address = client.scheduler.address
+    ``address`` is the scheduler's, such as ``tcp://10.0.0.5:8786``; or ``local``, which starts a scheduler and workers
+    of one thread on this machine, that end with the block. ``workers`` is how many processes ``local`` starts (default:
+    one a core); elsewhere, how many to wait for. The scheduler is told not to repeat a task whose worker died, as the
+    sweep counts its own retries; at the end of the block it is told what it was told before.
+
+    Entering raises ``BookError`` when ``distributed`` is missing, nothing answers, no worker is there, or a worker has
+    another version of Python, of a package that matters, or of this library.
+    """
+
+    def __init__(self, address: str, workers: int | None = None) -> None:
+        self._address, self._wanted = address, workers
+
+    def __enter__(self) -> Cluster:
+        try:
+            import distributed
+        except ImportError:
+            raise BookError("a cluster needs Dask: pip install 'repro[cluster]'") from None
+        for name in ("distributed", "distributed.client", "tornado.application"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
+        with ExitStack() as ends:
+            place: Any = self._address
+            if place == "local":
+                here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "preload": __name__}
+                quiet = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL}
+                place = ends.enter_context(distributed.LocalCluster(self._wanted, **here, **quiet))
+            self._client = _connected(place)
+            ends.callback(self._client.close, timeout=2)
+            self._address = self._client.scheduler.address
+            _refuse_unfit(self._client, self._wanted or 1)
+            print(f"The cluster's dashboard: {self._client.dashboard_link}", file=sys.stderr, flush=True)
+            told = {"allowed_failures": 0, "no_workers_timeout": _PATIENCE}
+            ends.callback(self._tell_scheduler, self._tell_scheduler(told))
+            self._executor = self._client.get_executor(pure=False)  # the same task twice is two runs
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._abandon()
+        self._ends.close()
+
+    def _tell_scheduler(self, settings: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Set what it is told; returns what it was told before."""
+        running = self._client.status == "running"
+        return self._client.run_on_scheduler(_set, settings) if running else None
 
     @property
     def workers(self) -> int:
@@ -194,7 +234,11 @@ class _Cluster:
             return f"the worker {error.last_worker.address} died"  # type: ignore[attr-defined]
         return " ".join(str(error).split()) or "the run was lost with its worker"
 
-    def abandon(self) -> None:
+    def _need_scheduler(self) -> None:
+        if self._client.status != "running":
+            raise ClusterGone(f"the scheduler at {self._address} is gone")
+
+    def _abandon(self) -> None:
         """Cancel what waits, and end the notebooks that the workers are running."""
         deadline = time.monotonic() + _ABANDON
         with suppress(Exception):
@@ -204,90 +248,31 @@ class _Cluster:
                     break
                 time.sleep(0.2)
 
-    def _need_scheduler(self) -> None:
-        if self._client.status != "running":
-            raise ClusterGone(f"the scheduler at {self._address} is gone")
 
-
-@contextmanager
-def cluster(
-    address: str, workers: int | None = None, *, wait: float = _WAIT, patience: float = _PATIENCE
-) -> Iterator[_Cluster]:
-    """The workers of a Dask scheduler, after a check that they have what this machine has.
-
-    The scheduler is told not to repeat a task whose worker died, as the sweep counts its own retries; at the end of
-    the block it is told what it was told before.
-
-    Args:
-        address: the scheduler's, such as ``tcp://10.0.0.5:8786``; or ``local``, which starts a scheduler and workers
-            of one thread on this machine, that end with the block.
-        workers: how many processes ``local`` starts (default: one a core); elsewhere, how many to wait for.
-        wait: seconds to wait for the scheduler and the workers.
-        patience: seconds to go on while there is no worker at all.
-
-    Raises:
-        BookError: ``distributed`` is missing, nothing answers, no worker is there, or a worker has another version
-            of Python, of a package that matters, or of this library.
-    """
-    try:
-        import distributed
-    except ImportError:
-        raise BookError("a cluster needs Dask: pip install 'repro[cluster]'") from None
-    for name in ("distributed", "distributed.client", "tornado.application"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is said in one line
-    with ExitStack() as ends:
-        place: Any = address
-        if address == "local":
-            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
-            local = distributed.LocalCluster(workers, threads_per_worker=1, preload=__name__, **here)
-            place = ends.enter_context(local)
-        client = ends.enter_context(_client(place, wait))
-        _refuse_unfit(client, workers or 1, wait)
-        print(f"The cluster's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
-        before = client.run_on_scheduler(_set, {"allowed_failures": 0, "no_workers_timeout": patience})
-        found = _Cluster(client)
-        try:
-            yield found
-        except BaseException:
-            found.abandon()
-            raise
-        finally:
-            if client.status == "running":
-                client.run_on_scheduler(_set, before)
-
-
-@contextmanager
-def _client(place: Any, wait: float) -> Iterator[Any]:
+def _connected(place: Any) -> Any:
     from distributed import Client
     from distributed.comm import get_address_host_port
 
     try:
         if isinstance(place, str):  # a client that fails to connect does not end quietly
-            socket.create_connection(get_address_host_port(place), timeout=min(wait, _KNOCK)).close()
+            socket.create_connection(get_address_host_port(place), timeout=min(_WAIT, _KNOCK)).close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: they are refused later
-            client = Client(place, timeout=wait, set_as_default=False)
+            return Client(place, timeout=_WAIT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise BookError(
-            f"no Dask scheduler at {place!r} ({' '.join(str(error).split())}); "
-            "give an address such as tcp://10.0.0.5:8786, or local"
-        ) from None
-    try:
-        yield client
-    finally:
-        client.close(timeout=2)
+        told = "give an address such as tcp://10.0.0.5:8786, or local"
+        raise BookError(f"no Dask scheduler at {place!r} ({' '.join(str(error).split())}); {told}") from None
 
 
-def _refuse_unfit(client: Any, wanted: int, wait: float) -> None:
+def _refuse_unfit(client: Any, wanted: int) -> None:
     """Raise ``BookError`` when there are too few workers, or one that has other versions than this machine."""
     address = client.scheduler.address
     try:
-        client.wait_for_workers(wanted, timeout=wait)
+        client.wait_for_workers(wanted, timeout=_WAIT)
     except TimeoutError:
-        raise BookError(
-            f"the scheduler at {address} has {len(client.nthreads())} of {wanted} workers after {wait:.0f} seconds; "
-            f"start one with: dask worker {address} --nthreads 1"
-        ) from None
+        there = f"{len(client.nthreads())} of {wanted} workers after {_WAIT:.0f} seconds"
+        how = f"start one with: dask worker {address} --nthreads 1"
+        raise BookError(f"the scheduler at {address} has {there}; {how}") from None
     for worker, there in sorted(client.run(_what_is_here, on_error="return").items()):
         _compare(f"worker {worker}", _what_is_here(), there)
 

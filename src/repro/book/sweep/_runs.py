@@ -23,22 +23,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from repro.book import claims, ledger, runner
-from repro.book.cache import data_files, key_parts, run_key
+from repro.book import claims, runner
+from repro.book._cache import data_files, key_parts, run_key
+from repro.book._files import sha256, shown, system_errors, write_atomically
+from repro.book._notebooks import read_notebook
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
-from repro.book.files import sha256, shown, system_errors, write_atomically
 from repro.book.layout import Book
-from repro.book.notebooks import read_notebook
 from repro.book.parameters import Value
+from repro.book.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Folder", "Row", "Task", "execute"]
 
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
@@ -93,8 +94,7 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
     out, limits = book.root / "out", dict(task.limits)
     try:
         run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **limits)  # type: ignore[arg-type]
-        judged = _judged(claims.load(book.claims_file(task.chapter)), run.ledger)
-        return {"status": "done", "error": None, "error_type": None} | judged, run.notebook
+        return {"status": "done", "error": None, "error_type": None} | _columns(run.found), run.notebook
     except DiskFull:
         raise
     except BookError as error:
@@ -105,16 +105,13 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
         return row | {"error_type": type(error).__name__}, notebook
 
 
-def _judged(chapter: claims.ChapterClaims, found: Mapping[str, Any] | None) -> Row:
+def _columns(found: Results | None) -> Row:
     """Columns of the table: the verdict of each claim; mean and values of each of its tests."""
-    if found is None:
-        return {}
     columns: Row = {}
-    for claim_id, claim in ledger.answers(chapter, found).items():
+    for claim_id, claim in found.claims.items() if found else ():
         columns[f"{claim_id}.verdict"] = claim.word
         for name, test in (claim.deciding | claim.supporting).items():
-            mean = sum(test.values) / len(test.values) if test.values else None
-            columns[f"{claim_id}.{name}.mean"] = mean
+            columns[f"{claim_id}.{name}.mean"] = fmean(test.values) if test.values else None
             columns[f"{claim_id}.{name}.values"] = json.dumps(test.values)
     return columns
 

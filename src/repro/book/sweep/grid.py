@@ -17,11 +17,9 @@ import numpy as np
 import yaml
 
 from repro.base import nearest
-from repro.book.errors import ParameterError
-from repro.book.files import shown
+from repro.book._files import shown
+from repro.book.errors import BadInput
 from repro.book.parameters import Parameter, Value, fill, from_texts
-
-__all__ = ["axis_values", "point_id", "points"]
 
 _MAX_POINTS = 100_000
 """A grid with more points than this is taken for a slip of the keyboard."""
@@ -62,13 +60,13 @@ def points(
         file, one point.
 
     Raises:
-        ParameterError: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
+        BadInput: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
             not allow, a parameter that the profile leaves without a value, or more than 100,000 points.
     """
     by_name = from_texts(parameters, axes, axis_values)
     rows = [{}] if file is None else _rows(file, parameters)
     if twice := [name for name in by_name if any(name in row for row in rows)]:
-        raise ParameterError(f"{twice[0]} is an axis and stands in the file of points as well")
+        raise BadInput(f"{twice[0]} is an axis and stands in the file of points as well")
     factors = [rows, *_factors(by_name, zipped)]
     _limited(math.prod(map(len, factors)), "the grid")
     combined = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*factors))
@@ -84,7 +82,7 @@ def axis_values(parameter: Parameter, text: str) -> list[Value]:
     exponents of ten, ``logspace(-4, -1, 4)``.
 
     Raises:
-        ParameterError: an empty axis, a broken form, or a value that the parameter does not allow.
+        BadInput: an empty axis, a broken form, or a value that the parameter does not allow.
     """
     form = f"the axis {parameter.name}={text[:60]!r}"
     if spaced := _SPACED.fullmatch(text):
@@ -92,11 +90,11 @@ def axis_values(parameter: Parameter, text: str) -> list[Value]:
     try:
         (cells,) = csv.reader([text], strict=True, skipinitialspace=True)
     except (csv.Error, ValueError) as error:
-        raise ParameterError(f"{form} is not a list a,b,c by the rules of CSV: {error}") from None
+        raise BadInput(f"{form} is not a list a,b,c by the rules of CSV: {error}") from None
     values: list[Value] = []
     for word in cells or [""]:
         if not word.strip():
-            raise ParameterError(f"{form} has an empty value")
+            raise BadInput(f"{form} has an empty value")
         if parameter.type in ("int", "float") and (ends := _RANGE.fullmatch(word)):
             values += [parameter.check(number) for number in _range(ends, form)]
         else:
@@ -107,7 +105,7 @@ def axis_values(parameter: Parameter, text: str) -> list[Value]:
 def _range(ends: re.Match[str], form: str) -> range:
     first, last, step = int(ends[1]), int(ends[2]), int(ends[3] or 1)
     if last < first or step < 1:
-        raise ParameterError(
+        raise BadInput(
             f"{form} goes nowhere: it is FIRST..LAST or FIRST..LAST..STEP, with FIRST <= LAST, STEP >= 1"
         )
     _limited((last - first) // step + 1, form)
@@ -117,20 +115,17 @@ def _range(ends: re.Match[str], form: str) -> range:
 def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
     """The numbers of ``linspace(0, 1, 5)`` and its like, with 15 digits: 0.3 as typed, not 0.30000000000000004."""
     try:
-        first, last, count = arguments.split(",")
-        _limited(int(count), form)
+        first, last, count = (float(argument) for argument in arguments.split(","))
+        _limited(count, form)
         with np.errstate(all="ignore"):
-            numbers = getattr(np, function)(float(first), float(last), int(count))
-        if not (numbers.size and np.isfinite(numbers).all()):
+            numbers = getattr(np, function)(first, last, int(count))
+        if not numbers.size or not np.isfinite(numbers).all() or not count.is_integer():
             raise ValueError
-        if function == "geomspace" and not min(float(first), float(last)) > 0:
+        if function == "geomspace" and not min(first, last) > 0:
             raise ValueError
-    except ValueError:
-        raise ParameterError(
-            f"{form} is not {function}(FIRST, LAST, COUNT) with finite numbers"
-            + ", both above zero," * (function == "geomspace")
-            + " and a count of 1 or more"
-        ) from None
+    except (ValueError, OverflowError):
+        wanted = "finite numbers (of geomspace above zero) and a whole count of 1 or more"
+        raise BadInput(f"{form} is not {function}(FIRST, LAST, COUNT) with {wanted}") from None
     rounded = [float(f"{number:.15g}") for number in numbers]
     return [int(number) if number.is_integer() else number for number in rounded]
 
@@ -138,18 +133,20 @@ def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
 def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[list[dict[str, Value]]]:
     """What is crossed: each axis on its own, and the zipped axes as one."""
     named = [name.strip() for name in zipped]
-    if unknown := [name for name in named if name not in by_name]:
-        raise ParameterError(f"there is no axis {unknown[0]!r} to zip; {nearest(unknown[0], by_name)}")
+    for name in named:
+        if name not in by_name:
+            raise BadInput(f"there is no axis {name!r} to zip; {nearest(name, by_name)}")
     if named and len(set(named)) < max(2, len(named)):
-        raise ParameterError(f"axes are zipped with others, each named once, got {', '.join(named)}")
+        raise BadInput(f"axes are zipped with others, each named once, got {', '.join(named)}")
     together = [name for name in by_name if name in named]
     if len({len(by_name[name]) for name in together}) > 1:
         lengths = ", ".join(f"{name} has {len(by_name[name])}" for name in together)
-        raise ParameterError(f"zipped axes must have equally many values: {lengths}")
+        raise BadInput(f"zipped axes must have equally many values: {lengths}")
     groups = [together if name in together else [name] for name in by_name if name not in together[1:]]
+    columns = [[by_name[name] for name in group] for group in groups]
     return [
-        [dict(zip(group, row, strict=True)) for row in zip(*(by_name[name] for name in group), strict=True)]
-        for group in groups
+        [dict(zip(group, row, strict=True)) for row in zip(*each, strict=True)]
+        for group, each in zip(groups, columns, strict=True)
     ]
 
 
@@ -157,20 +154,18 @@ def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Value]]
     """The points of a file, each value in the type of its parameter."""
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
     if path.suffix.lower() not in readers:
-        raise ParameterError(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
+        raise BadInput(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
+    points: list[dict[str, Value]] = []
     try:
         rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
-        if not rows:
-            raise ValueError("it has no points")
-    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
-        raise ParameterError(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
-    _limited(len(rows), shown(path))
-    points = []
-    for number, row in enumerate(rows, start=1):
-        try:
+        for row in rows:
             points.append(from_texts(parameters, [f"{name}={text}" for name, text in row.items()]))
-        except ParameterError as error:
-            raise ParameterError(f"{shown(path)}, point {number}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{shown(path)}, point {len(points) + 1}: {error}") from None
+    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
+    if not points:
+        raise BadInput(f"{shown(path)} has no points")
     return points
 
 
@@ -193,6 +188,6 @@ def _yaml_rows(text: str) -> list[dict[str, str]]:
     return rows
 
 
-def _limited(count: int, what: str) -> None:
+def _limited(count: float, what: str) -> None:
     if count > _MAX_POINTS:
-        raise ParameterError(f"{what} has more than the {_MAX_POINTS:,} points that a grid may have")
+        raise BadInput(f"{what} has more than the {_MAX_POINTS:,} points that a grid may have")

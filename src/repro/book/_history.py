@@ -17,8 +17,6 @@ from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.results import Results, read
 
-__all__ = ["doubts", "report"]
-
 
 def doubts(book: Book, results: Results) -> dict[str, str]:
     """Why answers of a result may not count, by claim id; a reason that concerns the whole run stands at every claim.

@@ -12,23 +12,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from repro.base import Interval
+from repro.book import judging
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
-from repro.book.judging import (
-    Answer,
-    Criterion,
-    answer,
-    answer_of_worst,
-    corrected,
-    interval,
-    more_seeds,
-    one_sided,
-    questions,
-    significant_digits,
-    strictest_level,
-    worst,
-)
-
-__all__ = ["CONTROL_VERDICTS", "VERDICTS", "JudgedClaim", "JudgedTest", "Verdict", "judge", "tally"]
+from repro.book.judging import Criterion
 
 Verdict = Literal[
     "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
@@ -58,7 +44,7 @@ class JudgedTest(BaseModel):
     low: float | None = None
     high: float | None = None
     p: tuple[float, float] | None = None
-    answer: Answer | None = None
+    answer: Literal["yes", "no", "open"] | None = None
     more_seeds: int | None = None
     words: str
     scale: Scale
@@ -94,7 +80,9 @@ def judge(
     could not test it. ``exploratory`` values (of planning seeds, or of a run that is not proved to have come after
     its claims) are shown and not judged, and neither are those of the profile ``smoke``.
     """
-    values = {key: tuple(map(significant_digits, found)) for key, found in measured.items() if len(found)}
+    values = {
+        key: tuple(map(judging.significant_digits, found)) for key, found in measured.items() if len(found)
+    }
     reasons = not_tested or {}
     judged_by_p = {
         (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
@@ -102,7 +90,7 @@ def judge(
         if test.statistic != "worst" and not _why_not(claim, test, values, profile, reasons)
     }
     family = chapter.family(profile)
-    adjusted = corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
+    adjusted = judging.corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
     in_family = {key: (p_yes, p_no) for key, (p_yes, p_no) in zip(family, adjusted.tolist(), strict=True)}
 
     def judged(claim: Claim, test: SupportingTest) -> JudgedTest:
@@ -116,7 +104,7 @@ def judge(
         if exploratory or not isinstance(test, DecidingTest):
             return effect
         if test.statistic == "worst":
-            found = answer_of_worst(test.criterion, worst(values[key], test.criterion))
+            found = test.criterion.answer_of_worst(test.criterion.worst(values[key]))
             return effect.model_copy(update={"answer": found})
         p, k = judged_by_p[key], len(family) if key in in_family else 1
         return effect.model_copy(update=_answered(test, effect, p, in_family.get(key, p), k))
@@ -160,19 +148,21 @@ def _why_not(
 
 
 def _p_values(criterion: Criterion, values: Sequence[float]) -> tuple[float, float]:
-    p_yes, p_no = questions(criterion, partial(one_sided, values, statistic=criterion.statistic))
+    p_yes, p_no = judging.questions(
+        criterion, partial(judging.one_sided, values, statistic=criterion.statistic)
+    )
     return float(p_yes), float(p_no)
 
 
 def _effect_alone(test: DecidingTest | SupportingTest, values: Sequence[float]) -> JudgedTest:
     """A test with its effect, and no answer."""
     if isinstance(test, DecidingTest) and test.statistic == "worst":
-        value = worst(values, test.criterion)
+        value = test.criterion.worst(values)
         words = f"at worst {_with_unit(_number(value, '.4g'), test.unit)}"
         return JudgedTest(values=tuple(values), estimate=value, words=words, scale=test.scale)
-    found = interval(values, test.statistic)
+    found = judging.interval(values, test.statistic)
     estimate, low, high = (
-        significant_digits(value) if isfinite(value) else None
+        judging.significant_digits(value) if isfinite(value) else None
         for value in (found.estimate, found.low, found.high)
     )
     words = _effect(found, test.unit, _marks(test.criterion) if isinstance(test, DecidingTest) else ())
@@ -185,15 +175,15 @@ def _answered(
     test: DecidingTest, effect: JudgedTest, raw: tuple[float, float], p: tuple[float, float], k: int
 ) -> dict[str, Any]:
     """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
-    criterion, n, found = test.criterion, len(effect.values), interval(effect.values, test.statistic)
-    decided = answer(criterion, found, *p)
+    criterion, n, found = test.criterion, len(effect.values), judging.interval(effect.values, test.statistic)
+    decided = judging.answer(criterion, found, *p)
     if decided == "open":
-        more = more_seeds(*raw, n, k)
+        more = judging.more_seeds(*raw, n, k)
         what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
         return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
-    over, under = one_sided(effect.values, criterion.bounds[0], test.statistic)
-    opposite = bool((under if criterion.sign > 0 else over) <= strictest_level(k))
-    too_small = answer(criterion, found, 1.0, p[1]) == "no"
+    over, under = judging.one_sided(effect.values, criterion.bounds[0], test.statistic)
+    opposite = bool((under if criterion.sign > 0 else over) <= judging.strictest_level(k))
+    too_small = judging.answer(criterion, found, 1.0, p[1]) == "no"
     words = _words(test, decided, effect.words, too_small, opposite)
     return {"answer": decided, "p": p, "words": words}
 
@@ -201,7 +191,7 @@ def _answered(
 # --- words ------------------------------------------------------------------------------------------------------
 
 
-def _words(test: DecidingTest, decided: Answer, effect: str, too_small: bool, opposite: bool) -> str:
+def _words(test: DecidingTest, decided: str, effect: str, too_small: bool, opposite: bool) -> str:
     """A yes or a no in words.
 
     ``too_small``: the effect is short of one that would matter, also where there is one. ``opposite``: it lies on the

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
@@ -16,7 +16,9 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-__all__ = ["badge", "document", "inline_html", "inline_myst", "list_table", "number", "prose"]
+if TYPE_CHECKING:
+    from repro.book._answers import JudgedClaim, JudgedTest
+    from repro.book.claims import Claim, SupportingTest
 
 _SYMBOLS = {
     "reproduced": "✓",
@@ -111,24 +113,6 @@ def inline_html(text: str) -> str:
     return str(_markdown().renderInline(" ".join(text.split())))
 
 
-_BLOCK_START = re.compile(r"^(?:[#>+*-]|\d+[.)](?=\s)|:::|\(.*\)=|%|\{)")
-
-
-def inline_myst(text: str) -> str:
-    """One paragraph of Markdown for a cell of a MyST table: on one line, and nothing in it ends the cell.
-
-    Mathematics and code stay as they are; elsewhere ``<``, ``&`` and ``{`` are escaped, and so is a beginning
-    that would start a list, a heading or a directive.
-    """
-    parts = re.split(r"(\$[^$]+\$|`[^`]+`)", " ".join(text.split()))
-    escaped = str.maketrans({"&": "&amp;", "<": "&lt;", "{": "&#123;", "|": "&#124;"})
-    parts[::2] = [part.translate(escaped) for part in parts[::2]]
-    safe = "".join(parts)
-    if _BLOCK_START.match(safe):
-        return re.sub(r"^(\d+)([.)])", r"\1\\\2", safe) if safe[0].isdigit() else "\\" + safe
-    return safe
-
-
 # --- pieces of tables ---------------------------------------------------------------------------------------------
 
 
@@ -153,11 +137,59 @@ def badge(word: str, scale: str | None = None) -> str:
     )
 
 
-def list_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A MyST table of class ``name``; a cell is one line of Markdown, or several that make a list."""
-    lines = ["```{list-table}", ":header-rows: 1", ":stub-columns: 1", f":class: {name}", ":widths: auto", ""]
-    for row in [head, *rows]:
-        for position, cell in enumerate(row):
-            start = "  - " if position else "* - "
-            lines.append((start + cell.replace("\n", "\n    ")).rstrip())
-    return "\n".join([*lines, "```", ""])
+def html_table(
+    label: str,
+    head: Iterable[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    name: str = "scrolls",
+    caption: str = "",
+) -> str:
+    """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
+
+    ``label`` is what a screen reader calls the box; ``name`` is its class; ``caption`` stands above the table.
+    """
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    lines = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for first, *rest in rows
+    )
+    return (
+        f'<div class="{name}" style="overflow-x:auto" role="region" aria-label="{escape(label)}" tabindex="0">'
+        f'<table class="dataframe table">{f"<caption>{caption}</caption>" * bool(caption)}'
+        f"<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+# --- claims -------------------------------------------------------------------------------------------------------
+
+
+def anchor(claim: str) -> str:
+    """The id of a claim's row on its chapter's page."""
+    return f"claim-{claim.lower()}"
+
+
+def paper_value(claim: Claim) -> str:
+    """The paper's value in Markdown, with what kind of number it is."""
+    if claim.paper_value is None:
+        return "unknown"
+    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
+    return f"{value} ({claim.paper_value_is or ''})"
+
+
+def details(claim: Claim, judged: JudgedClaim) -> str:
+    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
+    lines = []
+    for test in claim.deciding:
+        margin = "" if test.margin is None else f", margin {number(test.margin)}"
+        lines.append(
+            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
+        )
+    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
+    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
+
+
+def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
+    n = len(judged.values) if judged else 0
+    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
+    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"

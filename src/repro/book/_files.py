@@ -13,8 +13,6 @@ from pathlib import Path
 from repro import base
 from repro.book.errors import BookError, DiskFull
 
-__all__ = ["NO_ROOM", "hash_of_files", "sha256", "shown", "system_errors", "try_writing", "write_atomically"]
-
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -11,21 +11,7 @@ from typing import Any
 
 from repro.book.errors import BadInput
 
-__all__ = [
-    "DATA",
-    "clean",
-    "code_cells",
-    "data_shown",
-    "heading_of",
-    "laid_over",
-    "ledger_shown",
-    "mark_failure",
-    "read_notebook",
-    "source_of",
-    "stopped_early",
-]
-
-_LEDGER = "application/vnd.repro.ledger+json"
+LEDGER = "application/vnd.repro.ledger+json"
 DATA = "application/vnd.repro.data+json"
 
 # lines that the kernel's machinery writes into a notebook's standard error
@@ -60,9 +46,7 @@ def code_cells(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def clean(notebook: Mapping[str, Any]) -> None:
-    """Take out what the tools leave behind: their warnings, timings and paths. Changes the notebook in place."""
-    for part in (notebook, *notebook["cells"]):
-        part.get("metadata", {}).pop("papermill", None)
+    """Take out the warnings that the tools leave behind. Changes the notebook in place."""
     for cell in code_cells(notebook):
         outputs = cell.get("outputs", [])
         for output in outputs:
@@ -80,31 +64,22 @@ def laid_over(
     """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
 
     Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
-    values, as ``claims.shown`` does. The cell that papermill injected gets the tag ``remove-cell``: the rendered
-    page shows the settings instead.
+    values, as ``ledger.shown`` does. The cell that sets the parameters follows the one that declares them.
     """
-    left = deepcopy(list(code_cells(run)))
-
-    def injected() -> Iterator[dict[str, Any]]:
-        while left and _is_injected(left[0]):
-            yield left.pop(0) | {"metadata": {"tags": ["injected-parameters", "remove-cell"]}}
-
-    cells = [*injected()]
+    left, cells = iter(deepcopy(list(code_cells(run)))), []
     for cell in deepcopy(source["cells"]):
-        if _is_injected(cell):
+        cells.append(cell)
+        if cell.get("cell_type") != "code":
             continue
-        if cell.get("cell_type") == "code":
-            cell |= {name: left[0][name] for name in ("outputs", "execution_count")}
-            for output in left.pop(0)["outputs"]:
-                if show is not None and _LEDGER in output.get("data", {}):
-                    output["data"] = show(output["data"][_LEDGER])
-        cells += [cell, *injected()]
+        done = next(left)
+        cell |= {name: done[name] for name in ("outputs", "execution_count")}
+        for output in done["outputs"]:
+            if show is not None and LEDGER in output.get("data", {}):
+                output["data"] = show(output["data"][LEDGER])
+        if "parameters" in cell["metadata"].get("tags", []):
+            cells.append(next(left))
     about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
     return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
-
-
-def _is_injected(cell: Mapping[str, Any]) -> bool:
-    return "injected-parameters" in cell.get("metadata", {}).get("tags", [])
 
 
 def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
@@ -117,9 +92,8 @@ def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
 
 def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
     """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
-    # a part of the table, shown on the way, says which claims alone it holds
-    whole = [ledger for ledger in _shown(notebook, _LEDGER) if "only" not in ledger]
-    return whole[-1] if whole else None
+    shown = list(_shown(notebook, LEDGER))
+    return shown[-1] if shown else None
 
 
 def data_shown(notebook: Mapping[str, Any]) -> dict[str, str]:
@@ -138,22 +112,10 @@ def heading_of(notebook: Mapping[str, Any], index: int) -> str:
     return ""
 
 
-def stopped_early(notebook: Mapping[str, Any]) -> int | None:
-    """Index of the first code cell that never ran (a cell called ``sys.exit``, which papermill takes as success)."""
-    for index, cell in enumerate(notebook["cells"]):
-        to_run = cell.get("cell_type") == "code" and source_of(cell).strip()
-        if to_run and cell.get("execution_count") is None:
-            return index
-    return None
-
-
 def mark_failure(notebook: dict[str, Any], index: int | None, message: str) -> None:
-    """Add the reason of the failure to the cell that was at work, as an error output, unless it shows one."""
-    outputs = [output for cell in code_cells(notebook) for output in cell.get("outputs", [])]
-    if any(output.get("output_type") == "error" for output in outputs):
-        return
-    at = next(code_cells(notebook), None) if index is None else notebook["cells"][index]
-    if at is not None:
-        at.setdefault("outputs", []).append(
-            {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
-        )
+    """Add the reason of the failure to the cell that was at work, as an error output, unless one shows an error."""
+    cells = list(code_cells(notebook))
+    shown = [output.get("output_type") for cell in cells for output in cell.get("outputs", [])]
+    for at in [] if "error" in shown else cells[:1] if index is None else [notebook["cells"][index]]:
+        error = {"output_type": "error", "ename": "RunFailed", "evalue": message, "traceback": [message]}
+        at.setdefault("outputs", []).append(error)

@@ -15,21 +15,17 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from repro.book._answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
 from repro.book._environment import repository_url
-from repro.book.answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
+from repro.book._files import write_atomically
+from repro.book._history import doubts
+from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
+from repro.book._notebooks import read_notebook, source_of
+from repro.book._ruler import ruler
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
-from repro.book.files import write_atomically
-from repro.book.history import doubts
 from repro.book.layout import PROFILES, Book
-from repro.book.ledger import anchor, details, paper_value
-from repro.book.markup import badge, inline_html, inline_myst, list_table
-from repro.book.notebooks import read_notebook, source_of
 from repro.book.results import Results, again, read
-from repro.book.ruler import ruler
-
-__all__ = ["all_results", "chapters", "landing", "readme_table", "scoreboard", "status", "with_first_screen"]
-__all__ += ["write_readme"]
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -137,6 +133,10 @@ def _link(shown: _Shown, page: str = "", text: str = "") -> str:
     return f'<a href="{page}#{anchor(shown.claim.id)}">{text or escape(shown.claim.id)}</a>'
 
 
+def _page(chapter: str) -> str:
+    return f'<a href="chapters/{chapter}.html">{chapter}</a>'
+
+
 def _badge(shown: _Shown) -> str:
     return badge(shown.judged.word, shown.judged.scale)
 
@@ -231,14 +231,14 @@ def _all_rulers(found: Iterable[_Chapter]) -> str:
 def scoreboard(found: Iterable[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
     found = list(found)
-    counted = ([f"[{c.name}](chapters/{c.name}.ipynb)", *map(_listed, c.counts.values())] for c in found)
+    counted = [(_page(c.name), *map(_listed, c.counts.values())) for c in found]
     parts = [
         "# Scoreboard",
         _NOTICE,
         "Every claim of every paper with its answer, from the strongest profile that was run. A click on a line shows "
         "what was asked, with which margin and why, and what was found. What the words mean is in the "
         "{doc}`reading guide <reading-guide>`.",
-        list_table("counts", ("Chapter", "Claims", "Controls"), counted),
+        html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts"),
         _all_rulers(found),
         _filter({"chapter": [chapter.name for chapter in found], "verdict": _WORDS}),
     ]
@@ -284,53 +284,45 @@ def status(book: Book, results: _AllResults) -> str:
     head = ["Chapter", "Profile", "Result", "Seconds, of budget", "Peak MB, of budget"]
     head += ["Commit", "Date", "Machine"]
     rows = [_run_row(book, result, url) for result in results.values()]
-    rows += [
-        [f"[{c}](chapters/{c}.ipynb)", "–", "not run yet", *["–"] * 5]
-        for c in book.chapters()
-        if not any(chapter == c for chapter, _ in results)
-    ]
+    ran = {chapter for chapter, _ in results}
+    rows += [[_page(c), "–", "not run yet", *["–"] * 5] for c in book.chapters() if c not in ran]
+    versions = {
+        f"{c}, {profile}": run.provenance.get("versions") or {} for (c, profile), run in results.items()
+    }
+    packages = sorted({package for held in versions.values() for package in held})
+    of_packages = [[p, *(str(held.get(p, "–")) for held in versions.values())] for p in packages]
     parts = [
-        "# Status\n",
+        "# Status",
         _NOTICE,
         "The last committed run of each chapter and profile that ended well, with its date. Seconds and "
-        "memory stand beside what the profile allows.\n",
-        list_table("run-status", head, rows),
-        _versions(results),
+        "memory stand beside what the profile allows.",
+        html_table("Runs", head, rows),
+        "## Versions",
+        html_table("Versions", ["Package", *versions], of_packages),
     ]
-    return "\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
 def _run_row(book: Book, result: Results, url: str | None) -> list[str]:
     budget, run = load(book.claims_file(result.chapter)).budget[result.profile], result.run
     told = _listed(Counter(each.judged.word for each in _answers(book, result).values()))
     commit = str(result.provenance.get("commit") or "")
-    short = f"`{commit[:10]}`" if commit else "–"
-    linked = f"[{short}]({url}/commit/{commit})" if url and commit else short
+    short = f"<code>{commit[:10]}</code>" if commit else "–"
+    linked = f'<a href="{url}/commit/{commit}">{short}</a>' if url and commit else short
     machine = run.get("machine") or {}
     parts = [machine.get("system"), machine.get("architecture")]
     parts += [f"{machine['cores']} cores"] if "cores" in machine else []
     parts += machine.get("accelerators", [])
     return [
-        f"[{result.chapter}](chapters/{result.chapter}.ipynb)",
+        _page(result.chapter),
         result.profile,
         told,
         f"{run['seconds']:.0f} of {budget.seconds:.0f}" if "seconds" in run else "–",
         f"{run['peak_memory_mb']:.0f} of {budget.memory_mb:.0f}" if "peak_memory_mb" in run else "–",
         linked + " with local changes" * bool(result.provenance.get("dirty")),
         str(run.get("finished") or "–")[:10],
-        inline_myst(", ".join(filter(None, parts))) or "–",
+        escape(", ".join(filter(None, parts))) or "–",
     ]
-
-
-def _versions(results: _AllResults) -> str:
-    """Packages as rows, runs as columns."""
-    held = {key: result.provenance.get("versions") or {} for key, result in results.items()}
-    packages = sorted({package for versions in held.values() for package in versions})
-    if not packages:
-        return ""
-    head = ("Package", *(f"{chapter}, {profile}" for chapter, profile in held))
-    rows = [[f"`{each}`", *(str(versions.get(each, "–")) for versions in held.values())] for each in packages]
-    return "## Versions\n\n" + list_table("versions", head, rows)
 
 
 # --- the README ---------------------------------------------------------------------------------------------------
@@ -343,7 +335,7 @@ def readme_table(book: Book) -> str:
         paper = chapter.claims.paper
         arxiv = f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
         cells = [f"[{chapter.name}](book/chapters/{chapter.name}.ipynb)"]
-        cells += [arxiv if paper.arxiv else inline_myst(paper.title)]
+        cells += [arxiv if paper.arxiv else paper.title]
         cells += [", ".join(run.profile for run in chapter.used) or "not run yet"]
         cells += [_listed(words) for words in chapter.counts.values()]
         cells += ["<br>".join(f"`{_command(chapter, run)}`" for run in chapter.used) or "–"]

@@ -24,21 +24,9 @@ from typing import Any
 
 import repro
 from repro.book._environment import PACKAGES, git, settings
+from repro.book._files import hash_of_files, sha256, write_atomically
+from repro.book._notebooks import code_cells, source_of
 from repro.book.claims import ChapterClaims
-from repro.book.files import hash_of_files, sha256, write_atomically
-from repro.book.notebooks import code_cells, source_of
-
-__all__ = [
-    "commit_of",
-    "data_files",
-    "keep",
-    "kept",
-    "key_parts",
-    "library",
-    "library_files",
-    "run_key",
-    "versions",
-]
 
 _LIBRARY = Path(repro.__file__).parent
 _BIG = 1 << 30
@@ -60,7 +48,7 @@ def key_parts(
         "code": _code_hash(notebook),
         "parameters": dict(values),
         "claims": None if claims is None else {c.id: [t.name for t in c.tests] for c in claims.claims},
-        "library": library(notebook),
+        "library": hash_of_files(_LIBRARY, library_files(notebook)),
         "versions": versions(),
         "settings": settings(),
         "files": dict(files),
@@ -107,31 +95,18 @@ def versions() -> dict[str, str]:
 # --- the library --------------------------------------------------------------------------------------------------
 
 
-def _parse(source: str) -> ast.Module | None:
-    """The syntax tree of a module or cell, IPython's magic lines left out; None where it cannot be read."""
+def _names(source: str) -> Iterator[str] | None:
+    """Dotted names that a module or cell may import, by full names; None where it cannot be read."""
     lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
     try:
-        return ast.parse("\n".join(lines))
+        nodes = list(ast.walk(ast.parse("\n".join(lines))))
     except (SyntaxError, ValueError):
         return None
-
-
-def _names(tree: ast.Module, package: str) -> Iterator[str]:
-    """Dotted names that a module may import; ``package`` is what its relative imports start from."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield first.value
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    of = [(node.module or "", node.names) for node in nodes if isinstance(node, ast.ImportFrom)]
+    return iter(
+        [*plain, *(name for name, _ in of), *(f"{n}.{alias.name}" for n, some in of for alias in some)]
+    )
 
 
 @cache
@@ -144,41 +119,29 @@ def _known(root: Path) -> dict[str, Path]:
     return found
 
 
-def _modules(notebook: Mapping[str, Any]) -> set[str]:
-    """The modules of the library that a notebook's code reaches.
+def library_files(notebook: Mapping[str, Any]) -> list[Path]:
+    """The files of the library that a notebook depends on: modules, and what else lies in their packages.
 
     A module brings its parents along, as Python runs their ``__init__`` first. A cell that cannot be parsed may
     import anything: then it is all of them.
     """
-    known, reached = _known(_LIBRARY), set()
-    waiting = [("", source_of(cell)) for cell in code_cells(notebook)]
+    known, files = _known(_LIBRARY), set[Path]()
+    waiting = [source_of(cell) for cell in code_cells(notebook)]
     while waiting:
-        package, source = waiting.pop()
-        if (tree := _parse(source)) is None:
-            return set(known)
-        for name in _names(tree, package):
-            parts = name.split(".")
-            for module in (".".join(parts[: end + 1]) for end in range(len(parts))):
-                if module in known and module not in reached:
-                    reached.add(module)
-                    path = known[module]
-                    own = module if path.name == "__init__.py" else module.rpartition(".")[0]
-                    waiting.append((own, path.read_text(encoding="utf-8")))
-    return reached
-
-
-def library_files(notebook: Mapping[str, Any]) -> list[Path]:
-    """The files of the library that a notebook depends on: modules, and what else lies in their packages."""
-    known = _known(_LIBRARY)
-    files = {known[name] for name in _modules(notebook)}
+        if (names := _names(waiting.pop())) is None:
+            files = set(known.values())
+            break
+        parents = (
+            ".".join(parts[: n + 1])
+            for parts in (name.split(".") for name in names)
+            for n in range(len(parts))
+        )
+        new = {known[name] for name in parents if name in known} - files
+        files |= new
+        waiting += [path.read_text(encoding="utf-8") for path in new]
     for package in {path.parent for path in files if path.name == "__init__.py"}:
         files.update(p for p in package.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
     return sorted(files)
-
-
-def library(notebook: Mapping[str, Any]) -> str:
-    """One hash of the part of the library that a notebook depends on."""
-    return hash_of_files(_LIBRARY, library_files(notebook))
 
 
 # --- the data, and where it all comes from ------------------------------------------------------------------------

@@ -17,11 +17,9 @@ from html import escape
 from itertools import accumulate
 from math import inf
 
-from repro.book.answers import JudgedClaim, JudgedTest
+from repro.book._answers import JudgedClaim, JudgedTest
+from repro.book._markup import anchor
 from repro.book.claims import Claim, DecidingTest
-from repro.book.ledger import anchor
-
-__all__ = ["ruler"]
 
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle
 _INSET = 0.15  # how far from the ends of the scale a mark stays that belongs beyond them
