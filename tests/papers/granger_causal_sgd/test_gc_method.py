@@ -17,8 +17,8 @@ from torch import Tensor
 
 from repro.papers import granger_causal_sgd
 from repro.papers.granger_causal_sgd import method
-from repro.papers.granger_causal_sgd.method import causal_pruning, step_test, tg_lasso
-from repro.papers.granger_causal_sgd.training import derived_seed
+from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.training import derived_seed, log
 from repro.prune import Mask
 
 
@@ -33,16 +33,16 @@ def series(n_pairs: int, n_rows: int) -> Tensor:
     return torch.randn(2, n_pairs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("n_lags", [1, 3])
-def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row(n_lags):
+@pytest.mark.parametrize(("n_lags", "first_lag"), [(1, 0), (3, 0), (2, 1)])
+def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row_or_the_past(n_lags, first_lag):
     x, y = series(2, 40)
-    y = y + 0.4 * x
-    found = step_test(x, y, n_lags)
+    y = y + 0.4 * x.roll(first_lag, dims=-1)
+    found = step_test(x, y, n_lags, first_lag=first_lag)
     for i in range(2):
         a, b = x[i].numpy(), y[i].numpy()
         rows = range(n_lags, 40)
         past = np.array([[1, *(b[t - j] for j in range(1, n_lags + 1))] for t in rows])
-        steps = np.array([[a[t - j] for j in range(n_lags)] for t in rows])
+        steps = np.array([[a[t - first_lag - j] for j in range(n_lags)] for t in rows])
         restricted, full = sm.OLS(b[n_lags:], past).fit(), sm.OLS(b[n_lags:], np.hstack([past, steps])).fit()
         f, p_value, _ = full.compare_f_test(restricted)
         assert (found["f"][i], found["p_value"][i]) == (pytest.approx(f), pytest.approx(p_value))
@@ -189,7 +189,9 @@ def loop_by_hand(i: int, target: str, regress: bool) -> list[dict[str, Tensor]]:
         rows = descend(iris().ensemble.member(i), iris().datasets[i], seed, drop_last=False, mask=mask)
         y, layers = rows[target], rows["squares"].split([32, 24], dim=1)
         for name, x in zip(WEIGHTS, layers, strict=True):
-            chosen = tg_lasso(x, y, ALPHA[target]) != 0 if regress else products(x, y) > ALPHA[target]
+            chosen = (
+                tg_lasso(x, y, ALPHA[target], seed=seed) != 0 if regress else products(x, y) > ALPHA[target]
+            )
             mask = mask | {name: mask[name] & chosen.view_as(mask[name])}
         masks.append(mask)
     return masks
@@ -206,6 +208,20 @@ def test_causal_pruning_is_the_loop_by_hand(target, regress):
         assert 0.1 < torch.cat([kept.flatten() for kept in wanted.values()]).double().mean() < 0.9
     assert all(earlier & later == later for earlier, later in pairwise(found))
     assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
+
+
+def test_masks_drawn_again_are_first_masks_of_other_batches():
+    found = pruned(ALPHA["cross_batch"], hold=False, n_iterations=3)
+    assert torch.equal(*(each[0]["1.weight"] for each in (found, pruned(ALPHA["cross_batch"]))))
+    trace = log(
+        iris().ensemble, iris().datasets, learning_rate=0.01, n_epochs=4, batch_size=20, drop_last=False,
+        seeds=(orders := [derived_seed(seed, 3) for seed in SEEDS]),
+    )  # fmt: skip
+    alphas = torch.full((2,), ALPHA["cross_batch"], dtype=torch.float64)
+    third = Mask(trace.by_name(causal_weights(trace, trace.loss_changes["cross_batch"], alphas, orders)))
+    both = found[1] & third
+    assert all(torch.equal(found[2][name], both[name]) for name in WEIGHTS)
+    assert not all(torch.equal(found[2][name], third[name]) for name in WEIGHTS)
 
 
 def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_nobody():

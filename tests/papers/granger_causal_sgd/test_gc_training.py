@@ -1,24 +1,23 @@
-"""Logged SGD against descent by hand; Adam after pruning against training one by one; what stops it."""
+"""Logged SGD against descent by hand; Adam after pruning against training one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, descend, in_float64, iris
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, train
+from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron
 from repro.learn.seeding import streams
-from repro.papers.granger_causal_sgd import training
+from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _joined, _logged
-from repro.papers.granger_causal_sgd.training import fine_tune, train_to_stops, tune
+from repro.papers.granger_causal_sgd.training import train_to_stops, tune
 from repro.prune import Mask, random, select
 
 
@@ -110,14 +109,13 @@ def test_a_loss_that_is_not_finite_is_named():
 
 # --- Adam, after pruning --------------------------------------------------------------------------------------
 
-N_EPOCHS = 22  # beyond 20 batches come in a new order
+N_EPOCHS = 12
 
 
 class Epoch(NamedTuple):
-    """One network after an epoch; the losses are the mean over its batches, and that of the whole training part."""
+    """One network after an epoch; the loss is that of the whole training part."""
 
     network: nn.Module
-    batch_loss: float
     train_loss: float
     test_accuracy: float
 
@@ -133,20 +131,17 @@ def adam_by_hand(mask: Mask, i: int) -> Iterator[Epoch]:
     own = Mask({name: kept[i] for name, kept in mask.items()})
     own.apply(network)
     adam = torch.optim.Adam(network.parameters(), lr=IRIS.rate)
-    for epoch in range(N_EPOCHS):
-        if epoch % 20 == 0:
-            order = streams(training.derived_seed(SEEDS[i % 2], 0, epoch) if epoch else SEEDS[i % 2]).shuffle
-        total = 0.0
+    order = streams(SEEDS[i % 2]).shuffle
+    for _ in range(N_EPOCHS):
         for index in torch.randperm(90, generator=order).split(20):
             loss = cross_entropy(network(data.x_train[index]), data.y_train[index])
             adam.zero_grad()
             loss.backward()
             adam.step()
             own.apply(network)
-            total += loss.item() * len(index)
         train_loss, _ = evaluate(network, data.x_train, data.y_train)
         test_accuracy = evaluate(network, data.x_test, data.y_test)[1]
-        yield Epoch(deepcopy(network), total / 90, float(train_loss), float(test_accuracy))
+        yield Epoch(deepcopy(network), float(train_loss), float(test_accuracy))
 
 
 def assert_close(network: nn.Module, other: nn.Module) -> None:
@@ -164,50 +159,29 @@ def test_networks_tuned_together_are_networks_tuned_alone(masks, by_hand):
     assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("losses", "stop"),
-    [
-        (np.linspace(1, 0.5, 10), None),
-        (np.full(10, 0.3), 6),
-        (np.append(np.linspace(1, 0.5, 10), np.full(10, 0.6)), 15),
-        (1 - 0.9e-4 * np.arange(20), None),  # each second epoch is more than 1e-4 below the best noted
-        (1 - 0.9e-5 * np.arange(20), 6),  # falls 5.4e-5 in five epochs
-    ],
-)
-def test_where_the_rule_stops(losses, stop):
-    assert training._stop_epoch(losses) == stop
+def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
+    images = replace(
+        IRIS, dataset="digits", build=small_convolution, images=True, parts={"train": 100, "test": 50}
+    )
+    start = settings.start(SEEDS, images)
+    mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in start.dense().items()})
+    together, history = tune(start, mask, 2)
+    for i, seed in enumerate(SEEDS):
+        one = replace(
+            start,
+            seeds=(seed,),
+            datasets=start.datasets[i : i + 1],
+            ensemble=Ensemble([list(start.ensemble)[i]]),
+        )
+        own = Mask({name: kept[i : i + 1] for name, kept in mask.items()})
+        alone, course = tune(one, own, 2)
+        assert own.holds(alone)
+        assert_close(alone.member(0), together.member(i))
+        assert course.last("test_accuracy")[0] == history.last("test_accuracy")[i]
 
 
-def test_fine_tuning_is_one_adam_by_hand_measured_where_the_rule_stops_it(masks, by_hand, monkeypatch):
-    never = fine_tune(iris().times(3), _joined(masks), N_EPOCHS)
-    assert list(never["seed"]) == [*SEEDS] * 3
-    assert not never["stopped"].any()
-    monkeypatch.setattr(training, "_TOLERANCE", 0.02)
-    monkeypatch.setattr(training, "_PATIENCE", 2)
-    coarse = fine_tune(iris().times(3), _joined(masks), N_EPOCHS)
-    assert coarse["tune_epochs"].nunique() > 2
-    assert coarse["stopped"].sum() > 2
-    for i, epochs in enumerate(by_hand):
-        stop = training._stop_epoch(np.array([each.batch_loss for each in epochs]))
-        assert coarse["stopped"][i] == (stop is not None)
-        for frame, epoch in ((never, N_EPOCHS), (coarse, stop or N_EPOCHS)):
-            row, wanted = frame.iloc[i], epochs[epoch - 1]
-            assert row["train_loss"] == pytest.approx(wanted.train_loss, rel=1e-3)
-            assert (row["tune_epochs"], row["test_accuracy"]) == (epoch, wanted.test_accuracy)
-
-
-def test_no_more_epochs_once_all_have_stopped_and_masks_hold(masks, monkeypatch):
-    seen: list[Ensemble] = []
-
-    def spy(model: Ensemble, *args: Any, **kwargs: Any) -> Any:
-        seen.append(model)
-        return train(model, *args, **kwargs)
-
-    monkeypatch.setattr(training, "train", spy)
-    still = replace(iris(), setting=replace(IRIS, rate=1e-9))
-    assert list(fine_tune(still, masks[1], 1000)["tune_epochs"]) == [6, 6]
-    assert len(seen) == 1
-    assert masks[1].holds(seen[0])
+def small_convolution() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 10))
 
 
 def test_a_network_that_diverges_is_named(masks):
@@ -215,8 +189,6 @@ def test_a_network_that_diverges_is_named(masks):
     broken = replace(iris(), datasets=(first, replace(second, x_train=second.x_train * torch.inf)))
     with pytest.raises(TrainingDivergedError, match="network 1, seed 3 is not finite in epoch 1"):
         tune(broken, masks[0], 2)
-    with pytest.raises(TrainingDivergedError, match="seed 3 after 0 epochs is not finite in epoch 1"):
-        fine_tune(broken, masks[0], 2)
 
 
 @pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])

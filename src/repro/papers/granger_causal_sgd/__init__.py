@@ -21,13 +21,12 @@ The text of the paper beyond its abstract was not at hand; equations and setting
 ===============  ====================================================================================================
 ``method``       Granger's test of a step, the regression of the authors' code, the loop of causal pruning
 ``theory``       the loss change of a step to first order; the regression solved to its end
-``training``     SGD with every step logged; Adam after pruning, to three stops
+``training``     SGD with every step logged; Adam after pruning, to two stops
 ``curvature``    how flat minima are: largest eigenvalues of the Hessian, noise on the weights
 ``experiments``  one function a claim group: starting networks in, a table out
 ``measures``     a table in, one number a seed out
 ``plots``        the chapter's pictures
-``authors``      the authors' settings, and runs at their scale
-``settings``     the chapter's data, network and training
+``settings``     the chapter's data, networks and training, LeNet at the authors' settings
 ===============  ====================================================================================================
 """
 

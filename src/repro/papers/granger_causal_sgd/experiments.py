@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -17,14 +18,7 @@ from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
-from repro.papers.granger_causal_sgd.training import (
-    Trace,
-    derived_seed,
-    fine_tune,
-    log,
-    train_to_stops,
-    tune,
-)
+from repro.papers.granger_causal_sgd.training import Trace, derived_seed, log, train_to_stops, tune
 from repro.prune import Mask, magnitude, random, select
 from repro.prune.overlap import agreement
 from repro.prune.selection import keep_highest
@@ -36,16 +30,14 @@ __all__ = [
     "granger_runs",
     "held_out_fits",
     "identity_runs",
+    "loop_runs",
     "mask_overlaps",
-    "mask_stability",
     "momentum_runs",
     "permutation_level",
     "steps",
 ]
 
 _TARGETS = ("same_batch", "cross_batch")
-_LASSO_PENALTIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-_RIDGE_PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 0.0)
 _TRAINED_TOGETHER = 40  # perceptrons: fastest so on one processor
 #: Networks whose graph is in memory at once. A small graph stays in the processor's cache: 5 at once take a seventh
 #: less time than 20, and 300 MB less.
@@ -128,19 +120,24 @@ def momentum_runs(start: Start) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def granger_runs(start: Start) -> pd.DataFrame:
-    r"""Test steps that were taken, steps that were not, and steps in another order (claim G2).
+def granger_runs(start: Start, *, full_loss: bool = True) -> pd.DataFrame:
+    r"""Test steps that were taken, steps that were not, and steps in another order (claims G1, G2, K1).
 
     Real and placebo runs see the same batches from the same weights. A placebo's parameters never move, so its
     same-batch and full-loss changes are 0, and whatever it explains of the cross-batch change is no effect of a
     step. Its energy is $\eta^2\lVert g_t\rVert^2$.
 
+    Args:
+        start: S networks at $\theta_0$.
+        full_loss: whether to test the change of the loss on the whole training part, too.
+
     Returns:
-        One row a (seed, target, condition): f, p_value, partial_r2, status, see ``method.step_test``. ``condition`` is
+        One row a (seed, target, condition): f, p_value, partial_r2, status, see ``method.step_test``; lagged_r2, the
+        partial R² of steps strictly in the past; slope, r2, r2_identity, see ``identity_runs``. ``condition`` is
         ``"real"``, ``"placebo"`` or ``"permuted"``: the real run with its energies in random order.
     """
-    real, placebo = (_logged(start, full_loss=True, placebo=placebo) for placebo in (False, True))
-    orders = _orders(*real.energy.shape)
+    real, placebo = (_logged(start, full_loss=full_loss, placebo=placebo) for placebo in (False, True))
+    orders = _orders(start.seeds, real.energy.shape[1])
     conditions = {
         "real": (real, real.energy),
         "placebo": (placebo, placebo.energy),
@@ -148,8 +145,11 @@ def granger_runs(start: Start) -> pd.DataFrame:
     }
     frames = []
     for target, (condition, (run, energy)) in product(real.loss_changes, conditions.items()):
+        change = run.loss_changes[target]
+        lagged = {"lagged_r2": step_test(energy, change, first_lag=1)["partial_r2"]}
+        line = _line_through_zero(-energy / run.learning_rate, change)
         names = {"seed": start.seeds, "target": target, "condition": condition}
-        frames.append(pd.DataFrame(names | step_test(energy, run.loss_changes[target])))
+        frames.append(pd.DataFrame(names | step_test(energy, change) | lagged | line))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -163,7 +163,8 @@ def permutation_level(start: Start, n_permutations: int) -> pd.Series:
     energy, change = run.energy, run.loss_changes["cross_batch"]
     shares = []
     for i, seed in enumerate(start.seeds):
-        orders = _orders(n_permutations, energy.shape[1], torch.Generator().manual_seed(seed))
+        draw = torch.Generator().manual_seed(seed)
+        orders = torch.stack([torch.randperm(energy.shape[1], generator=draw) for _ in range(n_permutations)])
         found = step_test(energy[i][orders], change[i].expand(n_permutations, -1))
         shares.append(np.mean(found["p_value"] < 0.05))
     return pd.Series(shares, index=pd.Index(start.seeds, name="seed"))
@@ -185,192 +186,210 @@ def _in_float64(start: Start) -> Start:
     return replace(start, ensemble=Ensemble([member.double() for member in start.ensemble]))
 
 
-def _orders(n: int, n_rows: int, generator: torch.Generator | None = None) -> Tensor:
-    """Random orders of the rows, ``(n, T)``."""
-    generator = generator or torch.Generator().manual_seed(0)
-    return torch.stack([torch.randperm(n_rows, generator=generator) for _ in range(n)])
+def _orders(seeds: Sequence[int], n_rows: int) -> Tensor:
+    """An order of the rows by chance for each network, ``(S, T)``."""
+    draws = [torch.Generator().manual_seed(derived_seed(seed, 2)) for seed in seeds]
+    return torch.stack([torch.randperm(n_rows, generator=draw) for draw in draws])
 
 
 # --- what the regression finds (G3, G4) -------------------------------------------------------------------------------
 
 
-def held_out_fits(start: Start) -> pd.DataFrame:
-    r"""Fit $\Delta L_t \approx \sum_k\gamma_k(\Delta\theta_{t,k})^2$ to one run; predict another (claim G3).
+def held_out_fits(start: Start, learning_rate: float) -> pd.DataFrame:
+    r"""Fit $\Delta L_t \approx b+\sum_k\gamma_k(\Delta\theta_{t,k})^2$ to one run; predict another (claim G3).
 
     Both runs start from $\theta_0$ and differ in the order of batches alone. Methods: ``"common"``, one coefficient
-    for all parameters, $\Delta L_t \approx \gamma\sum_k(\Delta\theta_{t,k})^2$ with biases; ``"tg_lasso"``, over all
-    weights at once at the authors' default $\alpha = 10^{-14}$ (any other predicts as little); ``"lasso"``, converged,
-    and ``"ridge"``, each at the penalty that predicts the last quarter of the first run best after a fit to the
-    quarters before. The Lasso has an intercept, the others have none.
+    $\gamma$ for all weights; ``"tg_lasso"``, over all weights at once at the authors' default $\alpha = 10^{-14}$
+    (any other predicts as little); ``"lasso"``, converged, and ``"ridge"``, each at the penalty that predicts the last
+    quarter of the first run best after a fit to the quarters before. All have an intercept,
+    $b = \bar y - \bar x^\top\gamma$.
+
+    Args:
+        start: S networks at $\theta_0$.
+        learning_rate: $\eta$ of both runs.
 
     Returns:
         One row a (seed, target, method): r2, $1-\sum(y-\hat y)^2/\sum(y-\bar y)^2$ on the second run, not bounded
-        below; r2_about_zero, the same with $\sum y^2$, which is 0 for a fit that predicts nothing.
+        below; place, that of the chosen penalty in its grid, from 0 (the largest) to 1.
     """
-    first, second = _run(start, 0), _run(start, 1)
+    first, second = (_run(start, number, learning_rate=learning_rate) for number in (0, 1))
     rows = []
     for i, seed in enumerate(start.seeds):
         x, new = first.squares(i), second.squares(i)
-        for target in _TARGETS:
+        for target, (method, (fit, penalties)) in product(_TARGETS, _FITS.items()):
             y, truth = first.loss_changes[target][i], second.loss_changes[target][i]
-            e = first.energy[i]
-            for method, predicted in (
-                ("common", (e @ y) / (e @ e) * second.energy[i]),
-                ("tg_lasso", new @ tg_lasso(x, y, 1e-14)),
-                ("lasso", _tuned(lasso, x, y, new, _LASSO_PENALTIES)),
-                ("ridge", _tuned(ridge, x, y, new, _RIDGE_PENALTIES)),
-            ):
-                error = (truth - predicted).square().sum()
-                rows.append(
-                    {"seed": seed, "target": target, "method": method}
-                    | {"r2": float(1 - error / (truth - truth.mean()).square().sum())}
-                    | {"r2_about_zero": float(1 - error / truth.square().sum())}
-                )
+            predicted, place = _tuned(fit, x, y, new, penalties)
+            r2 = 1 - (truth - predicted).square().sum() / (truth - truth.mean()).square().sum()
+            names = {"seed": seed, "target": target, "method": method}
+            rows.append(names | {"r2": float(r2), "place": place / max(len(penalties) - 1, 1)})
     return pd.DataFrame(rows)
 
 
-def mask_stability(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
-    r"""Compare masks from two runs that start from $\theta_0$ and differ in the order of batches (claim G3).
-
-    ``"tg_lasso"`` is the authors' mask, a regression a layer; ``"energy"`` keeps, in each run, as many weights as
-    that one, those of largest $\frac1T\sum_t(\Delta\theta_{t,k})^2$ in the whole network, and knows no loss.
-
-    Returns:
-        One row a (seed, target, alpha, mask): sparsity, the mean of both runs; jaccard of the kept sets; chance,
-        its mean for independent random sets of the same sizes; removed_jaccard and removed_chance of the removed.
-    """
-    runs = _run(start, 0), _run(start, 1)
-    rows = []
-    for target in _TARGETS:
-        by_loss = [_authors_masks(run, run.loss_changes[target], alphas) for run in runs]
-        for (a, alpha), (i, seed) in product(enumerate(alphas), enumerate(start.seeds)):
-            kept = [masks[i, a] for masks in by_loss]
-            largest = [_largest(run.mean_squares[i], mask) for run, mask in zip(runs, kept, strict=True)]
-            names = {"seed": seed, "target": target, "alpha": alpha, "sparsity": _sparsity(torch.stack(kept))}
-            for name, pair in (("tg_lasso", kept), ("energy", largest)):
-                rows.append(names | {"mask": name} | agreement(*pair))
-    return pd.DataFrame(rows)
+_Fit = Callable[[Tensor, Tensor, Sequence[float]], Tensor]
 
 
-def mask_overlaps(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
-    r"""Compare the authors' mask with masks that are simpler or know less (claim G4).
-
-    ``"covariance"`` keeps $|\frac1T\sum_t\Delta L_t(\Delta\theta_{t,k})^2|>\alpha$. ``"energy"`` keeps as many weights
-    as the authors' mask, those of largest $\frac1T\sum_t(\Delta\theta_{t,k})^2$ in the whole network. ``"permuted"``
-    is the authors' mask at the same $\alpha$ with loss changes in an order of chance, so that none belongs to its
-    step. ``"random"`` stands for random masks of the same size: their mean overlap, in closed form.
-
-    Returns:
-        One row a (seed, target, alpha, other): sparsity of the authors' mask; jaccard of the kept sets, 1 where both
-        are empty; chance, its mean for independent random sets of the same sizes; removed_jaccard and
-        removed_chance of the removed sets, which at low sparsity say more, because kept ones must overlap then.
-    """
-    run = _run(start, 0)
-    orders = _orders(*run.energy.shape)
-    rows = []
-    for target in _TARGETS:
-        y, products = run.loss_changes[target], run.covariance[target].abs()
-        kept = _authors_masks(run, y, alphas)
-        permuted = _authors_masks(run, y.gather(1, orders), alphas)
-        for (a, alpha), (i, seed) in product(enumerate(alphas), enumerate(start.seeds)):
-            mask = kept[i, a]
-            others = {
-                "covariance": products[i] > alpha,
-                "energy": _largest(run.mean_squares[i], mask),
-                "permuted": permuted[i, a],
-                "random": mask,  # for its size
-            }
-            for name, other in others.items():
-                found = agreement(mask, other)
-                if name == "random":
-                    found |= {"jaccard": found["chance"], "removed_jaccard": found["removed_chance"]}
-                names = {"seed": seed, "target": target, "alpha": alpha, "other": name}
-                rows.append(names | {"sparsity": _sparsity(mask)} | found)
-    return pd.DataFrame(rows)
+def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+    total = (x - x.mean(dim=0)).sum(dim=1)
+    return torch.full((1, x.shape[1]), float(total @ y / (total @ total)), dtype=torch.float64)
 
 
-def _run(start: Start, number: int) -> Trace:
-    r"""Log SGD from $\theta_0$ on batches in an order that belongs to the run's number."""
-    return _logged(start, seeds=[derived_seed(seed, 0, number) for seed in start.seeds])
+def _centered_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+    return ridge(x - x.mean(dim=0), y - y.mean(), penalties)
 
 
-def _tuned(
-    fit: Callable[[Tensor, Tensor, Sequence[float]], Tensor],
-    x: Tensor,
-    y: Tensor,
-    new: Tensor,
-    penalties: Sequence[float],
-) -> Tensor:
-    """Predict new rows at the penalty that predicts the last quarter of rows best; the Lasso has an intercept."""
+_FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
+    "common": (_common, [0.0]),
+    "tg_lasso": (tg_lasso, [1e-14]),
+    "lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
+    "ridge": (_centered_ridge, np.logspace(2, -7, 19).tolist()),
+}
+
+
+def _tuned(fit: _Fit, x: Tensor, y: Tensor, new: Tensor, penalties: Sequence[float]) -> tuple[Tensor, int]:
+    """Predict new rows at the penalty that predicts the last quarter of rows best; which it was."""
 
     def predictions(x: Tensor, y: Tensor, new: Tensor, penalties: Sequence[float]) -> Tensor:
-        about, level = (x.mean(dim=0), float(y.mean())) if fit is lasso else (0.0, 0.0)
-        return level + fit(x, y, penalties) @ (new - about).T
+        return y.mean() + fit(x, y, penalties) @ (new - x.mean(dim=0)).T
 
-    cut = 3 * len(y) // 4
-    errors = (predictions(x[:cut], y[:cut], x[cut:], penalties) - y[cut:]).square().sum(dim=1)
-    return predictions(x, y, new, [penalties[int(errors.argmin())]])[0]
-
-
-def _authors_masks(run: Trace, change: Tensor, alphas: Sequence[float]) -> Tensor:
-    """``method.causal_weights`` at A penalties: ``(S, A, p)``."""
-    return causal_weights(run, change, torch.tensor(alphas, dtype=torch.float64).expand(len(change), -1))
+    cut, best = 3 * len(y) // 4, 0
+    if len(penalties) > 1:
+        errors = predictions(x[:cut], y[:cut], x[cut:], penalties) - y[cut:]
+        best = int(errors.square().sum(dim=1).argmin())
+    return predictions(x, y, new, [penalties[best]])[0], best
 
 
-def _largest(scores: Tensor, like: Tensor) -> Tensor:
-    """Mark the largest scores ``(p,)``, as many as a mask keeps."""
-    return keep_highest(scores, int((~like).sum()))
+def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
+    r"""Compare the authors' mask with masks that are simpler or know less, all of about one size (claim G4).
+
+    The mask of a run: one regression a layer, with $\alpha$ the quantile of
+    $|\frac1T\sum_t\Delta L_t(\Delta\theta_{t,k})^2|$ that leaves the sparsity wanted. Others:
+
+    - ``"covariance"``: the threshold $\alpha$ on that size itself.
+    - ``"energy"``: the weights of largest $\frac1T\sum_t(\Delta\theta_{t,k})^2$.
+    - ``"permuted"``: loss changes in an order of chance, so that none belongs to its step.
+    - ``"placebo"``: steps that were computed and never taken, on the same batches (cross-batch alone: its same-batch
+      changes are 0).
+    - ``"again"``: another run from $\theta_0$. ``"reordered"``: the same run, its rows in another order in the
+      regression.
+
+    Returns:
+        One row a (seed, target, wanted, other): sparsity of the authors' mask; jaccard of the kept sets, 1 where both
+        are empty; chance, its mean for independent random sets of the same sizes; beyond, the overlap in excess of
+        chance, $(J-J_0)/(1-J_0)$.
+    """
+    run, again, placebo = _run(start, 0), _run(start, 1), _run(start, 0, placebo=True)
+    orders = _orders(start.seeds, run.energy.shape[1])
+    rows = []
+    for target in _TARGETS:
+        y = run.loss_changes[target]
+        masks_of = partial(_authors_masks, sparsities=sparsities, seeds=start.seeds)
+        alphas, mask = masks_of(run, y)
+        others = {
+            "covariance": run.covariance[target].abs()[:, None] > alphas[:, :, None],
+            "energy": torch.stack([_largest(*pair) for pair in zip(run.mean_squares, mask, strict=True)]),
+            "permuted": masks_of(run, y.gather(1, orders))[1],
+            "again": masks_of(again, again.loss_changes[target])[1],
+            "reordered": causal_weights(run, y, alphas, [derived_seed(seed, 3) for seed in start.seeds]),
+        }
+        if target == "cross_batch":
+            others["placebo"] = masks_of(placebo, placebo.loss_changes[target])[1]
+        for (other, masks), (i, seed), (a, wanted) in product(
+            others.items(), enumerate(start.seeds), enumerate(sparsities)
+        ):
+            names = {"seed": seed, "target": target, "wanted": wanted, "other": other}
+            found = agreement(mask[i, a], masks[i, a])
+            found["beyond"] = (found["jaccard"] - found["chance"]) / (1 - found["chance"])
+            rows.append(names | {"sparsity": 1 - float(mask[i, a].double().mean())} | found)
+    return pd.DataFrame(rows)
 
 
-def _sparsity(mask: Tensor) -> float:
-    return 1 - float(mask.double().mean())
+def _run(start: Start, number: int, **changed: Any) -> Trace:
+    r"""Log SGD from $\theta_0$ on batches in an order that belongs to the run's number."""
+    return _logged(start, seeds=[derived_seed(seed, 0, number) for seed in start.seeds], **changed)
 
 
-# --- the penalty as a dial (G6, G10, G12) -----------------------------------------------------------------------------
+def _authors_masks(
+    run: Trace, change: Tensor, sparsities: Sequence[float], seeds: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Penalties ``(S, A)`` that leave these sparsities, and the masks ``(S, A, p)`` of the regression at them."""
+    sizes = torch.stack([(y @ run.squares(i) / len(y)).abs() for i, y in enumerate(change)])
+    alphas = sizes.quantile(torch.tensor(sparsities, dtype=torch.float64), dim=1).T.clamp(min=1e-300)
+    return alphas, causal_weights(run, change, alphas, seeds)
 
 
-def alpha_runs(
+def _largest(scores: Tensor, masks: Tensor) -> Tensor:
+    """Mark the largest scores ``(p,)``, as many as each mask ``(A, p)`` keeps."""
+    return torch.stack([keep_highest(scores, int((~mask).sum())) for mask in masks])
+
+
+# --- the penalty as a dial, and the loop (G6, G10, G12) ---------------------------------------------------------------
+
+
+def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
+    r"""Prune once at every penalty, all from one log of each network, and train what is left (claim G6).
+
+    Returns:
+        One row a (target, alpha, seed): those, ``sparsity``, ``collapsed`` (layers without a weight) and
+        ``test_accuracy``.
+    """
+    run = _logged(start, drop_last=False)
+    grid = torch.tensor(alphas, dtype=torch.float64).expand(len(start.seeds), -1)
+    frames, many = [], start.times(len(alphas))
+    for target in _TARGETS:
+        kept = causal_weights(run, run.loss_changes[target], grid, start.seeds)
+        mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
+        _, history = tune(many, mask, start.setting.tune_epochs)
+        names: dict[str, Any] = {
+            "target": target,
+            "alpha": np.repeat(alphas, len(start.seeds)),
+            "seed": many.seeds,
+        }
+        frames.append(_counts(mask).assign(**names, test_accuracy=history.last("test_accuracy")))
+    return pd.concat(frames, ignore_index=True)
+
+
+def loop_runs(
     start: Start,
     alphas: Sequence[float],
     *,
-    loss_deltas: Sequence[str] = ("cross_batch", "same_batch"),
-    n_iterations: int = 2,
+    targets: Sequence[str] = _TARGETS,
+    n_iterations: int,
     logging_epochs: Sequence[int] | None = None,
-    tune_epochs: int | None = None,
+    regress: bool = True,
+    hold: bool = True,
 ) -> pd.DataFrame:
-    r"""Run causal pruning over a grid, and fine-tune the networks of every iteration (claims G6, G10, G12).
+    r"""Run the loop of causal pruning over a grid of settings (claims G10, G12).
 
     Since the loop rewinds, the mask after iteration j is that of a run of j iterations.
 
     Args:
         start: S networks at $\theta_0$.
         alphas: penalties.
-        loss_deltas: targets of ``method.causal_pruning``.
+        targets: loss changes.
         n_iterations: of the longest run.
         logging_epochs: of each iteration, one or several numbers; None for the setting's.
-        tune_epochs: at most; None for the setting's.
+        regress, hold: as in ``method.causal_pruning``; without holding masks are drawn again, on the same batches.
 
     Returns:
-        One row a (loss_delta, logging_epochs, iteration, alpha, seed): those, ``sparsity``, ``collapsed`` (layers
-        without a weight) and the columns of ``training.fine_tune``.
+        One row a (target, logging_epochs, iteration, alpha, seed): those and ``sparsity``.
     """
-    frames, masks = [], []
-    many, each_alpha = start.times(len(alphas)), np.repeat(alphas, len(start.seeds))
-    for loss_delta, n_epochs in product(loss_deltas, logging_epochs or [start.setting.logging_epochs]):
-        found = causal_pruning(
+    many, each_alpha, frames = start.times(len(alphas)), np.repeat(alphas, len(start.seeds)), []
+    for target, n_epochs in product(targets, logging_epochs or [start.setting.logging_epochs]):
+        masks = causal_pruning(
             many.ensemble,
             many.datasets,
             each_alpha.tolist(),
             seeds=many.seeds,
-            target=loss_delta,
+            target=target,
             n_iterations=n_iterations,
+            regress=regress,
+            hold=hold,
             **(start.setting.sgd() | {"n_epochs": n_epochs}),
         )
-        names: dict[str, Any] = {"loss_delta": loss_delta, "logging_epochs": n_epochs, "alpha": each_alpha}
-        frames += [_counts(mask).assign(iteration=j, **names) for j, mask in enumerate(found, start=1)]
-        masks += found
-    tuned = fine_tune(many.times(len(masks)), _joined(masks), tune_epochs or start.setting.tune_epochs)
-    return pd.concat([pd.concat(frames, ignore_index=True), tuned], axis=1)
+        names: dict[str, Any] = {"target": target, "logging_epochs": n_epochs}
+        names |= {"alpha": each_alpha, "seed": many.seeds}
+        frames += [_counts(mask).assign(iteration=j, **names) for j, mask in enumerate(masks, start=1)]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _joined(masks: Iterable[Mask]) -> Mask:
@@ -387,16 +406,25 @@ def _counts(mask: Mask) -> pd.DataFrame:
     return pd.DataFrame({"sparsity": sparsity, "collapsed": collapsed})
 
 
-# --- accuracy at matched sparsity (G5 to G7, K3) ----------------------------------------------------------------------
+# --- accuracy at matched sparsity (G5 to G7, G13 to G16, K3) ----------------------------------------------------------
+
+_Score = Callable[[Trace, int, nn.Module, torch.Generator], Tensor]
 
 
-def _permuted(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
-    y = run.loss_changes["same_batch"][i]
-    return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
+def _causal(target: str) -> _Score:
+    return lambda run, i, network, draw: run.covariance[target][i].abs()
+
+
+def _permuted(target: str) -> _Score:
+    def score(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+        y = run.loss_changes[target][i]
+        return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
+
+    return score
 
 
 def _random_layerwise(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
-    causal = _ARMS["causal"](run, i, network, draw)
+    causal = run.covariance["same_batch"][i].abs()
     layers = [causal[columns] for columns in run.layers.values()]
     return torch.cat([layer[torch.randperm(len(layer), generator=draw)] for layer in layers])
 
@@ -406,14 +434,12 @@ def _flat(scores: Mapping[str, Tensor]) -> Tensor:
 
 
 # Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
-_ARMS: dict[str, Callable[[Trace, int, nn.Module, torch.Generator], Tensor]] = {
-    "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
-    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
+_ARMS: dict[str, _Score] = {
+    "causal": _causal("same_batch"),
+    "causal_cross": _causal("cross_batch"),
     "energy": lambda run, i, network, draw: run.mean_squares[i],
-    "permuted": _permuted,
-    "exact": lambda run, i, network, draw: ridge(run.squares(i), run.loss_changes["same_batch"][i], [0.0])[
-        0
-    ].abs(),
+    "permuted": _permuted("same_batch"),
+    "permuted_cross": _permuted("cross_batch"),
     "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
     "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
     "random_layerwise": _random_layerwise,
@@ -443,7 +469,9 @@ def _arm_masks(
     return masks
 
 
-def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | None = None) -> pd.DataFrame:
+def accuracy_runs(
+    start: Start, sparsities: Sequence[float], arms: Sequence[str] = tuple(_ARMS)
+) -> pd.DataFrame:
     r"""Fine-tune dense networks and every arm at every sparsity from $\theta_0\odot m$, and measure them.
 
     As many epochs for all; a network's batches are those of its seed, whatever its arm. Nothing is selected: networks
@@ -452,11 +480,11 @@ def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | 
     Each arm ranks the weights of a network, and the lowest go first.
     With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the same batch:
 
-    - ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4);
-      ``"causal_cross"``: with the loss change from batch to batch, as in the authors' code.
-    - ``"energy"``: $\frac1T\sum_t x_{t,k}$. ``"permuted"``: as causal, rows of $\Delta L$ in a random order.
-    - ``"exact"``: $|\gamma_k|$ of the least-norm solution of $X\gamma = \Delta L$. A converged Lasso cannot rank: it
-      keeps at most T weights, whatever the sparsity asked for.
+    - ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4): one
+      $\alpha$ for all layers is one ranking of all weights. ``"causal_cross"``: with the loss change from batch to
+      batch, as in the authors' code.
+    - ``"energy"``: $\frac1T\sum_t x_{t,k}$. ``"permuted"``, ``"permuted_cross"``: as the causal ones, rows of
+      $\Delta L$ in a random order.
     - ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers.
     - ``"random_layerwise"``: the causal scores of each layer in a random order, so that at every sparsity each layer
       loses as many weights as with causal scores.
@@ -464,20 +492,20 @@ def accuracy_runs(start: Start, sparsities: Sequence[float], tune_epochs: int | 
     Args:
         start: S networks at $\theta_0$.
         sparsities: shares of weights removed, in [0, 1).
-        tune_epochs: None for the setting's.
+        arms: which of them.
 
     Returns:
         One row a network: ``seed``, ``arm`` (first ``"dense"``, with sparsity 0), ``sparsity``, ``train_loss``
         (mean cross-entropy of the whole training part), ``validation_accuracy``, ``test_accuracy`` (in [0, 1])
         and ``collapsed``, the number of layers without a weight left.
     """
-    conditions = list(_arm_masks(start, list(_ARMS), sparsities).items())
-    at_once = max(1, _TRAINED_TOGETHER // len(start.seeds))
+    conditions = list(_arm_masks(start, arms, sparsities).items())
+    at_once = 1 if start.setting.images else max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
         mask = _joined(some.values())
-        _, history = tune(start.times(len(some)), mask, tune_epochs or start.setting.tune_epochs)
+        _, history = tune(start.times(len(some)), mask, start.setting.tune_epochs)
         measured = {
             name: history.last(name) for name in ("train_loss", "validation_accuracy", "test_accuracy")
         }
@@ -494,13 +522,21 @@ def _labels(start: Start, conditions: Mapping[tuple[str, float], Mask]) -> pd.Da
 # --- flatness (G8, G9) ------------------------------------------------------------------------------------------------
 
 
-def flatness_runs(start: Start, *, n_epochs: int, target_loss: float, max_epochs: int) -> pd.DataFrame:
-    r"""Train dense and pruned networks to two stops; measure how flat they lie, over two sets of weights (claim G8).
+def flatness_runs(
+    start: Start,
+    arms: Sequence[str],
+    sparsities: Sequence[float],
+    *,
+    n_epochs: int,
+    target_loss: float,
+    max_epochs: int,
+) -> pd.DataFrame:
+    r"""Train dense and pruned networks to two stops; measure how flat they lie (claims G8, G9).
 
-    $H_{kl} = \partial^2 L/\partial w_k\partial w_l$ of the mean cross-entropy over the whole training part,
-    over weights only (biases are left out): those that survive (``"kept"``), or all of them with pruned ones
-    at zero (``"all"``). $\lambda_{\max}$ over a subset can only be smaller (Cauchy's interlacing): pruning looks
-    flattening over surviving weights for that reason alone.
+    $H_{kl} = \partial^2 L/\partial w_k\partial w_l$ of the mean cross-entropy over the whole training part, over
+    weights only, without biases: all of them with pruned ones at zero (``all``), or those that survive (``kept``).
+    $\lambda_{\max}$ over a subset can only be smaller (Cauchy's interlacing): pruning looks flattening over surviving
+    weights for that reason alone.
 
     Curvature does not belong to the function that a network computes: scaling the weights into a rectified unit by c
     and those out of it by 1/c changes no output and makes $\lambda_{\max}$ as large as one likes (Dinh et al. 2017).
@@ -508,41 +544,45 @@ def flatness_runs(start: Start, *, n_epochs: int, target_loss: float, max_epochs
 
     Args:
         start: S networks at $\theta_0$.
+        arms, sparsities: as in ``accuracy_runs``.
         n_epochs, target_loss, max_epochs: of the two stops, see ``training.train_to_stops``.
 
     Returns:
-        One row a (seed, arm, sparsity, stopping, hessian): epoch, reached (the target loss; True for stopping
-        by epochs), train_loss, test_accuracy in [0, 1], noise (mean rise of the training loss under noise of 20 % of
-        each weight, which leaves pruned ones where they are), largest (algebraically largest eigenvalue).
-        ``stopping`` is ``"epochs"`` or ``"loss"``, ``hessian`` ``"kept"`` or ``"all"``.
+        One row a (seed, arm, sparsity, stopping): epoch, reached (the target loss; True for stopping by epochs),
+        train_loss, test_accuracy in [0, 1], noise (mean rise of the training loss under noise of 20 % of
+        each weight, which leaves pruned ones where they are), all and kept (algebraically largest eigenvalues).
+        ``stopping`` is ``"epochs"`` or ``"loss"``.
     """
-    conditions = _arm_masks(start, ("causal", "magnitude", "random"), (0.5, 0.8, 0.9))
+    conditions = _arm_masks(start, arms, sparsities)
     survivors, every = _joined(conditions.values()), start.times(len(conditions))
     train, test = every.stacked("train"), every.stacked("test")
-    spaces = {"kept": survivors, "all": {name: torch.ones_like(kept) for name, kept in survivors.items()}}
+    whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
     stops = train_to_stops(
         every, survivors, n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
     )
-    frames = []
+    frames, n_dense = [], len(start.seeds)
     for stopping, (networks, rows) in stops.items():
+        largest = _largest_eigenvalues(networks, *train, whole)
+        of_pruned = _largest_eigenvalues(networks, *train, survivors, first=n_dense)
         measured = rows.assign(
             train_loss=evaluate(networks, *train, per_member=True)[0].numpy(),
             test_accuracy=evaluate(networks, *test, per_member=True)[1].numpy(),
             noise=noise_sensitivity(networks, *train, 0.2, survivors).numpy(),
+            all=largest.numpy(),
+            kept=torch.cat([largest[:n_dense], of_pruned]).numpy(),
         )
-        for space, kept in spaces.items():
-            largest = _largest_eigenvalues(networks, *train, kept)
-            labels = _labels(start, conditions).assign(stopping=stopping, hessian=space)
-            frames.append(labels.join(measured.assign(largest=largest.numpy())))
+        frames.append(_labels(start, conditions).assign(stopping=stopping).join(measured))
     return pd.concat(frames, ignore_index=True)
 
 
-def _largest_eigenvalues(networks: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
-    """Of some networks after the other: the graph of all of them at once would fill the memory."""
+def _largest_eigenvalues(
+    networks: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], first: int = 0
+) -> Tensor:
+    """Of networks from the first on, some after the other: the graph of all at once would fill the memory."""
     members, found = list(networks), []
-    for first in range(0, len(members), _HESSIANS_AT_ONCE):
-        some = slice(first, first + _HESSIANS_AT_ONCE)
+    for begin in range(first, len(members), _HESSIANS_AT_ONCE):
+        some = slice(begin, begin + _HESSIANS_AT_ONCE)
         masks = {name: entries[some] for name, entries in kept.items()}
         hessian = Hessian(Ensemble(members[some]), x[some], y[some], masks)
-        found.append(hessian.eigenvalues()[0][:, 0])
+        found.append(hessian.eigenvalues(tolerance=1e-3)[0][:, 0])
     return torch.cat(found)

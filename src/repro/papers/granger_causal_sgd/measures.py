@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 from scipy.special import expit
 from scipy.stats import rankdata
 
 __all__ = [
     "against_dense",
+    "associations",
     "difference",
-    "flatness_accuracy",
-    "per_seed",
+    "false_alarms",
+    "knees",
     "phase_shifts",
+    "steepest",
     "variance_shares",
 ]
 
@@ -52,7 +52,7 @@ def variance_shares(frame: pd.DataFrame, outcome: str, factors: Sequence[str]) -
     variance of their means. What no factor explains, interactions and chance, stands under ``"rest"``.
 
     Args:
-        frame: of ``experiments.alpha_runs``: all combinations of levels, once each.
+        frame: of ``experiments.loop_runs``: all combinations of levels, once each.
         outcome: column.
         factors: columns.
     """
@@ -66,206 +66,212 @@ def variance_shares(frame: pd.DataFrame, outcome: str, factors: Sequence[str]) -
 
 # --- phase shift ------------------------------------------------------------------------------------------------------
 
-_MAX_WIDTH = 1.0
+_MAX_WIDTH = 1.0  # decades
+_BETTER = 2.0  # of Akaike's criterion: less is no evidence
 _WIDTH_OF_SCALE = 2 * np.log(9)  # from 10 % to 90 % of a logistic of scale 1
-_GRID = 40  # midpoints, and as many widths, to start from
 _EXACT = 1e-12  # mean squared residual below which a fit is exact
-_NO_FALL = 1e-6
 
 
 def phase_shifts(frame: pd.DataFrame) -> pd.DataFrame:
-    r"""Fit three curves to the accuracies of every arm and seed, along $u = -\log_{10}(1-s)$ (claim G6).
+    r"""Fit curves with and without a transition to the accuracies of every arm and seed (claims G6, G14).
 
-    By least squares: $a(u) = \ell + \frac{h-\ell}{1+e^{(u-u^*)/\tau}}$ with $0\le\ell\le h\le1$, width $2\ln(9)\,\tau$
-    and $u^*$ within the range of u; a straight line; a parabola. Each has $\mathrm{AIC} = n\ln(\mathrm{RSS}/n) + 2k$
-    with k = 5, 3, 4 (the variance is counted), not corrected for small samples: with 7 or 8 points the correction
-    would outweigh any fit. Mean squared residuals below $10^{-12}$ count as that, or exact curves would be told
-    apart by rounding. Each curve begins with the dense network of its seed.
-
-    That the logistic wins does not make an abrupt fall: a curve that is level and then slopes is closer to it
-    than to a line. Hence the bound on the width. Of curves that are level but for noise, up to one in three
-    passes as a shift all the same; claim G6 therefore asks for 4 seeds of 5, and ``high - low`` says how deep.
+    Along $u = -\log_{10}(1-s)$, the decades of weights removed, all of the form $a(u) = h - d f(u)$ with $d \ge 0$, by
+    least squares over a grid of shapes f. With a transition: the logistic
+    $f = (1+e^{(u^*-u)/\tau})^{-1}$, of width $2\ln(9)\,\tau$. Without: a straight line $u$, powers $u^p$, level and
+    then straight $(u-u_0)_+$, and an exponential that saturates in the share of weights kept,
+    $f = e^{-(1-s)/\kappa}$, which falls by nature within about a decade and a third. Each has
+    $\mathrm{AIC} = n\ln(\mathrm{RSS}/n) + 2k$ with k the parameters and the variance: 5, 3, 4, 4 and 4. Each curve
+    begins with the dense network of its seed.
 
     Args:
         frame: of ``experiments.accuracy_runs``, with at least 7 sparsities an arm, the dense one's 0 included.
 
     Returns:
-        By (arm, seed): ``midpoint`` $u^*$ in decades of 1 - s, NaN where accuracy never falls; ``width``, decades from
-        10 % to 90 % of the fall (one between two neighbouring points has no width of its own and is given half the
-        smallest distance of neighbours); ``high`` and ``low``, the levels; ``aic_logistic``, ``aic_line``,
-        ``aic_quadratic``; ``is_shift``, whether the logistic has the lowest of the three and a width of at most one
-        decade. ``knee`` (claim G7), the largest of the sparsities before the fall of the *validation* accuracies,
-        $u(s) \le u^* - \text{width}$; 0 where the fall begins before all of them, so that nothing can be removed.
-        ``difference`` of the test accuracy there to the dense network of the seed in percentage points. Both are NaN
-        where validation accuracy never falls and there is nothing to stay away from.
+        By (arm, seed): ``midpoint`` $u^*$ and ``width`` in decades of 1 - s; ``gain``, the logistic's AIC minus the
+        least of the others'; ``is_shift``, whether it is below -2 and the width at most one decade. How often curves
+        without a transition pass is measured by ``false_alarms``.
 
     Raises:
         ValueError: fewer than 7 points.
 
     Source: ours; the paper's own definition of a phase shift is not known.
     """
+    names, curves = [], []
+    for name, curve in _curves(frame):
+        names.append(name)
+        curves.append(curve["test_accuracy"])
+    s = curves[0].index.to_numpy()
+    index = pd.MultiIndex.from_tuples(names, names=["arm", "seed"])
+    return _fitted(s, np.stack(curves)).set_index(index)
+
+
+def _curves(frame: pd.DataFrame) -> list[tuple[tuple[Hashable, Hashable], pd.DataFrame]]:
+    """Each arm's accuracies of each seed at rising sparsities, the dense network first."""
     dense, pruned = (frame[(frame["arm"] == "dense") == is_dense] for is_dense in (True, False))
-    rows = {}
-    for (arm, seed), own in pruned.groupby(["arm", "seed"], sort=False):
-        curve = pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index()
-        test = curve["test_accuracy"]
-        fit, chosen = _fit_phase_shift(test), _fit_phase_shift(curve["validation_accuracy"])
-        s = test.index.to_numpy()
-        before = s[-np.log10(1 - s) <= chosen["midpoint"] - chosen["width"]].max(initial=0.0)
-        knee = np.nan if np.isnan(chosen["midpoint"]) else before
-        rows[arm, seed] = fit | {"knee": knee, "difference": 100 * (test.get(knee, np.nan) - test[0])}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["arm", "seed"])
+    groups = pruned.groupby(["arm", "seed"], sort=False)
+    return [
+        ((arm, seed), pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index())
+        for (arm, seed), own in groups
+    ]
 
 
-def _fit_phase_shift(accuracies: pd.Series) -> dict[str, Any]:
-    """Fit the accuracies at rising sparsities, the index; the first columns of ``phase_shifts``."""
-    if (n := len(accuracies)) < 7:
+def _fitted(s: _Vector, curves: _Vector) -> pd.DataFrame:
+    """Fit accuracies ``(M, n)`` at sparsities ``(n,)``; the columns of ``phase_shifts``."""
+    if (n := len(s)) < 7:
         raise ValueError(f"a logistic has 4 parameters; at least 7 sparsities are needed, got {n}")
-    u, a = -np.log10(1 - accuracies.index.to_numpy()), accuracies.to_numpy(dtype=np.float64)
-    line, parabola = (_aic(a - np.polyval(np.polyfit(u, a, degree), u), degree + 2) for degree in (1, 2))
-    midpoint, scale, high, low = _fit_logistic(u, a)
-    logistic, width = _aic(a - _logistic(u, midpoint, scale, high, low), 5), _WIDTH_OF_SCALE * scale
-    if high - low < _NO_FALL:
-        midpoint = width = np.nan
-    return {
-        "midpoint": midpoint, "width": width, "high": high, "low": low,
-        "aic_logistic": logistic, "aic_line": line, "aic_quadratic": parabola,
-        "is_shift": bool(logistic < min(line, parabola) and width <= _MAX_WIDTH),
-    }  # fmt: skip
-
-
-def _aic(residuals: _Vector, n_parameters: int) -> float:
-    n = len(residuals)
-    return float(n * np.log(max(float(np.mean(residuals**2)), _EXACT)) + 2 * n_parameters)
-
-
-def _logistic(u: _Vector, midpoint: float, scale: float, high: float, low: float) -> _Vector:
-    fallen: _Vector = expit((u - midpoint) / scale)
-    return high + (low - high) * fallen
-
-
-def _fit_logistic(u: _Vector, a: _Vector) -> tuple[float, float, float, float]:
-    """Return midpoint, scale, high and low of the least-squares logistic: the best of several starts."""
-    narrowest, widest = np.diff(u).min() / 2, 10 * (u[-1] - u[0])
-    bounds = (
-        [u[0], np.log(narrowest / _WIDTH_OF_SCALE), 0, 0],
-        [u[-1], np.log(widest / _WIDTH_OF_SCALE), 1, 1],
+    u = -np.log10(1 - s)
+    midpoints, widths = (
+        grid.ravel()
+        for grid in np.meshgrid(
+            np.linspace(u[0], u[-1], 201), np.geomspace(np.diff(u).min() / 2, 4 * u[-1], 101)
+        )
     )
+    logistic, which = _best(expit(_WIDTH_OF_SCALE * (u - midpoints[:, None]) / widths[:, None]), curves, 5)
+    others = [
+        _best(u[None], curves, 3)[0],
+        _best(u ** np.geomspace(0.25, 8, 401)[:, None], curves, 4)[0],
+        _best(np.maximum(u - np.linspace(0, u[-2], 401)[:, None], 0), curves, 4)[0],
+        _best(np.exp(-(1 - s) / np.geomspace(1e-3, 10, 801)[:, None]), curves, 4)[0],
+    ]
+    found = pd.DataFrame({"midpoint": midpoints[which], "width": widths[which]})
+    found["gain"] = logistic - np.min(others, axis=0)
+    found["is_shift"] = (found["gain"] < -_BETTER) & (found["width"] <= _MAX_WIDTH)
+    return found
 
-    def residuals(p: _Vector) -> _Vector:  # low = p[3] * high, so that it cannot exceed it
-        return _logistic(u, p[0], np.exp(p[1]), p[2], p[3] * p[2]) - a
 
-    fits = [least_squares(residuals, start, bounds=bounds) for start in _starts(u, a, bounds)]
-    midpoint, log_scale, high, share = (float(each) for each in min(fits, key=lambda fit: fit.cost).x)
-    return midpoint, float(np.exp(log_scale)), high, share * high
+def _best(shapes: _Vector, curves: _Vector, n_parameters: int) -> tuple[_Vector, NDArray[np.intp]]:
+    """Akaike's criterion ``(M,)`` of the best falling multiple of the shapes ``(G, n)``, and which shape it is."""
+    shapes = shapes - shapes.mean(axis=1, keepdims=True)
+    shapes = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)
+    centered, n = curves - curves.mean(axis=1, keepdims=True), curves.shape[1]
+    drops = np.maximum(-centered @ shapes.T, 0)
+    rss = (centered**2).sum(axis=1) - drops.max(axis=1) ** 2
+    return n * np.log(np.maximum(rss / n, _EXACT)) + 2 * n_parameters, drops.argmax(axis=1)
 
 
-def _starts(u: _Vector, a: _Vector, bounds: tuple[list[float], list[float]]) -> _Vector:
-    """Return the best few points of a grid of midpoints and scales, each with the levels that suit it: ``(5, 4)``."""
-    midpoints, scales = (np.linspace(bounds[0][i], bounds[1][i], _GRID) for i in (0, 1))
-    m, t = (grid.ravel() for grid in np.meshgrid(midpoints, scales))
-    fallen = expit((u - m[:, None]) / np.exp(t)[:, None])
-    centered = fallen - fallen.mean(axis=1, keepdims=True)
-    variation = np.maximum((centered**2).sum(axis=1), np.finfo(float).tiny)
-    drop = np.maximum(-(centered @ a) / variation, 0)
-    high = np.clip(a.mean() + drop * fallen.mean(axis=1), 1e-9, 1)
-    low = np.clip(high - drop, 0, high)
-    errors = ((high[:, None] + (low - high)[:, None] * fallen - a) ** 2).sum(axis=1)
-    best = np.argsort(errors)[:5]
-    return np.stack([m, t, high, low / high], axis=1)[best]
+# Accuracy against the share of weights kept, 1 - s, and the decades removed, u: high without pruning, low at the end.
+_SHAPES: dict[str, Callable[[_Vector, _Vector], _Vector]] = {
+    "step of half a decade": lambda left, u: expit(_WIDTH_OF_SCALE * (1.2 - u) / 0.5),
+    "saturating exponential": lambda left, u: 1 - np.exp(-left / 0.02),
+    "level, then straight": lambda left, u: 1 - np.maximum(u - 1, 0) / (u.max() - 1),
+    "straight": lambda left, u: 1 - u / u.max(),
+    "parabola": lambda left, u: 1 - (u / u.max()) ** 2,
+    "level": lambda left, u: np.ones_like(u),
+}
+
+
+def false_alarms(sparsities: Sequence[float], noises: Sequence[float], n: int = 500) -> pd.DataFrame:
+    """Count how often curves of known shape, of which the first alone has a transition, are called a phase shift.
+
+    Args:
+        sparsities: of the curves, beside the dense network's 0.
+        noises: standard deviations of the normal noise on every accuracy.
+        n: curves of each kind.
+
+    Returns:
+        Shares in [0, 1] of ``is_shift`` of ``phase_shifts``, a row a shape, a column a noise.
+    """
+    s, draw = np.array([0.0, *sparsities]), np.random.default_rng(0)
+    shares = {
+        name: [
+            _fitted(s, 0.1 + 0.87 * shape(1 - s, -np.log10(1 - s)) + draw.normal(0, noise, (n, len(s))))[
+                "is_shift"
+            ].mean()
+            for noise in noises
+        ]
+        for name, shape in _SHAPES.items()
+    }
+    return pd.DataFrame.from_dict(shares, orient="index", columns=list(noises))
+
+
+def knees(frame: pd.DataFrame, tolerances: Sequence[float]) -> pd.DataFrame:
+    r"""How far each arm can go before accuracy falls (claim G7).
+
+    Args:
+        frame: of ``experiments.accuracy_runs``.
+        tolerances: $\tau$, percentage points of validation accuracy below the dense network's.
+
+    Returns:
+        By (tolerance, arm, seed): ``decades`` $-\log_{10}(1-s)$ of the largest sparsity whose validation accuracy is
+        within $\tau$ of the dense network's, 0 where none is; ``difference``, the test accuracy there minus the dense
+        network's in percentage points.
+    """
+    rows = {}
+    for (arm, seed), curve in _curves(frame):
+        lost = 100 * (curve["validation_accuracy"].iloc[0] - curve["validation_accuracy"])
+        test = curve["test_accuracy"]
+        for tolerance in tolerances:
+            s = float(lost.index[lost <= tolerance].max())
+            rows[tolerance, arm, seed] = {
+                "decades": -np.log10(1 - s), "difference": 100 * (test[s] - test.iloc[0])
+            }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["tolerance", "arm", "seed"])
+
+
+def steepest(frame: pd.DataFrame, within: float) -> pd.Series:
+    """Return the largest fall of test accuracy in percentage points between penalties so many decades apart, by seed.
+
+    Over all pairs of a fine grid, so that it does not hang on where the grid begins.
+
+    Args:
+        frame: of ``experiments.alpha_runs``, one loss change.
+        within: decades.
+    """
+    table = 100 * frame.pivot(index="seed", columns="alpha", values="test_accuracy")
+    u = np.log10(table.columns.to_numpy(dtype=np.float64))
+    falls = table.to_numpy()[:, :, None] - table.to_numpy()[:, None, :]
+    near = (u[None] - u[:, None] > 0) & (u[None] - u[:, None] <= within + 1e-9)
+    return pd.Series(falls[:, near].max(axis=1), index=table.index)
 
 
 # --- flatness and accuracy --------------------------------------------------------------------------------------------
 
-_SHARPNESS = ("largest", "noise")  # columns of ``experiments.flatness_runs``
-_VARIABLES = ["flatness", "accuracy", "sparsity", "train_loss"]
-_RESAMPLES = 1999
-
 
 def against_dense(frame: pd.DataFrame) -> pd.DataFrame:
-    r"""Compare each pruned network with the dense one of its seed and protocol.
-
-    The change of flatness is $\log_{10}(c / c_\text{dense})$ of a measure c (``largest`` or ``noise``),
-    negative where the pruned network is flatter; the change of accuracy is in percentage points.
+    r"""Compare each pruned network with the dense one of its seed and stopping.
 
     Args:
         frame: of ``experiments.flatness_runs``.
 
     Returns:
-        One row a (seed, arm, sparsity, stopping, hessian, measure): flatness, accuracy, train_loss. Where a measure is
-        not positive (a collapsed network, a rise lost in noise), flatness is NaN.
+        One row a (seed, stopping, arm, sparsity): ``all``, ``kept``, ``noise``, $\log_{10}(c / c_\text{dense})$ of each
+        measure c, negative where the pruned network is flatter, NaN where one of the two is not positive (a collapsed
+        network, a rise lost in noise); ``accuracy``, the change in percentage points; ``train_loss``.
     """
     dense, pruned = frame[frame["arm"] == "dense"], frame[frame["arm"] != "dense"]
-    both = pruned.merge(
-        dense, on=["seed", "stopping", "hessian"], suffixes=("", "_dense"), validate="many_to_one"
-    )
-    both["accuracy"] = 100 * (both["test_accuracy"] - both["test_accuracy_dense"])
-    parts = []
-    for measure in _SHARPNESS:
-        pairs = both[[measure, f"{measure}_dense"]].to_numpy(dtype=np.float64)
-        logs = np.log10(np.where(pairs > 0, pairs, np.nan))
-        columns = both[["seed", "arm", "sparsity", "stopping", "hessian", "accuracy", "train_loss"]]
-        parts.append(columns.assign(measure=measure, flatness=logs[:, 0] - logs[:, 1]))
-    return pd.concat(parts, ignore_index=True)
+    keys = ["seed", "stopping"]
+    both = pruned.merge(dense, on=keys, suffixes=("", "_dense"), validate="many_to_one")
+    found = both[[*keys, "arm", "sparsity", "train_loss"]].copy()
+    found["accuracy"] = 100 * (both["test_accuracy"] - both["test_accuracy_dense"])
+    for measure in ("all", "kept", "noise"):
+        pair = both[[measure, f"{measure}_dense"]].to_numpy(dtype=np.float64)
+        logs = np.log10(np.where(pair > 0, pair, np.nan))
+        found[measure] = logs[:, 0] - logs[:, 1]
+    return found
 
 
-def per_seed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Correlate, within each seed, the change of flatness of pruned networks with that of test accuracy (claim G9).
-
-    Args:
-        frame: of ``experiments.flatness_runs``.
-
-    Returns:
-        One row a (measure, protocol, seed): ``partial``, with the ranks of sparsity and of training loss held fixed.
-        ``protocol`` is stopping and Hessian, such as ``"epochs-kept"``.
-    """
-    rows = [
-        names | {"seed": seed, "partial": _partial(values)}
-        for names, clusters in _clusters(frame)
-        for seed, values in clusters.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def flatness_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    r"""Correlate, over all pruned networks, the change of flatness with the change of test accuracy (claim G9).
+def associations(changes: pd.DataFrame, measure: str) -> pd.DataFrame:
+    r"""Correlate, within each seed, the change of flatness of pruned networks with that of test accuracy (claim G9).
 
     Spearman's correlation as it is (``raw``), and with the ranks of sparsity and of training loss held fixed
     (``partial``): $\operatorname{corr}(r_x - \hat r_x, r_y - \hat r_y)$ with $\hat r$ by least squares on 1 and those
-    ranks; equal values share their mean rank. The interval is of the partial correlation, from a percentile
-    bootstrap that draws seeds with all their networks, because networks of one seed share data and initial weights.
-    With few seeds it is too narrow: of unrelated values it holds 0 in about 86 of 100 cases over 5 seeds, in 92 over
-    10 to 20.
-
-    An association of two outcomes of one intervention: not to be confused with the effect of flatness on
-    accuracy.
+    ranks; equal values share their mean rank. An association of two outcomes of one intervention: not to be confused
+    with the effect of flatness on accuracy.
 
     Args:
-        frame: of ``experiments.flatness_runs``.
+        changes: of ``against_dense``, one stopping.
+        measure: ``"all"``, ``"kept"`` or ``"noise"``.
 
     Returns:
-        One row a (measure, protocol): raw, partial, low, high (95 %); NaN where flatness or accuracy is constant or
-        determined by what is held fixed. Networks without a defined change of flatness are not counted.
+        By seed: raw, partial; NaN where flatness or accuracy is constant or determined by what is held fixed. Networks
+        without a defined change of flatness are not counted.
     """
-    rows = []
-    for names, by_seed in _clusters(frame):
-        clusters = list(by_seed.values())
-        pooled = np.concatenate(clusters, axis=1)
-        low, high = _over_seeds(clusters)
-        raw = _partial(pooled[:2])
-        rows.append(names | {"raw": raw, "partial": _partial(pooled), "low": low, "high": high})
-    return pd.DataFrame(rows)
-
-
-def _clusters(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[Any, _Vector]]]:
-    """Yield for each measure and protocol the values ``(4, n)`` of ``_VARIABLES`` by seed."""
-    changes = against_dense(frame)
-    for (measure, stopping, hessian), some in changes.groupby(["measure", "stopping", "hessian"], sort=False):
-        clusters = {}
-        for seed, rows in some.groupby("seed"):
-            values = rows[_VARIABLES].to_numpy(dtype=np.float64).T
-            clusters[seed] = values[:, np.isfinite(values).all(axis=0)]
-        yield {"measure": measure, "protocol": f"{stopping}-{hessian}"}, clusters
+    rows = {}
+    for seed, some in changes.groupby("seed"):
+        values = some[[measure, "accuracy", "sparsity", "train_loss"]].to_numpy(dtype=np.float64).T
+        values = values[:, np.isfinite(values).all(axis=0)]
+        rows[seed] = {"raw": _partial(values[:2]), "partial": _partial(values)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("seed")
 
 
 def _partial(values: _Vector) -> float:
@@ -281,14 +287,3 @@ def _partial(values: _Vector) -> float:
     if (size < 1e-9 * values.shape[1] ** 1.5).any():
         return float("nan")
     return float(np.clip(pair[0] @ pair[1] / size.prod(), -1, 1))
-
-
-def _over_seeds(clusters: list[_Vector]) -> tuple[float, float]:
-    """Bootstrap interval of the pooled partial correlation; which seeds are drawn matters, their order not."""
-    n = len(clusters)
-    drawn = np.sort(np.random.default_rng(0).integers(n, size=(_RESAMPLES, n)), axis=1)
-    distinct, counts = np.unique(drawn, axis=0, return_counts=True)
-    values = [_partial(np.concatenate([clusters[i] for i in some], axis=1)) for some in distinct]
-    draws = np.repeat(values, counts)
-    low, high = np.nanquantile(draws, [0.025, 0.975]) if np.isfinite(draws).any() else (np.nan, np.nan)
-    return float(low), float(high)

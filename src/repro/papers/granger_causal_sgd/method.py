@@ -29,13 +29,13 @@ _PASSES = 3
 _LARGEST_GRADIENT = 1e12  # the authors' bound
 
 
-def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2) -> dict[str, Any]:
+def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2, *, first_lag: int = 0) -> dict[str, Any]:
     r"""Test whether the size of the steps helps to predict the loss change beyond its own past.
 
-    $Y_t=a_0+\sum_{j=1}^q a_jY_{t-j}\;\left[+\sum_{j=0}^{q-1}b_jX_{t-j}\right]$,
+    $Y_t=a_0+\sum_{j=1}^q a_jY_{t-j}\;\left[+\sum_{j=0}^{q-1}b_jX_{t-l-j}\right]$ with l the first lag,
     $F=\frac{(\mathrm{RSS}_r-\mathrm{RSS}_f)/q}{\mathrm{RSS}_f/(n-2q-1)}$ with n = T - q rows, and the partial
-    $R^2 = 1-\mathrm{RSS}_f/\mathrm{RSS}_r = qF/(qF+n-2q-1)$. $X_t$ is admissible beside $Y_t$ because the step is
-    fixed before its loss change is seen: not to be confused with the usual test, whose causes are all lagged.
+    $R^2 = 1-\mathrm{RSS}_f/\mathrm{RSS}_r = qF/(qF+n-2q-1)$. With l = 0, $X_t$ stands beside $Y_t$: the step is fixed
+    before its loss change is seen. The usual test has l = 1, all causes in the past.
 
     A test of prediction: what follows from the batch alone passes it, too, whether or not a step is taken.
 
@@ -43,6 +43,7 @@ def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2) -> dict[str,
         energy: $X_t=\sum_k(\Delta\theta_{t,k})^2$ ``(S, T)``.
         loss_change: $Y_t$ ``(S, T)``.
         n_lags: q.
+        first_lag: l, 0 or 1.
 
     Returns:
         ``f`` and ``p_value`` ``(S,)``, NaN where ``status``, names of ``series.granger.Status``, is not ``"OK"``;
@@ -53,7 +54,7 @@ def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2) -> dict[str,
     """
     # granger_test looks at strictly earlier causes: X one step early makes X_t one of them; what the shift
     # brings to the end is later than all effects and never used
-    found = granger_test(loss_change, energy.roll(-1, dims=-1), n_lags)
+    found = granger_test(loss_change, energy.roll(first_lag - 1, dims=-1), n_lags)
     if not found.n_obs:
         raise ValueError(f"{n_lags} lags need at least {3 * n_lags + 2} rows, got {energy.shape[-1]}")
     explained = n_lags * found.f
@@ -63,7 +64,7 @@ def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2) -> dict[str,
     return {"f": found.f, "p_value": found.p_value, "partial_r2": partial_r2, "status": status}
 
 
-def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor) -> Tensor:
+def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor, *, seed: int = 0) -> Tensor:
     r"""Regress y on x with SGD and an L1 penalty that accumulates (truncated gradient).
 
     One row at a time, in random order, three times over, from $\gamma = q = u = 0$, with $\eta_t = 10^{-2}\,t^{-1/4}$:
@@ -81,6 +82,7 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor) -> T
         x: squared weight changes ``(T, p)``; computed in float64, products of numbers this small leave float32's range.
         y: loss changes ``(T,)``.
         alpha: the penalty, above 0, or A of them at once.
+        seed: of the order of rows.
 
     Returns:
         $\hat\gamma$ ``(p,)``, or ``(A, p)``, float64.
@@ -95,7 +97,7 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor) -> T
     _check_regression(x, y, alpha)
     gamma = torch.zeros(*alpha.shape[:-1], x.shape[1], dtype=torch.float64)
     v, u = torch.zeros_like(gamma), torch.zeros_like(alpha)
-    for t, i in enumerate(_rows_in_random_order(len(y)), start=1):
+    for t, i in enumerate(_rows_in_random_order(len(y), seed), start=1):
         eta = 1e-2 * t**-0.25
         error = gamma @ x[i] - y[i]
         v -= eta * (error[..., None] * x[i]).clamp_(-_LARGEST_GRADIENT, _LARGEST_GRADIENT)
@@ -104,8 +106,8 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor) -> T
     return gamma
 
 
-def _rows_in_random_order(n: int) -> Iterator[int]:
-    generator = torch.Generator().manual_seed(0)
+def _rows_in_random_order(n: int, seed: int) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(_PASSES):
         yield from torch.randperm(n, generator=generator).tolist()
 
@@ -120,13 +122,14 @@ def _check_regression(x: Tensor, y: Tensor, alpha: Tensor) -> None:
         raise ValueError(f"alpha must be above 0 and finite, got {alpha.flatten().tolist()}")
 
 
-def causal_weights(trace: Trace, change: Tensor, alpha: Tensor) -> Tensor:
+def causal_weights(trace: Trace, change: Tensor, alpha: Tensor, seeds: Sequence[int]) -> Tensor:
     r"""Return where $\hat\gamma_k \ne 0$: the weights that the rule calls causal, from one ``tg_lasso`` a layer.
 
     Args:
         trace: of S networks.
         change: $\Delta L_t$ ``(S, T)``, such as ``trace.loss_changes["same_batch"]``.
         alpha: penalties ``(S,)``, one a network, or ``(S, A)``.
+        seeds: of the order of rows, one a network; what is close to the threshold hangs on it.
 
     Returns:
         Bool ``(S, p)``, or ``(S, A, p)``.
@@ -135,7 +138,7 @@ def causal_weights(trace: Trace, change: Tensor, alpha: Tensor) -> Tensor:
     for i, y in enumerate(change):
         x = trace.squares(i)
         for columns in trace.layers.values():
-            kept[i, ..., columns] = tg_lasso(x[:, columns], y, alpha[i]) != 0
+            kept[i, ..., columns] = tg_lasso(x[:, columns], y, alpha[i], seed=seeds[i]) != 0
     return kept
 
 
@@ -151,6 +154,7 @@ def causal_pruning(
     learning_rate: float = 1e-3,
     batch_size: int = 512,
     regress: bool = True,
+    hold: bool = True,
 ) -> list[Mask]:
     r"""Prune by the authors' loop: log SGD, regress, delete, rewind; $m \leftarrow m\odot[\hat\gamma\ne0]$.
 
@@ -168,6 +172,8 @@ def causal_pruning(
         n_epochs, learning_rate, batch_size: of the logged SGD, the authors' by default; last short batches are kept.
         regress: False keeps $|\frac1T\sum_t\Delta L_t\Delta\theta_{t,k}^2|>\alpha$ instead, which is what the
             regression does to features so small (claim G4), and needs no rows in memory.
+        hold: False logs every time without a mask: the masks are drawn again, not iterated, and what all of them
+            keep is kept (claim G10).
 
     Returns:
         After each iteration a mask, entries ``(S, *shape)``; each keeps a part of what the one before keeps.
@@ -190,13 +196,13 @@ def causal_pruning(
             learning_rate=learning_rate,
             n_epochs=n_epochs,
             batch_size=batch_size,
-            seeds=[derived_seed(seed, j) for seed in seeds],
-            mask=mask,
+            seeds=(orders := [derived_seed(seed, j) for seed in seeds]),
+            mask=mask if hold else None,
             rows=regress,
             drop_last=False,
         )
         if regress:
-            kept = causal_weights(trace, trace.loss_changes[target], alphas)
+            kept = causal_weights(trace, trace.loss_changes[target], alphas, orders)
         else:
             kept = trace.covariance[target].abs() > alphas[:, None]
         mask = mask & Mask(trace.by_name(kept))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
 
@@ -16,13 +18,12 @@ __all__ = [
     "ARM_NAMES",
     "accuracy_against_alpha",
     "accuracy_against_sparsity",
-    "associations",
     "flatness",
+    "intervals",
     "mask_overlaps",
     "partial_r2",
     "predicted_and_observed",
     "sparsity_by_iteration",
-    "widths",
 ]
 
 ARM_NAMES = {
@@ -31,7 +32,7 @@ ARM_NAMES = {
     "causal_cross": "causal, cross-batch",
     "energy": "squared change alone",
     "permuted": "shuffled loss changes",
-    "exact": "ridge coefficients",
+    "permuted_cross": "shuffled, cross-batch",
     "magnitude": "magnitude",
     "random": "random",
     "random_layerwise": "random within layers",
@@ -82,37 +83,41 @@ def partial_r2(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def widths(table: pd.DataFrame) -> Figure:
-    """Decades that the fall of accuracy takes, a dot with its interval an arm; a dotted line at one decade."""
-    arms = [arm for arm in ARM_NAMES if arm in set(table["arm"])]
-    fig, axes = panels(1, 5.6, 0.9 + 0.36 * len(arms))
-    for y, arm in enumerate(arms):
-        interval_bar(axes[0], where(table, arm=arm)["width"].to_numpy(), y, color=PALETTE[0])
-    axes[0].axvline(1.0, color=GREY, linestyle=":", linewidth=1.2)
-    axes[0].set(xlabel="decades of 1 − s between 90 and 10 % of the fall")
-    _rows(axes[0], [ARM_NAMES[arm] for arm in arms])
+def intervals(values: Mapping[str, NDArray[np.float64]], xlabel: str, at: float = 0.0) -> Figure:
+    """A dot with its interval for each name; a dotted line at a value to compare with."""
+    fig, axes = panels(1, 5.6, 0.9 + 0.36 * len(values))
+    for y, each in enumerate(values.values()):
+        interval_bar(axes[0], each, y, color=PALETTE[0])
+    axes[0].axvline(at, color=GREY, linestyle=":", linewidth=1.2)
+    axes[0].set(xlabel=xlabel)
+    _rows(axes[0], list(values))
     return fig
 
 
-def mask_overlaps(table: pd.DataFrame, targets: Sequence[str] = ("same_batch", "cross_batch")) -> Figure:
-    """Jaccard index of the authors' mask with other masks of its size, against its sparsity."""
+def mask_overlaps(table: pd.DataFrame) -> Figure:
+    """Overlap of the authors' mask with other masks of its size beyond chance, a panel a loss change."""
     names = {
         "covariance": "threshold on the covariance",
+        "reordered": "rows in another order",
         "energy": "largest squared changes",
         "permuted": "shuffled loss changes",
-        "random": "random",
+        "placebo": "steps never taken",
+        "again": "another log",
     }
-    fig, axes = panels(len(targets), 3.9, 3.5, sharey=True)
+    levels, targets = sorted(table["wanted"].unique()), list(dict.fromkeys(table["target"]))
+    fig, axes = panels(len(targets), 3.9, 3.6, sharey=True)
     for axis, target in zip(axes, targets, strict=True):
-        for j, (other, name) in enumerate(names.items()):
-            of_other = where(table, target=target, other=other)
-            middle = of_other.groupby("alpha")[["sparsity", "jaccard"]].mean().sort_values("sparsity")
-            look = {"marker": MARKERS[j], "color": PALETTE[j]}
-            axis.plot(100 * of_other["sparsity"], of_other["jaccard"], linestyle="", alpha=0.25, **look)
-            axis.plot(100 * middle["sparsity"], middle["jaccard"], label=name, **look)
-        axis.set(title=_TARGET_NAMES[target], xlabel="sparsity, %", ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("overlap of kept weights")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        for (y, other), (j, level) in product(enumerate(names), enumerate(levels)):
+            values = where(table, target=target, wanted=level, other=other)["beyond"].to_numpy()
+            at = y + 0.3 * (j - (len(levels) - 1) / 2)
+            if len(values):  # a placebo has no same-batch changes
+                interval_bar(axis, values, at, color=PALETTE[j])
+        axis.axvline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+        axis.set(title=_TARGET_NAMES[str(target)], xlabel="overlap beyond chance", xlim=(-0.05, 1.05))
+        _rows(axis, list(names.values()))
+    handles = [plt.Line2D([], [], color=PALETTE[j], marker="o") for j in range(len(levels))]
+    labels = [f"{100 * level:.0f} % sparsity" for level in levels]
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
     return fig
 
 
@@ -136,11 +141,10 @@ def accuracy_against_sparsity(table: pd.DataFrame, groups: Sequence[Sequence[str
 
 
 def accuracy_against_alpha(table: pd.DataFrame) -> Figure:
-    """Sparsity and test accuracy against the penalty, after the last iteration; crosses where a layer is gone."""
+    """Sparsity and test accuracy against the penalty; crosses where a layer is gone."""
     fig, axes = panels(2, 3.9, 3.6)
-    last = table[table["iteration"] == table["iteration"].max()]
-    for j, (loss_delta, chosen) in enumerate(last.groupby("loss_delta", sort=False)):
-        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": _TARGET_NAMES[str(loss_delta)]}
+    for j, (target, chosen) in enumerate(table.groupby("target", sort=False)):
+        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": _TARGET_NAMES[str(target)]}
         for axis, column in zip(axes, ("sparsity", "test_accuracy"), strict=True):
             percent = chosen.assign(percent=100 * chosen[column])
             band(axis, percent, "alpha", "percent", **look)
@@ -153,21 +157,18 @@ def accuracy_against_alpha(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def sparsity_by_iteration(table: pd.DataFrame) -> Figure:
-    """Sparsity after each iteration of the loop, a line for each penalty."""
-    kinds = list(dict.fromkeys(table["loss_delta"]))
-    fig, axes = panels(len(kinds), 3.6, 3.2, sharey=True)
-    alphas = sorted(table["alpha"].unique())
-    for axis, kind in zip(axes, kinds, strict=True):
-        for j, alpha in enumerate(alphas):
-            chosen = where(table, loss_delta=kind, alpha=alpha)
+def sparsity_by_iteration(runs: Mapping[str, pd.DataFrame]) -> Figure:
+    """Sparsity after each iteration, a panel a loss change, a line for each table of ``experiments.loop_runs``."""
+    targets = list(dict.fromkeys(next(iter(runs.values()))["target"]))
+    fig, axes = panels(len(targets), 3.6, 3.2, sharey=True)
+    for axis, target in zip(axes, targets, strict=True):
+        for j, (name, table) in enumerate(runs.items()):
+            chosen = where(table, target=target)
             percent = chosen.assign(percent=100 * chosen["sparsity"])
-            look = {"color": PALETTE[j % len(PALETTE)], "marker": MARKERS[j % 7], "label": f"{alpha:.0e}"}
-            band(axis, percent, "iteration", "percent", **look)
-        axis.set(title=_TARGET_NAMES[kind], xlabel="iteration", ylim=(-4, 104))
-        axis.set_xticks(sorted(table["iteration"].unique()))
+            band(axis, percent, "iteration", "percent", color=PALETTE[j], marker=MARKERS[j], label=name)
+        axis.set(title=_TARGET_NAMES[str(target)], xlabel="iteration", ylim=(-4, 104))
     axes[0].set_ylabel("sparsity, %")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", title="penalty α")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
@@ -200,22 +201,6 @@ def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
     handles = [plt.Line2D([], [], color=_LOOKS[arm]["color"], marker="o") for arm in arms]
     title = "log10 of pruned over dense:\nleft flatter, right sharper"
     axes[-1].legend(handles, [ARM_NAMES[arm] for arm in arms], loc="center", title=title)
-    return fig
-
-
-def associations(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """Rank correlation of sharpness with accuracy, raw and given sparsity and training loss, one row a measure."""
-    fig, axes = panels(1, 5.6, 1.0 + 0.5 * len(names))
-    for y, measure in enumerate(names):
-        one = table[table["measure"] == measure].iloc[0]
-        axes[0].plot([one["raw"]], [y - 0.14], "D", color=PALETTE[1], label="raw" if y == 0 else None)
-        axes[0].plot([one["low"], one["high"]], [y + 0.14] * 2, color=PALETTE[0], solid_capstyle="butt")
-        label = "given sparsity and loss" if y == 0 else None
-        axes[0].plot([one["partial"]], [y + 0.14], "o", color=PALETTE[0], label=label)
-    axes[0].axvline(0, color=GREY, linestyle=":", linewidth=1.2)
-    axes[0].set(xlabel="rank correlation of sharpness with accuracy", xlim=(-1, 1))
-    _rows(axes[0], list(names.values()))
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
