@@ -5,32 +5,13 @@ They come with the authors' code (github.com/DepenM/Exp-WN), not from the printe
 
 from __future__ import annotations
 
-from importlib.resources import files
-from io import StringIO
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-RUNS = pd.read_csv(
-    StringIO("""run, method, steps, first, second, third
-two weights from (1 1), ewn, 57, 24.671, 1.970,
-two weights from (3 1), ewn, 49, 25.101, 1.177,
-two weights from (1 3), ewn, 58, 45.573, 2.723,
-two weights from (5 1), ewn, 45, 25.254, 1.089,
-two weights from (1 5), ewn, 52, 48.216, 1.577,
-two weights from (1 1), plain, 2770, 19.802, 10.401,
-two weights from (3 1), plain, 2755, 20.202, 9.601,
-two weights from (1 3), plain, 2763, 19.002, 12.001,
-two weights from (5 1), plain, 2734, 20.603, 8.801,
-two weights from (1 5), plain, 2755, 18.202, 13.601,
-Lin-Sep, ewn, 653, 8.433, 5.982, 5.213
-Lin-Sep, swn, 12284, 6.693, 6.442, 5.945
-XOR, ewn, 2785, 35.654, 32.910, 32.390
-XOR, swn, 1482, 13.436, 12.560, 10.559
-XOR, plain, 1617, 9.628, 9.164, 9.083
-"""),
-    skipinitialspace=True,
-).set_index(["run", "method"])
+_FOLDER = Path(__file__).parent
+
+RUNS = pd.read_csv(_FOLDER / "authors_runs.csv").set_index(["run", "method"])
 """The logged runs on the synthetic sets: steps, and the longest neurons at the end, the longest first."""
 
 XOR_SEED = 9156
@@ -52,11 +33,9 @@ def pruning() -> pd.DataFrame:
     Returns:
         As the second table of ``experiments.image_pruning`` (accuracy in per cent), with a column ``dataset``.
     """
-    with files(__package__).joinpath("authors.csv").open() as file:
-        logged = pd.read_csv(file, dtype={"z": float})
-    tables = []
-    for _, row in logged.iterrows():
-        accuracy = np.array(row["accuracy"].split(), dtype=float)
-        about = row.drop("accuracy").to_dict() | {"pruned_percent": 5 * np.arange(len(accuracy))}
-        tables.append(pd.DataFrame(about | {"accuracy": accuracy}))
-    return pd.concat(tables, ignore_index=True)
+    logged = pd.read_csv(_FOLDER / "authors_pruning.csv", dtype={"z": float})
+    logged["accuracy"] = logged["accuracy"].str.split()
+    logged["pruned_percent"] = logged["accuracy"].map(lambda levels: range(0, 5 * len(levels), 5))
+    return logged.explode(["accuracy", "pruned_percent"], ignore_index=True).astype(
+        {"accuracy": float, "pruned_percent": int}
+    )

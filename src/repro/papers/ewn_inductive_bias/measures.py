@@ -265,20 +265,18 @@ def agreement(
         One row a run and method: steps, logged_steps, longest, logged_longest (of the neurons at the end), difference
         (the largest relative one of the longest two or three).
     """
-    found: dict[tuple[str, str], tuple[float, Array]] = {}
-    for start_1, start_2, method, steps, *ends in race[
-        ["start_1", "start_2", "method", "steps", "end_1", "end_2"]
-    ].to_numpy():
-        found[f"two weights from ({start_1:g} {start_2:g})", method] = (steps, np.array(ends, dtype=float))
-    for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)):
-        for method, own in table[table["end"]].groupby("method"):
-            found[run, str(method)] = (own["steps"].iloc[0], own["length"].to_numpy())
+    two = race.melt(["method", "start_1", "start_2", "steps"], ["end_1", "end_2"], value_name="length")
+    starts = zip(two["start_1"], two["start_2"], strict=True)
+    two["run"] = [f"two weights from ({first:g} {second:g})" for first, second in starts]
+    ends = (table[table["end"]].assign(run=run) for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)))
+    theirs = {(run, method): numbers for run, method, *numbers in logged.reset_index().to_numpy()}
     rows = []
-    for run, method, logged_steps, *longest in logged.reset_index().to_numpy():
-        steps, lengths = found[run, method]
-        expected = np.array([length for length in longest if length > 0])
-        ours = np.sort(lengths)[::-1][: len(expected)]
-        difference = np.abs(ours / expected - 1).max()
-        rows.append((run, method, int(steps), logged_steps, ours[0], expected[0], difference))
+    for (run, method), own in pd.concat([two, *ends]).groupby(["run", "method"], sort=False):
+        logged_steps, *lengths = (value for value in theirs[str(run), str(method)] if value > 0)
+        ours = own["length"].nlargest(len(lengths)).to_numpy()
+        difference = np.abs(ours / lengths - 1).max()
+        rows.append(
+            (run, method, int(own["steps"].iloc[0]), int(logged_steps), ours[0], lengths[0], difference)
+        )
     names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
     return pd.DataFrame(rows, columns=names)

@@ -21,10 +21,9 @@ _NAMES = {
     "swn": "SWN",
     "ewn": "EWN",
     "control": "plain, gradient × ‖w‖²",
-    "random": "EWN, pruned at random",
 }
-_COLORS = dict(zip(_NAMES, (PALETTE[i] for i in (0, 1, 2, 4, 7)), strict=True))
-_MARKERS = dict(zip(_NAMES, "os^Dx", strict=True))
+_COLORS = dict(zip(_NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
+_MARKERS = dict(zip(_NAMES, "os^D", strict=True))
 _SHARES: dict[str, Any] = {"ylim": (0, 102), "xticks": [0, 25, 50, 75, 100]}
 """Axes of accuracies after pruning; set when the curves are drawn, or they would not span the whole range."""
 _IDENTITIES = (
@@ -142,17 +141,21 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
 
 
 def rates(table: pd.DataFrame) -> Figure:
-    """Exponent of the loss rate by range of z, a mark a seed, one panel a method; dashed: the theory's value."""
-    fig, by_method = _by_method(3.2, r"$z$, middle of the range", "exponent $p$", ("ewn", "plain", "swn"))
-    shades = sns.color_palette("viridis", 4)
+    """Exponent of the loss rate minus the theory's, by range of z; a mark a seed, a line through the means."""
+    fig, by_method = _by_method(
+        3.0, "$z$, middle of the range", "exponent $p$ minus theory", ("ewn", "plain", "swn")
+    )
+    shades = sns.color_palette("viridis", table["depth"].max())
+    off = table.assign(z=np.sqrt(table["low"] * table["high"]), off=table["exponent"] - table["expected"])
     for method, axis in by_method.items():
-        for depth, own in where(table, method=method).groupby("depth"):
-            shade, middle = shades[int(str(depth)) - 1], np.sqrt(own["low"] * own["high"])
-            axis.semilogx(middle, own["exponent"], "o", color=shade, markersize=3, alpha=0.5)
-            axis.axhline(own["expected"].iloc[0], color=shade, linestyle="--", linewidth=1)
-            mean = own["exponent"].groupby(middle).mean()
+        for depth, own in where(off, method=method).groupby("depth"):
+            shade = shades[int(str(depth)) - 1]
+            axis.semilogx(own["z"], own["off"], "o", color=shade, markersize=3, alpha=0.5)
+            mean = own.groupby("z")["off"].mean()
             axis.plot(mean.index, mean, color=shade, label=f"depth {depth}")
-        axis.set(ylim=(-0.1, 2.3))
+        for bound in (-0.1, 0.1):
+            axis.axhline(bound, color="0.4", linestyle="--", linewidth=1)
+        axis.set(xlim=(80, 15_000), ylim=(-0.2, 0.2))
     _legend_below(fig, by_method["ewn"])
     return fig
 
@@ -204,23 +207,6 @@ def scores(accuracy: pd.DataFrame, z: float) -> Figure:
             _curve(axis, where(accuracy, method=method, z=z, score=score), method)
         axis.set(title=title, xlabel="removed (%)", ylim=(0, 102))
     axes[0].set_ylabel("test accuracy (%)")
-    _legend_below(fig, axis)
-    return fig
-
-
-def control(accuracy: pd.DataFrame, z: float) -> Figure:
-    """The curves at one loss level, with the control and EWN pruned at random beside the methods.
-
-    Args:
-        accuracy: as for `pruning`, with the method ``control``.
-        z: the loss level.
-    """
-    fig, by_level = _by_level([z], 4.2)
-    axis = by_level[z]
-    for method in (*METHODS, "control"):
-        _curve(axis, where(accuracy, method=method, z=z, score="length"), method)
-    _curve(axis, where(accuracy, method="ewn", z=z, score="random"), "random")
-    axis.set(title="", **_SHARES)
     _legend_below(fig, axis)
     return fig
 
