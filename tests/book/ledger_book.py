@@ -3,7 +3,7 @@
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import _answers, claims, results
+from repro.book import answers, claims, results
 from repro.book.checks import _HEADINGS
 from repro.book.layout import Book
 
@@ -126,7 +126,7 @@ def result(book, t1=T1, profile="quick", **changes):
     given = {
         "chapter": "toy",
         "profile": profile,
-        "claims": _answers.judge(claims.load(book.claims_file("toy")), values, profile),
+        "claims": answers.judge(claims.load(book.claims_file("toy")), values, profile),
         "provenance": {
             "commit": "0123456789" * 4,
             "dirty": False,

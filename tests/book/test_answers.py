@@ -6,7 +6,7 @@ import pytest
 from made_claims import METRIC, chapter, claim, deciding_test
 from scipy import stats
 
-from repro.book._answers import judge, tally
+from repro.book.answers import judge, tally
 
 
 def values(low, high, n=20):

@@ -6,7 +6,7 @@ import ledger_book
 import pytest
 from ledger_book import make, result
 
-from repro.book import _answers, _pages, _ruler, claims, results
+from repro.book import _pages, _ruler, answers, claims, results
 from repro.book._markup import inline_html, number
 from repro.book.errors import BadInput
 
@@ -103,7 +103,7 @@ def test_the_landing_page_has_the_answers_in_their_places(run):
 )
 def test_the_ruler_measures_in_margins(asked, found, places):
     about = {"name": "a", "metric": "m", "unit": "none", "scale": "small", "why": "so", "seeds": 3}
-    judged = _answers.JudgedTest(
+    judged = answers.JudgedTest(
         **dict(zip(("estimate", "low", "high"), found, strict=True)), words="", scale="small"
     )
     drawn = _ruler._drawn(claims.DecidingTest(**about, **asked), judged, 0, "")

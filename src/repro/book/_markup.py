@@ -17,7 +17,7 @@ from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
 if TYPE_CHECKING:
-    from repro.book._answers import JudgedClaim, JudgedTest
+    from repro.book.answers import JudgedClaim, JudgedTest
     from repro.book.claims import Claim, SupportingTest
 
 _SYMBOLS = {

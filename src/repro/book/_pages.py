@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from repro.book._answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
 from repro.book._environment import repository_url
 from repro.book._files import write_atomically
 from repro.book._history import doubts
 from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
 from repro.book._notebooks import read_notebook, source_of
 from repro.book._ruler import ruler
+from repro.book.answers import CONTROL_VERDICTS, VERDICTS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book

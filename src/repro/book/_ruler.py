@@ -17,8 +17,8 @@ from html import escape
 from itertools import accumulate
 from math import inf
 
-from repro.book._answers import JudgedClaim, JudgedTest
 from repro.book._markup import anchor
+from repro.book.answers import JudgedClaim, JudgedTest
 from repro.book.claims import Claim, DecidingTest
 
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from repro.book._answers import JudgedClaim, judge, tally
 from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
 from repro.book._notebooks import LEDGER
+from repro.book.answers import JudgedClaim, judge, tally
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
 from repro.book.errors import BadInput
 from repro.book.layout import Book, known_profile

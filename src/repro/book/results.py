@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from repro.book._answers import JudgedClaim, judge
 from repro.book._files import write_atomically
+from repro.book.answers import JudgedClaim, judge
 from repro.book.claims import ChapterClaims, first_fault
 from repro.book.errors import BadInput
 from repro.book.ledger import answers, is_planning

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from repro.book import figures
-from repro.book._answers import VERDICTS
+from repro.book.answers import VERDICTS
 from repro.book.errors import BadInput
 from repro.book.layout import Book
 from repro.book.sweep import report

@@ -19,10 +19,10 @@ from markdown_it import MarkdownIt
 
 from repro.base import t_interval
 from repro.book import figures, prose, runner
-from repro.book._answers import VERDICTS
 from repro.book._files import shown, write_atomically
 from repro.book._markup import html_table, number
 from repro.book._notebooks import read_notebook, source_of
+from repro.book.answers import VERDICTS
 from repro.book.errors import BadInput
 from repro.book.layout import Book
 
