@@ -82,6 +82,21 @@ def test_an_answer_that_is_open_contradicts_nothing(book):
     ]
 
 
+def test_an_effect_that_is_there_and_does_not_matter_may_be_told_either_way(book):
+    """More than none with many seeds, less than the margin with few; only intervals apart contradict each other."""
+    old = result(book)
+    judged = old.claims["T1"].deciding["falls"]
+
+    def told(**answer):
+        claim = old.claims["T1"].model_copy(update={"deciding": {"falls": judged.model_copy(update=answer)}})
+        return old.model_copy(update={"claims": {"T1": claim}})
+
+    yes = told(answer="yes", low=0.1, high=0.3)
+    assert results.contradictions(yes, told(answer="no", low=-0.1, high=0.2)) == []
+    assert len(results.contradictions(yes, told(answer="no", low=0.4, high=0.5))) == 1
+    assert len(results.contradictions(yes, told(answer="no", low=None, high=None))) == 1
+
+
 def test_a_claim_that_vanishes_is_a_change_and_a_new_one_is_not(book):
     old = result(book)
     fewer = result(book, claims={key: one for key, one in old.claims.items() if key != "T1"})

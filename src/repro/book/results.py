@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repro.book._files import write_atomically
-from repro.book.answers import JudgedClaim, judge
+from repro.book.answers import JudgedClaim, JudgedTest, judge
 from repro.book.claims import ChapterClaims, first_fault
 from repro.book.errors import BadInput
 from repro.book.ledger import answers, is_planning
@@ -112,7 +112,8 @@ def _values(results: Results) -> dict[tuple[str, str], tuple[float, ...]]:
 def contradictions(committed: Results, new: Results) -> list[str]:
     """Where a run contradicts a committed answer, and not merely fails to decide: a line each, with both values.
 
-    That is a deciding test answered yes in one and no in the other.
+    That is a deciding test answered yes in one and no in the other, and not by one effect that is there and smaller
+    than would matter: where their intervals share values, either may be right in saying so.
     """
     return [
         f"{claim}: {name}: was {before.answer}, {before.words}; is now {after.answer}, {after.words}"
@@ -120,8 +121,15 @@ def contradictions(committed: Results, new: Results) -> list[str]:
         if claim in new.claims
         for name, before in judged.deciding.items()
         if (after := new.claims[claim].deciding.get(name)) is not None
-        if {before.answer, after.answer} == {"yes", "no"}
+        if {before.answer, after.answer} == {"yes", "no"} and not _overlap(before, after)
     ]
+
+
+def _overlap(one: JudgedTest, other: JudgedTest) -> bool:
+    """Whether the intervals of both share a value; the worst case has none."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return max(one.low, other.low) <= min(one.high, other.high)
 
 
 def changes(old: Results, new: Results) -> list[str]:
