@@ -10,7 +10,7 @@ method from the columns' products, which are sums that move along the diagonals,
 
 Products lose digits where a column is nearly a combination of those before it: if it keeps a share s of its sum of
 squares, what is left has 1/s times the rounding of the products, some parts in 10^14. F then moves by less than
-10^-12 (F + 1)/s (a test looks at walks and at smooth, offset and collinear series). A pair with an s below 10^-4 is
+2·10^-12 (F + 1)/s (a test looks at walks and at smooth, offset and collinear series). A pair with an s below 10^-4 is
 done again by Householder's QR of the design itself.
 """
 
@@ -94,7 +94,7 @@ def granger_test(
     $\mathrm{SSR}_r-\mathrm{SSR}_u$ is a sum of squares of its own, so that tiny F keep their digits. Scale and offset
     of a series do not matter, only what an offset has rounded off in the input is gone. Smooth series cost digits:
     if every column, and $y_t$, keeps a share s of its sum of squares after the columns before it, F is good to about
-    $10^{-12}/s$ of F + 1 for s above $10^{-4}$, and to about $10^{-14}/\sqrt s$ below.
+    $2\cdot10^{-12}/s$ of F + 1 for s above $10^{-4}$, and to about $10^{-14}/\sqrt s$ below.
 
     The first call compiles for some seconds; see :func:`lyapunov_rosenstein` for what is kept where.
 
