@@ -1,7 +1,6 @@
 """What a plain installation has, without an extra: the packages of the science, and one clear line for the rest."""
 
 import importlib
-import pkgutil
 import subprocess
 import sys
 from importlib import metadata, resources
@@ -121,12 +120,6 @@ def test_a_part_asks_for_every_package_of_its_extra(extra, part, monkeypatch):
                 ModuleNotFoundError, match=rf"^({'|'.join(modules)}) is missing: .*\[{extra}\]"
             ):
                 importlib.reload(package)
-
-
-def test_the_table_of_the_library_names_its_packages():
-    names = {m.name for m in pkgutil.iter_modules(repro.__path__) if m.ispkg} | {"base"}
-    listed = {line.split("``")[1] for line in (repro.__doc__ or "").splitlines() if line.startswith("``")}
-    assert listed == {f"repro.{name}" for name in names}
 
 
 def test_the_library_says_that_it_is_typed():

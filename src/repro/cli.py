@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
-from repro.book.errors import BookError
+from repro.book.errors import BookError, known
 
 if TYPE_CHECKING:
     from repro.book.layout import Book
@@ -65,6 +65,12 @@ def _book() -> Book:
     from repro.book.layout import Book
 
     return Book.find()
+
+
+def _known_profile(name: str) -> str:
+    from repro.book.layout import PROFILES
+
+    return known("profile", name, PROFILES)
 
 
 def _with(profile: str | None, pairs: Iterable[str] | None) -> list[str]:
@@ -130,15 +136,11 @@ def run(
     """
     from repro.book import _pages, parameters, results, runner
     from repro.book._files import shown
-    from repro.book.build import try_accepting
 
     book = _book()
     plans = []
     for chapter in chapters:
-        declared = parameters.declared(book.notebook(chapter))
-        given = parameters.from_texts(declared, _with(profile, parameter))
-        if accept:
-            try_accepting(book, chapter, str(given.get("profile", declared[0].default)))
+        given = parameters.from_texts(parameters.declared(book.notebook(chapter)), _with(profile, parameter))
         plans.append((book.chapter(chapter), given))
     for chapter, given in plans:
         with _bar(chapter) as update:
@@ -302,11 +304,10 @@ def _claims(
 ) -> None:
     """Show the committed verdicts."""
     from repro.book import results
-    from repro.book.layout import known_profile
 
-    book = _book()
+    book, profile = _book(), _known_profile(profile)
     for name in [book.chapter(chapter)] if chapter else book.chapters():
-        path = book.results_file(name, known_profile(profile))
+        path = book.results_file(name, profile)
         _print_verdicts(book, name, profile, results.read(path))
 
 
@@ -322,11 +323,10 @@ def build(
     """Run every chapter, judge the claims, and render the book into _build/html."""
     from repro.book._files import shown
     from repro.book.build import build as build_book
-    from repro.book.layout import known_profile
 
     say = partial(print, flush=True)
     options: dict[str, Any] = {"accept": accept, "use_cache": not no_cache, "jobs": jobs, "say": say}
-    index = build_book(_book(), profile=known_profile(profile), **options)
+    index = build_book(_book(), profile=_known_profile(profile), **options)
     print(f"The book is ready: {shown(index)}")
 
 
@@ -345,7 +345,7 @@ def check(
         lines, n = report(_book())
         found = f"{n} reason{'s' * (n > 1)} why committed results may not count"
     else:
-        lines = [str(problem) for problem in checks.run(_book())]
+        lines = checks.run(_book())
         n = len(lines)
         found = f"{n} problem{'s' * (n > 1)} found"
     print("\n".join(lines or ["the sources are in order"]))

@@ -6,7 +6,7 @@ import pytest
 from made_claims import METRIC, chapter, claim, deciding_test
 from scipy import stats
 
-from repro.book.answers import judge, tally
+from repro.book.answers import judge
 
 
 def values(low, high, n=20):
@@ -34,13 +34,10 @@ above 0            | -5.3, -1.9 | no   | the opposite: −3.6 points [−5.3, �
 above 0            | -0.1, 0.41 | no   | no rise as large as 0.5 points: +0.2 points [−0.1, 0.4]
 above 0            | -0.2, 1.0  | open | +0.4 points [−0.2, 1.0]: 23 more seeds would decide
 below 0            | -2.8, -1.4 | yes  | −2.1 points [−2.8, −1.4]
-below 0            | 1.9, 5.3   | no   | the opposite: +3.6 points [1.9, 5.3]
-below 0            | -0.41, 0.1 | no   | no fall as large as 0.5 points: −0.2 points [−0.4, 0.1]
 above -0.5         | -0.2, 0.3  | yes  | no loss as large as 0.5 points: +0.1 points [−0.2, 0.3]
 above -0.5         | -0.4, -0.1 |yes|no loss as large as 0.5 points: −0.25 points [−0.40, −0.10], though there is a loss
 above -0.5         | -5.3, -1.9 | no   | a loss larger than 0.5 points: −3.6 points [−5.3, −1.9]
 above -0.5         | -0.82, -0.1| no   | there is a loss: −0.5 points [−0.8, −0.1]
-below 0.5          | -0.2, 0.3  | yes  | no rise as large as 0.5 points: +0.1 points [−0.2, 0.3]
 above 3            | 4.3, 4.9   | yes  | 4.6 points [4.3, 4.9]
 above 3            | 2.7, 3.3   | no   | not above 3 by as much as 0.5 points: 3.0 points [2.7, 3.3]
 above 3            | 3.1, 3.3   | yes  | 3.20 points [3.10, 3.30], though by less than the 0.5 points that would matter
@@ -77,13 +74,6 @@ def test_rounding_never_hides_on_which_side_an_end_lies():
     assert judged(values(0.004, 1.4)).deciding["dense"].words == "+0.702 points [0.004, 1.400]"
     tiny = judged(values(2e-9, 6e-9), claim="below 1", margin=1e-3).deciding["dense"]
     assert tiny.words.startswith("4e−09 points [2e−09, 6e−09]")
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_seeds_that_cannot_decide(n):
-    test = judged([0.4] * n).deciding["dense"]
-    assert test.answer == "open"
-    assert test.words.endswith(": 1 seed cannot decide" if n == 1 else " more seeds would decide")
 
 
 def test_worst_cases_have_no_interval_and_no_part_in_the_correction():
@@ -124,17 +114,6 @@ def test_the_verdict_of_several_tests(together, found, verdict, control):
         if expected is not None:
             claims = chapter(claim("T1", *tests, kind=kind, together=together))
             assert judge(claims, measured, "full")["T1"].verdict == expected
-
-
-def test_the_sentence_of_readings_that_differ():
-    tests = [deciding_test("first"), deciding_test("second", unit="none")]
-    claims = chapter(claim("T1", *tests, together="readings"))
-    found = judge(claims, {("T1", "first"): YES, ("T1", "second"): NO[:10]}, "full")["T1"]
-    assert found.sentence == (
-        f"It holds under the reading first and not under second: asked whether {METRIC} is above 0: yes, "
-        f"{found.deciding['first'].words}; whether {METRIC} is above 0: no, {found.deciding['second'].words} "
-        "(10 to 20 seeds, small scale)."
-    )
 
 
 def test_only_empirical_claims_share_the_correction_and_all_of_the_file_do():
@@ -187,10 +166,3 @@ def test_exploratory_values_have_effects_and_no_verdict():
     asked = f"Exploratory: asked whether {METRIC} is above 0"
     assert found.sentence == f"{asked}: +1.5 points [1.0, 2.0] (20 seeds, small scale)."
     assert found.supporting["more"].words == "−1.5 [−2.0, −1.0]"
-
-
-def test_claims_and_controls_are_counted_apart():
-    kinds = {"T1": "empirical", "T2": "theory", "K1": "control"}
-    claims = chapter(*(claim(name, deciding_test(), kind=kind) for name, kind in kinds.items()))
-    found = judge(claims, {("T1", "dense"): YES, ("K1", "dense"): YES}, "full")
-    assert tally(claims, found) == {"claims": {"reproduced": 1, "not tested": 1}, "controls": {"passed": 1}}

@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 from ledger_book import make
 
 from repro.base import t_interval
-from repro.book import figures, layout
+from repro.book import figures
 from repro.book.errors import BadInput
 
 
@@ -92,16 +92,3 @@ def test_the_source_names_chapter_function_lines_and_commit(tmp_path, monkeypatc
     caption = BeautifulSoup(html_of(source=toy_science.measure), "html.parser").figcaption
     assert caption.a["href"] == f"https://example.org/toy/blob/{head}/toy_science.py#L3-L4"
     assert f"Source: chapter toy, toy_science.measure, commit {head[:10]}" in caption.text
-
-
-def test_outside_a_book_a_figure_still_shows(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(layout, "_CHECKOUT", tmp_path)
-    assert "Source: <code>repro.base.t_interval</code>" in html_of()
-
-
-def test_text_is_legible_on_a_phone():
-    figures.theme()
-    # a figure of 7 inches shown 360 pixels wide is scaled by about a half
-    smallest = min(mpl.rcParams[key] for key in ("xtick.labelsize", "ytick.labelsize", "legend.fontsize"))
-    assert smallest * (100 / 72) * 360 / 700 >= 8

@@ -1,13 +1,8 @@
 """The ledger: values are taken or refused, and the build judges what the page shows."""
 
-import json
-
-import numpy as np
 import pytest
-import torch
 from ledger_book import GAINS, T1, make
 
-from repro.book._notebooks import LEDGER
 from repro.book.errors import BadInput
 from repro.book.ledger import Ledger, answers
 
@@ -39,17 +34,6 @@ def test_answers_of_a_run(ledger):
     assert words == {"T1": "reproduced", "T2": "partly", "T3": "not tested"}
     assert found["T2"].deciding["large"].words == "needs a GPU"
     assert found["T3"].sentence == "Not tested: this run measured nothing for it."
-
-
-def test_planning_seeds_decide_nothing(book):
-    found = judged(measured(Ledger("toy", "quick", 9_999, book)))
-    assert [one.word for one in found.values()] == ["exploratory", "exploratory", "not tested"]
-
-
-@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor])
-def test_values_of_any_kind_are_one_list_of_numbers(ledger, kind):
-    ledger.measure("T1", test="falls", values=kind([1, 2, 3]))
-    assert ledger.content()["measurements"] == [{"claim": "T1", "test": "falls", "values": [1.0, 2.0, 3.0]}]
 
 
 def test_one_number_no_number_and_truth_values(ledger):
@@ -92,12 +76,6 @@ def test_a_claim_is_measured_or_declared_not_tested(ledger):
         ledger.measure("T3", test="share", values=[1])
     with pytest.raises(BadInput, match="needs a reason"):
         ledger.not_tested("T2", " ")
-
-
-def test_the_build_judges_what_the_page_shows(ledger):
-    shown = json.loads(json.dumps(measured(ledger)._repr_mimebundle_()[LEDGER]))
-    assert shown == ledger.content()
-    assert answers(ledger.claims, shown) == judged(ledger)
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,6 @@ def test_networks_as_arguments_are_known_again(module, tmp_path):
     assert module.calls == ["weights", "weights"]
 
 
-def test_a_damaged_result_is_made_again(module, tmp_path):
-    kept(module, tmp_path).square(2.0)
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:5])
-    assert kept(module, tmp_path).square(2.0) == 4.0
-    assert len(module.calls) == 2
-
-
 def test_another_process_finds_it(tmp_path):
     program = f"""
 from types import ModuleType, SimpleNamespace

@@ -3,15 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ledger_book import make
 from made_claims import chapter, claim, deciding_test
 from scipy import stats
-from typer.testing import CliRunner
 
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
 from repro.book.planning import _plan, _seeds_needed, check_seeds, table
-from repro.cli import app
 
 
 @pytest.mark.parametrize(
@@ -72,10 +69,3 @@ def test_a_test_at_the_papers_scale_alone_is_planned_among_those_that_run_there(
     large = deciding_test("large", sd=0.9, profiles=["paper"], otherwise="needs a GPU")
     planned = _plan(chapter(*(claim(f"T{k}", deciding_test(), large) for k in range(10))))
     assert planned["level"].round(9).tolist() == [0.05 / 10, 0.05 / 20] * 10
-
-
-def test_the_command(tmp_path, monkeypatch):
-    monkeypatch.chdir(make(tmp_path / "book").root)
-    lines = CliRunner().invoke(app, ["plan", "toy"]).stdout.splitlines()
-    assert lines[1].split() == ["T1", "falls", "0.2", "0.05", "0.025", "6", "10", "20", "20"]
-    assert lines[-1] == "minutes of paper: not run yet, of 60.0"

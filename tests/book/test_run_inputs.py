@@ -1,12 +1,9 @@
 """What a run takes in: parameters from a command line, and the part of the library that a notebook reaches."""
 
-import codecs
 import json
-import os
 from pathlib import Path
 
 import pytest
-import running_book
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,36 +26,6 @@ def test_the_cell_is_read_with_types_ranges_and_help():
         ("rate", "float", 0.5, "[0, 1]", "how fast"),
         ("loud", "bool", False, "", "whether to shout"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("n=3", 3),
-        ("rate=1", 1.0),
-        ("rate=-0.0", 0.0),
-        ("rate=1e-3", 0.001),
-        ("loud=true", True),
-        ("loud=False", False),
-        ("profile=paper", "paper"),
-    ],
-)
-def test_texts_become_typed_values(text, value):
-    (found,) = parameters.from_texts(DECLARED, [text]).values()
-    assert repr(found) == repr(value)  # one zero, too
-
-
-def test_bytes_that_are_no_text_are_refused():
-    label = _read_cell('label: str = "none"')
-    with pytest.raises(BadInput, match=r"label takes text, got 'a\\udcff'"):
-        parameters.from_texts(label, [f"label={os.fsdecode(b'a' + bytes([255]))}"])
-
-
-def test_a_notebook_may_begin_with_a_byte_order_mark(tmp_path):
-    path = running_book.make(tmp_path).notebook("toy")
-    plain = parameters.declared(path)
-    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
-    assert parameters.declared(path) == plain
 
 
 @given(

@@ -61,7 +61,7 @@ def run_key(parts: Mapping[str, Any]) -> str:
 
 
 def kept(folder: Path, key: str) -> bytes | None:
-    """The executed notebook of a run, or None: it was never kept, or it is damaged."""
+    """What was kept under a key, such as an executed notebook; None where it never was, or is damaged."""
     with suppress(OSError):
         checksum, _, content = (folder / f"{key}.run").read_bytes().partition(b"\n")
         if checksum == sha256(content).encode():
@@ -70,7 +70,7 @@ def kept(folder: Path, key: str) -> bytes | None:
 
 
 def keep(folder: Path, key: str, content: bytes) -> None:
-    """Keep an executed notebook, with its checksum; the entry appears whole or not at all."""
+    """Keep something under a key, with its checksum; the entry appears whole or not at all."""
     write_atomically(folder / f"{key}.run", sha256(content).encode() + b"\n" + content)
 
 

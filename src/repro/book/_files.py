@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,15 +32,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """As ``base.write_atomically``; what the operating system refuses is one clear line."""
     with system_errors(path):
         base.write_atomically(path, content)
-
-
-def try_writing(path: Path) -> None:
-    """Raise now what writing this file would raise, before minutes of work are spent on what it is to hold."""
-    with system_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def sha256(*parts: bytes) -> str:

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bs4 import BeautifulSoup
+from jinja2 import Environment, PackageLoader
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 from mdit_py_plugins.amsmath import amsmath_plugin
 from mdit_py_plugins.colon_fence import colon_fence_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-if TYPE_CHECKING:
-    from repro.book.answers import JudgedClaim, JudgedTest
-    from repro.book.claims import Claim, SupportingTest
-
-_SYMBOLS = {
-    "reproduced": "✓",
-    "partly": "◐",
-    "undecided": "?",
-    "not reproduced": "✗",
-    "not tested": "–",
-    "passed": "✓",
-    "failed": "✗",
-    "open": "?",
-    "exploratory": "~",
-}
+from repro.book.answers import WORDS, JudgedClaim, JudgedTest
+from repro.book.claims import Claim, SupportingTest
 
 # --- a whole text -------------------------------------------------------------------------------------------------
 
@@ -124,19 +113,6 @@ def number(value: float | None) -> str:
     return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
 
 
-def badge(word: str, scale: str | None = None) -> str:
-    """A verdict as HTML: always its word, with a sign; colour only repeats what the word says.
-
-    It is filled for an answer at the paper's scale, and hollow for one on small data, which it says.
-    """
-    name = escape(word)
-    small = "" if scale != "small" else ' <span class="scale">at small scale</span>'
-    return (
-        f'<span class="verdict verdict-{name.replace(" ", "-")}{" verdict-small" * bool(small)}">'
-        f'<span aria-hidden="true">{_SYMBOLS.get(word, "")}</span> {name}{small}</span>'
-    )
-
-
 def html_table(
     label: str,
     head: Iterable[str],
@@ -161,7 +137,7 @@ def html_table(
     )
 
 
-# --- claims -------------------------------------------------------------------------------------------------------
+# --- claims and templates -----------------------------------------------------------------------------------------
 
 
 def anchor(claim: str) -> str:
@@ -169,7 +145,7 @@ def anchor(claim: str) -> str:
     return f"claim-{claim.lower()}"
 
 
-def paper_value(claim: Claim) -> str:
+def _paper_value(claim: Claim) -> str:
     """The paper's value in Markdown, with what kind of number it is."""
     if claim.paper_value is None:
         return "unknown"
@@ -177,19 +153,40 @@ def paper_value(claim: Claim) -> str:
     return f"{value} ({claim.paper_value_is or ''})"
 
 
-def details(claim: Claim, judged: JudgedClaim) -> str:
-    """A claim's tests with what was found, as a list in HTML: the deciding ones with their margins and reasons."""
-    lines = []
+def _details(claim: Claim, judged: JudgedClaim) -> Iterator[str]:
+    """A claim's tests with what was found, in Markdown: the deciding ones with their margins and reasons."""
     for test in claim.deciding:
         margin = "" if test.margin is None else f", margin {number(test.margin)}"
-        lines.append(
-            f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
-        )
-    lines += [f"supporting: {_found(test, judged.supporting.get(test.name))}" for test in claim.supporting]
-    return f"<ul>{''.join(f'<li>{inline_html(line)}</li>' for line in lines)}</ul>"
+        yield f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
+    for other in claim.supporting:
+        yield f"supporting: {_found(other, judged.supporting.get(other.name))}"
 
 
 def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
     n = len(judged.values) if judged else 0
     seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
     return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
+
+
+def _one_line(html: str) -> Markup:
+    """HTML on one line, as a blank one would end it for Markdown, and the end of that line."""
+    return Markup(" ".join(line.strip() for line in html.splitlines() if line.strip()) + "\n")
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(loader=PackageLoader("repro.book"), autoescape=True, trim_blocks=True)
+    plain = MarkdownIt("commonmark").enable("table")
+    found.filters |= {
+        "inline": lambda text: Markup(inline_html(text)),
+        "markdown": lambda text: Markup(plain.render(text)),
+        "one_line": _one_line,
+        "g": "{:g}".format,
+    }
+    found.globals |= {"anchor": anchor, "details": _details, "paper_value": _paper_value, "signs": WORDS}
+    return found
+
+
+def rendered(template: str, **given: Any) -> Markup:
+    """A template of this package filled in."""
+    return Markup(_templates().get_template(template).render(given))

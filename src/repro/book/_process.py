@@ -119,15 +119,6 @@ class _Client(NotebookClient):
         self._kept: Counter[int] = Counter()
         self.owns_km = True  # and ends the kernel
 
-    async def async_execute_cell(self, cell: Any, *args: Any, **kwargs: Any) -> Any:
-        """As nbclient's, but a magic that is used wrongly, which shows no traceback, shows its reason too."""
-        try:
-            return await super().async_execute_cell(cell, *args, **kwargs)
-        except CellExecutionError as error:
-            if not any(output.output_type == "error" for output in cell.outputs):
-                cell.outputs.append(nbformat.v4.new_output("error", ename=error.ename, evalue=error.evalue))
-            raise
-
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: Any, cell_index: int) -> Any:
         content, before = msg["content"], self._kept[cell_index]
         size = sum(len(str(value)) for value in content.get("data", content).values())
@@ -168,10 +159,7 @@ class _Run(threading.Thread):
 
     async def _execute(self) -> None:
         self.kernel = _Kernel(self.folder)
-        how = {
-            "startup_timeout": 600,
-            "record_timing": False,
-        }  # a busy machine's; the budget ends what takes too long
+        how = {"startup_timeout": 600, "record_timing": False}  # of a busy machine: there is a budget
         client = _Client(self.notebook, km=self.kernel, on_cell_execute=self._begin, **how)
         try:
             await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
@@ -194,10 +182,8 @@ class _Run(threading.Thread):
         if getattr(error, "errno", None) in NO_ROOM:
             raise DiskFull("the disk is full: no room to run a notebook; what was there before is unchanged")
         index = self.begun[-1] if self.begun else None
-        message, lost = (
-            f"{type(error).__name__}: {error}",
-            index is None,
-        )  # before that it is not the notebook's fault
+        message = f"{type(error).__name__}: {error}"
+        lost = index is None  # before the first cell it is not the notebook's fault
         if isinstance(error, CellExecutionError):
             message = ": ".join([error.ename, *str(error.evalue).strip().splitlines()[:1]])
         elif isinstance(error, DeadKernelError) or code is not None:

@@ -13,33 +13,34 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import accumulate
 from math import inf
+from typing import Any
 
-from repro.book._markup import anchor
+from markupsafe import Markup
+
+from repro.book._markup import anchor, rendered
 from repro.book.answers import JudgedClaim, JudgedTest
 from repro.book.claims import Claim, DecidingTest
 
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle
 _INSET = 0.15  # how far from the ends of the scale a mark stays that belongs beyond them
 _HEAD = 44  # pixels above the first test
+_CONTROLS = 18  # and above the first control
 _LETTERS = 19  # of a label
 _SIGNS = {"yes": "✓", "no": "✗", "open": "?", "exploratory": "~", "not tested": "–"}
-_MARKS = {
-    "yes": '<circle r="3.4" class="dot"/>',
-    "no": '<path d="M0-4.2 4.2 0 0 4.2-4.2 0z" class="dot"/>',
-    "open": '<path d="M-3-3H3V3H-3z" class="dot"/>',
-    "exploratory": '<circle r="2.6" class="dot"/>',
+_SHAPES = {
+    "yes": Markup('<circle r="3.4" class="dot"/>'),
+    "no": Markup('<path d="M0-4.2 4.2 0 0 4.2-4.2 0z" class="dot"/>'),
+    "open": Markup('<path d="M-3-3H3V3H-3z" class="dot"/>'),
+    "exploratory": Markup('<circle r="2.6" class="dot"/>'),
+    "goes on left": Markup('<path d="M4-3.5 0 0l4 3.5"/>'),
+    "goes on right": Markup('<path d="M-4-3.5 0 0l-4 3.5"/>'),
+    "begins": Markup('<path d="M3-5H0V5H3"/>'),
+    "ends": Markup('<path d="M-3-5H0V5H-3"/>'),
 }
-_ARROWS = ('<path d="M4-3.5 0 0l4 3.5"/>', '<path d="M-4-3.5 0 0l-4 3.5"/>')
-_BRACKETS = ('<path d="M3-5H0V5H3"/>', '<path d="M-3-5H0V5H-3"/>')
-_CAPTION = (
-    "A line is the 95 % interval of a deciding test in units of its margin, the smallest effect that would matter. "
-    "Right of 0 it says yes ({yes}), left of 1 no ({no}); it may still be open ({open}), as a chapter’s tests are "
-    "corrected together. Filled: the paper’s scale, hollow: small scale, pale ({exploratory}): exploratory. A mark "
-    "alone is a worst case, an arrow goes on, and a value is to lie between [&nbsp;]."
-)
+
+_Answered = tuple[Claim, JudgedClaim]
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,22 @@ class _Size:
 _ROOMY, _DENSE = _Size(step=14, gap=0, labels=122, signs=20), _Size(step=5, gap=6, labels=34, signs=0)
 
 
-def ruler(
-    chapters: Iterable[tuple[str, str, Sequence[tuple[Claim, JudgedClaim]]]], dense: bool = False
-) -> str:
+def ruler(chapters: Iterable[tuple[str, str, Sequence[_Answered]]], dense: bool = False) -> Markup:
     """The deciding tests of one or several chapters, as HTML on one line.
 
     A chapter is its title (HTML, may be empty), the address of its page (empty on the page itself), and its claims
     with their answers; controls stand below the claims. ``dense`` has a label a claim and not one a test.
     """
     size = _DENSE if dense else _ROOMY
-    pictures = "".join(
-        f"<div>{f'<p>{title}</p>' * bool(title)}{_picture(page, part, size)}</div>"
+    pictures = [
+        (Markup(title), _picture(page, part, size))
         for title, page, claims in chapters
         for part in ([claims] if dense else _halves(claims))
-    )
-    key = '&#8288;<svg class="{}" viewBox="-6 -6 12 12">{}</svg>&#8288;'  # a line does not end beside it
-    keys = {word: key.format(word, mark) for word, mark in _MARKS.items()}
-    return (
-        f'<figure class="ruler{" ruler-dense" * dense}"><div>{pictures}</div>'
-        f"<figcaption>{_CAPTION.format(**keys)}</figcaption></figure>"
-    )
+    ]
+    return rendered("ruler.html", pictures=pictures, size=size, dense=dense, shapes=_SHAPES, percent=_percent)
 
 
-def _halves(claims: Sequence[tuple[Claim, JudgedClaim]]) -> list[Sequence[tuple[Claim, JudgedClaim]]]:
+def _halves(claims: Sequence[_Answered]) -> list[Sequence[_Answered]]:
     """Claims, and then controls, in two columns of about as many tests."""
     ordered = sorted(claims, key=lambda each: each[0].kind == "control")
     ends = list(accumulate(len(claim.deciding) for claim, _ in ordered))
@@ -85,58 +79,42 @@ def _halves(claims: Sequence[tuple[Claim, JudgedClaim]]) -> list[Sequence[tuple[
     return list(filter(None, (ordered[:cut], ordered[cut:])))
 
 
-def _picture(page: str, claims: Sequence[tuple[Claim, JudgedClaim]], size: _Size) -> str:
-    rows, y = [], _HEAD
-    for controls in (False, True):
-        group = [each for each in claims if (each[0].kind == "control") is controls]
-        if controls and group:
-            y += 18
-            rows.append(f'<text x="{-size.labels}" y="{y - 4}" class="of">Controls</text>')
-        for claim, judged in group:
-            for test in claim.deciding:
-                rows.append(_row(page, claim, test, judged, y + size.step / 2, size))
-                y += size.step
-            y += size.gap
-    zero, one = _percent(0), _percent(1)
-    head = "".join(
-        f'<line x1="{at}" x2="{at}" y1="8" y2="{y + 2}" class="guide"/>'
-        f'<text x="{at}" y="42" text-anchor="middle">{name}</text>'
-        for at, name in ((zero, 0), (one, 1))
-    )
-    head += (
-        f'<g class="no"><line x1="0" x2="{one}" y1="14" y2="14"/><text x="0" y="10">✗ no</text></g>'
-        f'<g class="yes"><line x1="{zero}" x2="100%" y1="28" y2="28"/>'
-        '<text x="100%" y="24" text-anchor="end">yes ✓</text></g>'
-    )
-    return (
-        f'<svg role="group" aria-label="Deciding tests in units of their margins" height="{y + 4}" '
-        f'style="margin:0 {size.signs}px 0 {size.labels}px;width:calc(100% - {size.labels + size.signs}px)">'
-        f'<g aria-hidden="true">{head}</g>{"".join(rows)}</svg>'
-    )
+def _picture(page: str, claims: Sequence[_Answered], size: _Size) -> dict[str, Any]:
+    """The rows of a picture, a test each, from top to bottom, where its controls begin, and its height."""
+    rows, y, controls = [], _HEAD, None
+    for claim, judged in sorted(claims, key=lambda each: each[0].kind == "control"):
+        if claim.kind == "control" and controls is None:
+            controls = y = y + _CONTROLS
+        for test in claim.deciding:
+            rows.append({"top": y, "y": y + size.step / 2, **_row(page, claim, test, judged, size)})
+            y += size.step
+        y += size.gap
+    return {"rows": rows, "controls": controls, "height": y}
 
 
-def _row(page: str, claim: Claim, test: DecidingTest, judged: JudgedClaim, y: float, size: _Size) -> str:
+def _row(page: str, claim: Claim, test: DecidingTest, judged: JudgedClaim, size: _Size) -> dict[str, Any]:
     """One test: its label, what it found, and the sign of its answer."""
     found = judged.deciding.get(test.name)
     ran = found is not None and found.estimate is not None
     word = (found.answer or "exploratory") if found and ran else "not tested"
     name = f"{claim.id} {test.name}" if len(claim.deciding) > 1 else claim.id
     label = name if size is _ROOMY else claim.id * (test is claim.deciding[0])
-    label = label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…"
     told = f"{name}: {word}: {test.metric}: {found.words if found else 'not run yet'}"
-    sign = f'<text x="100%" dx="{size.signs / 2:g}" y="{y + 4:g}" text-anchor="middle">{_SIGNS[word]}</text>'
-    return (
-        f'<a href="{escape(page)}#{anchor(claim.id)}" class="{word.replace(" ", "-")} of-{test.scale}">'
-        f"<title>{escape(told + f', {test.scale} scale' * ran)}</title>"
-        f'<rect x="{-size.labels}" y="{y - size.step / 2:g}" width="100%" height="{size.step}" '
-        f'style="width:calc(100% + {size.labels + size.signs}px)"/>'
-        f'<text x="{-size.labels}" y="{y + 4:g}">{escape(label)}</text>'
-        f"{_drawn(test, found, y, _MARKS[word]) if found and ran else ''}{sign * bool(size.signs)}</a>"
-    )
+    return {
+        "href": f"{page}#{anchor(claim.id)}",
+        "kind": f"{word.replace(' ', '-')} of-{test.scale}",
+        "told": told + f", {test.scale} scale" * ran,
+        "label": label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…",
+        "sign": _SIGNS[word],
+        **(_drawn(test, found, word) if found and ran else {"line": None, "marks": []}),
+    }
 
 
-def _drawn(test: DecidingTest, found: JudgedTest, y: float, mark: str) -> str:
-    """The interval with its mark, arrows where it is longer than the scale, and the bounds of *between*."""
+def _drawn(test: DecidingTest, found: JudgedTest, word: str) -> dict[str, Any]:
+    """Where the interval begins and ends, and the places of its marks.
+
+    They are that of the answer, arrows where the interval is longer than the scale, and the bounds of *between*.
+    """
     criterion, estimate = test.criterion, found.estimate or 0.0
     first, last = criterion.bounds[0], criterion.bounds[-1]
     unit = criterion.margin or (last - first) / 2 or abs(first) or abs(estimate) or 1.0
@@ -146,14 +124,10 @@ def _drawn(test: DecidingTest, found: JudgedTest, y: float, mark: str) -> str:
 
     low, high = (-inf if found.low is None else found.low), (inf if found.high is None else found.high)
     ends = sorted((at(low), at(high))) if test.statistic != "worst" else [at(estimate)] * 2
-    begin, end = _percent(min(ends[0], _HIGH - _INSET)), _percent(max(ends[1], _LOW + _INSET))
-    shapes: list[tuple[float, str]] = (
-        list(zip((0, 2), _BRACKETS, strict=True)) if criterion.side == "between" else []
-    )
-    shapes += [(_LOW, _ARROWS[0])] * (ends[0] < _LOW) + [(_HIGH, _ARROWS[1])] * (ends[1] > _HIGH)
-    shapes += [(min(max(at(estimate), _LOW + _INSET), _HIGH - _INSET), mark)]
-    line = f'<line x1="{begin}" x2="{end}" y1="{y:g}" y2="{y:g}"/>'
-    return line + "".join(f'<svg x="{_percent(x)}" y="{y:g}">{shape}</svg>' for x, shape in shapes)
+    marks = [(0.0, "begins"), (2.0, "ends")] if criterion.side == "between" else []
+    marks += [(_LOW, "goes on left")] * (ends[0] < _LOW) + [(_HIGH, "goes on right")] * (ends[1] > _HIGH)
+    marks += [(min(max(at(estimate), _LOW + _INSET), _HIGH - _INSET), word)]
+    return {"line": (min(ends[0], _HIGH - _INSET), max(ends[1], _LOW + _INSET)), "marks": marks}
 
 
 def _percent(at: float) -> str:

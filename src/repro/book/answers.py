@@ -16,13 +16,23 @@ from repro.book import judging
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import Criterion
 
-Verdict = Literal[
+_Verdict = Literal[
     "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
 ]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "partly", "undecided", "not tested")
-CONTROL_VERDICTS: tuple[Verdict, ...] = ("passed", "failed", "open", "not tested")
-Scale = Literal["small", "paper"]
-_OF_A_CONTROL: dict[Verdict, Verdict] = {
+_Scale = Literal["small", "paper"]
+WORDS = {
+    "reproduced": "✓",
+    "not reproduced": "✗",
+    "partly": "◐",
+    "undecided": "?",
+    "not tested": "–",
+    "passed": "✓",
+    "failed": "✗",
+    "open": "?",
+    "exploratory": "~",
+}
+"""What can be said of a claim or a control, with its sign, in the order in which pages count."""
+_OF_A_CONTROL: dict[_Verdict, _Verdict] = {
     "reproduced": "passed",
     "not reproduced": "failed",
     "undecided": "open",
@@ -47,7 +57,7 @@ class JudgedTest(BaseModel):
     answer: Literal["yes", "no", "open"] | None = None
     more_seeds: int | None = None
     words: str
-    scale: Scale
+    scale: _Scale
 
 
 class JudgedClaim(BaseModel):
@@ -55,8 +65,8 @@ class JudgedClaim(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    verdict: Verdict | None
-    scale: Scale | None = None
+    verdict: _Verdict | None
+    scale: _Scale | None = None
     sentence: str
     deciding: dict[str, JudgedTest]
     supporting: dict[str, JudgedTest]
@@ -307,7 +317,7 @@ def _claim(
     )
 
 
-def _verdict(claim: Claim, asked: Sequence[JudgedTest]) -> Verdict | None:
+def _verdict(claim: Claim, asked: Sequence[JudgedTest]) -> _Verdict | None:
     """The verdict from the deciding tests that were due; one of them that did not run leaves it undecided."""
     seen = {test.answer for test in asked}
     if all(test.estimate is None for test in asked):
@@ -319,7 +329,7 @@ def _verdict(claim: Claim, asked: Sequence[JudgedTest]) -> Verdict | None:
     return "partly" if seen == {"yes", "no"} else "undecided"
 
 
-def _scale(verdict: Verdict | None, claim: Claim, ran: Sequence[JudgedTest]) -> Scale:
+def _scale(verdict: _Verdict | None, claim: Claim, ran: Sequence[JudgedTest]) -> _Scale:
     """The paper's scale only where every test that bears the verdict has it; one *no* bears a *not reproduced*."""
     if verdict == "not reproduced" and claim.together == "all":
         return "paper" if any(test.answer == "no" and test.scale == "paper" for test in ran) else "small"

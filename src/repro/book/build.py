@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import filelock
@@ -24,7 +23,7 @@ import yaml
 
 from repro.book import _pages, results, runner
 from repro.book._environment import sealed
-from repro.book._files import hash_of_files, sha256, shown, system_errors, try_writing, write_atomically
+from repro.book._files import hash_of_files, sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.layout import Book
@@ -60,10 +59,7 @@ def build(
         RunFailed: a chapter, a page or the rendering failed.
         VerdictTurned: the run contradicts a committed answer; the message holds both values.
     """
-    _refuse_jupyter_book_2()
     with _alone(book):
-        for chapter in book.chapters() if accept else ():
-            try_accepting(book, chapter, profile)
         runs, other = _run_all(book, profile, use_cache, jobs, say)
         found = {run.name: run.results for run in runs}
         for result in found.values():
@@ -75,19 +71,6 @@ def build(
         else:
             _compare(book, found, say)
         return _render(book, _staged(book, runs, other, found, profile), use_cache, say)
-
-
-def try_accepting(book: Book, chapter: str, profile: str) -> None:
-    """Raise now what would keep a result from being committed, before it is computed."""
-    for path in (book.results_file(chapter, profile), book.root / "README.md"):
-        try_writing(path)
-
-
-def _refuse_jupyter_book_2() -> None:
-    version = metadata.version("jupyter-book") if find_spec("jupyter_book") else "none"
-    if not version.startswith("1."):
-        told = "2 ignores _config.yml and would build nothing; pip install 'repro[book]' installs 1"
-        raise BookError(f"the pages need jupyter-book 1, found {version} ({told})")
 
 
 @contextmanager
@@ -139,8 +122,10 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
         if new := found.get(chapter):
             against += [f"{chapter} ({profile}) {told}" for told in results.contradictions(committed, new)]
             if profile == new.profile:
-                for change in results.changes(committed, new):
-                    say(f"note: {chapter} ({profile}) {change}")
+                for claim in committed.claims.keys() & new.claims.keys():
+                    was, now = committed.claims[claim].word, new.claims[claim].word
+                    if was != now:
+                        say(f"note: {chapter} ({profile}) {claim}: was {was}, is now {now}")
     if against:
         told = "if the new ones are right, repro build --accept takes them over"
         raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")

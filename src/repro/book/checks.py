@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -33,20 +32,7 @@ _LONGEST_FUNCTION = 8
 _Found = Iterator[tuple[int | None, str]]  # a cell, or None for the whole file, and what is wrong there
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """Something wrong in a file; ``cell`` counts from 0, None where the whole file is meant."""
-
-    file: str
-    cell: int | None
-    message: str
-
-    def __str__(self) -> str:
-        where = self.file if self.cell is None else f"{self.file}, cell {self.cell}"
-        return f"{where}: {self.message}"
-
-
-def run(book: Book) -> list[_Problem]:
+def run(book: Book) -> list[str]:
     """Everything that is wrong with the sources of a book, chapter by chapter; empty when all is well.
 
     For each chapter: the fixed headings in order; a cell of parameters that begins with ``profile``; the
@@ -56,7 +42,7 @@ def run(book: Book) -> list[_Problem]:
     claims. For other notebooks: the same as far as it does not concern claims and headings. For all pages: citations
     that exist, images with alternative text.
     """
-    problems: list[_Problem] = []
+    problems: list[str] = []
 
     def look(file: Path, check: Callable[..., Any], *given: Any) -> Any:
         """Note what a check finds; a file that cannot be read is one problem, and then there is no content."""
@@ -64,10 +50,13 @@ def run(book: Book) -> list[_Problem]:
         try:
             found = check(*given)
             if isinstance(found, Iterator):
-                problems.extend(_Problem(name, *each) for each in found)
+                for cell, message in found:
+                    problems.append(
+                        f"{name}: {message}" if cell is None else f"{name}, cell {cell}: {message}"
+                    )
             return found
         except BookError as error:
-            problems.append(_Problem(name, None, str(error)))
+            problems.append(f"{name}: {error}")
 
     path = book.root / "book" / "references.bib"
     references = look(path, _references, path)

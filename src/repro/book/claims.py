@@ -7,15 +7,14 @@ interval and no answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from repro.base import nearest
-from repro.book.errors import BadInput
+from repro.book.errors import BadInput, known
 from repro.book.judging import Criterion, significant_digits
 from repro.book.layout import PROFILES
 
@@ -25,7 +24,6 @@ _Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Value = bool | int | float | str
 _ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
-_T = TypeVar("_T")
 
 FIRST_SEEDS: dict[str, range] = {
     "smoke": range(10_000),
@@ -154,14 +152,11 @@ class Claim(_Strict):
     paper_value_is: _Text | None = None
     together: Literal["all", "readings"] = "all"
     headline: bool = False
-    deciding: list[DecidingTest] = []
+    deciding: Annotated[list[DecidingTest], Field(min_length=1, max_length=3)]
     supporting: list[SupportingTest] = []
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not 1 <= len(self.deciding) <= 3:
-            told = "accepted: one to three, the rest are supporting"
-            raise ValueError(f"deciding holds {len(self.deciding)} tests; {told}")
         if self.together == "readings" and self.kind == "control":
             raise ValueError("together is 'readings'; accepted for a control, which passes or fails: 'all'")
         if self.paper_value is not None and self.paper_value_is is None:
@@ -177,7 +172,8 @@ class Claim(_Strict):
 
     def test(self, name: str) -> SupportingTest:
         """The test of this name; an unknown one is an error with the nearest."""
-        return _named(f"claim {self.id} has no test", name, {test.name: test for test in self.tests})
+        tests = {test.name: test for test in self.tests}
+        return tests[known(f"test of claim {self.id} called", name, tests)]
 
     def fixed(self, profile: str) -> dict[str, object]:
         """What must not change after a run in this profile: the claim itself, and what its deciding tests say."""
@@ -223,7 +219,8 @@ class ChapterClaims(_Strict):
 
     def claim(self, claim_id: str) -> Claim:
         """The claim of this id; an unknown one is an error with the nearest."""
-        return _named(f"{self.chapter} has no claim", claim_id, {claim.id: claim for claim in self.claims})
+        claims = {claim.id: claim for claim in self.claims}
+        return claims[known(f"claim of {self.chapter} called", claim_id, claims)]
 
     def deciding(self) -> list[tuple[Claim, DecidingTest]]:
         """Every deciding test with its claim, in the order of the file."""
@@ -245,12 +242,6 @@ class ChapterClaims(_Strict):
             for claim, test in self.deciding()
             if claim.kind == "empirical" and test.statistic != "worst" and profile in test.profiles
         ]
-
-
-def _named(none: str, name: str, known: dict[str, _T]) -> _T:
-    if name not in known:
-        raise BadInput(f"{none} {name!r}; {nearest(name, known)}")
-    return known[name]
 
 
 def _unique(what: str, names: list[str]) -> None:
@@ -293,7 +284,7 @@ def parsed(text: str, name: str) -> ChapterClaims:
         content = yaml.load(text, Loader=_Loader)
         found = ChapterClaims.model_validate(content)
     except ValidationError as error:
-        raise BadInput(f"{name}: {first_fault(error, content, _KEYS)}") from None
+        raise BadInput(f"{name}: {_first_fault(error, content)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise BadInput(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
     if f"{found.chapter}.yml" != name:
@@ -304,11 +295,10 @@ def parsed(text: str, name: str) -> ChapterClaims:
 _KEYS = [key for model in (ChapterClaims, Claim, DecidingTest, _Paper, _Budget) for key in model.model_fields]
 
 
-def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) -> str:
+def _first_fault(error: ValidationError, content: Any) -> str:
     """The first thing that pydantic finds wrong with a file's content, in one line, and how many more there are.
 
-    Entries of lists are named by their ``id`` or ``name``: ``claims.E3.deciding.first.margin``. ``keys`` are
-    those that an unknown one is compared with.
+    Entries of lists are named by their ``id`` or ``name``: ``claims.E3.deciding.first.margin``.
     """
     faults = error.errors(include_url=False)
     # an unknown key explains best why another one is missing
@@ -323,7 +313,7 @@ def first_fault(error: ValidationError, content: Any, keys: Sequence[str] = ()) 
         place.append(str(named.get("id") or named.get("name") or step))
     kind, told = fault["type"], fault["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        told = f"unknown key; {nearest(place[-1], keys)}" if keys else "unknown key"
+        told = f"unknown key; {nearest(place[-1], _KEYS)}"
     elif kind not in ("value_error", "missing"):
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
         told = f"{told}, found {' '.join(repr(fault['input']).split())[:60]}{hint}"

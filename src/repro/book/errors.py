@@ -14,7 +14,10 @@ code   meaning
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from repro.base import nearest
 
 
 class BookError(Exception):
@@ -59,3 +62,11 @@ class Locked(BookError):
     """Another build of the same book is at work."""
 
     exit_code = 4
+
+
+def known(what: str, name: str, among: Iterable[str]) -> str:
+    """The name; raises ``BadInput``, with the nearest one, unless it is among those that are known."""
+    names = list(among)
+    if name not in names:
+        raise BadInput(f"there is no {what} {name!r}; {nearest(name, names)}")
+    return name

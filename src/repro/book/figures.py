@@ -11,7 +11,6 @@ import inspect
 import io
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from repro.book._environment import answer, repository_url
+from repro.book._environment import git, repository_url
 from repro.book._markup import inline_html
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import Book
@@ -99,7 +98,7 @@ def _source(source: Callable[..., object] | str) -> str:
     code, parts = f"<code>{escape(name)}</code>", [f"chapter {escape(_page['chapter'] or '')}"]
     with suppress(BookError, OSError, TypeError, ValueError):  # outside a book, or not a function in it
         root = Book.find().root
-        if commit := _commit(root):
+        if commit := git(root, "rev-parse", "HEAD"):
             parts.append(f"commit <code>{commit[:10]}</code>")
             path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
             lines, first = inspect.getsourcelines(function)
@@ -108,9 +107,3 @@ def _source(source: Callable[..., object] | str) -> str:
                 code = f'<a href="{escape(place)}">{code}</a>'
     parts.insert(1, code)
     return "Source: " + ", ".join(parts if _page["chapter"] else parts[1:])
-
-
-@cache
-def _commit(root: Path) -> str | None:
-    """The full hash of the commit that is checked out; None without git or a repository."""
-    return answer("git", "-C", str(root), "rev-parse", "HEAD")

@@ -11,18 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from repro.base import nearest
-from repro.book.errors import BadInput
+from repro.book.errors import BadInput, known
 
 PROFILES = ("smoke", "quick", "full", "paper")
 _CHECKOUT = Path(__file__).resolve().parents[3]  # of an installation with -e; elsewhere no book lies there
-
-
-def known_profile(name: str) -> str:
-    """The name; raises ``BadInput`` unless it is one of the profiles."""
-    if name not in PROFILES:
-        raise BadInput(f"there is no profile {name!r}; {nearest(name, PROFILES)}")
-    return name
 
 
 @cache
@@ -95,11 +87,7 @@ class Book:
         """The chapter's name, from its name or from the path of its notebook; an unknown one is an error."""
         stem = name.removesuffix(".ipynb")
         stem = stem.rsplit("/", 1)[-1] if "chapters/" in stem else stem
-        if stem not in self.chapters():
-            raise BadInput(
-                f"there is no chapter {name!r}; {nearest(stem, self.chapters())} (book: {self.root})"
-            )
-        return stem
+        return known("chapter", stem, self.chapters())
 
     def notebook(self, chapter: str) -> Path:
         """The chapter's source notebook."""
@@ -117,9 +105,7 @@ class Book:
 
     def page(self, name: str) -> Path:
         """The notebook of a page, e.g. of ``book/sweep-report``; an unknown one is an error."""
-        if name not in self.pages():
-            raise BadInput(f"the book has no page {name!r} that runs; {nearest(name, self.pages())}")
-        return self.root / f"{name}.ipynb"
+        return self.root / f"{known('page that runs', name, self.pages())}.ipynb"
 
     def claims_file(self, chapter: str) -> Path:
         """The chapter's claims, profiles and budgets, written by hand."""

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from repro.book._markup import anchor, badge, details, html_table, inline_html, paper_value
+from repro.book._markup import rendered
 from repro.book._notebooks import LEDGER
 from repro.book.answers import JudgedClaim, judge, tally
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
-from repro.book.errors import BadInput
-from repro.book.layout import Book, known_profile
+from repro.book.errors import BadInput, known
+from repro.book.layout import PROFILES, Book
 
 _Values = dict[tuple[str, str], list[float]]
 
@@ -38,7 +37,11 @@ class Ledger:
 
     def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
         book = book or Book.find()
-        self.chapter, self.profile, self.seed = book.chapter(chapter), known_profile(profile), int(seed)
+        self.chapter, self.profile, self.seed = (
+            book.chapter(chapter),
+            known("profile", profile, PROFILES),
+            int(seed),
+        )
         self.claims = load(book.claims_file(chapter))
         self._measurements: list[dict[str, Any]] = []
         self._not_tested: dict[str, str] = {}
@@ -80,18 +83,14 @@ class Ledger:
 # --- from measurements to answers ---------------------------------------------------------------------------------
 
 
-def is_planning(seed: object) -> bool:
-    """Whether a run that begins with this seed took planning seeds, by which no claim is judged."""
-    return seed in FIRST_SEEDS["smoke"]
-
-
 def answers(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, JudgedClaim]:
     """The answer to every claim, by claim id, from a ledger's content.
 
     Raises ``BadInput`` for an unknown claim or test, a test measured twice, and values that are not finite.
     """
     values = _values_of(chapter, ledger["measurements"], ledger["not_tested"])
-    return judge(chapter, values, ledger["profile"], ledger["not_tested"], is_planning(ledger["seed"]))
+    exploratory = ledger["seed"] in FIRST_SEEDS["smoke"]
+    return judge(chapter, values, ledger["profile"], ledger["not_tested"], exploratory)
 
 
 def _values_of(
@@ -145,24 +144,8 @@ def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(claim: Claim, judged: JudgedClaim) -> tuple[str, str, str]:
-    found = (
-        f"<strong>{inline_html(claim.statement)}</strong><br>"
-        f"<small>{escape(claim.kind)}; {inline_html(claim.where)}. "
-        f"Paper's value: {inline_html(paper_value(claim))}.</small>"
-        f"<details><summary>{inline_html(judged.sentence)}</summary>{details(claim, judged)}</details>"
-    )
-    return f'<span id="{anchor(claim.id)}">{escape(claim.id)}</span>', found, badge(judged.word, judged.scale)
-
-
 def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
     """The table of all claims, whose rows other pages can link to: show it once on a page."""
-    counted = "; ".join(
-        f"{kind}: {', '.join(f'{n} {word}' for word, n in found.items())}"
-        for kind, found in tally(chapter, judged).items()
-        if found
+    return rendered(
+        "ledger.html", chapter=chapter, judged=judged, profile=profile, counts=tally(chapter, judged)
     )
-    titles = ("Claim", "What the paper claims, and what this run found", "Answer")
-    rows = [_row(claim, judged[claim.id]) for claim in chapter.claims]
-    caption = f"Profile {escape(profile)}: {counted}. Intervals are 95 %."
-    return html_table("Claims and answers", titles, rows, name="ledger", caption=caption)

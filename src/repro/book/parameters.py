@@ -24,11 +24,10 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from repro.base import nearest
 from repro.book import claims
 from repro.book._markup import html_table
 from repro.book._notebooks import read_notebook, source_of
-from repro.book.errors import BadInput
+from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
 
 Value = int | float | str | bool | None
@@ -194,10 +193,8 @@ def declared(notebook: Path, of_a_chapter: bool = True) -> list[Parameter]:
 
 
 def _find(parameters: Sequence[Parameter], name: str) -> Parameter:
-    known = {parameter.name: parameter for parameter in parameters}
-    if name not in known:
-        raise BadInput(f"there is no parameter {name!r}; {nearest(name, known)}")
-    return known[name]
+    declared = {parameter.name: parameter for parameter in parameters}
+    return declared[known("parameter", name, declared)]
 
 
 def fill(
@@ -214,9 +211,7 @@ def fill(
     values |= {name: _find(parameters, name).check(value) for name, value in given.items()}
     if profiles is None:
         return values
-    profile = str(values["profile"])
-    if profile not in profiles:
-        raise BadInput(f"{where} has no profile {profile!r}; {nearest(profile, profiles)}")
+    profile = known(f"profile in {where} called", str(values["profile"]), profiles)
     for parameter in parameters:
         if values[parameter.name] is None:
             size = profiles[profile].get(parameter.name)

@@ -13,15 +13,15 @@ import io
 import pickle
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import repro
+from repro.book import _cache
 from repro.book._cache import data_files, run_key, versions
-from repro.book._files import hash_of_files, sha256, write_atomically
+from repro.book._files import hash_of_files, sha256
 from repro.book.layout import Book
 
 _LONG = ("full", "paper")
@@ -73,11 +73,11 @@ def _kept(function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
             "function": f"{function.__module__}.{function.__qualname__}",
             "arguments": _hash((args, given)),
         }
-        path = folder / f"{run_key(_made_with() | called)}.pickle"
-        with suppress(OSError, EOFError, pickle.UnpicklingError):
-            return pickle.loads(path.read_bytes())
+        key = run_key(_made_with() | called)
+        if (found := _cache.kept(folder, key)) is not None:
+            return pickle.loads(found)
         made = function(*args, **given)
-        write_atomically(path, pickle.dumps(made))
+        _cache.keep(folder, key, pickle.dumps(made))
         return made
 
     return read_or_made

@@ -26,7 +26,6 @@ from collections.abc import Collection, Iterator
 from string import Formatter
 from typing import Any, NamedTuple
 
-from repro.base import nearest
 from repro.book import _markup
 from repro.book.errors import BadInput
 
@@ -98,25 +97,20 @@ def _sentence(template: str, **values: Any) -> str:
     """
     try:
         pieces = list(Formatter().parse(template))
-    except ValueError as error:
-        raise BadInput(
-            f"the sentence is not a template: {error}; in mathematics write {{{{ and }}}}"
-        ) from None
+        filled = template.format(**values)
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        told = f"{type(error).__name__}: {error}; braces of mathematics are written twice"
+        raise BadInput(f"the sentence could not be filled: {told}") from None
     if typed := numbers_typed("".join(text + "x" * (name is not None) for text, name, _, _ in pieces)):
         told = f"{typed[0].text} in “{typed[0].context}”"
         raise BadInput(f"a number typed by hand: {told}; give it as a value of the run, {{name:.2f}}")
     names = {re.split(r"[.\[]", name)[0] for _, name, _, _ in pieces if name is not None}
-    for name in sorted(names - set(values)):
-        raise BadInput(f"the sentence names {name!r}, which has no value; {nearest(name, values)}")
-    for name in sorted(set(values) - names):
-        raise BadInput(f"the value {name!r} has no place in the sentence; {nearest(name, sorted(names))}")
     for name, value in values.items():
+        if name not in names:
+            raise BadInput(f"the value {name!r} has no place in the sentence")
         if f"{value}" in _NOT_FINITE:
             raise BadInput(f"{name} is {value}: a sentence takes finite numbers")
-    try:
-        return template.format(**values)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise BadInput(f"the sentence could not be filled: {error}") from None
+    return filled
 
 
 def say(template: str, **values: Any) -> None:

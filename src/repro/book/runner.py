@@ -17,7 +17,7 @@ from typing import Any
 
 from repro.book import _notebooks, claims, ledger, parameters, parts
 from repro.book._cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
-from repro.book._files import sha256, shown, try_writing, write_atomically
+from repro.book._files import sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
 from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
@@ -160,20 +160,16 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
     """
     cache, key = job.book.cache_dir / "cache", run_key(job.depends)
     before = kept(cache, key) if use_cache else None
-    if before is None:
-        try_writing(job.target)
-        notebook = _made(job, progress)
-    else:
-        notebook = json.loads(before)
-    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
-    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
     name = job.about.get("chapter") or job.about["page"]
-    if before is None:
+    notebook = json.loads(before) if before else _made(job, progress)
+    if before is None:  # kept first: where the target cannot be written, the run is not lost
         try:
             keep(cache, key, _as_text(notebook).encode())
             parts.forget(job.book, name)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
+    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
+    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
     done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
     found = None
     if measured is not None and job.claims_of is not None:

@@ -49,7 +49,7 @@ class Swept:
 
     def kept(self):
         """The runs written down so far: content by the name of the file."""
-        return {path.name: path.read_bytes() for path in (self.folder / "runs").glob("*.json")}
+        return {path.name: path.read_bytes() for path in (self.folder / "runs").glob("*.run")}
 
     def marked(self, what):
         """How often each seed has ``begun`` or ``ended``."""
@@ -73,7 +73,7 @@ def ended(process, seconds=PATIENCE):
 
 
 def seed_of(content):
-    return int(json.loads(content)["values"]["seed"])
+    return int(json.loads(content.partition(b"\n")[2])["values"]["seed"])
 
 
 def kill_9(*pids):

@@ -6,7 +6,6 @@ import json
 import math
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
@@ -180,11 +179,6 @@ def test_a_wrong_file_is_refused(tmp_path, name, text, said):
     assert said in refused("rate=0.5", file=tmp_path / name)
 
 
-def test_a_profile_that_gives_no_value_is_refused_before_anything_starts():
-    with pytest.raises(BadInput, match=r"^toy.yml: profile 'paper' gives no value for 'n'$"):
-        grid.points(DECLARED, PROFILES | {"paper": {}}, ["profile=smoke,paper"], where="toy.yml")
-
-
 # --- any text becomes a value of the declared type, or one line of refusal -----------------------------------------
 
 ODD = r"""
@@ -248,16 +242,3 @@ def test_a_thousand_texts_are_typed_or_refused():
     # a fuzzer that only ever sees one side of the fence tests nothing
     assert min(sum(n for (_, ok), n in seen.items() if ok is side) for side in (True, False)) > 100
     assert len(seen) > 1.5 * len(TYPES)
-
-
-@FUZZ
-@given(
-    st.lists(st.dictionaries(st.sampled_from(sorted(TYPES)), ATOMS, max_size=3), min_size=1, max_size=3).map(
-        lambda rows: (yaml.safe_dump(rows).encode(), "yaml")
-    )
-    | st.tuples(st.binary(max_size=60), st.sampled_from(["csv", "yaml"]))
-)
-def test_any_file_is_read_or_refused(tmp_path_factory, file):
-    path = tmp_path_factory.getbasetemp() / f"bytes.{file[1]}"
-    path.write_bytes(file[0])
-    accepted(file=path)

@@ -27,18 +27,6 @@ def test_a_command_of_the_page_is_understood(command, monkeypatch):
     assert done.exit_code == 0, done.output
 
 
-def test_the_first_command_is_as_many_runs_as_the_page_says(monkeypatch):
-    monkeypatch.chdir(BOOK.root)
-    counts = [
-        int(match[1])
-        for command in (COMMANDS[0], next(c for c in COMMANDS if "--zip" in c))
-        if (match := re.search(r": (\d+) points", _dry(command)))
-    ]
-    assert "This is twenty runs" in PAGE
-    assert "This is three runs" in PAGE
-    assert counts == [20, 3]
-
-
 def _dry(command):
     return CliRunner().invoke(app, [*shlex.split(command), "--dry-run"]).output
 
@@ -48,14 +36,6 @@ def test_the_axes_of_the_table_give_the_values_beside_them():
     assert len(AXES) == 4
     for name, text, values in AXES:
         assert list(grid.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
-
-
-def test_every_option_of_the_command_that_the_page_names_exists():
-    known = set(
-        re.findall(r"--[\w-]+", CliRunner().invoke(app, ["sweep", "--help"], terminal_width=300).output)
-    )
-    named = set(re.findall(r"`(--[\w-]+)", PAGE))
-    assert {"--zip", "--points", "--resume", "--cluster"} <= named <= known
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from scipy import stats
 
 from repro.book import figures
-from repro.book.answers import VERDICTS
 from repro.book.errors import BadInput
 from repro.book.layout import Book
 from repro.book.sweep import report
@@ -122,7 +121,7 @@ def shown(monkeypatch):
     def of(sweep):
         told = []
         monkeypatch.setattr("IPython.display.display", lambda what: told.append(what.data))
-        for name in ("swept", "errors", "facets", "verdicts", "turned", "cost"):
+        for name in ("swept", "errors", "facets", "turned", "cost"):
             getattr(report, name)(sweep)
         return "\n".join(told)
 
@@ -138,10 +137,10 @@ def shown(monkeypatch):
                 *("24, of them 22 finished, 2 failed, 0 lost", "ValueError: &lt;no&gt; luck"),
                 *("Claims whose verdict depends on the run", "What the runs took"),
             ],
-            2,
+            1,
         ),
         (table().head(1), ["Runs: 1, of them 1 finished", "nothing to compare", "nothing to plot"], 0),
-        (failed(table(), slice(None)), ["0 finished, 24 failed", "nothing to plot", "holds no verdicts"], 0),
+        (failed(table(), slice(None)), ["0 finished, 24 failed", "nothing to plot"], 0),
         (pd.concat([table().head(1)] * 3), ["nothing to compare", "nothing to plot", "same verdict"], 0),
     ],
 )
@@ -172,21 +171,6 @@ def test_facets_show_means_with_the_t_interval(tmp_path, monkeypatch):
             assert sorted(bar.get_ydata()) == pytest.approx(tuple(map(float, back(np.array(expected)))))
 
 
-def test_verdicts_are_counted_by_value(tmp_path):
-    frame = failed(table(), [0, 5])
-    counts = report._count_verdicts(sweep_of(tmp_path, frame))
-    assert list(counts.columns) == list(VERDICTS)
-    at = [(axis, value) for axis in ("seed", "rate", "dataset") for value in frame[axis].drop_duplicates()]
-    assert list(counts.index) == [f"{axis} = {value}" for axis, value in at]
-    for axis, value in at:
-        for word in VERDICTS:
-            slow = 0
-            for _, run in frame.iterrows():
-                if run["status"] == "done" and run[axis] == value:
-                    slow += (run["A1.verdict"] == word) + (run["B2.verdict"] == word)
-            assert counts.loc[f"{axis} = {value}", word] == slow
-
-
 def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     """In a book that has the real page and no chapter."""
     root, folder = tmp_path / "book of pages", tmp_path / "sweep {0}"
@@ -205,7 +189,7 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     html = page.read_text(encoding="utf-8")
     assert "<script" not in html
     assert set(re.findall(r'(?:src|href)="(?!#)([^,"]{0,30})', html)) == {"data:image/png;base64"}
-    assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]{40,}"', html)) == 2
+    assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]{40,}"', html)) == 1
     assert "colored by <code>rate</code>" in html
     assert "injected" not in html
 

@@ -175,7 +175,7 @@ class Cluster:
     ``address`` is the scheduler's, such as ``tcp://10.0.0.5:8786``; or ``local``, which starts a scheduler and workers
     of one thread on this machine, that end with the block. ``workers`` is how many processes ``local`` starts (default:
     one a core); elsewhere, how many to wait for. The scheduler is told not to repeat a task whose worker died, as the
-    sweep counts its own retries; at the end of the block it is told what it was told before.
+    sweep counts its own retries.
 
     Entering raises ``BookError`` when ``distributed`` is missing, nothing answers, no worker is there, or a worker has
     another version of Python, of a package that matters, or of this library.
@@ -203,7 +203,7 @@ class Cluster:
             _refuse_unfit(self._client, self._wanted or 1)
             print(f"The cluster's dashboard: {self._client.dashboard_link}", file=sys.stderr, flush=True)
             told = {"allowed_failures": 0, "no_workers_timeout": _PATIENCE}
-            ends.callback(self._tell_scheduler, self._tell_scheduler(told))
+            self._client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.__dict__.update(told))
             self._executor = self._client.get_executor(pure=False)  # the same task twice is two runs
             self._ends = ends.pop_all()
         return self
@@ -212,11 +212,6 @@ class Cluster:
         if kind is not None:
             self._abandon()
         self._ends.close()
-
-    def _tell_scheduler(self, settings: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Set what it is told; returns what it was told before."""
-        running = self._client.status == "running"
-        return self._client.run_on_scheduler(_set, settings) if running else None
 
     @property
     def workers(self) -> int:
@@ -303,13 +298,6 @@ def _what_is_here() -> dict[str, str]:
     root = Path(repro.__file__).parent
     library = hash_of_files(root, sorted(root.rglob("*.py")))[:12]
     return versions() | {"distributed": metadata.version("distributed"), "the library repro": library}
-
-
-def _set(settings: dict[str, Any], dask_scheduler: Any = None) -> dict[str, Any]:
-    """Set attributes of the scheduler; returns what they were."""
-    before = {name: getattr(dask_scheduler, name) for name in settings}
-    vars(dask_scheduler).update(settings)
-    return before
 
 
 def dask_setup(worker: Any) -> None:

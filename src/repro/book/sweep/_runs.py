@@ -2,7 +2,7 @@
 
 ====================  ============================================================================
 ``sweep.json``        the chapter, what was asked for, the points, what the runs are made with
-``runs/ID.json``      one run that ended, with a checksum; written whole or not at all
+``runs/ID.run``       one run that ended, with a checksum; written whole or not at all
 ``notebooks/``        executed notebooks, ``ID.ipynb``, as far as they ran
 ``table.parquet``     one row a run, made from ``runs``; ``table.csv`` is the same
 ====================  ============================================================================
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from repro.book import claims, runner
-from repro.book._cache import data_files, key_parts, run_key
+from repro.book._cache import data_files, keep, kept, key_parts, run_key
 from repro.book._files import sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
 from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
@@ -176,23 +176,17 @@ class Folder:
                     f"another sweep is at work in {shown(path)}; wait for it, or stop it first"
                 ) from None
         with lock:
-            folder._refuse(resume)
+            for column in {name for values in points.values() for name in values} & {"id", *_ABOUT}:
+                raise BadInput(f"a sweep's table has a column {column!r}: give that parameter another name")
+            if not resume and (n := len(list((path / "runs").glob("*.run")))):
+                how = "go on with --resume, or give --output another folder"
+                raise BadInput(f"{shown(path)} holds {n} finished run{'s' * (n > 1)}: {how}")
             for left in path.rglob(".*.part"):
                 left.unlink(missing_ok=True)
             plan = {"schema": 1, "chapter": chapter, **(asked or {}), "made_with": made_with}
             plan["points"] = [{"id": id_, "values": values} for id_, values in points.items()]
             write_atomically(path / "sweep.json", json.dumps(plan, indent=1) + "\n")
             yield folder
-
-    def _refuse(self, resume: bool) -> None:
-        for name in {name for values in self.points.values() for name in values} & {"id", *_ABOUT}:
-            raise BadInput(f"a sweep's table has a column {name!r}: give that parameter another name")
-        n_kept = len(list((self.path / "runs").glob("*.json")))
-        if n_kept and not resume:
-            raise BadInput(
-                f"{shown(self.path)} holds {n_kept} finished run{'s' * (n_kept > 1)}: "
-                "go on with --resume, or give --output another folder"
-            )
 
     def put(self, id_: str, row: Row, notebook: bytes | None, attempts: int) -> None:
         """Keep a run that ended. Raises ``DiskFull``; what was there before is then unchanged."""
@@ -203,22 +197,14 @@ class Folder:
         row = row | {"attempts": attempts, "finished": finished, "notebook": name}
         row = {name: row.get(name) for name in _ABOUT} | row
         run = {"values": self.points[id_], "row": row, "made_with": run_key(self.made_with)}
-        content = json.dumps({"checksum": run_key(run), **run}, indent=1, ensure_ascii=False)
-        write_atomically(self.path / "runs" / f"{id_}.json", content + "\n")
+        keep(self.path / "runs", id_, json.dumps(run, indent=1).encode())
 
     def rows(self) -> dict[str, Row]:
         """What is known of the present points, by id, in their order: their runs that are neither stale nor damaged."""
-        found: dict[str, Row] = {}
-        for id_ in self.points:
-            try:
-                path = self.path / "runs" / f"{id_}.json"
-                content = json.loads(path.read_text(encoding="utf-8"))
-                sound = content.pop("checksum") == run_key(content)
-                if sound and content["made_with"] == run_key(self.made_with):
-                    found[id_] = content["row"]
-            except (OSError, ValueError, LookupError, TypeError, AttributeError):
-                continue
-        return found
+        runs = {id_: kept(self.path / "runs", id_) for id_ in self.points}
+        found = {id_: json.loads(content) for id_, content in runs.items() if content is not None}
+        now = run_key(self.made_with)
+        return {id_: run["row"] for id_, run in found.items() if run["made_with"] == now}
 
     def write_table(self) -> pd.DataFrame:
         """Write ``table.parquet`` and ``table.csv``: one row a run, in the order of the points.

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from repro.base import nearest
 from repro.book._files import shown
-from repro.book.errors import BadInput
+from repro.book.errors import BadInput, known
 from repro.book.parameters import Parameter, Value, fill, from_texts
 
 _MAX_POINTS = 100_000
@@ -134,8 +133,7 @@ def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[
     """What is crossed: each axis on its own, and the zipped axes as one."""
     named = [name.strip() for name in zipped]
     for name in named:
-        if name not in by_name:
-            raise BadInput(f"there is no axis {name!r} to zip; {nearest(name, by_name)}")
+        known("axis", name, by_name)
     if named and len(set(named)) < max(2, len(named)):
         raise BadInput(f"axes are zipped with others, each named once, got {', '.join(named)}")
     together = [name for name in by_name if name in named]

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from markdown_it import MarkdownIt
 
 from repro.base import t_interval
 from repro.book import figures, prose, runner
 from repro.book._files import shown, write_atomically
-from repro.book._markup import html_table, number
-from repro.book._notebooks import read_notebook, source_of
-from repro.book.answers import VERDICTS
+from repro.book._markup import html_table, number, rendered
+from repro.book._notebooks import read_notebook
+from repro.book.answers import WORDS
 from repro.book.errors import BadInput
 from repro.book.layout import Book
 
@@ -30,7 +27,6 @@ _FEW = 12  # up to so many values of a parameter are told one by one
 _DRAWN = 4  # results
 _FEWEST = 3  # the t interval of two values is twelve times as wide as their standard error
 _NEEDED = {"id", "profile", "status", "error", "seconds", "peak_memory_mb"}
-_COLORS = ("#0b6e4f", "#c98a1b", "#8a94a6", "#a8201a", "#d7dbe2")
 
 
 def read(table: str | Path) -> pd.DataFrame:
@@ -138,7 +134,8 @@ def errors(runs: pd.DataFrame) -> None:
 def turned(runs: pd.DataFrame) -> None:
     """The claims whose verdict is not the same in all finished runs, with how often each was given."""
     found = _verdicts(runs)
-    counts = pd.crosstab(found["claim"], found["verdict"]).reindex(columns=VERDICTS, fill_value=0)
+    counts = pd.crosstab(found["claim"], found["verdict"])
+    counts = counts[[word for word in WORDS if word in counts]]
     differ = counts[(counts > 0).sum(axis=1) > 1]
     if not differ.empty:
         _show("Claims whose verdict depends on the run, and in how many runs each was given", differ)
@@ -202,39 +199,7 @@ def _interval(values: pd.Series) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _count_verdicts(runs: pd.DataFrame) -> pd.DataFrame:
-    """How often each verdict was given: a row ``axis = value`` for each value of the axes that take few."""
-    few = [axis for axis in _axes(runs) if len(runs[axis].cat.categories) <= _FEW]
-    found = _verdicts(runs).melt("verdict", few, "axis", "value").astype({"axis": str, "value": str})
-    counts = pd.crosstab(found["axis"] + " = " + found["value"], found["verdict"])
-    order = [f"{axis} = {value}" for axis in few for value in runs[axis].cat.categories]
-    return counts.reindex(index=order, columns=VERDICTS, fill_value=0)
-
-
-def verdicts(runs: pd.DataFrame) -> None:
-    """How often each verdict was given, by the value of each parameter that takes few."""
-    counts = _count_verdicts(runs)
-    if not counts.to_numpy().any():
-        prose.say("The table holds no verdicts of finished runs, or no parameter that takes few values.")
-        return
-    figure, ax = plt.subplots(figsize=(7.0, 0.36 * len(counts) + 1.2))
-    counts.plot.barh(ax=ax, stacked=True, color=list(_COLORS), width=0.8)
-    ax.set(xlabel="claims and runs", ylabel="")
-    ax.invert_yaxis()
-    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=10)
-    rows = (
-        f"{at}: {', '.join(f'{n} {word}' for word, n in row.items() if n)}" for at, row in counts.iterrows()
-    )
-    caption = f"Verdicts of all claims in {len(_done(runs))} finished runs."
-    figures.show(figure, caption=caption, alt=f"Stacked bars. {'; '.join(rows)}.", source=verdicts)
-
-
 # --- the page of one folder -----------------------------------------------------------------------------------------
-
-_STYLE = """:root { color-scheme: light dark; }
-body { max-width: 64rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.6 system-ui, sans-serif; }
-img { max-width: 100%; height: auto; }
-th, td { padding: 0.3rem 0.7rem; text-align: left; }"""
 
 
 def make(folder: Path, book: Book) -> Path:
@@ -246,28 +211,7 @@ def make(folder: Path, book: Book) -> Path:
     given = {"table": str((folder / "table.parquet").resolve())}
     run = runner.run_page(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
     cells = read_notebook(run.notebook)["cells"]
-    plain = (_plain(cell) for cell in cells if "remove-cell" not in cell["metadata"].get("tags", []))
-    write_atomically(
-        folder / "report.html",
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sweep in {escape(shown(folder))}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n<main>\n{''.join(plain)}\n</main>\n</html>\n",
-    )
+    plain = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
+    page = rendered("sweep-report.html", folder=shown(folder), cells=plain)
+    write_atomically(folder / "report.html", page)
     return folder / "report.html"
-
-
-def _plain(cell: dict[str, Any]) -> str:
-    """The words of a cell, or the richest of what each of its outputs offers; never its code."""
-    markdown = MarkdownIt("commonmark").enable("table")
-    if cell["cell_type"] == "markdown":
-        return str(markdown.render(source_of(cell)))
-    shown = ""
-    for output in cell.get("outputs", []):
-        data = output.get("data", {})
-        if "text/html" in data:
-            shown += "".join(data["text/html"])
-        elif "text/markdown" in data:
-            shown += markdown.render("".join(data["text/markdown"]))
-        else:
-            shown += f"<pre>{escape(''.join(output.get('text') or data.get('text/plain', '')))}</pre>"
-    return shown
