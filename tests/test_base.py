@@ -10,7 +10,6 @@ from scipy import stats
 
 from repro.base import (
     Runs,
-    one_of,
     t_interval,
     unknown,
     whole,
@@ -63,12 +62,6 @@ LOSSES = {"cross_entropy": 1, "logistic": 2}
 )
 def test_the_words(name, known, expected):
     assert unknown("loss", name, known) == f"unknown loss {expected}"
-
-
-def test_one_of_returns_the_name_or_says_what_is_known():
-    assert one_of("loss", "logistic", LOSSES) == "logistic"
-    with pytest.raises(ValueError, match="unknown loss 'logistics'; did you mean 'logistic'"):
-        one_of("loss", "logistics", LOSSES)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), True + np.int8(2)])

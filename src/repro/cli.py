@@ -120,8 +120,8 @@ def _bar(name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
         yield partial(bars.update, bars.add_task(name, total=total))
 
 
-@_command()
-def run(
+@_command("run")
+def _run(
     chapters: Annotated[list[str], typer.Argument(metavar="CHAPTER...", help="Names of chapters.")],
     parameter: Annotated[list[str] | None, typer.Option(*_P, metavar="NAME=VALUE", help=_GIVEN)] = None,
     profile: _OtherProfile = None,
@@ -159,8 +159,8 @@ def run(
         print(f"{chapter} ({found.profile}, {cost}): {shown(result.notebook)}")
 
 
-@_command()
-def sweep(
+@_command("sweep")
+def _sweep(
     chapter: _Chapter,
     axes: Annotated[list[str] | None, typer.Option(*_P, metavar="NAME=VALUES", help=_AXIS)] = None,
     zipped: Annotated[str, typer.Option("--zip", metavar="NAME,NAME", help="Axes to advance together.")] = "",
@@ -263,8 +263,8 @@ def _state(tally: Counter[str]) -> str:
     return ", ".join(f"{tally[status]} {status}" for status in ("done", "failed", "lost"))
 
 
-@_command()
-def params(chapter: _Chapter) -> None:
+@_command("params")
+def _params(chapter: _Chapter) -> None:
     """List a chapter's parameters: name, type, default, values by profile, help."""
     from repro.book import claims, parameters
 
@@ -279,8 +279,8 @@ def params(chapter: _Chapter) -> None:
     _print_table(f"Parameters of {chapter}", ("name", "type", "default", "accepted", *profiles, "help"), rows)
 
 
-@_command()
-def plan(chapter: _Chapter) -> None:
+@_command("plan")
+def _plan(chapter: _Chapter) -> None:
     """Show how many seeds each deciding test needs, how many each profile has, and the minutes that this costs.
 
     Needs: so many seeds that an effect of the margin is told from none, and none from it, with a power of 90 %.
@@ -297,7 +297,7 @@ def plan(chapter: _Chapter) -> None:
     planning.check_seeds(declared)
 
 
-@_command(name="claims")
+@_command("claims")
 def _claims(
     chapter: Annotated[str | None, typer.Argument(help="Name of a chapter; all of them without.")] = None,
     profile: _Profile = "quick",
@@ -311,8 +311,8 @@ def _claims(
         _print_verdicts(book, name, profile, results.read(path))
 
 
-@_command()
-def build(
+@_command("build")
+def _build(
     profile: _Profile = "quick",
     accept: Annotated[
         bool, typer.Option("--accept", help="Take the verdicts as the committed ones.")
@@ -322,16 +322,16 @@ def build(
 ) -> None:
     """Run every chapter, judge the claims, and render the book into _build/html."""
     from repro.book._files import shown
-    from repro.book.build import build as build_book
+    from repro.book.build import build
 
     say = partial(print, flush=True)
     options: dict[str, Any] = {"accept": accept, "use_cache": not no_cache, "jobs": jobs, "say": say}
-    index = build_book(_book(), profile=_known_profile(profile), **options)
+    index = build(_book(), profile=_known_profile(profile), **options)
     print(f"The book is ready: {shown(index)}")
 
 
-@_command()
-def check(
+@_command("check")
+def _check(
     history: Annotated[bool, typer.Option("--history", help="Prove that results came after claims.")] = False,
 ) -> None:
     """Check the sources: headings, parameters, numbers in the prose, claims, citations, alternative texts.

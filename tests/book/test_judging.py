@@ -13,12 +13,10 @@ from repro.base import Interval
 from repro.book.judging import (
     _ALPHA,
     Criterion,
-    answer,
     corrected,
     interval,
     more_seeds,
     one_sided,
-    questions,
     strictest_level,
 )
 from repro.book.planning import _seeds_needed
@@ -32,12 +30,12 @@ p_values = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max
 
 
 def ask(values, criterion):
-    return questions(criterion, partial(one_sided, values, statistic=criterion.statistic))
+    return criterion.questions(partial(one_sided, values, statistic=criterion.statistic))
 
 
 def alone(values, criterion):
     """The answer of a test that is the only one of its chapter."""
-    return answer(criterion, interval(values, criterion.statistic), *corrected([ask(values, criterion)])[0])
+    return criterion.answer(interval(values, criterion.statistic), *corrected([ask(values, criterion)])[0])
 
 
 # closed forms

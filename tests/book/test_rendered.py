@@ -280,27 +280,6 @@ def test_dark_mode_can_be_switched_and_stays(visit):
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_code_can_be_copied_and_solutions_fold(visit, chapters):
-    page = visit.open(chapters[0])
-    cells = page.locator("div.cell_input div.highlight").count()
-    assert cells
-    assert page.locator("div.cell_input button.copybtn").count() == cells
-    solution = page.locator(".solution.dropdown").first
-    body = solution.locator(".section, .solution-content, section").first
-    assert not body.is_visible()
-    # the title itself holds a link to the exercise, and where that stands depends on the fonts
-    solution.locator("button.toggle-button").click()
-    body.wait_for(state="visible")
-
-
-def test_the_menu_opens_on_a_phone(visit):
-    visit.page.set_viewport_size({"width": 390, "height": 844})
-    page = visit.open("book/index.html")
-    page.locator("button.primary-toggle:visible").first.click()
-    page.locator("#pst-primary-sidebar-modal a:visible", has_text="Reading guide").first.click()
-    page.wait_for_url("**/reading-guide.html")
-
-
 def test_the_scoreboard_is_short_and_can_be_filtered(visit):
     visit.page.set_viewport_size({"width": 1400, "height": 900})
     page = visit.open("book/scoreboard.html")

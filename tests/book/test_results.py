@@ -53,8 +53,8 @@ HIGH = [0.9 + 0.01 * k for k in range(10)]
 
 def test_an_answer_that_turns_is_told_with_both_values(book):
     old, new = result(book), result(book, t1=HIGH)
-    assert results.contradictions(old, old) == []
-    (line,) = results.contradictions(old, new)
+    assert old.contradictions(old) == []
+    (line,) = old.contradictions(new)
     assert line.startswith("T1: falls: was yes, 0.12")
     assert "; is now no, the opposite: 0.95 nats" in line
 
@@ -67,7 +67,7 @@ def test_an_answer_that_is_open_contradicts_nothing(book):
         (few, result(book, t1=HIGH)),
         (few, result(book, profile="smoke")),
     ):
-        assert results.contradictions(one, other) == []
+        assert one.contradictions(other) == []
 
 
 def test_an_effect_that_is_there_and_does_not_matter_may_be_told_either_way(book):
@@ -80,18 +80,18 @@ def test_an_effect_that_is_there_and_does_not_matter_may_be_told_either_way(book
         return old.model_copy(update={"claims": {"T1": claim}})
 
     yes = told(answer="yes", low=0.1, high=0.3)
-    assert results.contradictions(yes, told(answer="no", low=-0.1, high=0.2)) == []
-    assert len(results.contradictions(yes, told(answer="no", low=0.4, high=0.5))) == 1
-    assert len(results.contradictions(yes, told(answer="no", low=None, high=None))) == 1
+    assert yes.contradictions(told(answer="no", low=-0.1, high=0.2)) == []
+    assert len(yes.contradictions(told(answer="no", low=0.4, high=0.5))) == 1
+    assert len(yes.contradictions(told(answer="no", low=None, high=None))) == 1
 
 
 def test_disagreements_with_the_claims(book):
     chapter, good = claims.load(book.claims_file("toy")), result(book)
-    assert results.disagreements(chapter, good) == []
+    assert good.disagreements(chapter) == []
     edited = good.claims["T1"].model_copy(update={"verdict": "not reproduced"})
     renamed = good.claims["T2"].model_copy(update={"supporting": good.claims["T1"].deciding})
     wrong = result(book, claims={"T1": edited, "T2": renamed, "T9": edited})
-    assert sorted(results.disagreements(chapter, wrong)) == [
+    assert sorted(wrong.disagreements(chapter)) == [
         "T1: stored as not reproduced, but its values say reproduced",
         "T2: test falls is in the result, but not in the claims",
         "T3: has no result yet",

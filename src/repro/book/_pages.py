@@ -26,7 +26,7 @@ from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
-from repro.book.results import Results, again, read
+from repro.book.results import Results, read
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -98,7 +98,7 @@ def _answers(book: Book, results: Results) -> dict[str, _Shown]:
     """A result judged anew, exploratory where there is a doubt."""
     claims, doubted = load(book.claims_file(results.chapter)), doubts(book, results)
     wanted = {each.id in doubted for each in claims.claims}
-    judged = {exploratory: again(claims, results, exploratory) for exploratory in wanted}
+    judged = {exploratory: results.again(claims, exploratory) for exploratory in wanted}
     return {
         each.id: _Shown(each, judged[each.id in doubted][each.id], results.profile, doubted.get(each.id, ""))
         for each in claims.claims

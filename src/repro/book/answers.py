@@ -158,9 +158,7 @@ def _why_not(
 
 
 def _p_values(criterion: Criterion, values: Sequence[float]) -> tuple[float, float]:
-    p_yes, p_no = judging.questions(
-        criterion, partial(judging.one_sided, values, statistic=criterion.statistic)
-    )
+    p_yes, p_no = criterion.questions(partial(judging.one_sided, values, statistic=criterion.statistic))
     return float(p_yes), float(p_no)
 
 
@@ -186,14 +184,14 @@ def _answered(
 ) -> dict[str, Any]:
     """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
     criterion, n, found = test.criterion, len(effect.values), judging.interval(effect.values, test.statistic)
-    decided = judging.answer(criterion, found, *p)
+    decided = criterion.answer(found, *p)
     if decided == "open":
         more = judging.more_seeds(*raw, n, k)
         what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
         return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
     over, under = judging.one_sided(effect.values, criterion.bounds[0], test.statistic)
     opposite = bool((under if criterion.sign > 0 else over) <= judging.strictest_level(k))
-    too_small = judging.answer(criterion, found, 1.0, p[1]) == "no"
+    too_small = criterion.answer(found, 1.0, p[1]) == "no"
     words = _words(test, decided, effect.words, too_small, opposite)
     return {"answer": decided, "p": p, "words": words}
 

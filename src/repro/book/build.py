@@ -120,7 +120,7 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
     against = []
     for (chapter, profile), committed in _pages.all_results(book).items():
         if new := found.get(chapter):
-            against += [f"{chapter} ({profile}) {told}" for told in results.contradictions(committed, new)]
+            against += [f"{chapter} ({profile}) {told}" for told in committed.contradictions(new)]
             if profile == new.profile:
                 for claim in committed.claims.keys() & new.claims.keys():
                     was, now = committed.claims[claim].word, new.claims[claim].word

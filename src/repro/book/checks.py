@@ -20,7 +20,7 @@ from repro.book.layout import PROFILES, Book
 from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
-from repro.book.results import disagreements, read
+from repro.book.results import read
 
 _HEADINGS = (
     *("What the paper claims", "Why it might be true", "Parameters", "The method in code", "Experiments"),
@@ -102,7 +102,7 @@ def _results(claims: ChapterClaims, path: Path) -> _Found:
         result = read(path)
         name = f"{result.chapter}.{result.profile}.json"
         wrong = f"holds the result of {result.chapter}, {result.profile}; it should be called {name}"
-        for message in disagreements(claims, result) if path.name == name else [wrong]:
+        for message in result.disagreements(claims) if path.name == name else [wrong]:
             yield None, message
 
 

@@ -73,6 +73,42 @@ class Criterion:
             return "yes" if self.bounds[0] < value < self.bounds[1] else "no"
         return "yes" if self.sign * (value - self.bounds[0]) > 0 else "no"
 
+    def questions(self, one_sided: Callable[[float], tuple[_P, _P]]) -> tuple[_P, _P]:
+        """The p-values of the two questions of a test, for yes and for no.
+
+        ``one_sided`` gives those for "above" and "below" a number. *Between* is inside when both bounds hold (the
+        larger p-value counts), and outside when either fails (twice the smaller).
+        """
+        if self.side == "between":
+            (above_a, below_a), (above_b, below_b) = (one_sided(bound) for bound in self.bounds)
+            return np.maximum(above_a, below_b), np.minimum(1.0, 2 * np.minimum(below_a, above_b))
+        at_t, where_it_matters = one_sided(self.bounds[0]), one_sided(self.matters)
+        above = self.side == "above"
+        return (at_t[0], where_it_matters[1]) if above else (at_t[1], where_it_matters[0])
+
+    def answer(self, found: Interval, p_yes: float, p_no: float) -> _Answer:
+        """Yes or no where the corrected p-value and the interval agree, else open; yes goes before no.
+
+        =======================================  ======
+        where the interval [low, high] lies      answer
+        =======================================  ======
+        low > T                                  yes
+        high < T + m                             no
+        inside (a, b)                            yes
+        outside [a, b]                           no
+        =======================================  ======
+        """
+        a, b = self.bounds[0], self.bounds[-1]
+        if self.side == "between":
+            beyond, short = a < found.low and found.high < b, found.high < a or b < found.low
+        elif self.side == "above":
+            beyond, short = found.low > a, found.high < self.matters
+        else:
+            beyond, short = found.high < a, found.low > self.matters
+        if beyond and p_yes <= _ALPHA:
+            return "yes"
+        return "no" if short and p_no <= _ALPHA else "open"
+
 
 # --- values ---------------------------------------------------------------------------------------------------
 
@@ -164,20 +200,6 @@ def share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
     return stats.binom.sf(hits - 1, n, at), stats.binom.cdf(hits, n, at)
 
 
-def questions(criterion: Criterion, one_sided: Callable[[float], tuple[_P, _P]]) -> tuple[_P, _P]:
-    """The p-values of the two questions of a test, for yes and for no.
-
-    ``one_sided`` gives those for "above" and "below" a number. *Between* is inside when both bounds hold (the larger
-    p-value counts), and outside when either fails (twice the smaller).
-    """
-    if criterion.side == "between":
-        (above_a, below_a), (above_b, below_b) = (one_sided(bound) for bound in criterion.bounds)
-        return np.maximum(above_a, below_b), np.minimum(1.0, 2 * np.minimum(below_a, above_b))
-    at_t, where_it_matters = one_sided(criterion.bounds[0]), one_sided(criterion.matters)
-    above = criterion.side == "above"
-    return (at_t[0], where_it_matters[1]) if above else (at_t[1], where_it_matters[0])
-
-
 # --- many tests -----------------------------------------------------------------------------------------------
 
 
@@ -206,33 +228,6 @@ def strictest_level(k: int) -> float:
     At most 2.5 %, because the 95 % interval must agree. Tests outside the correction have ``k`` = 1.
     """
     return _ALPHA / max(k, 2)
-
-
-# --- the answer -----------------------------------------------------------------------------------------------
-
-
-def answer(criterion: Criterion, found: Interval, p_yes: float, p_no: float) -> _Answer:
-    """Yes or no where the corrected p-value and the interval agree, else open; yes goes before no.
-
-    =======================================  ======
-    where the interval [low, high] lies      answer
-    =======================================  ======
-    low > T                                  yes
-    high < T + m                             no
-    inside (a, b)                            yes
-    outside [a, b]                           no
-    =======================================  ======
-    """
-    a, b = criterion.bounds[0], criterion.bounds[-1]
-    if criterion.side == "between":
-        beyond, short = a < found.low and found.high < b, found.high < a or b < found.low
-    elif criterion.side == "above":
-        beyond, short = found.low > a, found.high < criterion.matters
-    else:
-        beyond, short = found.high < a, found.low > criterion.matters
-    if beyond and p_yes <= _ALPHA:
-        return "yes"
-    return "no" if short and p_no <= _ALPHA else "open"
 
 
 def more_seeds(p_yes: float, p_no: float, n: int, k: int) -> int | None:

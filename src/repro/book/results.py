@@ -8,7 +8,6 @@ the end.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,6 @@ from repro.book._files import write_atomically
 from repro.book.answers import JudgedClaim, JudgedTest, judge
 from repro.book.claims import FIRST_SEEDS, ChapterClaims
 from repro.book.errors import BadInput
-from repro.book.ledger import answers
 
 
 class Results(BaseModel):
@@ -49,13 +47,67 @@ class Results(BaseModel):
         """Whether its seeds are planning seeds, by which no claim is judged."""
         return self.seed in FIRST_SEEDS["smoke"]
 
+    @property
+    def _values(self) -> dict[tuple[str, str], tuple[float, ...]]:
+        return {
+            (claim, name): test.values
+            for claim, judged in self.claims.items()
+            for name, test in (judged.deciding | judged.supporting).items()
+            if test.values
+        }
 
-def judged(
-    chapter: ChapterClaims, ledger: Mapping[str, Any], provenance: dict[str, Any], run: dict[str, Any]
-) -> Results:
-    """What a run found: its ledger judged against the file of claims; raises ``BadInput`` where the two do not fit."""
-    about = {name: ledger[name] for name in ("chapter", "profile", "not_tested")}
-    return Results(**about, claims=answers(chapter, ledger), provenance=provenance, run=run)
+    def again(self, chapter: ChapterClaims, exploratory: bool) -> dict[str, JudgedClaim]:
+        """Its answers, judged anew from its values against the claims of today.
+
+        Values of claims and tests that the file no longer has are left out.
+        """
+        known = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
+        values = {key: found for key, found in self._values.items() if key in known}
+        return judge(chapter, values, self.profile, self.not_tested, exploratory)
+
+    def contradictions(self, new: Results) -> list[str]:
+        """Where a new run contradicts an answer, and not merely fails to decide: a line each, with both values.
+
+        That is a deciding test answered yes in one and no in the other, and not by one effect that is there and
+        smaller than would matter: where their intervals share values, either may be right in saying so.
+        """
+        return [
+            f"{claim}: {name}: was {before.answer}, {before.words}; is now {after.answer}, {after.words}"
+            for claim, judged in self.claims.items()
+            if claim in new.claims
+            for name, before in judged.deciding.items()
+            if (after := new.claims[claim].deciding.get(name)) is not None
+            if {before.answer, after.answer} == {"yes", "no"} and not _overlap(before, after)
+        ]
+
+    def disagreements(self, chapter: ChapterClaims) -> list[str]:
+        """Where a stored result and its file of claims do not fit: one line each, empty when they do.
+
+        The answers are computed again from the stored values: an edited answer, threshold or value shows here.
+        """
+        tests = {claim.id: [test.name for test in claim.tests] for claim in chapter.claims}
+        problems = [f"{claim}: has no result yet" for claim in tests if claim not in self.claims]
+        problems += [
+            f"{claim}: in the result, but not in the claims" for claim in self.claims if claim not in tests
+        ]
+        problems += [
+            f"{claim}: test {name} is in the result, but not in the claims"
+            for claim, name in self._values
+            if claim in tests and name not in tests[claim]
+        ]
+        now = self.again(chapter, self.exploratory)
+        return problems + [
+            f"{claim}: stored as {stored.word}, but its values say {now[claim].word}"
+            for claim, stored in self.claims.items()
+            if claim in now and stored.word != now[claim].word
+        ]
+
+
+def _overlap(one: JudgedTest, other: JudgedTest) -> bool:
+    """Whether the intervals of both share a value; the worst case has none."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return max(one.low, other.low) <= min(one.high, other.high)
 
 
 def _as_text(results: Results) -> str:
@@ -85,66 +137,3 @@ def read(path: Path) -> Results:
     except ValueError as error:
         why = " ".join(str(error).split())
         raise BadInput(f"{path.name} is broken: {why}; run the chapter again") from error
-
-
-def again(chapter: ChapterClaims, results: Results, exploratory: bool) -> dict[str, JudgedClaim]:
-    """The answers of a stored result, judged anew from its values against the claims of today.
-
-    Values of claims and tests that the file no longer has are left out.
-    """
-    known = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
-    values = {key: found for key, found in _values(results).items() if key in known}
-    return judge(chapter, values, results.profile, results.not_tested, exploratory)
-
-
-def _values(results: Results) -> dict[tuple[str, str], tuple[float, ...]]:
-    return {
-        (claim, name): test.values
-        for claim, judged in results.claims.items()
-        for name, test in (judged.deciding | judged.supporting).items()
-        if test.values
-    }
-
-
-def contradictions(committed: Results, new: Results) -> list[str]:
-    """Where a run contradicts a committed answer, and not merely fails to decide: a line each, with both values.
-
-    That is a deciding test answered yes in one and no in the other, and not by one effect that is there and smaller
-    than would matter: where their intervals share values, either may be right in saying so.
-    """
-    return [
-        f"{claim}: {name}: was {before.answer}, {before.words}; is now {after.answer}, {after.words}"
-        for claim, judged in committed.claims.items()
-        if claim in new.claims
-        for name, before in judged.deciding.items()
-        if (after := new.claims[claim].deciding.get(name)) is not None
-        if {before.answer, after.answer} == {"yes", "no"} and not _overlap(before, after)
-    ]
-
-
-def _overlap(one: JudgedTest, other: JudgedTest) -> bool:
-    """Whether the intervals of both share a value; the worst case has none."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return False
-    return max(one.low, other.low) <= min(one.high, other.high)
-
-
-def disagreements(chapter: ChapterClaims, results: Results) -> list[str]:
-    """Where a stored result and its file of claims do not fit: one line each, empty when they do.
-
-    The answers are computed again from the stored values: an edited answer, threshold or value shows here.
-    """
-    tests = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
-    problems = [f"{c.id}: has no result yet" for c in chapter.claims if c.id not in results.claims]
-    known = {claim for claim, _ in tests}
-    problems += [f"{c}: in the result, but not in the claims" for c in results.claims if c not in known]
-    problems += [
-        f"{claim}: test {name} is in the result, but not in the claims"
-        for claim, name in _values(results)
-        if claim in known and (claim, name) not in tests
-    ]
-    for claim, now in again(chapter, results, results.exploratory).items():
-        stored = results.claims.get(claim)
-        if stored is not None and stored.word != now.word:
-            problems.append(f"{claim}: stored as {stored.word}, but its values say {now.word}")
-    return problems

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from repro.book._files import sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
 from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
-from repro.book.results import Results, judged
+from repro.book.results import Results
 
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
@@ -125,8 +124,7 @@ def run_page(
 ) -> RunResult:
     """Run a notebook of the book that is no chapter, as ``run`` does; it has no claims and no ledger.
 
-    It depends on its code, its parameters, the library, the packages, the files that parameters name, and
-    those of the same name with another ending.
+    It depends on its code, its parameters, the library, the packages and the files that parameters name.
 
     Args:
         book: the book.
@@ -142,10 +140,8 @@ def run_page(
     path = book.page(page)
     source = _notebooks.read_notebook(path)
     values = parameters.fill(parameters.declared(path, of_a_chapter=False), given or {})
-    named = [book.root / value for value in values.values() if isinstance(value, str) and value]
-    # a table may have its plan beside it, under the same name with another ending
-    files = {file for one in named if one.is_file() for file in one.parent.glob(f"{escape(one.stem)}.*")}
-    checksums = {file.name: sha256(file.read_bytes()) for file in sorted(files) if file.is_file()}
+    named = [book.root / value for value in values.values() if isinstance(value, str)]
+    checksums = {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
     depends = key_parts(source, values, None, checksums)
     target = output or book.build_dir / "notebooks" / path.name
     return _kept_or_run(
@@ -173,7 +169,9 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
     done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
     found = None
     if measured is not None and job.claims_of is not None:
-        found = judged(job.claims_of, measured, done["provenance"], done["run"])
+        about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
+        about |= {"provenance": done["provenance"], "run": done["run"]}
+        found = Results(**about, claims=ledger.answers(job.claims_of, measured))
     return RunResult(name, job.target, found, done["run"], cached=before is not None)
 
 

@@ -43,7 +43,7 @@ def ids(*texts):
 
 
 def axis(name, text):
-    return grid.axis_values(next(p for p in DECLARED if p.name == name), text)
+    return grid._axis_values(next(p for p in DECLARED if p.name == name), text)
 
 
 def refused(*texts, **options):
@@ -74,15 +74,6 @@ def test_an_axis_stands_for_these_values(name, text, expected):
     assert found == expected
     assert list(map(type, found)) == list(map(type, expected))
     assert asked(name, f"{name}={text}") == [(4 if value is None else value,) for value in expected]
-
-
-@given(st.integers(0, 3000), st.integers(0, 60), st.integers(1, 20))
-def test_a_range_counts_like_a_slow_loop(first, length, step):
-    expected, number = [], first
-    while number <= first + length:
-        expected.append(number)
-        number += step
-    assert axis("seed", f"{first}..{first + length}..{step}") == expected
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.integers(2, 9))
@@ -138,11 +129,6 @@ def test_a_file_of_points_is_crossed_with_the_axes(tmp_path, name, text):
     assert asked("seed rate label", file=file) == rows
     crossed = asked("seed rate label n", "n=2,3", file=file)
     assert crossed == [(*row, n) for row in rows for n in (2, 3)]
-
-
-def test_yaml_is_read_as_typed_on_a_command_line(tmp_path):
-    (file := tmp_path / "p.yaml").write_text("- {label: no, seed: 010}\n- {label: '1', n: none}\n- {}\n")
-    assert asked("label seed n", file=file) == [("no", 10, 4), ("1", 0, 4), ("a", 0, 4)]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_the_axes_of_the_table_give_the_values_beside_them():
     declared = {p.name: p for p in parameters.declared(BOOK.notebook("ewn-inductive-bias"))}
     assert len(AXES) == 4
     for name, text, values in AXES:
-        assert list(grid.axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
+        assert list(grid._axis_values(declared[name], text)) == [float(value) for value in values.split(",")]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def points(
     Args:
         parameters: what the chapter declares.
         profiles: the chapter's profiles, as in its file of claims.
-        axes: one ``name=values`` each, with values as ``axis_values`` reads them.
+        axes: one ``name=values`` each, with values as ``_axis_values`` reads them.
         zipped: names of axes that advance together, in the place of the first of them; all of one length.
         file: a CSV table with a header, or a YAML list of mappings. Values are read as if they had been typed, in YAML
             too: ``1e-4`` is a number there. A row of YAML may leave names out; a row of CSV may not.
@@ -62,7 +62,7 @@ def points(
         BadInput: an unknown name, a name given twice, a broken axis or file, a value that its parameter does
             not allow, a parameter that the profile leaves without a value, or more than 100,000 points.
     """
-    by_name = from_texts(parameters, axes, axis_values)
+    by_name = from_texts(parameters, axes, _axis_values)
     rows = [{}] if file is None else _rows(file, parameters)
     if twice := [name for name in by_name if any(name in row for row in rows)]:
         raise BadInput(f"{twice[0]} is an axis and stands in the file of points as well")
@@ -72,7 +72,7 @@ def points(
     return [fill(parameters, asked, profiles, where) for asked in combined]
 
 
-def axis_values(parameter: Parameter, text: str) -> list[Value]:
+def _axis_values(parameter: Parameter, text: str) -> list[Value]:
     """The values of one axis, in the parameter's type, in the order given.
 
     Accepts, for every type, a value or a list ``a,b,c`` (a value that holds a comma stands in double quotes; spaces
