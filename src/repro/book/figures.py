@@ -70,7 +70,10 @@ def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., o
         if not (callable(text) or (isinstance(text, str) and text.strip())):
             told = "a caption, an alt that says what one would see, and as source a function of the library"
             raise BadInput(f"a figure needs {told}; {name} is {text!r}")
-    image = _png(figure)
+    buffer = io.BytesIO()
+    unsigned = {"Software": None}  # its version would change the bytes
+    figure.savefig(buffer, dpi=_DPI * _SCALE, bbox_inches="tight", facecolor="white", metadata=unsigned)
+    image = buffer.getvalue()
     width = round(int.from_bytes(image[16:20], "big") / _SCALE)  # a PNG's bytes 16 to 19: its width in dots
     return (
         '<figure class="repro-figure" style="margin:1.5em 0">'
@@ -80,14 +83,6 @@ def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., o
         'box-sizing:border-box">'
         f"<figcaption>{inline_html(caption)} <small>{_source(source)}</small></figcaption></figure>"
     )
-
-
-def _png(figure: Figure) -> bytes:
-    """The figure as PNG at twice the screen's resolution; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    unsigned = {"Software": None}  # its version would change the bytes
-    figure.savefig(buffer, dpi=_DPI * _SCALE, bbox_inches="tight", facecolor="white", metadata=unsigned)
-    return buffer.getvalue()
 
 
 def _source(source: Callable[..., object] | str) -> str:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
 
-_ALONG = ("_config.yml", "book/references.bib")
-"""What a notebook may look up in its book, besides its own claims."""
 _ABOUT = (
     *("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb"),
     *("worker", "finished", "notebook"),
@@ -157,7 +155,7 @@ class Folder:
         """
         notebook, claims_file = book.notebook(chapter), book.claims_file(chapter)
         contents = f"format: jb-book\nroot: book/index\nchapters:\n- file: book/chapters/{chapter}\n"
-        own = [notebook, claims_file, *(book.root / name for name in _ALONG if (book.root / name).is_file())]
+        own = filter(Path.is_file, (notebook, claims_file, book.root / "_config.yml"))
         files = {file.relative_to(book.root).as_posix(): file.read_bytes() for file in own}
         told = claims.load(claims_file)
         made_with = key_parts(read_notebook(notebook), {}, told, data_files())
