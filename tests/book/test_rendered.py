@@ -265,21 +265,6 @@ def test_mathematics_is_typeset_with_its_own_fonts(visit, chapters):
     assert formulas.filter(has_not=page.locator("mjx-container")).count() == 0
 
 
-def test_dark_mode_can_be_switched_and_stays(visit):
-    page = visit.open("book/index.html")
-    background = "getComputedStyle(document.body).backgroundColor"
-    seen, modes = {page.evaluate(background)}, set()
-    for _ in range(3):
-        page.locator(".theme-switch-button:visible").first.click()
-        modes.add(page.evaluate("document.documentElement.dataset.mode"))
-        seen.add(page.evaluate(background))
-    assert modes == {"auto", "light", "dark"}
-    assert len(seen) == 2, f"light and dark have the same background: {seen}"
-    page.evaluate("localStorage.setItem('mode', 'dark'); localStorage.setItem('theme', 'dark')")
-    page = visit.open("book/reading-guide.html")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-
-
 def test_the_scoreboard_is_short_and_can_be_filtered(visit):
     visit.page.set_viewport_size({"width": 1400, "height": 900})
     page = visit.open("book/scoreboard.html")
