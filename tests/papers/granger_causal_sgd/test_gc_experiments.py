@@ -274,15 +274,6 @@ def test_accuracies_are_those_of_the_arms_trained_one_by_one_and_the_test_part_d
     assert not frame["test_accuracy"].equals(other["test_accuracy"])
 
 
-def test_a_layer_without_weights_tells_nothing_but_the_commonest_class():
-    frame = experiments.accuracy_runs(iris(), [0.98])
-    collapsed = frame[frame["collapsed"] > 0]
-    assert len(collapsed) > 3
-    for row in collapsed.itertuples():
-        y = iris().datasets[SEEDS.index(row.seed)].y_test
-        assert row.test_accuracy in {float((y == k).double().mean()) for k in range(3)}
-
-
 # --- flatness -------------------------------------------------------------------------------------------------
 
 HOW = (("causal", "random"), (0.5, 0.9))
