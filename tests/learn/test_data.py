@@ -160,7 +160,7 @@ def repro_data(tmp_path, monkeypatch):
 )
 def test_folders_of_repro_data(name, folder, zipped, repro_data):
     write_idx_folder(repro_data / folder, zipped)
-    raw, arrays = sources.full(name), small_arrays()
+    raw, arrays = sources._full(name), small_arrays()
     assert raw.test is not None
     np.testing.assert_array_equal(raw.x, arrays["x_train"])
     np.testing.assert_array_equal(raw.test[0], arrays["x_test"])
@@ -170,10 +170,10 @@ def test_folders_of_repro_data(name, folder, zipped, repro_data):
 
 def test_repro_data_comes_before_the_system_folder(tmp_path, monkeypatch):
     write_idx_folder(tmp_path / "system" / "fashion-mnist")
-    assert "system" in sources.full("fashion_mnist").source
+    assert "system" in sources._full("fashion_mnist").source
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
     np.savez(tmp_path / "fashion_mnist.npz", **small_arrays())
-    assert sources.full("fashion_mnist").source.endswith("fashion_mnist.npz")
+    assert sources._full("fashion_mnist").source.endswith("fashion_mnist.npz")
 
 
 def test_cifar10_from_npz_is_loaded_as_channels_first(repro_data):
@@ -196,17 +196,17 @@ def test_other_contents_under_a_known_name_are_refused(repro_data):
 def test_damaged_files_are_named(content, repro_data):
     (repro_data / "cifar10.npz").write_bytes(content)
     with pytest.raises(CorruptDataError, match=r"cannot read .*cifar10\.npz"):
-        sources.full("cifar10")
+        sources._full("cifar10")
     write_idx_folder(repro_data / "mnist", zipped=False)
     (repro_data / "mnist" / "t10k-labels-idx1-ubyte").write_bytes(content)
     with pytest.raises(CorruptDataError, match="t10k-labels"):
-        sources.full("mnist")
+        sources._full("mnist")
 
 
 def test_a_damaged_torchvision_folder_is_not_passed_over(repro_data):
     (repro_data / "cifar-10-batches-py").mkdir()
     with pytest.raises(CorruptDataError, match="not found or corrupted"):
-        sources.full("cifar10")
+        sources._full("cifar10")
 
 
 def test_a_missing_file_of_four_is_named(tmp_path):

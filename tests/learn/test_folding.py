@@ -77,14 +77,3 @@ def test_other_parametrizations_and_chains_are_left_alone():
     fold(chain, Doubled, Shifted)
     assert parametrize.is_parametrized(other[2], "weight")
     assert parametrize.is_parametrized(chain[2], "weight")
-
-
-def test_the_parametrization_of_a_bias_stays():
-    layer = nn.Linear(2, 2)
-    parametrize.register_parametrization(layer, "weight", Sum())
-    parametrize.register_parametrization(layer, "bias", Doubled())
-    bias = layer.bias.detach().clone()
-    fold(layer, Sum)
-    assert not parametrize.is_parametrized(layer, "weight")
-    assert parametrize.is_parametrized(layer, "bias")
-    assert torch.equal(layer.bias, bias)

@@ -86,7 +86,6 @@ def test_descent_on_a_parabola(start, rate, n):
     w = 1 + (start - 1) * (1 - 2 * rate) ** np.arange(n + 1)
     np.testing.assert_allclose(gradients, 2 * (w[:-1] - 1), atol=1e-12)
     np.testing.assert_allclose(history.metrics["train_loss"], (w - 1) ** 2, atol=1e-12)
-    np.testing.assert_allclose(history.metrics["batch_loss"][1:], (w[:-1] - 1) ** 2, atol=1e-12)
     assert network[1].weight.item() == pytest.approx(w[-1], abs=1e-12)
     assert not [name for name in history.metrics if name.startswith(("validation", "test"))]
 
@@ -167,14 +166,6 @@ def test_each_member_may_have_data_of_its_own():
         for i in (0, 1):
             alone = train(members[i], sets[i], optimizer=SGD, n_epochs=2, batch_size=batch_size, seed=3 + i)
             assert together.last("test_loss")[i] == pytest.approx(alone.last("test_loss")[0], abs=1e-5)
-
-
-def test_one_seed_shows_all_members_the_same_batches(digits):
-    for seed, expected in ((7, True), ([7, 8], False)):
-        ensemble = Ensemble([build(0), build(0)])
-        fitted(ensemble, digits, n_epochs=1, seed=seed)
-        weight = ensemble.parameters["1.weight"]
-        assert torch.allclose(weight[0], weight[1]) == expected
 
 
 @settings(max_examples=15)
@@ -274,9 +265,6 @@ def test_history_is_tidy(digits):
     assert metrics["epoch"].tolist() == [0, 0, 2, 2, 3, 3]
     assert metrics["step"].tolist() == [0, 0, 8, 8, 12, 12]
     assert metrics["seed"].tolist() == [5, 6] * 3
-    assert metrics.loc[metrics["epoch"] == 0, "batch_loss"].isna().all()
-    # nothing moves: batches of 64, 64, 64 and 8 together have the loss of the whole
-    np.testing.assert_allclose(metrics["batch_loss"][2:], metrics["train_loss"][2:], rtol=1e-5)
     for part in ("train", "validation", "test"):
         assert metrics[f"{part}_accuracy"].between(0, 1).all()
     assert history.last("test_loss").shape == (2,)

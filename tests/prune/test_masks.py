@@ -33,16 +33,6 @@ def test_combining_keeps_what_both_keep():
     assert left & right == right & left == Mask({"a": bools(1, 0, 0, 0), "b": bools(0)})
 
 
-def test_a_dense_mask_names_weights_only_and_removes_nothing():
-    model = network()
-    before = copy.deepcopy(model.state_dict())
-    mask = Mask.dense(model)
-    assert list(mask) == ["0.weight", "2.weight"]
-    assert mask.sparsity == 0
-    mask.apply(model)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
 def test_a_mask_does_not_change_with_what_it_was_made_from_nor_with_what_it_gives():
     source = bools(1, 0)
     mask = Mask({"a": source})
@@ -101,12 +91,8 @@ def one_shot(optimizer_name, *, hold, mask_gradients=False):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_held_mask_keeps_pruned_weights_at_zero(optimizer):
+def test_a_held_mask_keeps_weights_at_zero_and_without_it_all_come_back_even_with_masked_gradients(optimizer):
     assert one_shot(optimizer, hold=True) == (0, 250)
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_control_without_the_hold_all_come_back_even_with_masked_gradients(optimizer):
     assert one_shot(optimizer, hold=False) == (250, 250)
     assert one_shot(optimizer, hold=False, mask_gradients=True) == (250, 250)
 

@@ -35,12 +35,6 @@ def test_global_selection_equals_a_slow_loop(scores, p):
     assert {name: kept.tolist() for name, kept in mask.items()} == by_sorting(scores, p * n // 100)
 
 
-@given(scores_with_ties, percent, percent)
-def test_masks_are_nested_as_sparsity_rises(scores, p, q):
-    low, high = (select(scores, sparsity=s / 100) for s in sorted((p, q)))
-    assert low & high == high
-
-
 @given(scores_with_ties, percent, percent, st.integers(0, 1000))
 def test_selection_within_a_mask_never_brings_a_weight_back_and_is_exact(scores, p, q, seed):
     n = sum(len(v) for v in scores.values())
@@ -53,18 +47,6 @@ def test_selection_within_a_mask_never_brings_a_weight_back_and_is_exact(scores,
         second = select(scores, sparsity=q / 100, within=first)
         assert second & first == second
         assert second.n_pruned == q * n // 100
-
-
-def test_ties_by_hand():
-    scores = {"b": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "a": torch.tensor([0.0, 0.0])}
-    mask = select(scores, n_pruned=3)
-    assert mask["b"].tolist() == [[True, False], [False, True]]
-    assert mask["a"].tolist() == [False, True]
-    # threshold pruning would remove four of six here
-    assert (
-        select({"w": torch.tensor([1.0, 1, 1, 1, 2, 2])}, n_pruned=2)["w"].tolist()
-        == [False] * 2 + [True] * 4
-    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])

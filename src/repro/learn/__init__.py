@@ -17,7 +17,6 @@ from repro.learn.networks import (
     lenet5,
     lenet_300_100,
     perceptron,
-    resnet18,
     resnet20,
     vgg16_bias_free,
 )
@@ -53,7 +52,6 @@ __all__ = [
     "perceptron",
     "random_crop_flip",
     "reproducible",
-    "resnet18",
     "resnet20",
     "resolve_device",
     "streams",

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from repro.base import one_of
 from repro.learn.seeding import streams
-from repro.learn.sources import _KNOWN, CorruptDataError, embedded, fingerprint, full
+from repro.learn.sources import _KNOWN, CorruptDataError, _full, embedded, fingerprint
 
 Size = int | float | None
 Standardize = str | tuple[float, float] | None
@@ -113,7 +113,7 @@ def load(
     if known.largest is None and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")
     generator = streams(seed).data
-    raw = full(name) if known.torchvision[0] else embedded(name)
+    raw = _full(name) if known.torchvision[0] else embedded(name)
     found = fingerprint(raw.x, raw.y, *(raw.test or ()))
     if known.checksum not in (None, found):
         told = f"expected sha256 {known.checksum}, found {found}"

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrize
 
 
@@ -60,16 +60,7 @@ class Ensemble:
         _check_members(members)
         self._template = copy.deepcopy(members[0])
         self._size = len(members)
-        self.parameters = {
-            name: torch.stack([m.get_parameter(name).detach() for m in members]).requires_grad_(
-                p.requires_grad
-            )
-            for name, p in members[0].named_parameters()
-        }
-        self.buffers = {
-            name: torch.stack([m.get_buffer(name).detach() for m in members])
-            for name, _ in members[0].named_buffers()
-        }
+        self.parameters, self.buffers = stack_module_state(members)
         self._plan = _plan(self._template, self.parameters)
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -73,26 +73,16 @@ def lenet_300_100(n_inputs: int = 784, n_classes: int = 10) -> nn.Sequential:
     return perceptron((n_inputs, 300, 100, n_classes))
 
 
-def lenet5(n_channels: int = 1, image_size: int = 28, n_classes: int = 10) -> nn.Sequential:
+def lenet5() -> nn.Sequential:
     """Two 5x5 convolutions (20 and 50 filters) with 2x2 max-pooling, then 500 ReLUs; 431,080 parameters.
 
-    This is the network that the pruning literature calls LeNet-5 (430,500 weights for 28x28 grey images,
-    656,500 for CIFAR-10), not the smaller one of 1998 with 6 and 16 filters.
-
-    Args:
-        n_channels: of the images, 1 for grey.
-        image_size: height and width in pixels, at least 16.
-        n_classes: outputs.
-
-    Raises:
-        ValueError: images too small for two convolutions with pooling.
+    This is the network that the pruning literature calls LeNet-5 (430,500 weights for 28x28 grey images and ten
+    classes), not the smaller one of 1998 with 6 and 16 filters.
     """
-    whole("image_size", image_size, least=16)
-    side = ((image_size - 4) // 2 - 4) // 2
     return nn.Sequential(
-        nn.Conv2d(n_channels, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(50 * side * side, 500), nn.ReLU(), nn.Linear(500, n_classes),
+        nn.Flatten(), nn.Linear(50 * 4 * 4, 500), nn.ReLU(), nn.Linear(500, 10),
     )  # fmt: skip
 
 
@@ -115,14 +105,18 @@ def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
     return kaiming_normal_(network)
 
 
-def kaiming_normal_(network: _M) -> _M:
+def kaiming_normal_(network: _M, mode: Literal["fan_in", "fan_out"] = "fan_in") -> _M:
     r"""Draw the weights of linear and convolutional layers, $N(0, 2/\text{fan-in})$, biases 0; return it.
+
+    Args:
+        network: changed in place.
+        mode: ``"fan_in"``, or ``"fan_out"`` to divide by the number of outputs instead.
 
     Source: He, Zhang, Ren & Sun (2015), equation 10.
     """
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return network
@@ -131,9 +125,9 @@ def kaiming_normal_(network: _M) -> _M:
 # --- residual networks ------------------------------------------------------------------------------------------------
 
 
-def _convolution(n_in: int, n_out: int, size: int, stride: int, batch_norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=not batch_norm)]
-    return nn.Sequential(*layers, nn.BatchNorm2d(n_out)) if batch_norm else nn.Sequential(*layers)
+def _convolution(n_in: int, n_out: int, stride: int, batch_norm: bool) -> nn.Sequential:
+    convolution = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=not batch_norm)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out)) if batch_norm else nn.Sequential(convolution)
 
 
 class _Subsample(nn.Module):
@@ -151,16 +145,11 @@ class _Subsample(nn.Module):
 class _BasicBlock(nn.Module):
     r"""$\mathrm{relu}(x' + F(x))$ with two 3x3 convolutions in $F$ and $x'$ the shortcut of $x$."""
 
-    def __init__(self, n_in: int, n_out: int, batch_norm: bool, projection: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, batch_norm: bool) -> None:
         super().__init__()
-        stride = 1 if n_in == n_out else 2
-        self.first = _convolution(n_in, n_out, 3, stride, batch_norm)
-        self.second = _convolution(n_out, n_out, 3, 1, batch_norm)
-        self.shortcut: nn.Module = nn.Identity()
-        if n_in != n_out and projection:
-            self.shortcut = _convolution(n_in, n_out, 1, stride, batch_norm)
-        elif n_in != n_out:
-            self.shortcut = _Subsample(n_out - n_in)
+        self.first = _convolution(n_in, n_out, 1 if n_in == n_out else 2, batch_norm)
+        self.second = _convolution(n_out, n_out, 1, batch_norm)
+        self.shortcut = nn.Identity() if n_in == n_out else _Subsample(n_out - n_in)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.shortcut(x) + self.second(functional.relu(self.first(x))))
@@ -169,12 +158,10 @@ class _BasicBlock(nn.Module):
 class _ResNet(nn.Module):
     """A 3x3 convolution, stages of basic blocks, mean over pixels, a linear layer."""
 
-    def __init__(
-        self, widths: Sequence[int], n_channels: int, n_classes: int, batch_norm: bool, projection: bool
-    ) -> None:
+    def __init__(self, widths: Sequence[int], n_channels: int, n_classes: int, batch_norm: bool) -> None:
         super().__init__()
-        self.stem = _convolution(n_channels, widths[0], 3, 1, batch_norm)
-        blocks = [_BasicBlock(a, b, batch_norm, projection) for a, b in pairwise([widths[0], *widths])]
+        self.stem = _convolution(n_channels, widths[0], 1, batch_norm)
+        blocks = [_BasicBlock(a, b, batch_norm) for a, b in pairwise([widths[0], *widths])]
         self.blocks = nn.Sequential(*blocks)
         self.linear = nn.Linear(widths[-1], n_classes)
 
@@ -197,18 +184,4 @@ def resnet20(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) 
     Source: He, Zhang, Ren & Sun (2016), section 4.2, shortcut option A.
     """
     widths = [16] * 3 + [32] * 3 + [64] * 3
-    return _ResNet(widths, n_channels, n_classes, batch_norm, projection=False)
-
-
-def resnet18(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) -> nn.Module:
-    """Residual network of 18 layers for 32x32 images: widths 64 to 512; 1x1 convolutions as shortcuts.
-
-    The stem is a 3x3 convolution of stride 1 without pooling, as is usual for small images; the network of
-    the same name for ImageNet begins with a 7x7 convolution of stride 2 and pooling.
-
-    Args and returns as in ``resnet20``.
-
-    Source: He, Zhang, Ren & Sun (2016), table 1, with the stem for small images.
-    """
-    widths = [64] * 2 + [128] * 2 + [256] * 2 + [512] * 2
-    return _ResNet(widths, n_channels, n_classes, batch_norm, projection=True)
+    return _ResNet(widths, n_channels, n_classes, batch_norm)

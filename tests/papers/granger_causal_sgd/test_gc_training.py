@@ -17,7 +17,7 @@ from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron
 from repro.learn.seeding import streams
 from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _joined, _logged
-from repro.papers.granger_causal_sgd.training import train_to_stops, tune
+from repro.papers.granger_causal_sgd.training import _train_to_stops, _tune
 from repro.prune import Mask, random, select
 
 
@@ -151,7 +151,7 @@ def assert_close(network: nn.Module, other: nn.Module) -> None:
 
 def test_networks_tuned_together_are_networks_tuned_alone(masks, by_hand):
     before = iris().ensemble.state_dict()
-    ensemble, history = tune(iris().times(3), _joined(masks), 3)
+    ensemble, history = _tune(iris().times(3), _joined(masks), 3)
     assert _joined(masks).holds(ensemble)
     for member, accuracy, epochs in zip(ensemble, history.last("test_accuracy"), by_hand, strict=True):
         assert_close(member, epochs[2].network)
@@ -165,7 +165,7 @@ def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
     )
     start = settings.start(SEEDS, images)
     mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in start.dense().items()})
-    together, history = tune(start, mask, 2)
+    together, history = _tune(start, mask, 2)
     for i, seed in enumerate(SEEDS):
         one = replace(
             start,
@@ -174,7 +174,7 @@ def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
             ensemble=Ensemble([list(start.ensemble)[i]]),
         )
         own = Mask({name: kept[i : i + 1] for name, kept in mask.items()})
-        alone, course = tune(one, own, 2)
+        alone, course = _tune(one, own, 2)
         assert own.holds(alone)
         assert_close(alone.member(0), together.member(i))
         assert course.last("test_accuracy")[0] == history.last("test_accuracy")[i]
@@ -188,7 +188,7 @@ def test_a_network_that_diverges_is_named(masks):
     first, second = iris().datasets
     broken = replace(iris(), datasets=(first, replace(second, x_train=second.x_train * torch.inf)))
     with pytest.raises(TrainingDivergedError, match="network 1, seed 3 is not finite in epoch 1"):
-        tune(broken, masks[0], 2)
+        _tune(broken, masks[0], 2)
 
 
 @pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])
@@ -196,7 +196,7 @@ def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
     n_epochs, target, max_epochs, masks, by_hand
 ):
     how = {"n_epochs": n_epochs, "target_loss": target, "max_epochs": max_epochs}
-    stops = train_to_stops(iris().times(3), _joined(masks), **how)
+    stops = _train_to_stops(iris().times(3), _joined(masks), **how)
     rows = stops["loss"][1]
     assert rows["reached"].sum() in ((0,) if target < 0.1 else range(1, 6))
     assert stops["epochs"][1]["epoch"].tolist() == [n_epochs] * 6

@@ -43,7 +43,6 @@ class Hessian:
         n: coordinates of one network, pruned ones included.
         kept: ``(S, n)``, bool.
         n_kept: ``(S,)``, how many are not pruned.
-        size: S.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Hessian:
         loss: Loss = cross_entropy,
     ) -> None:
         copy = _exact(ensemble)
-        self.size = len(copy)
         if kept is None:
             kept = {
                 name: torch.ones_like(p, dtype=torch.bool)

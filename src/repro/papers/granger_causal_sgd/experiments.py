@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
 from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
-from repro.papers.granger_causal_sgd.method import causal_pruning, causal_weights, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
-from repro.papers.granger_causal_sgd.training import Trace, derived_seed, log, train_to_stops, tune
+from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops, _tune, log
 from repro.prune import Mask, magnitude, random, select
 from repro.prune.overlap import agreement
 from repro.prune.selection import keep_highest
@@ -188,7 +188,7 @@ def _in_float64(start: Start) -> Start:
 
 def _orders(seeds: Sequence[int], n_rows: int) -> Tensor:
     """An order of the rows by chance for each network, ``(S, T)``."""
-    draws = [torch.Generator().manual_seed(derived_seed(seed, 2)) for seed in seeds]
+    draws = [torch.Generator().manual_seed(_derived_seed(seed, 2)) for seed in seeds]
     return torch.stack([torch.randperm(n_rows, generator=draw) for draw in draws])
 
 
@@ -289,7 +289,7 @@ def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
             "energy": torch.stack([_largest(*pair) for pair in zip(run.mean_squares, mask, strict=True)]),
             "permuted": masks_of(run, y.gather(1, orders))[1],
             "again": masks_of(again, again.loss_changes[target])[1],
-            "reordered": causal_weights(run, y, alphas, [derived_seed(seed, 3) for seed in start.seeds]),
+            "reordered": _causal_weights(run, y, alphas, [_derived_seed(seed, 3) for seed in start.seeds]),
         }
         if target == "cross_batch":
             others["placebo"] = masks_of(placebo, placebo.loss_changes[target])[1]
@@ -305,7 +305,7 @@ def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
 
 def _run(start: Start, number: int, **changed: Any) -> Trace:
     r"""Log SGD from $\theta_0$ on batches in an order that belongs to the run's number."""
-    return _logged(start, seeds=[derived_seed(seed, 0, number) for seed in start.seeds], **changed)
+    return _logged(start, seeds=[_derived_seed(seed, 0, number) for seed in start.seeds], **changed)
 
 
 def _authors_masks(
@@ -314,7 +314,7 @@ def _authors_masks(
     """Penalties ``(S, A)`` that leave these sparsities, and the masks ``(S, A, p)`` of the regression at them."""
     sizes = torch.stack([(y @ run.squares(i) / len(y)).abs() for i, y in enumerate(change)])
     alphas = sizes.quantile(torch.tensor(sparsities, dtype=torch.float64), dim=1).T.clamp(min=1e-300)
-    return alphas, causal_weights(run, change, alphas, seeds)
+    return alphas, _causal_weights(run, change, alphas, seeds)
 
 
 def _largest(scores: Tensor, masks: Tensor) -> Tensor:
@@ -336,9 +336,9 @@ def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     grid = torch.tensor(alphas, dtype=torch.float64).expand(len(start.seeds), -1)
     frames, many = [], start.times(len(alphas))
     for target in _TARGETS:
-        kept = causal_weights(run, run.loss_changes[target], grid, start.seeds)
+        kept = _causal_weights(run, run.loss_changes[target], grid, start.seeds)
         mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
-        _, history = tune(many, mask, start.setting.tune_epochs)
+        _, history = _tune(many, mask, start.setting.tune_epochs)
         names: dict[str, Any] = {
             "target": target,
             "alpha": np.repeat(alphas, len(start.seeds)),
@@ -460,7 +460,7 @@ def _arm_masks(
     for arm in arms:
         scores = []
         for i, seed in enumerate(start.seeds):
-            draw = torch.Generator().manual_seed(derived_seed(seed, 1, 0, list(_ARMS).index(arm)))
+            draw = torch.Generator().manual_seed(_derived_seed(seed, 1, 0, list(_ARMS).index(arm)))
             scores.append(_ARMS[arm](run, i, members[i], draw))
         named = run.by_name(torch.stack(scores))
         each = [{name: score[i] for name, score in named.items()} for i in range(len(members))]
@@ -505,7 +505,7 @@ def accuracy_runs(
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
         mask = _joined(some.values())
-        _, history = tune(start.times(len(some)), mask, start.setting.tune_epochs)
+        _, history = _tune(start.times(len(some)), mask, start.setting.tune_epochs)
         measured = {
             name: history.last(name) for name in ("train_loss", "validation_accuracy", "test_accuracy")
         }
@@ -545,7 +545,7 @@ def flatness_runs(
     Args:
         start: S networks at $\theta_0$.
         arms, sparsities: as in ``accuracy_runs``.
-        n_epochs, target_loss, max_epochs: of the two stops, see ``training.train_to_stops``.
+        n_epochs, target_loss, max_epochs: of the two stops, see ``training``.
 
     Returns:
         One row a (seed, arm, sparsity, stopping): epoch, reached (the target loss; True for stopping by epochs),
@@ -557,7 +557,7 @@ def flatness_runs(
     survivors, every = _joined(conditions.values()), start.times(len(conditions))
     train, test = every.stacked("train"), every.stacked("test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
-    stops = train_to_stops(
+    stops = _train_to_stops(
         every, survivors, n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
     )
     frames, n_dense = [], len(start.seeds)

@@ -96,23 +96,20 @@ def phase_shifts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Source: ours; the paper's own definition of a phase shift is not known.
     """
-    names, curves = [], []
-    for name, curve in _curves(frame):
-        names.append(name)
-        curves.append(curve["test_accuracy"])
-    s = curves[0].index.to_numpy()
-    index = pd.MultiIndex.from_tuples(names, names=["arm", "seed"])
-    return _fitted(s, np.stack(curves)).set_index(index)
+    curves = _curves(frame)
+    s = next(iter(curves.values())).index.to_numpy()
+    index = pd.MultiIndex.from_tuples(curves, names=["arm", "seed"])
+    return _fitted(s, np.stack([each["test_accuracy"] for each in curves.values()])).set_index(index)
 
 
-def _curves(frame: pd.DataFrame) -> list[tuple[tuple[Hashable, Hashable], pd.DataFrame]]:
+def _curves(frame: pd.DataFrame) -> dict[tuple[Hashable, Hashable], pd.DataFrame]:
     """Each arm's accuracies of each seed at rising sparsities, the dense network first."""
     dense, pruned = (frame[(frame["arm"] == "dense") == is_dense] for is_dense in (True, False))
     groups = pruned.groupby(["arm", "seed"], sort=False)
-    return [
-        ((arm, seed), pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index())
+    return {
+        (arm, seed): pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index()
         for (arm, seed), own in groups
-    ]
+    }
 
 
 def _fitted(s: _Vector, curves: _Vector) -> pd.DataFrame:
@@ -197,7 +194,7 @@ def knees(frame: pd.DataFrame, tolerances: Sequence[float]) -> pd.DataFrame:
         network's in percentage points.
     """
     rows = {}
-    for (arm, seed), curve in _curves(frame):
+    for (arm, seed), curve in _curves(frame).items():
         lost = 100 * (curve["validation_accuracy"].iloc[0] - curve["validation_accuracy"])
         test = curve["test_accuracy"]
         for tolerance in tolerances:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from repro.base import one_of, whole
 from repro.learn import Dataset, Ensemble
-from repro.papers.granger_causal_sgd.training import Trace, derived_seed, log
+from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, log
 from repro.prune import Mask
 from repro.series.granger import Status, granger_test
 
-__all__ = ["causal_pruning", "causal_weights", "step_test", "tg_lasso"]
+__all__ = ["causal_pruning", "step_test", "tg_lasso"]
 
 # Of tg_lasso over the rows. A slip in the authors' code compares the error of a pass with that of the last row of an
 # earlier one, sees no improvement after the first pass, and stops after two more, whatever the data. Where features are
@@ -122,7 +122,7 @@ def _check_regression(x: Tensor, y: Tensor, alpha: Tensor) -> None:
         raise ValueError(f"alpha must be above 0 and finite, got {alpha.flatten().tolist()}")
 
 
-def causal_weights(trace: Trace, change: Tensor, alpha: Tensor, seeds: Sequence[int]) -> Tensor:
+def _causal_weights(trace: Trace, change: Tensor, alpha: Tensor, seeds: Sequence[int]) -> Tensor:
     r"""Return where $\hat\gamma_k \ne 0$: the weights that the rule calls causal, from one ``tg_lasso`` a layer.
 
     Args:
@@ -165,8 +165,7 @@ def causal_pruning(
         ensemble: S networks at $\theta_0$, which stay as they are.
         datasets: one a network.
         alpha: penalty, above 0; one, or one a network.
-        seeds: one a network. In iteration j, from 1, the order of batches is that of ``derived_seed(seed, j)``: another
-            in each.
+        seeds: one a network. In each iteration the order of batches is another, drawn from the seed and its number.
         target: loss change to regress on: ``"cross_batch"``, as in the authors' code, or ``"same_batch"``.
         n_iterations: how often to log and prune.
         n_epochs, learning_rate, batch_size: of the logged SGD, the authors' by default; last short batches are kept.
@@ -196,13 +195,13 @@ def causal_pruning(
             learning_rate=learning_rate,
             n_epochs=n_epochs,
             batch_size=batch_size,
-            seeds=(orders := [derived_seed(seed, j) for seed in seeds]),
+            seeds=(orders := [_derived_seed(seed, j) for seed in seeds]),
             mask=mask if hold else None,
             rows=regress,
             drop_last=False,
         )
         if regress:
-            kept = causal_weights(trace, trace.loss_changes[target], alphas, orders)
+            kept = _causal_weights(trace, trace.loss_changes[target], alphas, orders)
         else:
             kept = trace.covariance[target].abs() > alphas[:, None]
         mask = mask & Mask(trace.by_name(kept))

@@ -21,7 +21,6 @@ __all__ = [
     "flatness",
     "intervals",
     "mask_overlaps",
-    "partial_r2",
     "predicted_and_observed",
     "sparsity_by_iteration",
 ]
@@ -61,25 +60,6 @@ def predicted_and_observed(table: pd.DataFrame) -> Figure:
         axis.locator_params(axis="x", nbins=3)
         axis.locator_params(axis="y", nbins=5)
     axes[0].set_ylabel("loss change")
-    return fig
-
-
-def partial_r2(table: pd.DataFrame) -> Figure:
-    """Partial R² of the squared step, by loss change: the real run, the placebo, shuffled rows."""
-    names = {"real": "real run", "placebo": "placebo: learning rate 0", "permuted": "steps shuffled"}
-    targets = [target for target in _TARGET_NAMES if target in set(table["target"])]
-    fig, axes = panels(1, 6.2, 2.9)
-    for y, target in enumerate(targets):
-        for j, condition in enumerate(names):
-            values = where(table, target=target, condition=condition)["partial_r2"].to_numpy()
-            label = names[condition] if y == 0 else None
-            at = y + 0.24 * (j - 1)
-            interval_bar(axes[0], values, at, color=PALETTE[j])
-            axes[0].plot([], [], f"{MARKERS[0]}-", color=PALETTE[j], label=label)
-    axes[0].axvline(0, color=GREY, linewidth=0.8)
-    axes[0].set(xlabel="partial R² of the squared step", xlim=(-0.05, 1.02))
-    _rows(axes[0], [_TARGET_NAMES[target] for target in targets])
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
@@ -143,15 +123,12 @@ def accuracy_against_sparsity(table: pd.DataFrame, groups: Sequence[Sequence[str
 def accuracy_against_alpha(table: pd.DataFrame) -> Figure:
     """Sparsity and test accuracy against the penalty; crosses where a layer is gone."""
     fig, axes = panels(2, 3.9, 3.6)
-    for j, (target, chosen) in enumerate(table.groupby("target", sort=False)):
-        look = {"color": PALETTE[j], "marker": MARKERS[j], "label": _TARGET_NAMES[str(target)]}
-        for axis, column in zip(axes, ("sparsity", "test_accuracy"), strict=True):
-            percent = chosen.assign(percent=100 * chosen[column])
-            band(axis, percent, "alpha", "percent", **look)
-            gone = percent[percent["collapsed"].astype(bool)]
-            axis.plot(gone["alpha"], gone["percent"], "x", color="0.1", markersize=7, markeredgewidth=1.2)
-    for axis, name in zip(axes, ("sparsity, %", "test accuracy, %"), strict=True):
-        axis.set(xscale="log", xlabel="penalty α", ylabel=name, ylim=(-4, 104))
+    for axis, column in zip(axes, ("sparsity", "test_accuracy"), strict=True):
+        for j, (target, chosen) in enumerate(table.groupby("target", sort=False)):
+            _percent(axis, chosen, "alpha", column, j, _TARGET_NAMES[str(target)])
+        gone = table[table["collapsed"].astype(bool)]
+        axis.plot(gone["alpha"], 100 * gone[column], "x", color="0.1", markersize=7, markeredgewidth=1.2)
+        axis.set(xscale="log", xlabel="penalty α", ylabel=f"{column.replace('_', ' ')}, %", ylim=(-4, 104))
     axes[0].plot([], [], "x", color="0.1", markeredgewidth=1.2, label="a layer is gone")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
@@ -163,9 +140,7 @@ def sparsity_by_iteration(runs: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = panels(len(targets), 3.6, 3.2, sharey=True)
     for axis, target in zip(axes, targets, strict=True):
         for j, (name, table) in enumerate(runs.items()):
-            chosen = where(table, target=target)
-            percent = chosen.assign(percent=100 * chosen["sparsity"])
-            band(axis, percent, "iteration", "percent", color=PALETTE[j], marker=MARKERS[j], label=name)
+            _percent(axis, where(table, target=target), "iteration", "sparsity", j, name)
         axis.set(title=_TARGET_NAMES[str(target)], xlabel="iteration", ylim=(-4, 104))
     axes[0].set_ylabel("sparsity, %")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -202,6 +177,12 @@ def flatness(table: pd.DataFrame, measures: Mapping[str, str]) -> Figure:
     title = "log10 of pruned over dense:\nleft flatter, right sharper"
     axes[-1].legend(handles, [ARM_NAMES[arm] for arm in arms], loc="center", title=title)
     return fig
+
+
+def _percent(axis: Axes, table: pd.DataFrame, x: str, column: str, j: int, label: str) -> None:
+    """A band of a column in percent, in the look of number j."""
+    percent = table.assign(percent=100 * table[column])
+    band(axis, percent, x, "percent", color=PALETTE[j], marker=MARKERS[j], label=label)
 
 
 def _rows(axis: Axes, labels: Sequence[str]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Dataset, Ensemble, initialization, lenet5, load, perceptron, train
+from repro.learn import Dataset, Ensemble, initialization, kaiming_normal_, lenet5, load, perceptron, train
 from repro.prune import Mask
 
 __all__ = ["Setting", "Start", "lenet", "start"]
@@ -127,14 +127,16 @@ class Start:
         return Mask.stack([Mask.dense(member) for member in self.ensemble])
 
 
-def start(seeds: Sequence[int], chosen: Setting = _DIGITS) -> Start:
-    """Draw a split and weights from each seed, and pretrain."""
+def start(seeds: Sequence[int], chosen: Setting = _DIGITS, *, short: bool = False) -> Start:
+    """Draw a split and weights from each seed, and pretrain; ``short`` for two epochs of everything at most."""
+    if short:
+        chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
     how: dict[str, Any] = {"standardize": chosen.standardize, "images": chosen.images, **chosen.parts}
     datasets = tuple(load(chosen.dataset, seed=seed, **how) for seed in seeds)
     members = []
     for seed in seeds:
         with initialization(seed):
-            members.append(_kaiming_fan_out_(chosen.build()))
+            members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
     ensemble = Ensemble(members)
     train(
         ensemble,
@@ -145,13 +147,3 @@ def start(seeds: Sequence[int], chosen: Setting = _DIGITS) -> Start:
         seed=list(seeds),
     )
     return Start(chosen, tuple(seeds), datasets, ensemble)
-
-
-def _kaiming_fan_out_(network: nn.Module) -> nn.Module:
-    r"""Draw weights $N(0, 2/\text{fan-out})$, biases 0, as the authors' code does; return the network."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return network

@@ -18,7 +18,7 @@ from repro.learn.training import Loss, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
-__all__ = ["Trace", "log", "train_to_stops", "tune"]
+__all__ = ["Trace", "log"]
 
 _EpochHook = Callable[[Ensemble, EpochReport], object]
 
@@ -26,7 +26,7 @@ _TARGETS = ("cross_batch", "same_batch", "full_loss")
 _MOST_BYTES = 2**32  # of the steps of a trace
 
 
-def derived_seed(seed: int, *key: int) -> int:
+def _derived_seed(seed: int, *key: int) -> int:
     """Return a seed for a part of a network's run, told by whole numbers; none has to do with another.
 
     Networks of one seed share it, whatever their penalty or mask, so that their runs differ in nothing else.
@@ -313,7 +313,7 @@ def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Ten
 # --- Adam, after pruning ----------------------------------------------------------------------------------------------
 
 
-def tune(
+def _tune(
     start: Start, mask: Mask, n_epochs: int, after_epoch: Sequence[_EpochHook] = ()
 ) -> tuple[Ensemble, History]:
     r"""Train S networks from $\theta_0\odot m$ with the mask held, all as one.
@@ -353,10 +353,10 @@ def tune(
     return networks if isinstance(networks, Ensemble) else Ensemble([networks]), history
 
 
-def train_to_stops(
+def _train_to_stops(
     start: Start, mask: Mask, *, n_epochs: int, target_loss: float, max_epochs: int
 ) -> dict[str, tuple[Ensemble, pd.DataFrame]]:
-    r"""Train S networks, as ``tune`` does, and keep each as it is at two stops on its way.
+    r"""Train S networks, as ``_tune`` does, and keep each as it is at two stops on its way.
 
     Curvature falls as the training loss does, so networks are compared both after equal epochs and at equal loss.
 
@@ -390,7 +390,7 @@ def train_to_stops(
         epochs[low & ~reached] = report.epoch
         reached.logical_or_(low)
 
-    ensemble, _ = tune(start, mask, max(n_epochs, max_epochs), [look])
+    ensemble, _ = _tune(start, mask, max(n_epochs, max_epochs), [look])
     found = {}
     for stopping, epoch, came_down in (("epochs", n_epochs, True), ("loss", epochs, reached)):
         networks = Ensemble(list(ensemble))
