@@ -36,7 +36,7 @@ SETTINGS = {
 }
 CASES = [(length, name) for length in (50, 160, 200) for name in SETTINGS]
 #: How many times faster a series of 200 points than nolds, at least.
-TARGET = 30
+TARGET = 35
 
 
 def walks(n: int, length: int) -> Array:

@@ -29,7 +29,7 @@ from scipy import special
 from torch import Tensor
 
 from repro.base import whole
-from repro.series._inputs import Array, compiled, over_chunks, series_rows
+from repro.series._inputs import Array, compiled, copy, over_chunks, series_rows
 
 #: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
 _COLLINEAR_BELOW = 1e-11
@@ -163,11 +163,8 @@ def _checked_lags(lag: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(lag, str | bytes) or np.ndim(lag) == 0:
         return (whole("lag", lag[()] if isinstance(lag, np.ndarray) else lag),)
     lags = tuple(whole("each lag", each) for each in lag)  # type: ignore[union-attr]
-    if not lags:
-        raise ValueError("lag must be a whole number or a sequence of at least one, got an empty sequence")
-    if len(set(lags)) < len(lags):
-        twice = next(each for each in lags if lags.count(each) > 1)
-        raise ValueError(f"lag must name each lag once, got {twice} twice in {lags}")
+    if not lags or len(set(lags)) < len(lags):
+        raise ValueError(f"lag must be a whole number or several different ones, got {lags}")
     return lags
 
 
@@ -185,7 +182,7 @@ def _paired_rows(effect: ArrayLike | Tensor, cause: ArrayLike | Tensor) -> tuple
 
 @cache
 def _compiled() -> Callable[..., None]:
-    lanes = _set_sum, _add_product, _take_product, _divide, _root_and_share
+    lanes = copy, _set_sum, _add_product, _take_product, _divide, _root_and_share
     return compiled(_from_products, _column, _gram_matrix, _set_products, _add_row, _triangular, *lanes)
 
 
@@ -276,7 +273,7 @@ def _set_products(
     while j <= largest:
         # what is 0 steps ago, y_t, is the last column
         p, q = (a_at + i) or 2 * largest + 1, (b_at + j) or 2 * largest + 1
-        gram[max(p, q), min(p, q)] = total
+        copy(total, gram[max(p, q), min(p, q)])
         i, j = i + 1, j + 1
         if j <= largest:
             _add_product(total, a[largest - i], b[largest - j])
@@ -300,7 +297,7 @@ def _triangular(gram: Array, lag: int, largest: int, factor: Array, least: Array
     size = 2 * lag + 2
     for c in range(size):
         for d in range(c + 1):
-            factor[c, d] = gram[_column(c, lag, largest), _column(d, lag, largest)]
+            copy(gram[_column(c, lag, largest), _column(d, lag, largest)], factor[c, d])
     least[:] = 1.0
     for c in range(size):
         _root_and_share(factor[c, c], gram[_column(c, lag, largest), _column(c, lag, largest)], least)
