@@ -22,16 +22,10 @@ OF_SERIES = {
 every_function_of_series = pytest.mark.parametrize("f", OF_SERIES.values(), ids=OF_SERIES)
 
 
-def read_only(x):
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
 CONTAINERS = {
     "column-major": np.asfortranarray,
     "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
-    "read-only": read_only,
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
     "big-endian": lambda x: x.astype(">f8"),
     "single precision": lambda x: x.astype(np.float32),
     "list": lambda x: x.tolist(),
@@ -72,12 +66,9 @@ def test_a_masked_value_is_a_missing_one(f, make):
     [
         (pd.DataFrame(X), TypeError),
         (np.zeros((2, 3, 4)), ValueError),
-        (LARGE, ValueError),
         (torch.tensor(-LARGE), ValueError),
         (X.astype(object), TypeError),
-        (X.astype(complex), TypeError),
         (torch.tensor(X) > 0, TypeError),
-        (LARGE.astype("M8[s]"), TypeError),
         (torch.tensor(X).to_sparse(), TypeError),
     ],
 )

@@ -20,44 +20,34 @@ def walks(n=6, length=50, seed=0):
 
 
 @pytest.mark.parametrize("draw", EVERY)
-class TestEverySurrogate:
-    def test_shape_type_and_a_new_array(self, draw):
-        x = walks()
-        before = x.copy()
-        found = draw(x, np.random.default_rng(0))
-        assert found.shape == x.shape
-        assert found.dtype == np.float64
-        assert not np.shares_memory(found, x)
-        np.testing.assert_array_equal(x, before)
-        assert (found != x).any(axis=1).all()
+def test_every_surrogate_is_a_new_array_of_draws_of_its_own(draw):
+    x, rng = walks(), np.random.default_rng(7)
+    before = x.copy()
+    first, second = draw(x, rng), draw(x, rng)
+    assert first.shape == x.shape
+    assert first.dtype == np.float64
+    np.testing.assert_array_equal(x, before)
+    assert (first != x).any(axis=1).all()
+    np.testing.assert_array_equal(draw(x, 7), first)  # a seed means a fresh generator
+    assert (first != second).any()
+    assert len(np.unique(draw(np.tile(walks(1), (5, 1)), 0), axis=0)) == 5
+    np.testing.assert_array_equal(draw(walks(1)[0], 3), draw(walks(1), 3)[0])
+    np.testing.assert_allclose(draw(np.full((2, 12), 3.0), 0), 3.0, atol=1e-13)
 
-    def test_a_seed_means_a_fresh_generator(self, draw):
-        x, rng = walks(), np.random.default_rng(7)
-        first, second = draw(x, rng), draw(x, rng)
-        np.testing.assert_array_equal(draw(x, 7), first)
-        assert (first != second).any()
 
-    def test_equal_series_get_draws_of_their_own_and_one_needs_no_row(self, draw):
-        assert len(np.unique(draw(np.tile(walks(1), (5, 1)), 0), axis=0)) == 5
-        np.testing.assert_array_equal(draw(walks(1)[0], 3), draw(walks(1), 3)[0])
-        assert draw(np.empty((0, 20)), 0).shape == (0, 20)
-
-    def test_constant_series_stay_as_they_are(self, draw):
-        np.testing.assert_allclose(draw(np.full((2, 12), 3.0), 0), 3.0, atol=1e-13)
-
-    def test_a_series_that_is_not_finite_spoils_its_own_row_only(self, draw):
-        x = walks()
-        expected = draw(x, 2)
-        x[1, 4] = -np.inf
-        found = draw(x, 2)
-        assert np.isnan(found[1]).all()
-        np.testing.assert_array_equal(np.delete(found, 1, axis=0), np.delete(expected, 1, axis=0))
-
-    def test_bad_input_is_refused(self, draw):
-        with pytest.raises(ValueError, match="at least 4 points in time, got 3"):
-            draw(np.zeros((2, 3)), 0)
-        with pytest.raises(ValueError, match="seed must be a whole number of at least 0, got True"):
-            draw(np.zeros((2, 9)), True)
+@pytest.mark.parametrize("draw", EVERY)
+def test_a_series_that_is_not_finite_spoils_its_own_row_only_and_bad_input_is_refused(draw):
+    x = walks()
+    expected = draw(x, 2)
+    x[1, 4] = -np.inf
+    found = draw(x, 2)
+    assert np.isnan(found[1]).all()
+    np.testing.assert_array_equal(np.delete(found, 1, axis=0), np.delete(expected, 1, axis=0))
+    assert draw(np.empty((0, 20)), 0).shape == (0, 20)
+    with pytest.raises(ValueError, match="at least 4 points in time, got 3"):
+        draw(np.zeros((2, 3)), 0)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        draw(np.zeros((2, 9)), True)
 
 
 @pytest.mark.parametrize("draw", PERMUTATIONS)

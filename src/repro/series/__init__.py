@@ -28,13 +28,7 @@ Surrogates keep some properties of a series and destroy the others: what a test 
 from repro.series.granger import GrangerResult, Status, granger_test
 from repro.series.lyapunov import LyapunovResult, LyapunovStatus, lyapunov_rosenstein, lyapunov_tisean
 from repro.series.multiplicity import benjamini_hochberg, holm
-from repro.series.surrogates import (
-    circularly_shifted,
-    iaaft,
-    of_increments,
-    phase_randomized,
-    shuffled,
-)
+from repro.series.surrogates import circularly_shifted, iaaft, of_increments, phase_randomized, shuffled
 
 __all__ = [
     "GrangerResult",

@@ -74,6 +74,12 @@ def compiled(loops: Callable[..., None], *parts: Callable[..., Any]) -> Callable
         return njit(nogil=True, error_model="numpy")(loops)
 
 
+def copy(values: Array, into: Array) -> None:
+    """For compiled loops, in which a loop is faster than the assignment to a slice."""
+    for i in range(len(into)):
+        into[i] = values[i]
+
+
 def over_chunks(
     make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, rows_a_chunk: int
 ) -> None:

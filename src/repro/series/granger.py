@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,7 @@ from scipy import special
 from torch import Tensor
 
 from repro.base import whole
-from repro.series._inputs import Array, compiled, over_chunks, series_rows
+from repro.series._inputs import Array, compiled, copy, over_chunks, series_rows
 
 #: A column of the design, less its mean, is collinear with those before it if they leave less of its length.
 _COLLINEAR_BELOW = 1e-11
@@ -163,11 +163,8 @@ def _checked_lags(lag: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(lag, str | bytes) or np.ndim(lag) == 0:
         return (whole("lag", lag[()] if isinstance(lag, np.ndarray) else lag),)
     lags = tuple(whole("each lag", each) for each in lag)  # type: ignore[union-attr]
-    if not lags:
-        raise ValueError("lag must be a whole number or a sequence of at least one, got an empty sequence")
-    if len(set(lags)) < len(lags):
-        twice = next(each for each in lags if lags.count(each) > 1)
-        raise ValueError(f"lag must name each lag once, got {twice} twice in {lags}")
+    if not lags or len(set(lags)) < len(lags):
+        raise ValueError(f"lag must be a whole number or several different ones, got {lags}")
     return lags
 
 
@@ -185,7 +182,7 @@ def _paired_rows(effect: ArrayLike | Tensor, cause: ArrayLike | Tensor) -> tuple
 
 @cache
 def _compiled() -> Callable[..., None]:
-    lanes = _copy, _set_sum, _add_product, _take_product, _divide, _root_and_share
+    lanes = copy, _set_sum, _add_product, _take_product, _divide, _root_and_share
     return compiled(_from_products, _column, _gram_matrix, _set_products, _add_row, _triangular, *lanes)
 
 
@@ -276,7 +273,7 @@ def _set_products(
     while j <= largest:
         # what is 0 steps ago, y_t, is the last column
         p, q = (a_at + i) or 2 * largest + 1, (b_at + j) or 2 * largest + 1
-        _copy(total, gram[max(p, q), min(p, q)])
+        copy(total, gram[max(p, q), min(p, q)])
         i, j = i + 1, j + 1
         if j <= largest:
             _add_product(total, a[largest - i], b[largest - j])
@@ -287,9 +284,8 @@ def _add_row(y: Array, x: Array, lag: int, largest: int, rows: Array, gram: Arra
     """Add the row t = lag, which the design of the next larger lag has not."""
     rows[0] = 1.0
     for k in range(1, lag + 1):
-        _copy(y[lag - k], rows[k])
-        _copy(x[lag - k], rows[lag + k])
-    _copy(y[lag], rows[2 * lag + 1])
+        rows[k], rows[lag + k] = y[lag - k], x[lag - k]
+    rows[2 * lag + 1] = y[lag]
     for c in range(2 * lag + 2):
         for d in range(c + 1):
             into = gram[_column(c, lag, largest), _column(d, lag, largest)]
@@ -301,7 +297,7 @@ def _triangular(gram: Array, lag: int, largest: int, factor: Array, least: Array
     size = 2 * lag + 2
     for c in range(size):
         for d in range(c + 1):
-            _copy(gram[_column(c, lag, largest), _column(d, lag, largest)], factor[c, d])
+            copy(gram[_column(c, lag, largest), _column(d, lag, largest)], factor[c, d])
     least[:] = 1.0
     for c in range(size):
         _root_and_share(factor[c, c], gram[_column(c, lag, largest), _column(c, lag, largest)], least)
@@ -309,11 +305,6 @@ def _triangular(gram: Array, lag: int, largest: int, factor: Array, least: Array
             _divide(factor[d, c], factor[c, c])
             for e in range(c + 1, d + 1):
                 _take_product(factor[d, e], factor[d, c], factor[e, c])
-
-
-def _copy(values: Array, into: Array) -> None:
-    for lane in range(len(into)):
-        into[lane] = values[lane]
 
 
 def _set_sum(values: Array, into: Array) -> None:
@@ -347,17 +338,11 @@ def _root_and_share(pivot: Array, squares: Array, least: Array) -> None:
         pivot[lane] = math.sqrt(pivot[lane])
 
 
-class _Sums(NamedTuple):
-    """Each ``(N,)``: what the cause explains, residuals with it, total, and the least independent share."""
+def _from_factors(effect: Array, cause: Array, lag: int) -> tuple[Array, Array, Array, Array]:
+    """Sums of squares of pairs ``(N, T)`` at one lag by Householder's QR: slower, and with all digits there are.
 
-    explained: Array
-    residual: Array
-    total: Array
-    independent: Array
-
-
-def _from_factors(effect: Array, cause: Array, lag: int) -> _Sums:
-    """Sums of squares of pairs ``(N, T)`` at one lag by Householder's QR: slower, and with all digits there are."""
+    Each ``(N,)``: what the cause explains, residuals with it, total, and the least independent share.
+    """
     n_times = cause.shape[1]
     y, x = (series / np.maximum(abs(series).max(1, keepdims=True), 1e-300) for series in (effect, cause))
     past = [series[:, lag - k : n_times - k] for series in (y, x) for k in range(1, lag + 1)]
@@ -367,7 +352,7 @@ def _from_factors(effect: Array, cause: Array, lag: int) -> _Sums:
     length, left = squares.sum(1), np.diagonal(squares, axis1=1, axis2=2)
     share = np.divide(left, length, out=np.zeros_like(length), where=length > 0)[:, :-1]
     response = squares[:, :, -1]
-    return _Sums(response[:, lag:-1].sum(1), response[:, -1], response.sum(1), share.min(1))
+    return response[:, lag:-1].sum(1), response[:, -1], response.sum(1), share.min(1)
 
 
 def _with_care(effect: Array, cause: Array, lag: int) -> tuple[NDArray[np.int8], Array]:
@@ -376,17 +361,17 @@ def _with_care(effect: Array, cause: Array, lag: int) -> tuple[NDArray[np.int8],
         y, x = (each - each[:, each.shape[1] // 2, None] for each in (effect, cause))
         finite = np.isfinite(y).all(1) & np.isfinite(x).all(1)
         y[~finite], x[~finite] = 0.0, 0.0
-        sums = _from_factors(y, x, lag)
+        explained, residual, total, independent = _from_factors(y, x, lag)
         status = np.full(len(y), Status.OK, dtype=np.int8)
         for found, label in (
-            (sums.residual <= np.finfo(np.float64).eps * sums.total, Status.PERFECT_FIT),
-            (sums.independent < _COLLINEAR_BELOW**2, Status.COLLINEAR),
+            (residual <= np.finfo(np.float64).eps * total, Status.PERFECT_FIT),
+            (independent < _COLLINEAR_BELOW**2, Status.COLLINEAR),
             (_any_constant(cause[:, :-1], lag), Status.CONSTANT_CAUSE),
             (_any_constant(effect, lag + 1), Status.CONSTANT_EFFECT),
             (~finite, Status.NOT_FINITE),
         ):
             status[found] = label
-        return status, np.where(status == Status.OK, sums.explained / sums.residual, np.nan)
+        return status, np.where(status == Status.OK, explained / residual, np.nan)
 
 
 def _any_constant(rows: Array, n_windows: int) -> NDArray[np.bool_]:

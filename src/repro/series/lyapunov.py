@@ -21,7 +21,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from repro.base import whole
-from repro.series._inputs import Array, compiled, over_chunks, series_rows
+from repro.series._inputs import Array, compiled, copy, over_chunks, series_rows
 
 #: Delay vectors that a thread works on at a time: what is measured of them stays in the processor's cache.
 _VECTORS_A_CHUNK = 2**14
@@ -36,9 +36,7 @@ class LyapunovStatus(IntEnum):
     TOO_SHORT = 1  #: too few delay vectors for each to have a neighbour and to be followed to the end
     NOT_FINITE = 2  #: NaN or infinity, or squared distances beyond the largest float
     CONSTANT = 3  #: all values are the same
-    STATIC = (
-        4  #: in ``lyapunov_tisean``, values that differ by less than 1e-5: the exponent is 0 by definition
-    )
+    STATIC = 4  #: in ``lyapunov_tisean``, values that differ by less than 1e-5: exponent 0 by definition
     NO_NEIGHBORS = 5  #: no delay vector has a neighbour that TISEAN would take
     NO_LINE = 6  #: fewer than two finite mean log distances: neighbours that coincide all the time
 
@@ -234,7 +232,7 @@ def _diverge(
 
 @cache
 def _compiled() -> Callable[..., None]:
-    of_nolds = _earliest, _place_of_earliest, _set_eights, _set_squares, _copy, _add, _lower, _mark
+    of_nolds = _earliest, _place_of_earliest, _set_eights, _set_squares, copy, _add, _lower, _mark
     return compiled(_follow, _latest_along, *of_nolds)
 
 
@@ -304,7 +302,7 @@ def _earliest(
         row = distances[d, : n - d]
         _set_squares(squares[: len(x) - d], x[d:], x[: len(x) - d])
         if emb_dim < 8:
-            _copy(row, squares[: n - d])
+            copy(squares[: n - d], row)
         else:
             _set_eights(row, squares, emb_dim // 8, lag, sums)
         for c in range(emb_dim - emb_dim % 8 or 1, emb_dim):
@@ -339,18 +337,13 @@ def _set_eights(into: Array, squares: Array, n_eights: int, lag: int, sums: Arra
     n = len(into)
     for c in range(8 * n_eights):
         if c < 8:
-            _copy(sums[c, :n], squares[c * lag : c * lag + n])
+            copy(squares[c * lag : c * lag + n], sums[c, :n])
         else:
             _add(sums[c % 8, :n], squares[c * lag : c * lag + n])
     for step in (1, 2, 4):
         for c in range(0, 8, 2 * step):
             _add(sums[c, :n], sums[c + step, :n])
-    _copy(into, sums[0, :n])
-
-
-def _copy(into: Array, values: Array) -> None:
-    for t in range(len(into)):
-        into[t] = values[t]
+    copy(sums[0, :n], into)
 
 
 def _set_squares(into: Array, a: Array, b: Array) -> None:

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import grangercausalitytests
 
 from repro.papers.chaos_causality_pruning import method
-from repro.papers.chaos_causality_pruning.method import RULES, WindowRecorder, decide, paper_exponents
+from repro.papers.chaos_causality_pruning.method import _RULES, WindowRecorder, decide, paper_exponents
 
 LOG = np.random.default_rng(0).normal(size=(241, 3, 14)).cumsum(0)
 
@@ -36,18 +36,16 @@ def test_a_recorder_sees_the_windows_of_the_full_log(overlap):
 
 
 @pytest.mark.parametrize(("last", "n_windows"), [(29, 1), (55, 1), (56, 2), (57, 2)])
-def test_a_recorder_stops_after_its_last_update(last, n_windows):
-    early = recorded(WindowRecorder(30, last_update=last))
+def test_a_recorder_stops_after_its_last_update_and_copies_what_it_is_shown(last, n_windows):
+    row, early = np.zeros((3, 14)), WindowRecorder(30, last_update=last)
+    for each in LOG:
+        row[:] = each  # one array for all updates, as a network's own weights are
+        early(row)
     everything = recorded(WindowRecorder(30))
     np.testing.assert_array_equal(early.exponents, everything.exponents[:, :, :n_windows])
 
 
-def test_a_recorder_copies_rows_and_refuses_bad_windows_and_short_runs():
-    row, recorder = np.zeros(5), WindowRecorder(30, exponent=lambda windows: np.ptp(windows, 1))
-    for k in range(57):
-        row[:] = k  # one array for all updates, as a network's own weights are
-        recorder(row)
-    assert recorder.exponents.tolist() == [[29, 29]] * 5
+def test_bad_windows_and_short_runs_are_refused():
     with pytest.raises(ValueError, match="at least 10, got 9"):
         WindowRecorder(9)
     with pytest.raises(ValueError, match=r"\[0, 1\); got 1.0"):
@@ -82,15 +80,12 @@ def references() -> dict[str, np.ndarray]:
     return values
 
 
-def test_the_papers_rule_is_the_authors_loop():
+def test_the_papers_rule_is_the_authors_loop_and_rounds_before_it_compares(monkeypatch):
     found = decide(*series(), rule="paper", max_lag=LAGS)
     p = [min(round(p, 4) for p in row) for row in references()["ssr_chi2test"]]
     np.testing.assert_allclose(found.p.round(4), p, atol=1e-12)
     assert found.causal.tolist() == [value < 0.05 for value in p]
     assert found.testable.all()
-
-
-def test_the_papers_rule_rounds_before_it_compares(monkeypatch):
     least = references()["ssr_chi2test"].min(1)
     i = np.flatnonzero((least.round(4) > least + 1e-6) & (least > 0.01))[0]
     monkeypatch.setattr(method, "_LEVEL", (least[i] + least[i].round(4)) / 2)
@@ -98,24 +93,23 @@ def test_the_papers_rule_rounds_before_it_compares(monkeypatch):
     assert least[i] < method._LEVEL
 
 
-def test_the_f_rule_and_the_single_lag_are_statsmodels():
+def test_the_other_rules_are_statsmodels():
     f = references()["ssr_ftest"]
-    found = decide(*series(), rule="f_test", max_lag=LAGS)
-    np.testing.assert_allclose(found.p, f.min(1), rtol=1e-8)
-    assert found.causal.tolist() == (f.min(1) < 0.05).tolist()
-    np.testing.assert_allclose(decide(*series(), rule="single_lag", max_lag=LAGS).p, f[:, -1], rtol=1e-8)
-
-
-def test_the_honest_rule_is_holm_over_lags_then_benjamini_and_hochberg():
-    adjusted = np.minimum(1, LAGS * references()["ssr_ftest"].min(1))  # the least of Holm's over lags
+    adjusted = np.minimum(1, LAGS * f.min(1))  # the least of Holm's over lags
     rejected = multipletests(adjusted, alpha=0.05, method="fdr_bh")[0]
-    found = decide(*series(), rule="honest", max_lag=LAGS)
-    np.testing.assert_allclose(found.p, adjusted, rtol=1e-8)
-    assert found.causal.tolist() == rejected.tolist()
-    assert 0 < found.causal.sum() < N
+    assert 0 < rejected.sum() < N
+    last = f[:, -1]
+    for rule, p, causal in (
+        ("f_test", f.min(1), f.min(1) < 0.05),
+        ("single_lag", last, last < 0.05),
+        ("honest", adjusted, rejected),
+    ):
+        found = decide(*series(), rule=rule, max_lag=LAGS)
+        np.testing.assert_allclose(found.p, p, rtol=1e-8)
+        assert found.causal.tolist() == causal.tolist()
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", _RULES)
 def test_a_constant_effect_makes_all_weights_untestable_and_prunes_nothing(rule):
     _, causes = series()
     found = decide(np.full(53, 0.1), causes, rule=rule)

@@ -6,7 +6,6 @@ Numbers in this module's tables are theirs, none is a result of this library. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -16,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from repro.base import one_of
-from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, decide, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
-from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Table, load_table
-from repro.papers.chaos_causality_pruning.training import follow, laid_out, random_masks
+from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.settings import load_table
+from repro.papers.chaos_causality_pruning.training import laid_out, random_masks
 from repro.prune.overlap import jaccard
+
+_Array = NDArray[np.float64]
+_Mask = NDArray[np.bool_]
 
 # --- published ------------------------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ the mask of the printed row, which removes three weights.
 """
 
 
-TABLE_1 = _read("""
+_TABLE_1 = _read("""
 table flops_dense flops_ft non_causal epochs_dense epochs_ft accuracy_dense accuracy_ft f1_dense f1_ft pruned_percent
 cancer 60 54 6 70 38 0.8759 0.8686 0.8656 0.8570 10
 titanic 56 52 4 43 20 0.7225 0.7177 0.6948 0.6843 7.14
@@ -115,7 +117,7 @@ magnitude 2.19 1.55 1.96
 MNIST_REMOVED = {"ft": (293, 247, 138, 148, 313), "pt": (117, 34, 133, 120, 34)}
 """Weights that the authors' published MNIST masks remove, of 1,800, for each of five initialisations."""
 
-TABLE_2 = _read("""
+_TABLE_2 = _read("""
 table logged_epochs flops_ft flops_pt epochs_ft epochs_pt accuracy_ft accuracy_pt f1_ft f1_pt pruned_percent
 cancer 12 54 42 38 24 0.8686 0.8759 0.8656 0.8643 30
 titanic 3 52 29 20 36 0.7177 0.7249 0.6843 0.6969 48.21
@@ -127,7 +129,7 @@ mnist 5 40861 40867 30 29 0.9165 0.9152 0.8781 0.8408 0.32
 """)
 """The paper's Table 2: LEGCNet-FT and LEGCNet-PT, one row a set.
 
-Columns as in ``TABLE_1``; ``logged_epochs`` are the passes that PT looks at, ``pruned_percent`` is PT's. The
+Columns as in ``_TABLE_1``; ``logged_epochs`` are the passes that PT looks at, ``pruned_percent`` is PT's. The
 F1 of FT differs from Table 1's for Cancer and Iris: so it is printed.
 """
 
@@ -167,7 +169,7 @@ def _sizes(name: str) -> tuple[int, ...]:
     return tuple(int(width) for width in _RECIPES[name]["sizes"].split("-"))
 
 
-def _split(table: Table) -> tuple[tuple[Array, NDArray[np.int64]], ...]:
+def _split(name: str) -> tuple[tuple[_Array, NDArray[np.int64]], ...]:
     """Split and scale a table as the authors' code does it, faults included; for reruns of their numbers only.
 
     The rows are shuffled by ``RandomState(42).permutation(n)``; the first 80 % (vowel: 741 of 871) are for training.
@@ -178,22 +180,22 @@ def _split(table: Table) -> tuple[tuple[Array, NDArray[np.int64]], ...]:
     are shuffled like the others' is not confirmed.
 
     Args:
-        table: one of the paper's: iris, iris_3f, cancer, banknote, vowel, titanic.
+        name: of one of the paper's tables: iris, iris_3f, cancer, banknote, vowel, titanic.
 
     Returns:
         Inputs ``(n, features)`` and classes ``(n,)`` for training, and for testing.
     """
+    table, n = load_table(name), _TRAINING_ROWS[name]
     order = np.random.RandomState(42).permutation(len(table.y))
     x = table.x.copy()
-    if table.name in _IRIS_VALUES:
-        x[_IRIS_ROWS] = _IRIS_VALUES[table.name]
+    if name in _IRIS_VALUES:
+        x[_IRIS_ROWS] = _IRIS_VALUES[name]
     x, y = x[order], table.y[order]
-    n = _TRAINING_ROWS[table.name]
     x_test, y_test = table.test or (x[n:], y[n:])
-    return (_scaled(table.name, x[:n]), y[:n]), (_scaled(table.name, x_test), y_test)
+    return (_scaled(name, x[:n]), y[:n]), (_scaled(name, x_test), y_test)
 
 
-def _scaled(name: str, x: Array) -> Array:
+def _scaled(name: str, x: _Array) -> _Array:
     if name == "vowel":
         return (x - x.min(0)) / np.ptp(x, 0)
     axis = 0 if name in _IRIS_VALUES else 1
@@ -226,8 +228,8 @@ def _initial_weights(name: str) -> Perceptrons:
 
 # --- their runs, made again -----------------------------------------------------------------------------------
 
-_LEAST_CAP = 150
-"""Epochs that every network may take; the authors' curves of cancer go so far, beyond the epochs they log."""
+_LEAST_CAP, _EXTRA_EPOCHS = 150, 50
+"""Epochs that every network may take, and those beyond dense training; the authors' curves of cancer go to 150."""
 
 
 def regenerate(name: str, n_random: int) -> pd.DataFrame:
@@ -269,26 +271,15 @@ def regenerate(name: str, n_random: int) -> pd.DataFrame:
     return runs.rename(columns={"seed": "trial"}).assign(printed=runs["seed"] == _PRINTED_TRIALS[name])
 
 
-def distribution_over_seeds(name: str, seeds: range) -> pd.DataFrame:
-    r"""Follow the authors' recipe from fresh initial weights $N(0, 0.1^2)$, one a seed, on their one split.
-
-    So a printed row can stand beside what other initial weights would have given. The split does not change: this
-    is not the spread over data.
-
-    Returns:
-        One row a (seed, variant): dense, FT and PT, masks recomputed for each seed, with the columns of ``retrain``.
-
-    Raises:
-        ValueError: a set that is not in ``RERUN``.
-        DataNotFoundError: the set's files are not on this machine.
-    """
+def _over_seeds(name: str, seeds: range) -> pd.DataFrame:
+    """Dense, FT and PT networks from initial weights of each seed, masks recomputed; the columns of ``retrain``."""
     start = Perceptrons.drawn(_sizes(one_of("rerun", name, RERUN)), seeds)
     keeps = {("dense", "dense"): np.ones((len(start), 1, len(start.layer_of)), bool)}
     keeps |= {(variant, "noncausal"): keep for variant, keep in _recomputed_masks(name, start).items()}
     return _retrained(name, start, keeps, seeds)[0]
 
 
-def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, NDArray[np.bool_]]:
+def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, _Mask]:
     r"""Choose FT and PT masks by the paper's rule, with the set's windows, from one dense training.
 
     As the authors do, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$.
@@ -304,12 +295,16 @@ def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, NDArray[np.boo
     networks = start.pick(range(len(start)))
     recorders = {}
     for variant in ("ft", "pt"):
-        exponent = partial(paper_exponents, forward_steps=known[f"{variant}_steps"])
-        last = known[f"{variant}_epochs"] * len(train)
-        recorders[variant] = WindowRecorder(known[f"{variant}_window"], last_update=last, exponent=exponent)
+        last, steps = known[f"{variant}_epochs"] * len(train), known[f"{variant}_steps"]
+        recorders[variant] = WindowRecorder(known[f"{variant}_window"], last_update=last, forward_steps=steps)
+
+    def look() -> None:
+        weights = networks.flat()
+        for recorder in recorders.values():
+            recorder(weights, lambda: 1 - networks.accuracy(test))
 
     how = {"n_epochs": known["ft_epochs"], "learning_rate": known["learning_rate"]}
-    follow(networks, train, list(recorders.values()), lambda: 1 - networks.accuracy(test), **how)
+    descend(networks, train, after_update=look, **how)
     masks = {}
     for variant, seen in recorders.items():
         pairs = zip(seen.errors, seen.exponents, strict=True)
@@ -319,17 +314,17 @@ def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, NDArray[np.boo
 
 def _examples(name: str) -> tuple[Examples, ...]:
     """Training and test part."""
-    return tuple(Examples.of(*part, _sizes(name)[-1]) for part in _split(load_table(name)))
+    return tuple(Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
 
 
 def _retrained(
-    name: str, start: Perceptrons, keeps: Mapping[tuple[str, str], NDArray[np.bool_]], seeds: Sequence[int]
-) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    name: str, start: Perceptrons, keeps: Mapping[tuple[str, str], _Mask], seeds: Sequence[int]
+) -> tuple[pd.DataFrame, _Mask]:
     """Retrain networks under all masks, in one stack; one row a network, and the masks."""
     known = _RECIPES[name]
     rows, keep = laid_out(keeps, seeds)
     how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"], "budget": 1}
-    cap = max(_LEAST_CAP, known["ft_epochs"] + EXTRA_EPOCHS)
+    cap = max(_LEAST_CAP, known["ft_epochs"] + _EXTRA_EPOCHS)
     measured, _ = retrain(start.pick(rows.pop("network")), keep, *_examples(name), cap=cap, **how)
     return rows.assign(data=name).join(measured), keep
 
@@ -339,7 +334,7 @@ def _retrained(
 
 def _printed() -> pd.DataFrame:
     """Epochs, accuracy and F1 of the dense, FT and PT networks as printed, one row a (data, network)."""
-    metrics, tables = ["epochs", "accuracy", "f1"], {"dense": TABLE_1, "ft": TABLE_1, "pt": TABLE_2}
+    metrics, tables = ["epochs", "accuracy", "f1"], {"dense": _TABLE_1, "ft": _TABLE_1, "pt": _TABLE_2}
     columns = {name: table[[f"{m}_{name}" for m in metrics]] for name, table in tables.items()}
     named = {name: table.set_axis(metrics, axis=1).astype(float) for name, table in columns.items()}
     return pd.concat(named, names=["network", "data"]).swaplevel()
@@ -359,7 +354,7 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     is_row = runs["printed"] & runs["arm"].isin(["dense", "published"])
     ours = runs[is_row].rename(columns={"variant": "network", "test_accuracy": "accuracy", "macro_f1": "f1"})
     both = ours.merge(_printed(), on=["data", "network"], suffixes=(", here", ", paper"))
-    left = {name: table[f"flops_{name}"] for name, table in (("ft", TABLE_1), ("pt", TABLE_2))}
+    left = {name: table[f"flops_{name}"] for name, table in (("ft", _TABLE_1), ("pt", _TABLE_2))}
     own_mask = [
         network == "dense" or left[network][data] == kept
         for data, network, kept in zip(both["data"], both["network"], both["kept"], strict=True)
@@ -373,15 +368,23 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def beside_seeds(runs: pd.DataFrame) -> pd.DataFrame:
-    """Set the printed epochs and accuracies beside the distribution over fresh initial weights.
+def beside_seeds(names: Sequence[str], seeds: range) -> pd.DataFrame:
+    """Set the printed epochs and accuracies beside the same recipe from fresh initial weights, one network a seed.
+
+    The authors' one split does not change: this is not the spread over data.
 
     Args:
-        runs: of ``distribution_over_seeds``.
+        names: sets in ``RERUN``.
+        seeds: of the initial weights, $N(0, 0.1^2)$.
 
     Returns:
         One row a (data, network): what the paper prints, the median and the 5 % and 95 % quantiles over seeds.
+
+    Raises:
+        ValueError: another set.
+        DataNotFoundError: a set's files are not on this machine.
     """
+    runs = pd.concat([_over_seeds(name, seeds) for name in names])
     networks = runs.rename(columns={"variant": "network"}).groupby(["data", "network"], sort=False)
     epochs = networks["epochs"]
     found = {"5 %": epochs.quantile(0.05), "median": epochs.median(), "95 %": epochs.quantile(0.95)}

@@ -11,13 +11,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from repro.learn.progress import bar
-from repro.papers.chaos_causality_pruning import method, perceptrons, theory, training
-from repro.papers.chaos_causality_pruning.method import Array, WindowRecorder, granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
-from repro.papers.chaos_causality_pruning.settings import EXTRA_EPOCHS, Setting
+from repro.papers.chaos_causality_pruning import method, theory, training
+from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide, granger_tests, judge
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed
 from repro.prune.overlap import expected_jaccard, jaccard
 from repro.prune.selection import keep_highest, n_to_prune
@@ -25,10 +26,12 @@ from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
 
+_Array = NDArray[np.float64]
+
 # --- the estimator and its controls (C5, C13, K4) -------------------------------------------------------------
 
 
-def _logistic(n: int, length: int, rng: np.random.Generator) -> Array:
+def _logistic(n: int, length: int, rng: np.random.Generator) -> _Array:
     """Orbits of x -> 4x(1 - x), whose Lyapunov exponent is ln 2 a step."""
     x = np.empty((n, length))
     x[:, 0] = rng.uniform(0.1, 0.9, n)
@@ -37,14 +40,14 @@ def _logistic(n: int, length: int, rng: np.random.Generator) -> Array:
     return x
 
 
-def _autoregression(n: int, length: int, rng: np.random.Generator, phi: float = 0.9) -> Array:
+def _autoregression(n: int, length: int, rng: np.random.Generator, phi: float = 0.9) -> _Array:
     r"""Stationary series $x_k=\phi x_{k-1}+\varepsilon_k$ with standard normal $\varepsilon$."""
     x = rng.standard_normal((n, length))
     x[:, 0] /= np.sqrt(1 - phi**2)  # start in the stationary law
     return lfilter([1.0], [1.0, -phi], x)
 
 
-_PROCESSES: Mapping[str, Callable[[int, int, np.random.Generator], Array]] = {
+_PROCESSES: Mapping[str, Callable[[int, int, np.random.Generator], _Array]] = {
     "white noise": lambda n, length, rng: rng.standard_normal((n, length)),
     "autoregression, 0.9": _autoregression,
     "random walk": lambda n, length, rng: rng.standard_normal((n, length)).cumsum(1),
@@ -68,12 +71,8 @@ def known_processes(n_series: int, seed: int) -> pd.DataFrame:
     for length, (name, process) in product((50, 200), _PROCESSES.items()):
         series = process(n_series, length, rng)
         usual = lyapunov_rosenstein(series, emb_dim=5, lag=1, min_tsep=5, trajectory_len=8)
-        columns = {
-            "paper": method.paper_exponents(series),
-            "usual": usual.exponent,
-            "series": range(n_series),
-        }
-        frames.append(pd.DataFrame({"process": name, "length": length} | columns))
+        frame = pd.DataFrame({"paper": method.paper_exponents(series), "usual": usual.exponent})
+        frames.append(frame.assign(process=name, length=length, series=range(n_series)))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -103,7 +102,7 @@ def one_weight(setting: Setting, seed: int, weight: int) -> pd.DataFrame:
     return pd.DataFrame({"weight": values}).join(seen)
 
 
-_SURROGATES: Mapping[str, Callable[[Array, np.random.Generator], Array]] = {
+_SURROGATES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
     "weights": lambda windows, _: windows,
     "shuffled": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.shuffled),
     "linear": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.iaaft),
@@ -124,30 +123,29 @@ def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) ->
     """
     frames = []
     for setting in settings:
-        windows = _windows_of(setting, seeds)
+        paths = _paths(setting, seeds)
+        n_windows = len(paths) // setting.window
+        rows = paths[: n_windows * setting.window].reshape(n_windows, setting.window, len(seeds), -1)
+        windows = rows[::_EVERY].transpose(2, 0, 3, 1)  # (seeds, windows, weights, updates)
         index = pd.MultiIndex.from_product([*map(range, windows.shape[1:3])], names=["window", "weight"])
-        each = zip(
-            seeds, training.generators(seeds, 5), windows.reshape(len(seeds), -1, setting.window), strict=True
-        )
-        for seed, rng, own in each:
+        for seed, own in zip(seeds, windows.reshape(len(seeds), -1, setting.window), strict=True):
+            rng = np.random.default_rng([seed, 5])
             for name, make in _SURROGATES.items():
                 frame = pd.DataFrame({"exponent": method.paper_exponents(make(own, rng))}, index=index)
                 frames.append(frame.reset_index().assign(table=setting.name, series=name, seed=seed))
     return pd.concat(frames, ignore_index=True)
 
 
-def _windows_of(setting: Setting, seeds: Sequence[int]) -> Array:
-    """One in 32 stretches of training ``(seeds, windows, weights, updates)``."""
+def _paths(setting: Setting, seeds: Sequence[int]) -> _Array:
+    """All weights before training and after every update, ``(updates + 1, seeds, P)``."""
     parts, networks = setting.start(seeds)
-    log: list[Array] = []
+    log: list[_Array] = []
 
     def look() -> None:
         log.append(networks.flat().numpy())
 
     descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
-    n_windows = len(log) // setting.window
-    rows = np.stack(log[: n_windows * setting.window]).reshape(n_windows, setting.window, len(seeds), -1)
-    return rows[::_EVERY].transpose(2, 0, 3, 1)
+    return np.stack(log)
 
 
 def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -159,13 +157,10 @@ def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
     """
     parts, initial = setting.start(seeds)
     grown = theory.growth(initial, parts.train, n_epochs=setting.dense_epochs, **setting.how)
-    frames = []
-    for direction, efolds in zip(("random", "worst"), grown, strict=True):
-        index = pd.MultiIndex.from_product([seeds, range(efolds.shape[1])], names=["seed", "epoch"])
-        frame = pd.DataFrame({"efolds": efolds.ravel()}, index=index).reset_index()
-        frames.append(frame.assign(table=setting.name, direction=direction))
-    grown_table = pd.concat(frames, ignore_index=True)
-    return grown_table.assign(updates=grown_table["epoch"] * len(parts.train))
+    index = pd.MultiIndex.from_product([seeds, range(setting.dense_epochs + 1)], names=["seed", "epoch"])
+    wide = pd.DataFrame(dict(zip(("random", "worst"), map(np.ravel, grown), strict=True)), index=index)
+    long = wide.melt(var_name="direction", value_name="efolds", ignore_index=False).reset_index()
+    return long.assign(table=setting.name, updates=long["epoch"] * len(parts.train))
 
 
 # --- what the rules say when there is nothing to find (K2) ----------------------------------------------------
@@ -196,11 +191,9 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
         for effect in range(_N_EFFECTS):
             y = _autoregression(1, windows, rng, of_effect)[0]
             tests = granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
-            for rule in method.RULES:
-                rows.append(
-                    {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
-                    | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()}
-                )
+            for rule in ("paper", "f_test", "single_lag", "honest"):
+                row = {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
+                rows.append(row | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()})
     return pd.DataFrame(rows)
 
 
@@ -228,6 +221,14 @@ def shared_trends(n_series: int, seed: int) -> pd.DataFrame:
 # --- decisions and their counterparts (C6, C15) ---------------------------------------------------------------
 
 
+_SERIES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
+    "shifted": surrogates.circularly_shifted,
+    "shuffled": surrogates.shuffled,
+    "noise": lambda series, rng: rng.standard_normal(series.shape),
+}
+"""What is drawn in place of a network's exponents."""
+
+
 def compare_decisions(observed: Observed) -> pd.DataFrame:
     """Apply the rules to a network's own exponents and to counterparts that cannot cause its errors.
 
@@ -239,44 +240,37 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
         One row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested weights, and
         the ``causal`` share of those that could be tested.
     """
-    rngs = training.generators(observed.seeds, 4)
+    rngs = [np.random.default_rng([seed, 4]) for seed in observed.seeds]
     rows = []
 
     def judged(variant: str, name: str, rules: Sequence[str], tests: list[GrangerResult], part: str) -> None:
         for rule, (seed, one) in product(rules, zip(observed.seeds, tests, strict=True)):
             d = judge(one, rule)
-            n_testable = d.testable.sum()
-            causal = d.causal.sum() / n_testable if n_testable else np.nan
+            causal = d.causal[d.testable].mean() if d.testable.any() else np.nan
             rows.append(
                 {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
                 | {"part": part, "seed": seed, "causal": causal, "non_causal": d.non_causal.mean()}
                 | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
             )
 
-    for variant in (*observed.variants, "honest"):
-        if variant not in observed.recorders:
-            continue
+    for variant in (v for v in ("ft", "pt", "honest") if v in observed.recorders):
         honest = variant == "honest"
         own, stranger = observed.series(variant), observed.series(variant, "stranger")
-        tests = {"own": observed.tests(variant), "stranger": observed.tests(variant, stranger)}
+        pairs: dict[str, tuple[_Array, _Array | None]] = {"own": (own, None), "stranger": (stranger, None)}
         if variant != "pt":
-            for name, cause in (("planted", own), ("planted, stranger", stranger)):
-                tests[name] = observed.tests(variant, cause, observed.planted(variant))
+            planted = observed.planted(variant)
+            pairs |= {"planted": (own, planted), "planted, stranger": (stranger, planted)}
         if not honest:
-            each = list(zip(own, rngs, strict=True))
-            series = {
-                "shifted": [surrogates.circularly_shifted(one, rng) for one, rng in each],
-                "shuffled": [surrogates.shuffled(one, rng) for one, rng in each],
-                "noise": [rng.standard_normal(one.shape) for one, rng in each],
-            }
-            tests |= {name: observed.tests(variant, np.stack(chosen)) for name, chosen in series.items()}
+            for name, draw in _SERIES.items():
+                each = [draw(one, rng) for one, rng in zip(own, rngs, strict=True)]
+                pairs[name] = np.stack(each), None
             errors = np.broadcast_to(observed.errors(variant)[:, None], own.shape)
-            tests["reverse"] = observed.tests(variant, errors, own)
-            tests["reverse, stranger"] = observed.tests(variant, errors, stranger)
+            pairs |= {"reverse": (errors, own), "reverse, stranger": (errors, stranger)}
             by_test_errors = observed.tests(variant, effect=observed.errors(variant, "test"))
             judged(variant, "own", ("paper",), by_test_errors, "test")
-        for name, of_name in tests.items():
-            judged(variant, name, ("honest",) if honest else ("paper", "f_test"), of_name, "validation")
+        for name, pair in pairs.items():
+            rules = ("honest",) if honest else ("paper", "f_test")
+            judged(variant, name, rules, observed.tests(variant, *pair), "validation")
     return pd.DataFrame(rows)
 
 
@@ -321,8 +315,9 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
         n_random: random masks a seed and variant.
 
     Returns:
-        One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, n_weights and the
-        columns of ``retrain``; and the networks, in the order of the rows.
+        One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
+        ``retrain``, the share of weights ``removed``, and ``log2_epochs``, counted from 1; and the networks, in the
+        order of the rows.
     """
     setting, (n_seeds, n_weights) = observed.setting, (len(observed.seeds), len(observed.tested))
     whole = np.ones((n_seeds, 1, n_weights), bool)
@@ -336,17 +331,12 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
     rows, keep = training.laid_out(keeps, observed.seeds)
     network = rows.pop("network")
     own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
-    measured, networks = perceptrons.retrain(
-        observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own)),
-        keep,
-        observed.parts.train,
-        observed.parts.test,
-        benchmark=setting.benchmark,
-        budget=setting.dense_epochs,
-        cap=setting.epochs + (0 if setting.images else EXTRA_EPOCHS),
-        **setting.how,
-    )
-    return rows.assign(table=setting.name, n_weights=n_weights).join(measured), networks
+    initial = observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own))
+    how = setting.how | {"benchmark": setting.benchmark, "budget": setting.dense_epochs, "cap": setting.cap}
+    measured, networks = retrain(initial, keep, observed.parts.train, observed.parts.test, **how)
+    measured["removed"] = 1 - measured["kept"] / n_weights
+    measured["log2_epochs"] = np.log2(measured["epochs"] + 1)  # counted from 1, so that none is 0
+    return rows.assign(table=setting.name).join(measured), networks
 
 
 def delete_without_retraining(observed: Observed) -> pd.DataFrame:
@@ -441,7 +431,7 @@ def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptro
     return pd.concat(rows, ignore_index=True)
 
 
-def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     """Fit a power law to the spectrum of every layer of retrained networks (claim C10).
 
     Args:
@@ -454,7 +444,7 @@ def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     rows = []
     for layer, weights in enumerate(networks.weights, start=1):
         for (_, run), weight in zip(runs.iterrows(), weights.numpy(), strict=True):
-            found = theory.PowerLaw.fitted(theory.layer_spectrum(weight))
+            found = theory.PowerLaw.of_layer(weight)
             fitted = {"layer": layer, "alpha": found.alpha, "n_tail": found.n_tail}
             rows.append({**run[["seed", "variant", "arm", "draw"]], **fitted})
     return pd.DataFrame(rows)
@@ -463,9 +453,8 @@ def layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
     """Fit the same to the paper's MNIST network before training, by PyTorch's default law, one network a seed."""
     networks = Perceptrons.drawn((784, 50, 30, 10), seeds, "softmax")
-    return layer_exponents(
-        pd.DataFrame({"seed": seeds, "variant": "", "arm": "untrained", "draw": 0}), networks
-    )
+    runs = pd.DataFrame({"seed": seeds, "variant": "", "arm": "untrained", "draw": 0})
+    return _layer_exponents(runs, networks)
 
 
 # --- MNIST at the paper's size: which setting gives the counts that are published? ----------------------------
@@ -490,13 +479,10 @@ def count_scan(observed: Observed) -> pd.DataFrame:
             y, own = observed.errors(variant, part)[i], seen.exponents[i, 0]
             noise = np.random.default_rng([seed, 7]).standard_normal(own.shape)
             for lag in lags:
-                counts = {
-                    name: judge(granger_tests(y, x, max_lag=lag)).non_causal.sum()
-                    for name, x in (("own", own), ("noise", noise))
-                }
-                rows.append(
-                    {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed} | counts
-                )
+                row = {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed}
+                for name, x in (("own", own), ("noise", noise)):
+                    row[name] = decide(y, x, max_lag=lag).non_causal.sum()
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -514,7 +500,7 @@ class Runs:
         overlaps: see ``overlaps``; None for images.
         deletions: see ``delete_without_retraining``; None for images.
         rankings: see ``feature_rankings``; None for images.
-        spectra: see ``layer_exponents``; None for tables.
+        spectra: see ``_layer_exponents``; None for tables.
     """
 
     observed: dict[str, Observed]
@@ -543,7 +529,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
             frames["retrained"].append(runs)
             frames["decisions"].append(compare_decisions(seen))
             if setting.images:
-                frames["spectra"].append(layer_exponents(runs, networks))
+                frames["spectra"].append(_layer_exponents(runs, networks))
             else:
                 frames["overlaps"].append(overlaps(seen))
                 frames["deletions"].append(delete_without_retraining(seen))
@@ -567,18 +553,16 @@ def agreement(observed: Observed) -> pd.DataFrame:
     """
     errors, series = observed.errors("ft"), observed.series("ft")
     lags = [lag for lag in (1, 5, 14) if errors.shape[1] >= 3 * lag + 2]
+    paths = _paths(replace(observed.setting, epochs=3, share=1.0), observed.seeds[:3])
     rows = []
-    for seed, y, x in list(zip(observed.seeds, errors, series, strict=True))[:3]:
-        granger = [_granger_difference(y, cause, lags) for cause in x[:10]]
-        recorder = WindowRecorder(200, exponent=_lyapunov_differences)
-        parts, network = observed.setting.start([seed])
-        training.follow(network, parts.train, [recorder], n_epochs=3, **observed.setting.how)
-        lyapunov = recorder.exponents[0, :40, 0]
+    for i in range(paths.shape[1]):
+        granger = [_granger_difference(errors[i], cause, lags) for cause in series[i, :10]]
+        lyapunov = _lyapunov_differences(paths[:200, i, :40].T)
         rows.append({"granger": np.nanmax(granger), "lyapunov": np.nanmax(lyapunov)})
     return pd.DataFrame(rows)
 
 
-def _granger_difference(effect: Array, cause: Array, lags: Sequence[int]) -> float:
+def _granger_difference(effect: _Array, cause: _Array, lags: Sequence[int]) -> float:
     """The largest relative difference of ``(T,)`` twice from statsmodels; NaN if it refuses the pair."""
     from statsmodels.tsa.stattools import grangercausalitytests
 
@@ -593,7 +577,7 @@ def _granger_difference(effect: Array, cause: Array, lags: Sequence[int]) -> flo
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-def _lyapunov_differences(windows: Array) -> Array:
+def _lyapunov_differences(windows: _Array) -> _Array:
     """The differences from nolds, one a window ``(n, N)``; NaN where either gives no finite exponent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nolds warns of its own imports and of windows at rest

@@ -31,16 +31,16 @@ from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_tisean
 from repro.series.multiplicity import benjamini_hochberg, holm
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
 
 _LEVEL = 0.05
 """Of the tests; the false-discovery rate of the honest rule."""
 
-RULES = ("paper", "f_test", "single_lag", "honest")
+_RULES = ("paper", "f_test", "single_lag", "honest")
 
 
-def paper_exponents(windows: Array, forward_steps: int = 3) -> Array:
+def paper_exponents(windows: _Array, forward_steps: int = 3) -> _Array:
     r"""Return the paper's exponent $S(1)-S(0)$ of each window, nats an update.
 
     TISEAN's ``lyap_r`` in dimension 2 on the window rescaled to [0, 1]; 0 for a window that moves by less
@@ -68,7 +68,7 @@ class WindowRecorder:
         *,
         overlap: float = 0.1,
         last_update: int | None = None,
-        exponent: Callable[[Array], Array] = paper_exponents,
+        forward_steps: int = 3,
     ) -> None:
         """Set up.
 
@@ -76,7 +76,7 @@ class WindowRecorder:
             length: N, rows in a window, at least 10.
             overlap: share of a window that the next one covers again, in [0, 1); the paper has 0.1.
             last_update: stop looking after this many updates (LEGCNet-PT); None for never.
-            exponent: from windows ``(n, N)`` to exponents ``(n,)``.
+            forward_steps: as for ``paper_exponents``.
 
         Raises:
             ValueError: a length or an overlap outside its range.
@@ -85,11 +85,11 @@ class WindowRecorder:
             raise ValueError(f"overlap must lie in [0, 1); got {overlap}")
         self.length = whole("length", length, 10)
         self.stride = round(length * (1 - overlap))
-        self._last, self._exponent = last_update, exponent
+        self._last, self._forward_steps = last_update, forward_steps
         self._update = 0
-        self._rows: list[Array] = []
-        self._exponents: list[Array] = []
-        self._errors: list[Array] = []
+        self._rows: list[_Array] = []
+        self._exponents: list[_Array] = []
+        self._errors: list[_Array] = []
 
     def __call__(self, weights: ArrayLike, error: Callable[[], ArrayLike] | None = None) -> None:
         """Take in the weights after the next update, ``(..., P)``; ``error`` is asked at the end of each window."""
@@ -99,14 +99,14 @@ class WindowRecorder:
         self._update += 1
         if len(self._rows) == self.length:
             series = np.stack(self._rows, axis=-1)
-            exponents = self._exponent(series.reshape(-1, self.length))
+            exponents = paper_exponents(series.reshape(-1, self.length), self._forward_steps)
             self._exponents.append(exponents.reshape(series.shape[:-1]))
             if error is not None:
                 self._errors.append(np.asarray(error(), dtype=np.float64))
             del self._rows[: self.stride]
 
     @property
-    def exponents(self) -> Array:
+    def exponents(self) -> _Array:
         """Nats an update, ``(..., P, T)`` for T windows; raises ``ValueError`` if the run was shorter than one."""
         if not self._exponents:
             raise ValueError(
@@ -115,7 +115,7 @@ class WindowRecorder:
         return np.stack(self._exponents, axis=-1)
 
     @property
-    def errors(self) -> Array:
+    def errors(self) -> _Array:
         """What ``error`` gave at each window's last update, ``(..., T)``."""
         return np.stack(self._errors, axis=-1)
 
@@ -130,7 +130,7 @@ class Decision:
         causal: whether the rule calls the weight causal, ``(P,)``.
     """
 
-    p: Array
+    p: _Array
     causal: _Mask
 
     @property
@@ -150,7 +150,7 @@ class Decision:
 
 
 def granger_tests(
-    effect: Array, exponents: Array, *, max_lag: int = 14, difference: int = 0
+    effect: _Array, exponents: _Array, *, max_lag: int = 14, difference: int = 0
 ) -> GrangerResult:
     """Make the Granger tests from which every rule decides: lags 1 to ``max_lag``, or to what T allows.
 
@@ -164,7 +164,7 @@ def granger_tests(
 
 def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
     """Apply a rule to tests that were made, see ``decide``."""
-    p = tests.chi2_p_value if one_of("rule", rule, RULES) == "paper" else tests.p_value  # (P, L)
+    p = tests.chi2_p_value if one_of("rule", rule, _RULES) == "paper" else tests.p_value  # (P, L)
     if rule == "single_lag":
         p = p[:, -1:]
     if rule == "honest":
@@ -176,7 +176,7 @@ def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
 
 
 def decide(
-    effect: Array, exponents: Array, *, rule: str = "paper", max_lag: int = 14, difference: int = 0
+    effect: _Array, exponents: _Array, *, rule: str = "paper", max_lag: int = 14, difference: int = 0
 ) -> Decision:
     r"""Test for every weight whether its exponents Granger-cause the effect.
 

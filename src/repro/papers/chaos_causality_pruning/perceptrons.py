@@ -214,13 +214,13 @@ class Perceptrons:
         f = layers[-1]
         delta = (f.view(n_sets, -1, *f.shape[1:]) - targets[:, None]).view(f.shape)
         if self.head == "sigmoid":
-            delta.mul_(f).mul_(1 - f)
+            delta.mul_(f).mul_(torch.rsub(f, 1))
         else:
             delta = f * (delta - (delta * f).sum(1, keepdim=True))
         delta.mul_(2 / (f.shape[1] * n_examples))
         for layer in range(len(self.weights) - 1, 0, -1):
             a, w = layers[layer - 1], self.weights[layer]
-            below = torch.bmm(w.transpose(1, 2), delta).mul_(a).mul_(1 - a)
+            below = torch.bmm(w.transpose(1, 2), delta).mul_(a).mul_(torch.rsub(a, 1))
             w.baddbmm_(delta, a.transpose(1, 2), alpha=-learning_rate)
             self.biases[layer].sub_(delta.sum(-1, keepdim=True), alpha=learning_rate)
             delta = below
@@ -238,7 +238,7 @@ def _sigmoid(z: Tensor) -> Tensor:
     left_over = z.numel() % _AT_A_TIME
     if not left_over:
         return z.sigmoid_()
-    filled = torch.nn.functional.pad(z.flatten(), (0, _AT_A_TIME - left_over))
+    filled = torch.constant_pad_nd(z.view(-1), (0, _AT_A_TIME - left_over))
     return filled.sigmoid_()[: z.numel()].view(z.shape)
 
 

@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from repro.papers._pictures import GREY, MARKERS, OTHER, OURS, PALETTE, band, interval_bar, panels, where
-from repro.papers.chaos_causality_pruning.method import Array, Decision
+from repro.papers.chaos_causality_pruning.method import Decision
 
 NAMES = {
     "iris": "iris",
@@ -123,7 +123,7 @@ def known_processes(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def exponents_of_weights(exponents: pd.DataFrame, growth_rates: Array) -> Figure:
+def exponents_of_weights(exponents: pd.DataFrame, growth_rates: pd.Series) -> Figure:
     """Exponents of iris weights and of their surrogates, with the rate at which the worst nudge grows."""
     names = {"weights": "weights", "shuffled": "steps shuffled", "linear": "same spectrum"}
     fig, axes = panels(2, 3.6, 3.2)

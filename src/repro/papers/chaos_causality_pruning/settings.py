@@ -19,9 +19,6 @@ from repro.learn.seeding import streams
 from repro.learn.sources import CorruptDataError, DataNotFoundError, embedded, fingerprint
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 
-EXTRA_EPOCHS = 50
-"""Retraining may take so many epochs more than dense training had (the paper's code)."""
-
 # --- networks and training ------------------------------------------------------------------------------------
 
 
@@ -75,13 +72,23 @@ class Setting:
         return max(1, round(self.epochs * self.share))
 
     @property
+    def cap(self) -> int:
+        """Most passes of retraining: as in the paper's code fifty more than of dense training, but for images."""
+        return self.epochs + (0 if self.images else 50)
+
+    @property
     def how(self) -> dict[str, Any]:
         """What dense training and retraining share."""
-        return {
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "reshuffle": self.reshuffle,
-        }
+        return {name: getattr(self, name) for name in ("learning_rate", "batch_size", "reshuffle")}
+
+    @classmethod
+    def named(cls, name: str, share: float = 1.0) -> Setting:
+        """Return the setting of a data set, with a share of its passes of dense training.
+
+        Raises:
+            ValueError: an unknown name, with the nearest known one.
+        """
+        return replace(_SETTINGS[one_of("setting", name, _SETTINGS)], share=share)
 
     def initial(self, parts: Parts, seeds: Sequence[int]) -> Perceptrons:
         """Draw initial weights, one network a seed: N(0, 0.1²), or PyTorch's default law for images."""
@@ -114,15 +121,6 @@ _SETTINGS = {
 }
 
 
-def setting(name: str, share: float = 1.0) -> Setting:
-    """Return the setting of that name, with a share of its passes of dense training.
-
-    Raises:
-        ValueError: an unknown name, with the nearest known one.
-    """
-    return replace(_SETTINGS[one_of("setting", name, _SETTINGS)], share=share)
-
-
 def _tables(name: str, seeds: Sequence[int]) -> Parts:
     """Examples of S splits of a table; a test part of the set's authors (Titanic) is left aside."""
     table = load_table(name)
@@ -130,14 +128,11 @@ def _tables(name: str, seeds: Sequence[int]) -> Parts:
     fifth = round(0.2 * n)
     drawn = [draw(table.y, (n - 2 * fifth, fifth, fifth), streams(seed).data) for seed in seeds]
     scales = [standardization(table.x[train], "feature") for train, *_ in drawn]
+    mean, deviation = (np.stack(values)[:, None] for values in zip(*scales, strict=True))
     parts = []
-    for of_seeds in zip(*drawn, strict=True):
-        x = [
-            (table.x[rows] - mean) / deviation
-            for rows, (mean, deviation) in zip(of_seeds, scales, strict=True)
-        ]
-        y = [table.y[rows] for rows in of_seeds]
-        parts.append(Examples.of(np.stack(x), np.stack(y), n_classes if n_classes > 2 else 1))
+    for rows in map(np.stack, zip(*drawn, strict=True)):  # (S, n)
+        x = (table.x[rows] - mean) / deviation
+        parts.append(Examples.of(x, table.y[rows], n_classes if n_classes > 2 else 1))
     return Parts(*parts)
 
 
@@ -145,9 +140,8 @@ def _images(name: str, seeds: Sequence[int]) -> Parts:
     # as many to train as in the paper, the rest of its 42,000 to choose masks, and the official test part to test
     train, validation = (29_400, 12_600) if name == "mnist" else (None, None)
     white = 255.0 if name == "mnist" else 1.0  # the paper's code leaves MNIST's pixels at 0 to 255
-    splits = [
-        data.load(name, seed=seed, standardize=None, train=train, validation=validation) for seed in seeds
-    ]
+    how: dict[str, Any] = {"standardize": None, "train": train, "validation": validation}
+    splits = [data.load(name, seed=seed, **how) for seed in seeds]
 
     def stacked(part: str) -> Examples:
         x = np.stack([getattr(s, f"x_{part}").flatten(1).double().numpy() for s in splits])
@@ -238,10 +232,8 @@ def load_table(name: str) -> Table:
         parts, source = _found(name)
     checksum = fingerprint(*(array for part in parts for array in part))
     if checksum != _CHECKSUMS[name]:
-        raise CorruptDataError(
-            f"{name!r} from {source} is not the table of that name: "
-            f"expected sha256 {_CHECKSUMS[name]}, found {checksum}"
-        )
+        wrong = f"expected sha256 {_CHECKSUMS[name]}, found {checksum}"
+        raise CorruptDataError(f"{name!r} from {source} is not the table of that name: {wrong}")
     licence = _LICENCES.get(name, "CC BY 4.0 (UCI Machine Learning Repository)")
     return Table(*parts[0], name, checksum, licence, source, *parts[1:])
 

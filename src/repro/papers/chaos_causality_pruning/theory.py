@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from repro.papers.chaos_causality_pruning.method import Array
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+
+_Array = NDArray[np.float64]
 
 # Of an initial parameter: small enough for a linear response, large enough for ten digits of it.
 _NUDGE = 1e-6
@@ -20,7 +21,7 @@ _NUDGE = 1e-6
 # --- exponents ------------------------------------------------------------------------------------------------
 
 
-def growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[Array, Array]:
+def growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[_Array, _Array]:
     r"""Return how far a small nudge of the start has grown after each epoch, in a random and in the worst direction.
 
     Training maps initial parameters $\theta_0$ to $\theta_k$. Its Jacobian $J_k=\partial\theta_k/\partial\theta_0$ is
@@ -40,9 +41,8 @@ def growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[Array, Ar
     """
     sizes = [t[0].numel() for t in initial.tensors]
     n, n_networks = sum(sizes), len(initial)
-    both = initial.pick(
-        np.repeat(np.arange(n_networks), n + 1)
-    )  # a network, its n twins, the next network, ...
+    # a network, its n twins, the next network, ...
+    both = initial.pick(np.repeat(np.arange(n_networks), n + 1))
     first = 1
     for tensor, size in zip(both.tensors, sizes, strict=True):
         twins = tensor.view(n_networks, n + 1, size)[:, first : first + size]
@@ -62,8 +62,6 @@ def growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[Array, Ar
 
 # --- rankings of features -------------------------------------------------------------------------------------
 
-_Predict = Callable[[Tensor], Tensor]
-
 # 65,536 coalitions; each is one more forward pass of every example
 _MOST_FEATURES = 16
 
@@ -72,7 +70,7 @@ _ROWS = 8192
 
 
 @torch.inference_mode()
-def shapley_values(predict: _Predict, background: Tensor, x: Tensor) -> Tensor:
+def shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> Tensor:
     r"""Compute exact Shapley values of the inputs, against one background example.
 
     $$\phi_i=\sum_{S\not\ni i}\frac{|S|!\,(n-|S|-1)!}{n!}\bigl(f(x_{S\cup i})-f(x_S)\bigr),$$
@@ -97,9 +95,7 @@ def shapley_values(predict: _Predict, background: Tensor, x: Tensor) -> Tensor:
     """
     n_examples, n = x.shape
     if n > _MOST_FEATURES:
-        raise ValueError(
-            f"exact Shapley values take 2^features passes: at most {_MOST_FEATURES} features; got {n}"
-        )
+        raise ValueError(f"exact Shapley values: at most {_MOST_FEATURES} features; got {n}")
     x, background = x.double(), background.double()
     present = (torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1
     # the factor of each coalition's output in the value of each feature: plus with it, minus without it
@@ -116,7 +112,7 @@ def shapley_values(predict: _Predict, background: Tensor, x: Tensor) -> Tensor:
     return total.reshape(len(total), n, n_examples, -1).permute(0, 2, 3, 1)
 
 
-def mean_absolute_shapley(predict: _Predict, background: Tensor, x: Tensor) -> Array:
+def mean_absolute_shapley(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> _Array:
     r"""Measure each feature's importance, the mean of $|\phi_i|$ over examples and classes.
 
     Args:
@@ -134,24 +130,6 @@ def mean_absolute_shapley(predict: _Predict, background: Tensor, x: Tensor) -> A
 
 
 # --- spectra of layers ----------------------------------------------------------------------------------------
-
-
-def layer_spectrum(weight: ArrayLike) -> Array:
-    r"""Compute the eigenvalues of $W^\top W/N$ with N the larger side of the matrix.
-
-    Args:
-        weight: a layer's weights, ``(outputs, inputs)``; which side is which makes no difference.
-
-    Returns:
-        As many eigenvalues as the smaller side is long, ascending; exactly 0 below the numerical rank.
-
-    Source: C. H. Martin and M. W. Mahoney (2021), the empirical spectral density of WeightWatcher.
-    """
-    matrix = np.asarray(weight, dtype=np.float64)
-    singular = np.linalg.svd(matrix, compute_uv=False)[::-1]
-    longer = max(matrix.shape)
-    negligible = singular[-1] * longer * np.finfo(np.float64).eps
-    return np.where(singular > negligible, singular, 0) ** 2 / longer
 
 
 class PowerLaw(NamedTuple):
@@ -204,3 +182,20 @@ class PowerLaw(NamedTuple):
             ks = max((at - law).max(), (law - below).max())
             fits.append(cls(1 + float(slope), float(values[start]), n, float(ks)))
         return min(fits, key=lambda fit: fit.ks)
+
+    @classmethod
+    def of_layer(cls, weight: ArrayLike) -> Self:
+        r"""Fit one to the eigenvalues of $W^\top W/N$, N the larger side of the matrix, that are not numerically zero.
+
+        Args:
+            weight: a layer's weights, ``(outputs, inputs)``; which side is which makes no difference.
+
+        Raises:
+            ValueError: fewer than two different eigenvalues above 0.
+
+        Source: C. H. Martin and M. W. Mahoney (2021), the empirical spectral density of WeightWatcher.
+        """
+        matrix = np.asarray(weight, dtype=np.float64)
+        singular = np.linalg.svd(matrix, compute_uv=False)
+        negligible = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
+        return cls.fitted(singular[singular > negligible] ** 2 / max(matrix.shape))

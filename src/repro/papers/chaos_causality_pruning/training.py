@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.method import (
-    Array,
-    Decision,
-    WindowRecorder,
-    granger_tests,
-    judge,
-    paper_exponents,
-)
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, granger_tests, judge
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
 from repro.papers.chaos_causality_pruning.settings import Parts, Setting
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
 
+_Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
 
 _ROLES = ("own", "stranger", "nudged")
@@ -81,16 +74,16 @@ class Observed:
         n_roles = len(self.initial) // len(self.seeds)
         return np.arange(len(self.seeds)) * n_roles + _ROLES.index(role)
 
-    def series(self, variant: str, role: str = "own") -> Array:
+    def series(self, variant: str, role: str = "own") -> _Array:
         """Return exponents ``(S, P_tested, T)``."""
         return self.recorders[variant].exponents[:, _ROLES.index(role)]
 
-    def errors(self, variant: str, part: str = "validation", role: str = "own") -> Array:
+    def errors(self, variant: str, part: str = "validation", role: str = "own") -> _Array:
         """Return the share of wrong answers at the end of each window, ``(S, T)``."""
         return self.recorders[variant].errors[_PARTS.index(part), :, _ROLES.index(role)]
 
     def tests(
-        self, variant: str, cause: Array | None = None, effect: Array | None = None
+        self, variant: str, cause: _Array | None = None, effect: _Array | None = None
     ) -> list[GrangerResult]:
         """Test each of the S networks' weights.
 
@@ -104,13 +97,11 @@ class Observed:
         how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
         return [granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
 
-    def decisions(
-        self, variant: str, cause: Array | None = None, effect: Array | None = None
-    ) -> list[Decision]:
+    def decisions(self, variant: str, *series: _Array | None) -> list[Decision]:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
-        return [judge(tests) for tests in self.tests(variant, cause, effect)]
+        return [judge(tests) for tests in self.tests(variant, *series)]
 
-    def planted(self, variant: str) -> Array:
+    def planted(self, variant: str) -> _Array:
         """Return errors with a cause planted into them, one a weight, ``(S, P_tested, T)``.
 
         To the error at each window the exponent of the window before is added, scaled to a hundredth of the variance of
@@ -131,11 +122,6 @@ class Observed:
         return list(removed)
 
 
-def generators(seeds: Sequence[int], purpose: int) -> list[np.random.Generator]:
-    """Return one generator a seed, so that what it draws does not depend on which other seeds there are."""
-    return [np.random.default_rng([seed, purpose]) for seed in seeds]
-
-
 def observe(
     setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
 ) -> Observed:
@@ -154,7 +140,7 @@ def observe(
     strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
     n_roles = 2 if setting.images else 3
     initial = own.pick(np.repeat(np.arange(len(seeds)), n_roles))
-    rngs = generators(seeds, 1)
+    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
     for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
         tensor[1::n_roles] = strange
         nudges = np.stack([rng.standard_normal(strange.shape[1:]) for rng in rngs])
@@ -169,9 +155,8 @@ def observe(
         known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
     recorders = {variant: known[variant] for variant in variants if variant in known}
     if setting.name == "mnist":
-        exponent = partial(paper_exponents, forward_steps=20)
-        recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, exponent=exponent)
-        recorders["ft, 20 steps"] = WindowRecorder(setting.window, exponent=exponent)
+        recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, forward_steps=20)
+        recorders["ft, 20 steps"] = WindowRecorder(setting.window, forward_steps=20)
     # only FT of nudged networks is looked at
     shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
     trained = initial.pick(range(len(initial)))
@@ -181,7 +166,7 @@ def observe(
         for variant, recorder in recorders.items():
             recorder(weights[:, : shown[variant]], errors)
 
-    def errors() -> Array:
+    def errors() -> _Array:
         wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test, parts.train)]
         return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
 
@@ -189,24 +174,7 @@ def observe(
     return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
 
 
-def follow(
-    networks: Perceptrons,
-    train: Examples,
-    recorders: Sequence[WindowRecorder],
-    errors: Callable[[], Array] | None = None,
-    **how: Any,
-) -> None:
-    """Train networks in place, as ``descend`` does, and show all their weights to recorders."""
-
-    def look() -> None:
-        weights = networks.flat()
-        for recorder in recorders:
-            recorder(weights, errors)
-
-    descend(networks, train, after_update=look, **how)
-
-
-def _matched(scores: Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mask:
+def _matched(scores: _Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mask:
     """Keep the highest scores, removing in each layer as many weights as ``pruned`` does.
 
     Args:
@@ -245,8 +213,8 @@ def masks(observed: Observed, variant: str, n_random: int) -> dict[str, _Mask]:
     before = observed.networks("own").flat().abs().numpy()
     after = observed.networks("own", trained=True).flat().abs().numpy()
     one = observed.series(variant).shape[1:]
-    noise = np.stack([rng.standard_normal(one) for rng in generators(observed.seeds, 2)])
-    by_weight: dict[str, Array | list[Array]] = {
+    noise = np.stack([np.random.default_rng([seed, 2]).standard_normal(one) for seed in observed.seeds])
+    by_weight: dict[str, _Array | list[_Array]] = {
         "causal": [d.p for d in observed.decisions(variant)],
         "noise": [-d.p for d in observed.decisions(variant, noise)],
         "magnitude before": before[:, tested],
