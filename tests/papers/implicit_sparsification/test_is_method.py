@@ -31,7 +31,6 @@ from repro.papers.implicit_sparsification.method import (
     _SoftThreshold,
     effective_weights,
     fold,
-    l1_norms,
     parametrize,
     pilot_factors,
     schedule,
@@ -100,15 +99,6 @@ def test_forms_are_their_formulas(form: nn.Module, formula: Callable[[list[Tenso
             torch.testing.assert_close(one, other)
 
 
-def test_powers_have_a_finite_gradient_at_zero_and_an_exponent_that_stays() -> None:
-    network = parametrize(nn.Linear(3, 2), lambda: _SignedPower(2.0))
-    phi, exponent = network.parametrizations.weight.original0, network.parametrizations.weight.original1
-    phi.data.zero_()
-    network(torch.ones(1, 3)).sum().backward()
-    assert not phi.grad.any()
-    assert not exponent.requires_grad
-
-
 # ---- stacks, effective weights, folding
 
 
@@ -143,13 +133,6 @@ def test_members_of_different_exponents_are_one_stack() -> None:
     members = [parametrize(small(), partial(_SignedPower, p)) for p in (2.0, 3.0, 4.0)]
     for outputs, member in zip(Ensemble(members)(2 * INPUTS), members, strict=True):
         torch.testing.assert_close(outputs, member(2 * INPUTS))
-
-
-def test_l1_norms_are_those_of_the_members() -> None:
-    members = [parametrize(small(seed), Product) for seed in range(3)]
-    expected = [sum(m[i].weight.abs().sum().item() for i in (0, 3)) for m in members]
-    assert l1_norms(Ensemble(members)).tolist() == pytest.approx(expected, rel=1e-6)
-    assert l1_norms(members[1]).tolist() == pytest.approx(expected[1:2], rel=1e-6)
 
 
 # ---- penalties
