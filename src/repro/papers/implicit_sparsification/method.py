@@ -225,7 +225,7 @@ def fold(network: nn.Module) -> nn.Module:
     return folding.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
-def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
+def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     """The tensors behind each weight of a network or an ensemble: itself, or the originals of its form in their order.
 
     Names are those of ``prune.prunable``, ``"1.weight"``; the tensors are the model's own, not copies.
@@ -238,10 +238,10 @@ def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     return found
 
 
-def effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
-    """The prunable weights, stacked for an ensemble, under the names of ``weight_tensors``."""
+def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
+    """The prunable weights, stacked for an ensemble, under the names of ``_weight_tensors``."""
     layers, found = prunable(_template(model)), {}
-    for name, tensors in weight_tensors(model).items():
+    for name, tensors in _weight_tensors(model).items():
         form: Any = nn.Identity()
         if is_parametrized(layers[name], _own(name)):
             form = layers[name].parametrizations[_own(name)][0]  # type: ignore[index]
@@ -249,10 +249,10 @@ def effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
     return found
 
 
-def l1_norms(model: nn.Module | Ensemble) -> Tensor:
+def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
     r"""$\|x\|_1$ over all prunable weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
     norms = torch.zeros(len(model) if isinstance(model, Ensemble) else 1, dtype=torch.float64)
-    for weight in effective_weights(model).values():
+    for weight in _effective_weights(model).values():
         norms += weight.detach().abs().reshape(len(norms), -1).sum(dim=1, dtype=torch.float64).cpu()
     return norms
 
@@ -313,7 +313,7 @@ class Penalty:
         """
         self._size = len(model) if isinstance(model, Ensemble) else 1
         self._act: _Act = act or (lambda tensors: ())
-        self._layers = list(weight_tensors(model).values())
+        self._layers = list(_weight_tensors(model).values())
         inside = {id(tensor) for tensors in self._layers for tensor in tensors}
         everything = model.parameters.values() if isinstance(model, Ensemble) else model.parameters()
         self._decayed = [p for p in everything if p.requires_grad and id(p) not in inside]
@@ -443,7 +443,7 @@ class Pilot:
             raise ValueError(f"alpha must be a number, 0 or above, got {alpha!r}")
         self._network = parametrize(network, partial(Product, beta))
         self._factors = {
-            id(tensor): name for name, both in weight_tensors(network).items() for tensor in both
+            id(tensor): name for name, both in _weight_tensors(network).items() for tensor in both
         }
         self.plain = [
             name
@@ -451,7 +451,7 @@ class Pilot:
             if tensor.ndim > 1 and id(tensor) not in self._factors
         ]
         self.alpha, self.dose, self._epoch = alpha, 0.0, 0
-        self._rule = Algorithm1(n_epochs, l1_norms(network))
+        self._rule = Algorithm1(n_epochs, _l1_norms(network))
 
     @torch.no_grad()
     def decay(self, optimizer: torch.optim.Optimizer) -> None:
@@ -480,7 +480,7 @@ class Pilot:
         """Set the strength of the next epoch from the training accuracy of this one."""
         self._epoch += 1
         now = torch.tensor([self.alpha], dtype=torch.float64), self._epoch, torch.tensor([accuracy])
-        self.alpha = float(self._rule(*now, l1_norms(self._network)))
+        self.alpha = float(self._rule(*now, _l1_norms(self._network)))
 
     def finish(self, sparsity: float = 0.0) -> nn.Module:
         """The network with plain weights again, the smallest of them 0: this share of all that were products."""

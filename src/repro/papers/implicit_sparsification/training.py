@@ -27,12 +27,12 @@ from repro.papers.implicit_sparsification.method import (
     Choice,
     Method,
     Penalty,
-    effective_weights,
+    _effective_weights,
+    _l1_norms,
+    _weight_tensors,
     fold,
-    l1_norms,
     parametrize,
     schedule,
-    weight_tensors,
 )
 from repro.papers.implicit_sparsification.settings import Setting
 from repro.prune import Mask, select
@@ -80,7 +80,7 @@ class Fit:
         """
         tables = []
         pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
-        weights = _flat(effective_weights(pruned))
+        weights = _flat(_effective_weights(pruned))
         zeros = (weights == 0).sum(dim=1) / weights.numel() * len(pruned)
         for sparsity in sparsities:
             _smallest(pruned, sparsity=sparsity).apply(pruned)
@@ -96,7 +96,7 @@ class Fit:
         Returns:
             One row a network: those of members, flips.
         """
-        final, first = _flat(effective_weights(self.networks)), _flat(self.start)
+        final, first = _flat(_effective_weights(self.networks)), _flat(self.start)
         largest = final.abs().topk(round(0.05 * final.shape[1]), dim=1).indices
         flipped = final.gather(1, largest).sign() * first.gather(1, largest).sign() < 0
         return self.members.assign(flips=flipped.double().mean(dim=1).tolist())
@@ -131,7 +131,7 @@ def fit(
         TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
     """
     members, datasets, model = _written(where, how, choices, seeds)
-    start = {name: weight.detach().clone() for name, weight in effective_weights(model).items()}
+    start = {name: weight.detach().clone() for name, weight in _effective_weights(model).items()}
     n_epochs = n_epochs or where.n_epochs
     history, course = _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
     course = course.join(members, on="member").drop(columns="member")
@@ -176,11 +176,11 @@ def _train(
         raise ValueError(f"choices must have one learning rate; got {sorted(rates)}")
     first, following = _strengths(model, members, n_epochs)
     penalty = Penalty(model, how.penalty, first, where.weight_decay, how.decays)
-    layers, course = weight_tensors(model).values(), []
+    layers, course = _weight_tensors(model).values(), []
 
     def end_epoch(model: nn.Module | Ensemble, report: EpochReport) -> None:
         """Note the epoch that ended, set strengths and temperatures of the next."""
-        used, l1, accuracy = penalty.strengths, l1_norms(model), report.batch_accuracy
+        used, l1, accuracy = penalty.strengths, _l1_norms(model), report.batch_accuracy
         per_alpha = report.step / report.epoch * report.learning_rate / (1 - where.momentum)
         told = {"alpha": used, "dose": per_alpha * used, "l1": l1, "batch_accuracy": accuracy}
         row = {"epoch": report.epoch, "member": members.index}
@@ -217,7 +217,7 @@ def _strengths(
         if members["schedule"].nunique() > 1:
             raise ValueError("algorithm 1 and fixed schedules cannot be trained together")
         rise = torch.tensor(members["knob"].to_numpy())
-        return amplitude, Algorithm1(n_epochs, l1_norms(model), rise)
+        return amplitude, Algorithm1(n_epochs, _l1_norms(model), rise)
     shapes = np.array([[*schedule(name, n_epochs), 0.0] for name in members["schedule"]])
     planned = amplitude * torch.from_numpy(shapes.T)  # (T + 1, M)
     return planned[0], lambda alpha, epoch, accuracy, l1: planned[epoch]
@@ -240,7 +240,7 @@ class _CropFlip:
 
 def _smallest(networks: Ensemble, within: Mask | None = None, **how_many: Any) -> Mask:
     """The mask without the smallest weights of each network; ``within`` and how many as for ``prune.select``."""
-    weights = effective_weights(networks).items()
+    weights = _effective_weights(networks).items()
     # a network that has diverged has weights that are no numbers; its accuracy is that of chance already
     scores = {name: weight.detach().abs().nan_to_num(0.0).cpu() for name, weight in weights}
     masks = []
@@ -291,7 +291,7 @@ def cycles(
     """
     members, datasets, ensemble = _written(where, how, choices, seeds)
     assert isinstance(ensemble, Ensemble)
-    layers, mask = weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
+    layers, mask = _weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
     pruned: dict[str, Tensor] = {}
     early: dict[str, Tensor] = {}
     rewind_step = _REWIND_EPOCH * -(-len(datasets[0].y_train) // where.batch_size)
