@@ -90,12 +90,6 @@ def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not() -
     assert against["pilot"][-1].any(axis=-1).all()
 
 
-def test_without_a_penalty_families_that_share_a_start_coincide() -> None:
-    paths = descend([small(5)], dict.fromkeys(_FAMILIES, runs(("constant", 0.0))), [0, 200], [0])
-    np.testing.assert_allclose(paths["pilot"], paths["mask_l1"], atol=1e-13)
-    assert np.abs(paths["pilot"][-1] - paths["weights"][-1]).max() > 1e-3
-
-
 def test_runs_that_diverge_are_missing_from_there_on_and_leave_the_others_alone() -> None:
     problem, steps = small(7), [0, 2, 100, 400]
     both = descend([problem], {"pilot": runs(("constant", 0.01), ("constant", 300.0))}, steps)["pilot"]

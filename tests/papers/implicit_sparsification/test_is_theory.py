@@ -185,21 +185,6 @@ def test_least_potential_meets_its_conditions_at_every_scale(a):
         assert np.abs(null_space(Z).T @ mu).max() < 1e-11 * max(1.0, np.abs(mu).max())
 
 
-@pytest.mark.parametrize("size", [(1, 2), (40, 100)], ids=str)
-def test_least_l1_agrees_with_cvxpy_and_sits_on_a_vertex(size):
-    cp = pytest.importorskip("cvxpy")
-    Z, y, _ = problem(6, *size)
-    variable = cp.Variable(size[1])
-    tight = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
-    value = cp.Problem(cp.Minimize(cp.norm1(variable)), [Z @ variable == y]).solve(
-        solver=cp.CLARABEL, **tight
-    )
-    x = least_l1(Z, y)
-    np.testing.assert_allclose(Z @ x, y, atol=1e-10)
-    assert np.abs(x).sum() == pytest.approx(value, abs=1e-8)
-    assert np.count_nonzero(x) <= size[0]
-
-
 def test_a_sparse_truth_is_the_point_of_least_l1_and_of_least_potential_at_a_tiny_scale():
     problem = SparseRegression.draw(7)
     for x in (least_l1(problem.Z, problem.y), Potential(1e-30).least(problem.Z, problem.y)):
