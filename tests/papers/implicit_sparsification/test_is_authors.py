@@ -80,17 +80,8 @@ def test_a_part_that_would_end_too_late_is_not_begun_and_a_later_call_goes_on(
     assert len(asked) == 6
 
 
-def test_a_part_that_is_damaged_or_made_otherwise_is_not_taken_for_one_that_is_not(
-    tmp_path: Path, asked: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = at_scale([0], tmp_path, 60)
-    asked.clear()
-    path = tmp_path / "small-x-0.0-constant-0.1-0.0-0.json"
-    path.write_text(path.read_text()[:100])
-    with pytest.warns(UserWarning, match=r"small-x.* is damaged"):
-        again = at_scale([0], tmp_path, 60)
-    assert asked == [("x", 0.0, 0)]
-    assert again["test_accuracy"].tolist() == pytest.approx(whole["test_accuracy"].tolist())
+def test_a_part_made_with_another_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_scale([0], tmp_path, 60)
     monkeypatch.setitem(SETTINGS, "small", replace(SMALL, n_epochs=3))
     with pytest.raises(ValueError, match=r"small-x.* was made with other values of n_epochs"):
         at_scale([0], tmp_path, 60)

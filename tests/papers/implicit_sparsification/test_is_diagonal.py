@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Lasso
 
-from repro.papers.implicit_sparsification.diagonal import FAMILIES, descend
+from repro.papers.implicit_sparsification.diagonal import _FAMILIES, descend
 from repro.papers.implicit_sparsification.method import schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
 
@@ -53,7 +53,7 @@ def one_alone(problem: SparseRegression, family: str, alphas: Array, batches: Se
 
 
 @pytest.mark.parametrize("orders", [None, [3, 8]], ids=["full", "batches"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", _FAMILIES)
 def test_every_run_follows_the_path_it_would_follow_alone(family: str, orders: list[int] | None) -> None:
     problems, n_steps = [small(0), small(1)], 25
     settings = [("constant", 0.15), ("harmonic", 3.0)]
@@ -88,12 +88,6 @@ def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not() -
     against = {family: np.sign(x) * np.sign(x[0]) < 0 for family, x in paths.items()}
     assert not against["spred"].any()
     assert against["pilot"][-1].any(axis=-1).all()
-
-
-def test_without_a_penalty_families_that_share_a_start_coincide() -> None:
-    paths = descend([small(5)], dict.fromkeys(FAMILIES, runs(("constant", 0.0))), [0, 200], [0])
-    np.testing.assert_allclose(paths["pilot"], paths["mask_l1"], atol=1e-13)
-    assert np.abs(paths["pilot"][-1] - paths["weights"][-1]).max() > 1e-3
 
 
 def test_runs_that_diverge_are_missing_from_there_on_and_leave_the_others_alone() -> None:

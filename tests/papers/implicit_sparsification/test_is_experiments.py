@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,8 @@ from scipy.integrate import solve_ivp
 from repro.learn import perceptron
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments
-from repro.papers.implicit_sparsification.diagonal import FAMILIES, descend
-from repro.papers.implicit_sparsification.experiments import _AMPLITUDES, HIGH, _logarithmic_steps
+from repro.papers.implicit_sparsification.diagonal import _FAMILIES, descend
+from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS, _logarithmic_steps
 from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
 from repro.papers.implicit_sparsification.settings import SETTINGS, Setting, SparseRegression, tuned
@@ -101,27 +101,19 @@ def test_every_family_has_as_many_settings_and_decayed_factors_stay_inside_the_f
     grid: pd.DataFrame,
 ) -> None:
     keys = ["family", "schedule", "amplitude", "seed", "step"]
-    expected = [
-        (f, name, a) for f, own in _AMPLITUDES.items() for name, all_of in own.items() for a in all_of
-    ]
-    of_all = product(expected, SEEDS, grid["step"].unique())
-    assert set(grid[keys].itertuples(index=False, name=None)) == {(*e, s, k) for e, s, k in of_all}
-    assert len(grid) == len(grid.drop_duplicates(keys))
     assert {0, 1, 100, 200} <= set(grid["step"])
-    for family, own in _AMPLITUDES.items():
-        assert {len(amplitudes) for amplitudes in own.values()} == {8}
-        for name, amplitudes in own.items():
-            assert np.divide(amplitudes[1:], amplitudes[:-1]) == pytest.approx(
-                [0.5 if name != "constant" else 2] * 7
-            )
-            if family in ("pilot", "spred"):
-                assert 1 - 2 * 0.01 * max(amplitudes) * schedule(name, 5).max() > 0
+    assert len(grid) == len(grid.drop_duplicates(keys)) == 4 * 3 * 8 * len(SEEDS) * grid["step"].nunique()
+    for family, runs in _RUNS.items():
+        assert runs["schedule"].value_counts().tolist() == [8] * 3
+        if family in ("pilot", "spred"):
+            for row in runs.itertuples():
+                assert 1 - 2 * 0.01 * row.amplitude * schedule(row.schedule, 5).max() > 0
 
 
 @pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("weights", "constant")])
 def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, name: str) -> None:
-    amplitude, problem = _AMPLITUDES[family][name][4], SparseRegression.draw(3)
-    runs = pd.DataFrame({"schedule": [name], "amplitude": [amplitude]})
+    runs, problem = where(_RUNS[family], schedule=name).iloc[4:5], SparseRegression.draw(3)
+    amplitude = runs["amplitude"].item()
     x = descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
     row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
     assert row["distance"] == pytest.approx(np.sqrt(((x - problem.x_star) ** 2).sum()))
@@ -131,10 +123,10 @@ def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, na
 
 
 def test_numbers_of_diverged_runs_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    wild = {family: {"constant": (0.01, 300.0)} for family in FAMILIES}
-    monkeypatch.setattr(experiments, "_AMPLITUDES", wild)
+    wild = pd.DataFrame({"schedule": "constant", "amplitude": [0.01, 300.0]})
+    monkeypatch.setattr(experiments, "_RUNS", dict.fromkeys(_FAMILIES, wild))
     found = experiments.diagonal_grid(SEEDS, 200, [])
-    gone = found["diverged"]
+    gone = found["distance"].isna()
     assert set(found[gone]["amplitude"]) == {300.0}
     assert found[gone][["distance", "validation_error", "flips"]].isna().all(axis=None)
     assert found[~gone].notna().all(axis=None)
@@ -186,7 +178,7 @@ TABLE = pd.DataFrame(
         ("pilot", "pilot", Choice(2e-3, "half", 0.2)),
         ("pilot_half", "pilot", Choice(2e-3, "half", 0.2)),
         ("pilot_constant", "pilot", Choice(1e-3, "constant", 0.2)),
-    ) for p in HIGH]
+    ) for p in _HIGH]
     + [("rates", "pilot", "pilot", np.nan, *Choice(1e-3, "half", 0.2), 0.9)],
     columns=["task", "arm", "method", "sparsity", *Choice._fields, "validation_accuracy"],
 )  # fmt: skip
@@ -219,7 +211,7 @@ def test_tuning_takes_the_best_choice_of_each_arm_and_reads_back(
     few = (Choice(1e-3, "constant", 0.2), Choice(1e-3, "half", 0.2), Choice(0.0, "half", 1e4))
     for name in METHODS:
         monkeypatch.setitem(METHODS, name, replace(METHODS["x" if name == "x" else "pilot"], choices=few))
-    monkeypatch.setattr(experiments, "HIGH", (0.5, 0.9))
+    monkeypatch.setattr(experiments, "_HIGH", (0.5, 0.9))
     found = experiments.tuning(SEEDS, SEEDS, 4, 3)
     grid = fit(tiny, METHODS["pilot"], few[:2], seeds=SEEDS, n_epochs=4).pruned_accuracy([0.5, 0.9])
     means = grid.groupby(["sparsity", "schedule"])["validation_accuracy"].mean().unstack()
@@ -235,21 +227,20 @@ def test_tuning_takes_the_best_choice_of_each_arm_and_reads_back(
 
 def test_the_table_of_the_library_has_a_choice_for_every_arm_and_none_at_the_edge_of_its_strengths() -> None:
     table = tuned()
-    one = where(table, task="one-shot")
-    assert set(one["arm"]) == {*METHODS, "pilot_constant", "pilot_half", "str_native"}
+    assert set(where(table, task="one-shot")["arm"]) == {
+        *METHODS,
+        "pilot_constant",
+        "pilot_half",
+        "str_native",
+    }
     assert len(table) == 5 * 14 + 2 + 7  # no threshold of STR leaves more than 98 % of the weights 0
+    inside = ("pilot", "pilot_algorithm", "pilot_constant", "pilot_half", "l1_x", "l1_m", "spred", "str")
     for row in table.itertuples():
-        choice = Choice(row.strength, row.schedule, row.rate, row.knob)
-        assert choice in METHODS[row.method].choices
-    for name in ("pilot", "pilot_algorithm", "pilot_constant", "pilot_half", "l1_x", "l1_m", "spred", "str"):
-        strengths = sorted(
-            {choice.strength for choice in METHODS[one[one["arm"] == name]["method"].iloc[0]].choices}
-        )
-        assert (
-            one[one["arm"] == name]["strength"]
-            .between(strengths[0], strengths[-1], inclusive="neither")
-            .all()
-        )
+        choices = METHODS[row.method].choices
+        assert Choice(row.strength, row.schedule, row.rate, row.knob) in choices
+        strengths = {choice.strength for choice in choices}
+        if row.task == "one-shot" and row.arm in inside:
+            assert min(strengths) < row.strength < max(strengths)
 
 
 def test_iterative_pruning_and_windows_run_the_settings_that_they_name(
@@ -257,15 +248,8 @@ def test_iterative_pruning_and_windows_run_the_settings_that_they_name(
 ) -> None:
     monkeypatch.setattr(experiments, "tuned", lambda: TABLE)
     found = experiments.iterative(SEEDS, 1, 3)
-    alone = cycles(
-        tiny,
-        METHODS["pilot"],
-        [Choice(1e-3, "half", 0.2)],
-        seeds=SEEDS,
-        rewind="rates",
-        n_cycles=1,
-        n_epochs=3,
-    )
+    sizes = {"seeds": SEEDS, "n_cycles": 1, "n_epochs": 3}
+    alone = cycles(tiny, METHODS["pilot"], [Choice(1e-3, "half", 0.2)], rewind="rates", **sizes)
     assert found["test_accuracy"].tolist() == alone["test_accuracy"].tolist()
     assert set(found["arm"]) == {"pilot"}
     serving = experiments.strengths_that_serve([0], 2)

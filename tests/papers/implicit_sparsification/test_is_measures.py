@@ -72,7 +72,7 @@ def made_up(errors: dict[tuple[str, str, float], list[float]], distances: list[f
     """Validation errors of two seeds for (family, schedule, amplitude); all else equal."""
     rows = [
         {"family": family, "schedule": name, "amplitude": amplitude, "seed": seed, "step": 5}
-        | {"validation_error": error, "distance": distance * (1 + seed), "flips": 0, "diverged": False}
+        | {"validation_error": error, "distance": distance * (1 + seed), "flips": 0}
         for ((family, name, amplitude), of_seeds), distance in zip(errors.items(), distances, strict=True)
         for seed, error in enumerate(of_seeds)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,26 +18,26 @@ from torch.nn.utils import parametrize as torch_parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from repro.learn import Ensemble, initialization, load, perceptron
+from repro.papers.implicit_sparsification import method
 from repro.papers.implicit_sparsification.method import (
     METHODS,
     Algorithm1,
     Penalty,
     Pilot,
     Product,
+    _effective_weights,
     _gates,
     _l1_of_first,
     _l1_of_second,
     _SigmoidMask,
     _SignedPower,
     _SoftThreshold,
-    effective_weights,
+    _weight_tensors,
     fold,
-    l1_norms,
     parametrize,
     pilot_factors,
     schedule,
     squares,
-    weight_tensors,
 )
 
 Form = Callable[[], nn.Module]
@@ -100,15 +101,6 @@ def test_forms_are_their_formulas(form: nn.Module, formula: Callable[[list[Tenso
             torch.testing.assert_close(one, other)
 
 
-def test_powers_have_a_finite_gradient_at_zero_and_an_exponent_that_stays() -> None:
-    network = parametrize(nn.Linear(3, 2), lambda: _SignedPower(2.0))
-    phi, exponent = network.parametrizations.weight.original0, network.parametrizations.weight.original1
-    phi.data.zero_()
-    network(torch.ones(1, 3)).sum().backward()
-    assert not phi.grad.any()
-    assert not exponent.requires_grad
-
-
 # ---- stacks, effective weights, folding
 
 
@@ -119,7 +111,7 @@ def test_forms_keep_the_function_stacks_equal_their_members_and_folding_keeps_ev
     if name != "plain":
         members = [parametrize(member, ALL[name]) for member in members]
     ensemble = Ensemble(members)
-    outputs, weights = ensemble(INPUTS), effective_weights(ensemble)
+    outputs, weights = ensemble(INPUTS), _effective_weights(ensemble)
     for i, member in enumerate(members):
         expected = member(INPUTS)
         torch.testing.assert_close(expected, plain[i](INPUTS), rtol=1e-5, atol=1e-5)
@@ -127,7 +119,9 @@ def test_forms_keep_the_function_stacks_equal_their_members_and_folding_keeps_ev
         for layer in (member[0], member[3]):
             assert torch_parametrize.is_parametrized(layer, "weight") == (name != "plain")
             assert not torch_parametrize.is_parametrized(layer, "bias")
-        own = {key: weight.clone() for key, weight in effective_weights(member).items()}
+            if name == "power":  # the exponent stays
+                assert not layer.parametrizations.weight.original1.requires_grad
+        own = {key: weight.clone() for key, weight in _effective_weights(member).items()}
         for key, weight in own.items():
             torch.testing.assert_close(weights[key][i], weight)
         other = copy.deepcopy(member)
@@ -137,19 +131,6 @@ def test_forms_keep_the_function_stacks_equal_their_members_and_folding_keeps_ev
         assert all(torch.equal(folded.state_dict()[key], weight) for key, weight in own.items())
         assert torch.equal(folded(INPUTS), expected)
         assert torch.equal(other(INPUTS), expected)  # a copy lives on
-
-
-def test_members_of_different_exponents_are_one_stack() -> None:
-    members = [parametrize(small(), partial(_SignedPower, p)) for p in (2.0, 3.0, 4.0)]
-    for outputs, member in zip(Ensemble(members)(2 * INPUTS), members, strict=True):
-        torch.testing.assert_close(outputs, member(2 * INPUTS))
-
-
-def test_l1_norms_are_those_of_the_members() -> None:
-    members = [parametrize(small(seed), Product) for seed in range(3)]
-    expected = [sum(m[i].weight.abs().sum().item() for i in (0, 3)) for m in members]
-    assert l1_norms(Ensemble(members)).tolist() == pytest.approx(expected, rel=1e-6)
-    assert l1_norms(members[1]).tolist() == pytest.approx(expected[1:2], rel=1e-6)
 
 
 # ---- penalties
@@ -185,7 +166,7 @@ def test_gradients_of_penalties_are_those_of_their_formulas(name: str) -> None:
     act, form, formula = FORMULAS[name]
     model = ensemble_of(form)
     Penalty(model, act, STRENGTHS)(model, 1)
-    layers = weight_tensors(model).values()
+    layers = _weight_tensors(model).values()
     total = sum((STRENGTHS * formula(tensors).flatten(1).sum(dim=1)).sum() for tensors in layers)
     trained = [tensor for tensor in model.parameters.values() if tensor.requires_grad]
     for tensor, gradient in zip(trained, torch.autograd.grad(total, trained, allow_unused=True), strict=True):
@@ -209,6 +190,28 @@ def test_a_step_of_the_penalty_is_one_operation_a_factor_and_copies_nothing() ->
         penalty()
     # two layers of two factors; two biases
     assert counted.names == ["aten.addcmul_.default"] * 4 + ["aten.add_.Tensor"] * 2
+
+
+def test_a_step_can_be_captured_but_for_what_pytorch_itself_leaves_out() -> None:
+    """Forward pass and penalty are one graph each; backward pass and optimizer break by the design of PyTorch."""
+    network = parametrize(small())
+    penalty = Penalty(network, squares, 0.1, weight_decay=0.01)
+    stepper = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+    def loss() -> Tensor:
+        return nn.functional.cross_entropy(network(INPUTS), torch.tensor([0, 1, 2, 0]))
+
+    def step() -> None:
+        loss().backward()
+        penalty()
+        stepper.step()
+
+    step()
+    for part in (loss, penalty):
+        assert torch._dynamo.explain(part)().graph_break_count == 0
+    library = str(Path(method.__file__).parents[2])
+    for found in torch._dynamo.explain(step)().break_reasons:
+        assert not found.user_stack[-1].filename.startswith(library)
 
 
 class Counted(TorchDispatchMode):
@@ -275,19 +278,17 @@ def trained(network: nn.Module, pilot: Pilot, stepper: torch.optim.Optimizer, n_
     return network
 
 
-@pytest.mark.parametrize(("optimizer", "alpha"), [(SGD, 0.02), (ADAMW, 1.0)])
-def test_pilot_makes_a_convolutional_network_sparse(optimizer: Any, alpha: float) -> None:
+def test_pilot_makes_a_convolutional_network_sparse() -> None:
     """The control is the same training without decay, whose smallest weights matter."""
     digits, right = load("digits", seed=0), {}
-    for strength in (0.0, alpha):
+    for strength in (0.0, 1.0):
         with initialization(0):
             network = convolutional()
         pilot = Pilot(network, strength, n_epochs=12)
-        trained(network, pilot, optimizer(network.parameters()), 12)
+        trained(network, pilot, ADAMW(network.parameters()), 12)
         network = pilot.finish(sparsity=0.9)
         right[strength] = (network(digits.x_test).argmax(dim=1) == digits.y_test).double().mean().item()
-    assert right[alpha] > 0.87
-    assert right[alpha] > right[0.0] + 0.05
+    assert right[1.0] > max(0.87, right[0.0] + 0.05)
 
 
 def test_pilot_reaches_the_queries_keys_and_values_of_a_transformer() -> None:
@@ -314,11 +315,11 @@ def test_decay_is_that_of_the_flow_whatever_the_optimizer_and_adds_up_to_the_dos
     network = small()
     pilot = Pilot(network, 0.5, n_epochs=2)
     stepper = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.0)
-    before = {name: [t.clone() for t in both] for name, both in weight_tensors(network).items()}
+    before = {name: [t.clone() for t in both] for name, both in _weight_tensors(network).items()}
     for _ in range(2):
         pilot.decay(stepper)
     assert pilot.dose == pytest.approx(2 * 0.1 * 0.5)
-    for name, both in weight_tensors(network).items():
+    for name, both in _weight_tensors(network).items():
         for tensor, first in zip(both, before[name], strict=True):
             torch.testing.assert_close(tensor.detach(), 0.9**2 * first)
 
@@ -332,14 +333,6 @@ def test_what_pilot_leaves_plain_is_told_and_what_it_cannot_do_is_refused() -> N
         pilot.decay(early)
     with pytest.raises(ValueError, match="1/2"):
         pilot.decay(SGD(network.parameters(), lr=5.0))
-    with pytest.raises(ValueError, match="recurrent"):
-        Pilot(nn.Sequential(nn.LSTM(3, 2)), 0.1, n_epochs=2)
-    with pytest.raises(ValueError, match="alpha"):
-        Pilot(small(), -1.0, n_epochs=2)
-    with pytest.raises(TypeError, match=r"not Product\(\)"):
-        parametrize(small(), Product())  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'1'"):
-        Product("1")  # type: ignore[arg-type]
 
 
 # ---- schedules and algorithm 1
@@ -383,13 +376,7 @@ def test_every_method_has_as_many_choices_and_rates_up_to_twice_the_plain_one() 
     for name, how in METHODS.items():
         assert len(set(how.choices)) == 28, name
         rates = {choice.rate for choice in how.choices}
-        assert {0.1, 0.2} <= rates
-        assert rates == {0.1, 0.2} or name in ("x", "mw", "powerprop")
-        strengths = sorted({choice.strength for choice in how.choices})
-        if name not in ("x", "mw", "powerprop"):  # which have none, but for the ordinary weight decay
-            assert np.divide(strengths[1:], strengths[:-1]).tolist() == pytest.approx(
-                [2 ** (0.5 if name == "str" else 1)] * 6
-            )
+        assert rates == {0.1, 0.2} or (name in ("x", "mw", "powerprop") and rates > {0.1, 0.2})
 
 
 def test_factors_have_their_own_start_and_never_decay_by_themselves() -> None:
@@ -402,7 +389,7 @@ def test_factors_have_their_own_start_and_never_decay_by_themselves() -> None:
         assert product == (name in betas)
         assert how.decays == (not product and name not in ("x", "str"))  # theirs is the penalty
         if product:
-            m, w = weight_tensors(network)["1.weight"]
+            m, w = _weight_tensors(network)["1.weight"]
             np.testing.assert_allclose((m**2 - w**2).detach(), betas[name], atol=1e-6)
 
 
@@ -410,17 +397,19 @@ def test_factors_have_their_own_start_and_never_decay_by_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    "act",
+    ("act", "error", "words"),
     [
-        lambda: Product(-0.1),
-        lambda: schedule("geometrical", 5),
-        lambda: Penalty(small(), squares, -0.1),
-        lambda: Penalty(small(), squares, torch.tensor([0.1, 0.2])),
-        lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4)), Product),
+        (lambda: Pilot(nn.Sequential(nn.LSTM(3, 2)), 0.1, n_epochs=2), ValueError, "recurrent"),
+        (lambda: Pilot(small(), -1.0, n_epochs=2), ValueError, "alpha"),
+        (lambda: parametrize(small(), Product()), TypeError, r"not Product\(\)"),  # type: ignore[arg-type]
+        (lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4))), ValueError, "Linear"),
+        (lambda: Product("1"), ValueError, "'1'"),  # type: ignore[arg-type]
+        (lambda: schedule("geometrical", 5), ValueError, "unknown"),
+        (lambda: Penalty(small(), squares, -0.1), ValueError, "got"),
     ],
 )
-def test_bad_input_is_refused(act: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r"got|unknown|Linear"):
+def test_bad_input_is_refused(act: Callable[[], object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
         act()
 
 

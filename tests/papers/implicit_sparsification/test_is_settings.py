@@ -33,12 +33,6 @@ def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
     )
 
 
-def test_seeds_have_splits_of_their_own_and_the_same_seed_the_same():
-    first, second, again = SETTINGS["digits"].data_sets([0, 1, 1])
-    assert torch.equal(second.x_test, again.x_test)
-    assert not torch.equal(first.x_test, second.x_test)
-
-
 def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_generator():
     one, other = SETTINGS["digits"].networks([0, 1])
     torch.manual_seed(5)

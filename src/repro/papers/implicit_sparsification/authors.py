@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
         ValueError: a file in the folder was made with other settings.
     """
     runs, tables, end, longest = Runs(Path(folder)), [], time.perf_counter() + seconds, 0.0
-    for place, seed, method, choice in _parts(seeds):
+    tried = [(method, choice) for method, choices in _GRID.items() for choice in choices]
+    # a seed is of use when every method has it
+    for place, seed, (method, choice) in product(_PLACES, seeds, tried):
         where, how = SETTINGS[place], METHODS[method]
         run = "-".join([place, method, *(f"{value}" for value in choice), str(seed)]).replace(" ", "-")
         made_with = {"sparsities": _SPARSITIES} | _told(where) | _told(how)
@@ -70,15 +73,6 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
         if rows is not None:
             tables.append(pd.DataFrame(rows).assign(setting=place, method=method))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def _parts(seeds: Sequence[int]) -> Iterator[tuple[str, int, str, Choice]]:
-    """All networks in order of worth: a seed is of use when every method has it."""
-    for place in _PLACES:
-        for seed in seeds:
-            for method, choices in _GRID.items():
-                for choice in choices:
-                    yield place, seed, method, choice
 
 
 def _told(values: Setting | Method) -> dict[str, Any]:

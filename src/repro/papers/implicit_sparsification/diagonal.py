@@ -8,7 +8,6 @@ after the other in NumPy with gradients by hand, and 250 times less than with au
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 
@@ -32,19 +31,11 @@ _Samples = tuple[Tensor, Tensor]
 # --- ways to write, to start and to penalise the weights ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Family:
-    r"""A way to write the weights of a diagonal network, to start and to penalise them.
-
-    Attributes:
-        name: how the chapter calls it.
-        begin: from x0 to factors of its shape; those of plain weights are x0 and ones.
-        update: one step, from m, w, the gradient of f with respect to x, and $\eta\alpha$ to m and w.
-    """
-
-    name: str
-    begin: Callable[[Array], tuple[Array, Array]]
-    update: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+_Family = tuple[
+    Callable[[Array], tuple[Array, Array]], Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+]
+r"""From x0 to factors of its shape; one step, from m, w, the gradient of f with respect to x, and $\eta\alpha$ to m and
+w."""
 
 
 def _decay_both(m: Tensor, w: Tensor, g: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,13 +55,14 @@ def _l1_on_weights(x: Tensor, ones: Tensor, g: Tensor, pull: Tensor) -> tuple[Te
     return torch.addcmul(x, pull, x.sign(), value=-1).sub_(g, alpha=_STEP_SIZE), ones
 
 
-FAMILIES = {
-    "pilot": _Family("m ⊙ w, unbalanced start", pilot_factors, _decay_both),
-    "spred": _Family("m ⊙ w, balanced start", partial(pilot_factors, beta=0.0), _decay_both),
-    "mask_l1": _Family("m ⊙ w, L1 on m", pilot_factors, _l1_on_mask),
-    "weights": _Family("x, L1 by subgradient", lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
+_FAMILIES: dict[str, _Family] = {
+    "pilot": (pilot_factors, _decay_both),
+    "spred": (partial(pilot_factors, beta=0.0), _decay_both),
+    "mask_l1": (pilot_factors, _l1_on_mask),
+    "weights": (lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
 }
-r"""The families by key: the paper compares ``pilot``, ``mask_l1`` and ``weights``, and ``spred`` in figure 1a."""
+r"""The families by key: the paper compares ``pilot``, ``mask_l1`` (L1 on m) and ``weights`` (L1 on x, by subgradients;
+the factors are x and ones), and ``spred``, the balanced start, in figure 1a."""
 
 # --- the loop -----------------------------------------------------------------------------------------------------
 
@@ -89,8 +81,8 @@ def descend(
 
     Args:
         problems: P regressions of one size, each with its own start x0.
-        runs: of each family, keys of ``FAMILIES``, a table with R rows: schedule, a name for ``method.schedule``, and
-            amplitude.
+        runs: of each family, ``pilot``, ``spred``, ``mask_l1`` or ``weights``, a table with R rows: schedule, a name
+            for ``method.schedule``, and amplitude.
         steps: to record, ascending; step 0 is the start, the last one the end.
         orders: seeds of the order of mini-batches, one a problem, which all its families and runs share; None for full
             descent. Batches have 5 samples, a divisor of d.
@@ -106,7 +98,7 @@ def descend(
         of_runs = zip(table["schedule"], table["amplitude"], strict=True)
         alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
         batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
-        x = _path(FAMILIES[name], x0, alphas, batches, steps)
+        x = _path(_FAMILIES[name], x0, alphas, batches, steps)
         gone = ~(np.abs(x).max(axis=-1) < 1e6)
         x[np.logical_or.accumulate(gone, axis=0)] = np.nan
         paths[name] = x
@@ -117,7 +109,8 @@ def _path(
     family: _Family, x0: Array, alphas: Array, batches: Iterable[_Samples], steps: Sequence[int]
 ) -> Array:
     """x of one family at the steps, ``(T, P, R, n)``: what one core's cache holds, hence a family at a time."""
-    m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in family.begin(x0))
+    begin, update = family
+    m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in begin(x0))
     x = m * w
     kept = np.empty((len(steps), *x.shape))
     at = dict(zip(steps, kept, strict=True))
@@ -125,7 +118,7 @@ def _path(
         at[0][...] = x.numpy()
     pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
     for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
-        m, w = family.update(m, w, _gradient(x, *batch), pull)
+        m, w = update(m, w, _gradient(x, *batch), pull)
         x = m * w
         if step in at:
             at[step][...] = x.numpy()

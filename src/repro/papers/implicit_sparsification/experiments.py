@@ -7,9 +7,11 @@ networks (M12 to M16, M18, M20 to M23) are pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -23,17 +25,9 @@ from repro.learn import TrainingDivergedError
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation
-from repro.papers.implicit_sparsification.method import METHODS, STRENGTHS, Choice, pilot_factors
+from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors
 from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression, tuned
-from repro.papers.implicit_sparsification.theory import (
-    Potential,
-    Strength,
-    dual_flow,
-    factor_flow,
-    least_l1,
-    least_potential,
-    mirror_flow,
-)
+from repro.papers.implicit_sparsification.theory import Flow, Potential, Strength, least_l1
 from repro.papers.implicit_sparsification.training import cycles, fit
 
 _GENTLE = Strength(0.1, rate=0.1)
@@ -43,8 +37,22 @@ _STEADY = Strength(0.05)
 
 # --- flows --------------------------------------------------------------------------------------------------------
 
+_Rows = Iterator[dict[str, Any]]
 
-def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
+
+def _every_seed(rows: Callable[[int], _Rows]) -> Callable[[Sequence[int]], pd.DataFrame]:
+    """From the rows of one seed to the table of many; a row begins with its seed."""
+
+    @wraps(rows)
+    def table(seeds: Sequence[int]) -> pd.DataFrame:
+        return pd.DataFrame([{"seed": seed} | row for seed in seeds for row in rows(seed)])
+
+    table.__signature__ = inspect.signature(table, follow_wrapped=False)  # type: ignore[attr-defined]
+    return table
+
+
+@_every_seed
+def flow_agreement(seed: int) -> _Rows:
     r"""Solve the flow of the factors and the mirror flow separately and compare (M1, K1).
 
     Returns:
@@ -53,31 +61,25 @@ def flow_agreement(seeds: Sequence[int]) -> pd.DataFrame:
         the factors' x and $a_t\sinh(-2L_t+c)$ with the scale $2u_0v_0e^{-2A}=\beta e^{-2A}$ that the paper's first
         version prints; ``printed_at_start`` the same at t = 0.
     """
-    times, rows = np.linspace(0.0, 20.0, 41), []
+    times, problem = np.linspace(0.0, 20.0, 41), SparseRegression.draw(seed)
     dose = _GENTLE.dose(times)[:, None]
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        for beta in (1.0, 100.0):
-            m0, w0 = pilot_factors(problem.x0, beta)
-            m, w = factor_flow(problem.gradient, m0, w0, times, _GENTLE)
-            mirror = mirror_flow(problem.gradient, problem.x0, beta, times, _GENTLE)
-            # (m + w) decays by e^{-L-2A}, whatever the potential is
-            integral = -np.log((m + w) / (m0 + w0)) - 2 * dose
-            printed = beta * np.exp(-2 * dose) * np.sinh(-2 * integral + np.log((m0 + w0) / (m0 - w0)))
-            rows.append(
-                {
-                    "seed": seed,
-                    "beta": beta,
-                    "difference": _largest(m * w - mirror),
-                    "invariant_error": _largest((m**2 - w**2) / beta - np.exp(-4 * dose)),
-                    "printed_difference": _largest(m * w - printed),
-                    "printed_at_start": _largest((m * w - printed)[0]),
-                }
-            )
-    return pd.DataFrame(rows)
+    for beta in (1.0, 100.0):
+        flow, (m0, w0) = Flow(problem.x0, _GENTLE, beta), pilot_factors(problem.x0, beta)
+        m, w = flow.factors(problem.gradient, times)
+        # (m + w) decays by e^{-L-2A}, whatever the potential is
+        integral = -np.log((m + w) / (m0 + w0)) - 2 * dose
+        printed = beta * np.exp(-2 * dose) * np.sinh(-2 * integral + np.log((m0 + w0) / (m0 - w0)))
+        yield {
+            "beta": beta,
+            "difference": _largest(m * w - flow.mirror(problem.gradient, times)),
+            "invariant_error": _largest((m**2 - w**2) / beta - np.exp(-4 * dose)),
+            "printed_difference": _largest(m * w - printed),
+            "printed_at_start": _largest((m * w - printed)[0]),
+        }
 
 
-def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def factor_gaps(seed: int) -> _Rows:
     r"""How far $m_T^2-w_T^2$ of two flows are apart that differ in the loss alone (M2).
 
     The losses are $\frac1{2d}\|Zx\mp y\|^2$; $\beta=1$, T = 10. With $\alpha(\|m\|^2+\|w\|^2)$ the gap is
@@ -90,19 +92,16 @@ def factor_gaps(seeds: Sequence[int]) -> pd.DataFrame:
 
     Source: section 3 of the paper's first version.
     """
-    rows = []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        losses, start = (problem, replace(problem, y=-problem.y)), pilot_factors(problem.x0)
-        for which in ("both", "mask"):
-            decay: dict[str, Any] = {"strength": _STEADY, "mask_only": which == "mask"}
-            ends = [factor_flow(f.gradient, *start, times=np.array([10.0]), **decay) for f in losses]
-            gaps = [m**2 - w**2 for m, w in ends]
-            rows.append({"seed": seed, "which": which, "spread": _largest(gaps[0] - gaps[1])})
-    return pd.DataFrame(rows)
+    problem = SparseRegression.draw(seed)
+    flow, losses = Flow(problem.x0, _STEADY), (problem, replace(problem, y=-problem.y))
+    for which in ("both", "mask"):
+        ends = [flow.factors(f.gradient, np.array([10.0]), mask_only=which == "mask") for f in losses]
+        gaps = [m**2 - w**2 for m, w in ends]
+        yield {"which": which, "spread": _largest(gaps[0] - gaps[1])}
 
 
-def commuting(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def commuting(seed: int) -> _Rows:
     r"""Elementwise masks, $x=m\odot w$, and neuronwise ones, $x=mw$ with one number m: do their entries commute (M17)?
 
     A parametrization $x=g(\theta)$ can be a mirror flow only if all Lie brackets of its entries,
@@ -123,34 +122,27 @@ def commuting(seeds: Sequence[int]) -> pd.DataFrame:
         "elementwise": (6, lambda theta: theta[:3] * theta[3:]),
         "neuronwise": (4, lambda theta: theta[0] * theta[1:]),
     }
-    rows = []
-    for seed in seeds:
-        v = torch.as_tensor(np.random.default_rng(seed).standard_normal((2, 3)))
-        v = v / v.norm(dim=1, keepdim=True)
-        for mask, (size, g) in masks.items():
-            generator = torch.Generator().manual_seed(seed)
-            theta = torch.randn(size, generator=generator, dtype=torch.float64)
-            entries = [lambda theta, i=i, g=g: g(theta)[i] for i in range(3)]
-            slopes, hessians = jacobian(g, theta), torch.stack([hessian(entry, theta) for entry in entries])
-            turned = torch.einsum(
-                "jpq,iq->ijp", hessians, slopes
-            )  # the Hessian of entry j times the slope of i
-            brackets = turned - turned.swapaxes(0, 1)
-            one, two = torch.linalg.matrix_exp(-torch.einsum("vi,ipq->vpq", v, hessians))
-            ends = [g(two @ one @ theta), g(one @ two @ theta)]
-            rows.append(
-                {
-                    "seed": seed,
-                    "mask": mask,
-                    "bracket": float((brackets @ slopes.T).norm(dim=-1).max()),
-                    "difference": float((ends[0] - ends[1]).norm()),
-                    "moved": float((ends[0] - g(theta)).norm()),
-                }
-            )
-    return pd.DataFrame(rows)
+    v = torch.as_tensor(np.random.default_rng(seed).standard_normal((2, 3)))
+    v = v / v.norm(dim=1, keepdim=True)
+    for mask, (size, g) in masks.items():
+        theta = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        entries = [lambda theta, i=i, g=g: g(theta)[i] for i in range(3)]
+        slopes, hessians = jacobian(g, theta), torch.stack([hessian(entry, theta) for entry in entries])
+        # the Hessian of entry j times the slope of i
+        turned = torch.einsum("jpq,iq->ijp", hessians, slopes)
+        brackets = turned - turned.swapaxes(0, 1)
+        one, two = torch.linalg.matrix_exp(-torch.einsum("vi,ipq->vpq", v, hessians))
+        ends = [g(two @ one @ theta), g(one @ two @ theta)]
+        yield {
+            "mask": mask,
+            "bracket": float((brackets @ slopes.T).norm(dim=-1).max()),
+            "difference": float((ends[0] - ends[1]).norm()),
+            "moved": float((ends[0] - g(theta)).norm()),
+        }
 
 
-def optimality(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def optimality(seed: int) -> _Rows:
     r"""Compare flows with the point of least potential among those with the same predictions (M3).
 
     Limits of flows whose decay dies out are compared with $\arg\min\{R_{a_\infty}(x):Zx=y\}$. On the way, long before
@@ -162,18 +154,13 @@ def optimality(seeds: Sequence[int]) -> pd.DataFrame:
         over coordinates; ``range_residual``, the part of $\nabla R_{a_t}(x_t)$ outside the range of $Z^\top$ relative
         to the whole; ``misfit``, $\|Zx-y\|/\|y\|$.
     """
-    times, rows = np.array([1.0, 4.0, 16.0]), []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
-            (limit,) = dual_flow(problem.Z, problem.y, problem.x0, 1.0, Strength(dose, rate=1.0))
-            found = _stationarity(problem, limit, dose, problem.y)
-            rows.append({"seed": seed, "where": "limit", "dose": dose} | found)
-        m, w = factor_flow(problem.gradient, *pilot_factors(problem.x0), times, _STEADY)
-        for x, dose in zip(m * w, _STEADY.dose(times), strict=True):
-            found = _stationarity(problem, x, dose, problem.Z @ x)
-            rows.append({"seed": seed, "where": "on the way", "dose": dose} | found)
-    return pd.DataFrame(rows)
+    times, problem = np.array([1.0, 4.0, 16.0]), SparseRegression.draw(seed)
+    for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
+        (limit,) = Flow(problem.x0, Strength(dose, rate=1.0)).dual(problem.Z, problem.y)
+        yield {"where": "limit", "dose": dose} | _stationarity(problem, limit, dose, problem.y)
+    m, w = Flow(problem.x0, _STEADY).factors(problem.gradient, times)
+    for x, dose in zip(m * w, _STEADY.dose(times), strict=True):
+        yield {"where": "on the way", "dose": dose} | _stationarity(problem, x, dose, problem.Z @ x)
 
 
 def _stationarity(problem: SparseRegression, x: Array, dose: float, predictions: Array) -> dict[str, float]:
@@ -182,13 +169,14 @@ def _stationarity(problem: SparseRegression, x: Array, dose: float, predictions:
     gradient = potential.gradient(x)
     in_range = problem.Z.T @ np.linalg.lstsq(problem.Z.T, gradient)[0]
     return {
-        "difference": _largest(x - least_potential(problem.Z, predictions, potential)),
+        "difference": _largest(x - potential.least(problem.Z, predictions)),
         "range_residual": float(np.linalg.norm(gradient - in_range)) / float(np.linalg.norm(gradient)),
         "misfit": problem.misfit(x),
     }
 
 
-def transition(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def transition(seed: int) -> _Rows:
     r"""Follow a flow ($\beta=1$) and compare it, at every time, with two points of the same predictions (M4).
 
     $x_t$ minimizes $R_{a_t}$ among all x with $Zx=Zx_t$, so that the comparison needs no convergence. The two points
@@ -198,24 +186,21 @@ def transition(seeds: Sequence[int]) -> pd.DataFrame:
         One row a (seed, time): ``dose``, ``l2_distance`` and ``l1_distance``, relative to $\|x_t\|_2$, ``l2_cosine``
         and ``l1_cosine``.
     """
-    times, rows = np.geomspace(0.5, 50.0, 21), []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        Z = problem.Z
-        path = dual_flow(Z, problem.y, problem.x0, 1.0, _STEADY, times)
-        for time, x, dose in zip(times, path, _STEADY.dose(times), strict=True):
-            row: dict[str, float] = {"seed": seed, "time": time, "dose": dose}
-            shrunken = np.exp(-4 * dose) * problem.x0
-            nearest = shrunken + np.linalg.pinv(Z) @ (Z @ (x - shrunken))
-            for name, point in {"l2": nearest, "l1": least_l1(Z, Z @ x)}.items():
-                size = np.linalg.norm(x)
-                row[f"{name}_distance"] = float(np.linalg.norm(x - point) / size)
-                row[f"{name}_cosine"] = float(x @ point / (size * np.linalg.norm(point)))
-            rows.append(row)
-    return pd.DataFrame(rows)
+    times, problem = np.geomspace(0.5, 50.0, 21), SparseRegression.draw(seed)
+    Z = problem.Z
+    path = Flow(problem.x0, _STEADY).dual(Z, problem.y, times)
+    for time, x, dose in zip(times, path, _STEADY.dose(times), strict=True):
+        row, size = {"time": time, "dose": dose}, np.linalg.norm(x)
+        shrunken = np.exp(-4 * dose) * problem.x0
+        nearest = shrunken + np.linalg.pinv(Z) @ (Z @ (x - shrunken))
+        for name, point in {"l2": nearest, "l1": least_l1(Z, Z @ x)}.items():
+            row[f"{name}_distance"] = float(np.linalg.norm(x - point) / size)
+            row[f"{name}_cosine"] = float(x @ point / (size * np.linalg.norm(point)))
+        yield row
 
 
-def recovery(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def recovery(seed: int) -> _Rows:
     r"""The error of the limits of flows, by dose (M5).
 
     Limits are $\arg\min\{R_{a_\infty}(x):Zx=y\}$, which ``optimality`` shows to be where flows end.
@@ -224,19 +209,17 @@ def recovery(seeds: Sequence[int]) -> pd.DataFrame:
         One row a (seed, beta, dose): ``matched``, the dose that leaves the same $a_\infty$ from $\beta=1$, which is
         $A-\frac14\log\beta$; ``error``, $\|x-x^*\|_2$.
     """
-    rows = []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        for beta in (1.0, 100.0):
-            for matched in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
-                dose = matched + float(np.log(beta)) / 4
-                x = least_potential(problem.Z, problem.y, Potential.after(dose, problem.x0, beta))
-                error = float(np.linalg.norm(x - problem.x_star))
-                rows.append({"seed": seed, "beta": beta, "dose": dose, "matched": matched, "error": error})
-    return pd.DataFrame(rows)
+    problem = SparseRegression.draw(seed)
+    for beta in (1.0, 100.0):
+        for matched in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
+            dose = matched + float(np.log(beta)) / 4
+            x = Potential.after(dose, problem.x0, beta).least(problem.Z, problem.y)
+            error = float(np.linalg.norm(x - problem.x_star))
+            yield {"beta": beta, "dose": dose, "matched": matched, "error": error}
 
 
-def interpolation(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def interpolation(seed: int) -> _Rows:
     r"""Let weight decay die out or stay: what is left of the residual, and the Lasso as the fixed point (M6).
 
     Constant decay drives $a_t$ to 0 and ends where $\nabla f=-2\alpha\,\mathrm{sign}(x)$, the Lasso with penalty
@@ -247,23 +230,19 @@ def interpolation(seeds: Sequence[int]) -> pd.DataFrame:
         at t = 0; ``misfit``, $\|Zx-y\|/\|y\|$ in the end; ``lasso_difference``, the largest difference from the
         Lasso's solution over coordinates, not a number where decay dies out.
     """
-    rows = []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        Z, y, x0 = problem.Z, problem.y, problem.x0
-        (end,) = dual_flow(Z, y, x0, 1.0, Strength(1.0, rate=1.0))
-        note = {"decay": "dying out", "alpha": 1.0, "lasso_difference": np.nan}
-        rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
-        for alpha in (0.005, 0.02):
-            (end,) = dual_flow(Z, y, x0, 1.0, Strength(alpha), [150 / alpha])
-            lasso = Lasso(2 * alpha, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y)
-            difference = _largest(end - lasso.coef_)
-            note = {"decay": "constant", "alpha": alpha, "lasso_difference": difference}
-            rows.append({"seed": seed, "misfit": problem.misfit(end)} | note)
-    return pd.DataFrame(rows)
+    problem = SparseRegression.draw(seed)
+    Z, y, x0 = problem.Z, problem.y, problem.x0
+    (end,) = Flow(x0, Strength(1.0, rate=1.0)).dual(Z, y)
+    yield {"decay": "dying out", "alpha": 1.0, "misfit": problem.misfit(end), "lasso_difference": np.nan}
+    for alpha in (0.005, 0.02):
+        (end,) = Flow(x0, Strength(alpha)).dual(Z, y, [150 / alpha])
+        lasso = Lasso(2 * alpha, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y)
+        note = {"misfit": problem.misfit(end), "lasso_difference": _largest(end - lasso.coef_)}
+        yield {"decay": "constant", "alpha": alpha} | note
 
 
-def late_rate(seeds: Sequence[int]) -> pd.DataFrame:
+@_every_seed
+def late_rate(seed: int) -> _Rows:
     r"""Fit the late slope of $\log f$ and set it beside the bound $2a_\infty\lambda$ (M7); $\beta=1$.
 
     $\lambda=2\sigma_{\min}(ZZ^\top/d)$ is the Polyak-Łojasiewicz constant of f. Decay is switched off at time 1, or
@@ -276,29 +255,25 @@ def late_rate(seeds: Sequence[int]) -> pd.DataFrame:
         fitted to $-\log f$ per unit of time; ``bound``, $2a_\infty\lambda$; ``linearized``, the exact late rate after
         a switch, $2\lambda_{\min}(ZDZ^\top/d)$ with $D=2\sqrt{x_\infty^2+a_\infty^2}$.
     """
-    rows = []
-    for seed in seeds:
-        problem = SparseRegression.draw(seed)
-        Z, d = problem.Z, len(problem.y)
-        for dose in (0.0, 1.0, 2.0, 3.0):
-            potential = Potential.after(dose, problem.x0)
-            bound = 4 * float(potential.a) * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
-            speeds = 2 * np.hypot(least_potential(Z, problem.y, potential), potential.a)
-            exact = 2 * float(np.linalg.eigvalsh((Z * speeds) @ Z.T / d)[0])
-            decays = {"switched off": (Strength(dose, until=1.0), exact)}
-            if dose:
-                decays["slow"] = (Strength(dose * bound / 8, rate=bound / 8), bound / 4)
-            for name, (strength, expected) in decays.items():
-                slope = _late_slope(problem, strength, expected)
-                note = {"slope": slope, "bound": bound, "linearized": exact}
-                rows.append({"seed": seed, "decay": name, "dose": dose} | note)
-    return pd.DataFrame(rows)
+    problem = SparseRegression.draw(seed)
+    Z, d = problem.Z, len(problem.y)
+    for dose in (0.0, 1.0, 2.0, 3.0):
+        potential = Potential.after(dose, problem.x0)
+        bound = 4 * float(potential.a) * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
+        speeds = 2 * np.hypot(potential.least(Z, problem.y), potential.a)
+        exact = 2 * float(np.linalg.eigvalsh((Z * speeds) @ Z.T / d)[0])
+        decays = {"switched off": (Strength(dose, until=1.0), exact)}
+        if dose:
+            decays["slow"] = (Strength(dose * bound / 8, rate=bound / 8), bound / 4)
+        for name, (strength, expected) in decays.items():
+            slope = _late_slope(problem, strength, expected)
+            yield {"decay": name, "dose": dose, "slope": slope, "bound": bound, "linearized": exact}
 
 
 def _late_slope(problem: SparseRegression, strength: Strength, expected: float) -> float:
     """Slope of minus the logarithm of f over the later half of the times at which f is above round-off."""
     times = np.linspace(0.0, 37 / expected, 400)
-    path = dual_flow(problem.Z, problem.y, problem.x0, 1.0, strength, times)
+    path = Flow(problem.x0, strength).dual(problem.Z, problem.y, times)
     loss = problem.loss(path) / problem.loss(problem.x0)
     above = int((loss > 1e-16).argmin()) or len(times)  # below, the solver's tolerance shows; it is e^-37
     late = slice(above // 2, above)
@@ -311,18 +286,14 @@ def _largest(values: Array) -> float:
 
 # --- diagonal networks --------------------------------------------------------------------------------------------
 
-_CONSTANT = tuple(0.002 * 2.0**k for k in range(8))
-_DYING = tuple(40.0 / 2.0**k for k in range(8))
-_STRONGER = tuple(8 * amplitude for amplitude in _DYING)
-_AMPLITUDES = {
-    family: {"constant": _CONSTANT, "harmonic": dying, "geometric": dying}
-    for family, dying in (
-        ("pilot", _DYING),
-        ("spred", _DYING),
-        ("mask_l1", _STRONGER),
-        ("weights", _STRONGER),
-    )
-}
+
+def _runs(strongest: float) -> pd.DataFrame:
+    dying = [(name, strongest / 2.0**k) for name in ("harmonic", "geometric") for k in range(8)]
+    constant = [("constant", 0.002 * 2.0**k) for k in range(8)]
+    return pd.DataFrame(constant + dying, columns=["schedule", "amplitude"])
+
+
+_RUNS = {"pilot": _runs(40.0), "spred": _runs(40.0), "mask_l1": _runs(320.0), "weights": _runs(320.0)}
 r"""Of each family and schedule, as many for each; the paper gives the schedules and no amplitudes.
 
 Decayed factors are multiplied by $1-2\eta\alpha_k$ in a step. With amplitudes below 50 every such number is above 0,
@@ -341,17 +312,10 @@ def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -
 
     Returns:
         One row a (family, schedule, amplitude, seed, step): distance $\|x-x^*\|_2$, validation_error
-        $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start), diverged. The
-        numbers of a run are NaN from the step at which it has diverged.
+        $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start); NaN from
+        the step at which a run has diverged.
     """
-    runs = {
-        family: pd.DataFrame(
-            [(name, one) for name, amplitudes in of_family.items() for one in amplitudes],
-            columns=["schedule", "amplitude"],
-        )
-        for family, of_family in _AMPLITUDES.items()
-    }
-    return _outcomes(seeds, runs, _logarithmic_steps(n_steps, also=horizons))
+    return _outcomes(seeds, _RUNS, _logarithmic_steps(n_steps, also=horizons))
 
 
 def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
@@ -390,15 +354,13 @@ def _outcomes(
         for family, of_family in paths.items():
             x = of_family[:, p]  # (T, R, n)
             miss = (x - problem.x_star) @ held_out.T
-            diverged = np.isnan(x[..., 0])
             flips = (x[..., support] * problem.x0[support] < 0).sum(axis=-1)
             columns = {
                 "distance": np.linalg.norm(x - problem.x_star, axis=-1),
                 "validation_error": np.vecdot(miss, miss) / (2 * len(held_out)),
-                "flips": np.where(diverged, np.nan, flips),
-                "diverged": diverged,
+                "flips": np.where(np.isnan(x[..., 0]), np.nan, flips),
             }
-            step, run = np.indices(diverged.shape).reshape(2, -1)
+            step, run = np.indices(flips.shape).reshape(2, -1)
             table = runs[family].iloc[run].reset_index(drop=True)
             table = table.assign(family=family, seed=seed, step=np.array(steps)[step])
             tables.append(table.assign(**{name: column.ravel() for name, column in columns.items()}))
@@ -434,9 +396,12 @@ def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
-HIGH = (0.95, 0.98, 0.99, 0.995, 0.997)
+_HIGH = (0.95, 0.98, 0.99, 0.995, 0.997)
 """The high sparsities, for each of which every method's choice is tuned."""
-_SPARSITIES = (0.0, 0.5, 0.8, 0.9, *HIGH)
+_LOWER = (0.0, 0.5, 0.8, 0.9)
+
+_ARM = ["arm", "method", "sparsity", *Choice._fields]
+"""Columns that say how an arm is trained for a sparsity."""
 
 _PARTS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
     "pilot_constant": ("pilot", lambda t: t["schedule"] == "constant"),
@@ -476,24 +441,27 @@ def tuning(
         for choices in _by_rate(how.choices):
             with suppress(TrainingDivergedError):  # all of them: not to be chosen
                 done = fit(SETTINGS["digits"], how, choices, seeds=seeds, n_epochs=n_epochs)
-                grid.append(done.pruned_accuracy(HIGH))
+                grid.append(done.pruned_accuracy(_HIGH))
         table = pd.concat(grid).assign(method=name)
         for arm, (method, part) in {name: (name, None), **_PARTS}.items():
             if method == name:
-                mean = chosen_by_validation(table, part)
-                tables.append(mean.assign(task="one-shot", arm=arm))
+                tables.append(chosen_by_validation(table, part).assign(task="one-shot", arm=arm))
     for name, rewind in _CYCLED:
-        table = _cycled(METHODS[name].choices, name, rewind, cycle_seeds, 9, cycle_epochs)
+        sizes = {"seeds": cycle_seeds, "n_cycles": 9, "n_epochs": cycle_epochs}
+        table = _cycled(METHODS[name].choices, name, rewind, sizes)
         late = table[table["cycle"] > 5].assign(sparsity=np.nan, method=name)
         tables.append(chosen_by_validation(late).assign(task=rewind, arm=name))
-    columns = ["task", "arm", "method", "sparsity", *Choice._fields, "validation_accuracy"]
-    return pd.concat(tables, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True)[["task", *_ARM, "validation_accuracy"]]
 
 
 def _by_rate(choices: Sequence[Choice]) -> list[list[Choice]]:
     """Choices that can be trained together."""
     rates = dict.fromkeys(choice.rate for choice in choices)
     return [[choice for choice in choices if choice.rate == rate] for rate in rates]
+
+
+def _choices(arms: pd.DataFrame) -> list[Choice]:
+    return [Choice(*row) for row in arms[list(Choice._fields)].to_numpy()]
 
 
 def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -505,26 +473,18 @@ def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.Data
 
     Returns:
         Accuracies: one row an arm, seed and sparsity, as ``Fit.pruned_accuracy`` has them, of the choice tuned for that
-        sparsity (for those below ``HIGH``, of that for its first). Sign flips, as ``Fit.sign_flips`` has them, of the
+        sparsity (for lower ones, of that for 95 %). Sign flips, as ``Fit.sign_flips`` has them, of the
         choices for 99 %.
     """
-    arms = where(tuned(), task="one-shot")
-    fixed = [
-        {"arm": arm, "method": method, "sparsity": sparsity} | choice._asdict()
-        for arm, (method, choice) in _AS_THE_PAPER.items()
-        for sparsity in HIGH
-    ]
-    arms = pd.concat([arms, pd.DataFrame(fixed)], ignore_index=True)
-    arms = arms[["arm", "method", "sparsity", *Choice._fields]]
-    lower = [where(arms, sparsity=HIGH[0]).assign(sparsity=p) for p in _SPARSITIES if p < HIGH[0]]
-    arms = pd.concat([*lower, arms], ignore_index=True)
+    fixed = [(arm, method, p, *choice) for arm, (method, choice) in _AS_THE_PAPER.items() for p in _HIGH]
+    arms = pd.concat([where(tuned(), task="one-shot")[_ARM], pd.DataFrame(fixed, columns=_ARM)])
+    arms = pd.concat([*(where(arms, sparsity=_HIGH[0]).assign(sparsity=p) for p in _LOWER), arms])
     tables, flips = [], []
-    for name, of_method in arms.groupby("method", sort=False):
-        choices = [Choice(*row) for row in of_method[list(Choice._fields)].drop_duplicates().to_numpy()]
-        for together in _by_rate(choices):
-            done = fit(SETTINGS["digits"], METHODS[str(name)], together, seeds=seeds, n_epochs=n_epochs)
-            tables.append(done.pruned_accuracy(_SPARSITIES).assign(method=name))
-            flips.append(done.sign_flips().assign(method=name))
+    for (name, _), some in arms.groupby(["method", "rate"], sort=False):
+        together, how = _choices(some.drop_duplicates(list(Choice._fields))), METHODS[str(name)]
+        done = fit(SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
+        tables.append(done.pruned_accuracy(sorted(some["sparsity"].unique())).assign(method=str(name)))
+        flips.append(done.sign_flips().assign(method=str(name)))
     keys = ["method", *Choice._fields]
     accuracies = arms.merge(pd.concat(tables), on=[*keys, "sparsity"])
     return accuracies, where(arms, sparsity=0.99).merge(pd.concat(flips), on=keys)
@@ -541,23 +501,18 @@ def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFram
     Returns:
         One row an arm, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
     """
-    tables = []
-    arms = tuned().query("task != 'one-shot'")
-    choices = [Choice(*row) for row in arms[list(Choice._fields)].to_numpy()]
-    for arm, rewind, choice in zip(arms["arm"], arms["task"], choices, strict=True):
-        table = _cycled([choice], arm, rewind, seeds, n_cycles, n_epochs)
-        tables.append(table.assign(arm=arm, rewind=rewind))
+    arms, tables = tuned().query("task != 'one-shot'"), []
+    sizes = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
+    for arm, rewind, choice in zip(arms["arm"], arms["task"], _choices(arms), strict=True):
+        tables.append(_cycled([choice], arm, rewind, sizes).assign(arm=arm, rewind=rewind))
     return pd.concat(tables)
 
 
-def _cycled(
-    choices: Sequence[Choice], name: str, rewind: str, seeds: Sequence[int], n_cycles: int, n_epochs: int
-) -> pd.DataFrame:
-    sizes: dict[str, Any] = {"rewind": rewind, "seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
+def _cycled(choices: Sequence[Choice], name: str, rewind: str, sizes: dict[str, Any]) -> pd.DataFrame:
     found = []
     for together in _by_rate(choices):
         with suppress(TrainingDivergedError):
-            found.append(cycles(SETTINGS["digits"], METHODS[name], together, **sizes))
+            found.append(cycles(SETTINGS["digits"], METHODS[name], together, rewind=rewind, **sizes))
     return pd.concat(found, ignore_index=True)
 
 
@@ -575,9 +530,9 @@ def strengths_that_serve(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
         "l1_x": ("l1_x", Choice(0.0, "constant", 0.1)),
         "l1_m": ("l1_m", Choice(0.0, "constant", 0.2)),
     }
-    tables = []
+    tables, strengths = [], sorted({choice.strength for choice in METHODS["l1_x"].choices})
     for arm, (method, choice) in arms.items():
-        choices = [choice._replace(strength=strength) for strength in STRENGTHS]
+        choices = [choice._replace(strength=strength) for strength in strengths]
         done = fit(SETTINGS["digits"], METHODS[method], choices, seeds=seeds, n_epochs=n_epochs)
         tables.append(done.pruned_accuracy([0.99]).assign(arm=arm))
     return pd.concat(tables, ignore_index=True)

@@ -31,16 +31,10 @@ def crossings(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for seed, one in table.sort_values("time").groupby("seed"):
-        nearer = (one["l1_distance"] < one["l2_distance"]).to_numpy()
-        rows.append(
-            {
-                "seed": seed,
-                "crossings": int((nearer[1:] != nearer[:-1]).sum()),
-                "time": one["time"].iloc[int(nearer.argmax())] if nearer.any() else np.nan,
-                "l2_cosine_first": one["l2_cosine"].iloc[0],
-                "l1_cosine_last": one["l1_cosine"].iloc[-1],
-            }
-        )
+        nearer = one["l1_distance"] < one["l2_distance"]
+        changes = {"crossings": (nearer != nearer.shift()).iloc[1:].sum(), "time": one["time"][nearer].min()}
+        ends = {"l2_cosine_first": one["l2_cosine"].iloc[0], "l1_cosine_last": one["l1_cosine"].iloc[-1]}
+        rows.append({"seed": seed} | changes | ends)
     return pd.DataFrame(rows)
 
 
@@ -55,12 +49,11 @@ def error_rates(table: pd.DataFrame) -> pd.DataFrame:
         ``certified``, the rate that a linear program foretells.
     """
     rows = []
-    for _, one in table[table["matched"] >= 3].groupby(["seed", "beta"], sort=False):
-        seed, beta = int(one["seed"].iloc[0]), one["beta"].iloc[0]
+    for (seed, beta), one in table[table["matched"] >= 3].groupby(["seed", "beta"], sort=False):
         line = linregress(one["dose"], np.log(one["error"]))
-        certified = _certified_rate(SparseRegression.draw(seed))
-        found = {"rate": -line.slope, "r2": line.rvalue**2, "certified": certified}
-        rows.append({"seed": seed, "beta": beta} | found)
+        found = {"rate": -line.slope, "r2": line.rvalue**2}
+        certified = _certified_rate(SparseRegression.draw(one["seed"].iloc[0]))
+        rows.append({"seed": seed, "beta": beta} | found | {"certified": certified})
     return pd.DataFrame(rows)
 
 
@@ -112,7 +105,7 @@ def best_schedules(grid: pd.DataFrame, horizons: Sequence[int]) -> pd.DataFrame:
         least = errors.loc[errors.groupby(["family", "schedule"], sort=False)["error"].idxmin()]
         best = least.index.isin(least.groupby("family")["error"].idxmin())
         parts.append(least[_RUN].assign(horizon=horizon, best=best).merge(at, on=_RUN))
-    return pd.concat(parts, ignore_index=True).drop(columns=["step", "diverged"])
+    return pd.concat(parts, ignore_index=True).drop(columns="step")
 
 
 def balanced_start(grid: pd.DataFrame, horizon: int) -> pd.DataFrame:
@@ -176,9 +169,8 @@ def chosen_by_validation(table: pd.DataFrame, among: _Part | None = None) -> pd.
     if among is not None:
         means = means[among(means)]
     best = means.sort_values(["validation_accuracy", "strength"], ascending=[False, True])
-    return best.drop_duplicates(["method", "sparsity"]).sort_values("sparsity")[
-        [*keys, "validation_accuracy"]
-    ]
+    best = best.drop_duplicates(["method", "sparsity"]).sort_values("sparsity")
+    return best[[*keys, "validation_accuracy"]]
 
 
 def window(table: pd.DataFrame, level: float = 0.9) -> pd.Series:

@@ -32,6 +32,7 @@ the squares act on $x=m\odot w$ like an L1 penalty of $2\alpha$, L1 penalties ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -99,7 +100,18 @@ class Product(nn.Module):
         return m.to(x), w.to(x)
 
 
-class _SignedPower(nn.Module):
+class _Form(nn.Module):
+    """A way to write weights that others propose; ``frozen`` says which of its tensors are not trained."""
+
+    stackable = True
+    frozen: tuple[str, ...] = ()
+
+    def __init__(self, knob: float = 0.0) -> None:
+        super().__init__()
+        self.knob = knob
+
+
+class _SignedPower(_Form):
     r"""Powerpropagation, $x = \phi|\phi|^{p-1}$; ``original0`` is $\phi$, ``original1`` the exponent, not trained.
 
     The first version of the paper prints exponent 1, which is the identity; 2 is meant, we think. The gradient of
@@ -108,12 +120,7 @@ class _SignedPower(nn.Module):
     Source: Schwarz et al. (2021).
     """
 
-    stackable = True
     frozen = ("original1",)
-
-    def __init__(self, exponent: float) -> None:
-        super().__init__()
-        self.exponent = exponent
 
     def forward(self, phi: Tensor, exponent: Tensor) -> Tensor:
         """Return the signed power, same shape."""
@@ -121,16 +128,14 @@ class _SignedPower(nn.Module):
 
     def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the base whose power is x, and the exponent."""
-        return x.sign() * x.abs().pow(1 / self.exponent), _one_number(self.exponent, x)
+        return x.sign() * x.abs().pow(1 / self.knob), _one_number(self.knob, x)
 
 
-class _SoftThreshold(nn.Module):
+class _SoftThreshold(_Form):
     r"""STR, $x = \mathrm{sign}(w)\max(0,|w|-\sigma(s))$ with one trained number $s$ a layer (``original1``), first -8.
 
     Source: Kusupati et al. (2020).
     """
-
-    stackable = True
 
     def forward(self, w: Tensor, s: Tensor) -> Tensor:
         """Return the weights beyond the threshold, moved towards 0 by it."""
@@ -142,7 +147,7 @@ class _SoftThreshold(nn.Module):
         return x + x.sign() * s.sigmoid(), s
 
 
-class _SigmoidMask(nn.Module):
+class _SigmoidMask(_Form):
     r"""Continuous sparsification, $x = \sigma(\tau s)/\sigma(s_0)\odot w$; ``original1`` is $s$, ``original2`` $\tau$.
 
     The temperature $\tau$, first 1, is not trained. The paper's first version states the method without it, $\tau=1$
@@ -152,12 +157,7 @@ class _SigmoidMask(nn.Module):
     Source: Savarese et al. (2020), and its released code.
     """
 
-    stackable = True
     frozen = ("original2", "original3")
-
-    def __init__(self, s0: float) -> None:
-        super().__init__()
-        self.s0 = s0
 
     def forward(self, w: Tensor, s: Tensor, temperature: Tensor, first: Tensor) -> Tensor:
         """Return the softly masked weights."""
@@ -165,8 +165,8 @@ class _SigmoidMask(nn.Module):
 
     def right_inverse(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return weights that the soft mask leaves as they are, its numbers, temperature 1 and first value."""
-        s = torch.full_like(x, self.s0)
-        return x.clone(), s, _one_number(1.0, x), torch.sigmoid(_one_number(self.s0, x))
+        s = torch.full_like(x, self.knob)
+        return x.clone(), s, _one_number(1.0, x), torch.sigmoid(_one_number(self.knob, x))
 
 
 def _one_number(value: float, like: Tensor) -> Tensor:
@@ -198,14 +198,10 @@ def parametrize(network: nn.Module, form: Callable[[], nn.Module] = Product) -> 
             f"form makes a parametrization a weight: give Product and not Product(); got {form!r}"
         )
     layers = prunable(network)
-    names: dict[int, str] = {}
-    for prefix, module in network.named_modules():
-        for own, parameter in module.named_parameters(recurse=False):
-            other = names.setdefault(id(parameter), f"{prefix}.{own}")
-            if other != f"{prefix}.{own}":
-                raise ValueError(
-                    f"{other!r} and '{prefix}.{own}' are one tensor; forms of weights cannot share it"
-                )
+    homes = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
+    for name, parameter in network.named_parameters():
+        if homes[id(parameter)] > 1:
+            raise ValueError(f"{name!r} is one tensor in two layers; forms of weights cannot share it")
     for name, layer in layers.items():
         if isinstance(layer, nn.RNNBase):
             raise ValueError(f"{name!r} belongs to a recurrent layer, whose weights cannot be rewritten")
@@ -229,7 +225,7 @@ def fold(network: nn.Module) -> nn.Module:
     return folding.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
-def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
+def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     """The tensors behind each weight of a network or an ensemble: itself, or the originals of its form in their order.
 
     Names are those of ``prune.prunable``, ``"1.weight"``; the tensors are the model's own, not copies.
@@ -242,23 +238,21 @@ def weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     return found
 
 
-def effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
-    """The prunable weights, stacked for an ensemble, under the names of ``weight_tensors``."""
-    layers = prunable(_template(model))
-    found = {}
-    for name, tensors in weight_tensors(model).items():
+def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
+    """The prunable weights, stacked for an ensemble, under the names of ``_weight_tensors``."""
+    layers, found = prunable(_template(model)), {}
+    for name, tensors in _weight_tensors(model).items():
+        form: Any = nn.Identity()
         if is_parametrized(layers[name], _own(name)):
-            form: Any = layers[name].parametrizations[_own(name)]  # type: ignore[index]
-            found[name] = form[0].forward(*tensors)
-        else:
-            (found[name],) = tensors
+            form = layers[name].parametrizations[_own(name)][0]  # type: ignore[index]
+        found[name] = form(*tensors)
     return found
 
 
-def l1_norms(model: nn.Module | Ensemble) -> Tensor:
+def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
     r"""$\|x\|_1$ over all prunable weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
     norms = torch.zeros(len(model) if isinstance(model, Ensemble) else 1, dtype=torch.float64)
-    for weight in effective_weights(model).values():
+    for weight in _effective_weights(model).values():
         norms += weight.detach().abs().reshape(len(norms), -1).sum(dim=1, dtype=torch.float64).cpu()
     return norms
 
@@ -319,7 +313,7 @@ class Penalty:
         """
         self._size = len(model) if isinstance(model, Ensemble) else 1
         self._act: _Act = act or (lambda tensors: ())
-        self._layers = list(weight_tensors(model).values())
+        self._layers = list(_weight_tensors(model).values())
         inside = {id(tensor) for tensors in self._layers for tensor in tensors}
         everything = model.parameters.values() if isinstance(model, Ensemble) else model.parameters()
         self._decayed = [p for p in everything if p.requires_grad and id(p) not in inside]
@@ -363,15 +357,11 @@ class Penalty:
 # --- how strongly -------------------------------------------------------------------------------------------------
 
 
-def _steps(n: int) -> Array:
-    return np.arange(1.0, n + 1)
-
-
 _SHAPES: dict[str, Callable[[int], Array]] = {
     "constant": np.ones,
-    "harmonic": lambda n: 1 / _steps(n),
-    "geometric": lambda n: 0.95 ** _steps(n),
-    "half": lambda n: np.concatenate([np.ones(n // 2), 0.8 ** _steps(n - n // 2)]),
+    "harmonic": lambda n: 1 / np.arange(1.0, n + 1),
+    "geometric": lambda n: 0.95 ** np.arange(1.0, n + 1),
+    "half": lambda n: np.concatenate([np.ones(n // 2), 0.8 ** np.arange(1.0, n - n // 2 + 1)]),
     "rising": lambda n: np.arange(n) / max(1, n - 1),
 }
 
@@ -453,7 +443,7 @@ class Pilot:
             raise ValueError(f"alpha must be a number, 0 or above, got {alpha!r}")
         self._network = parametrize(network, partial(Product, beta))
         self._factors = {
-            id(tensor): name for name, both in weight_tensors(network).items() for tensor in both
+            id(tensor): name for name, both in _weight_tensors(network).items() for tensor in both
         }
         self.plain = [
             name
@@ -461,7 +451,7 @@ class Pilot:
             if tensor.ndim > 1 and id(tensor) not in self._factors
         ]
         self.alpha, self.dose, self._epoch = alpha, 0.0, 0
-        self._rule = Algorithm1(n_epochs, l1_norms(network))
+        self._rule = Algorithm1(n_epochs, _l1_norms(network))
 
     @torch.no_grad()
     def decay(self, optimizer: torch.optim.Optimizer) -> None:
@@ -490,7 +480,7 @@ class Pilot:
         """Set the strength of the next epoch from the training accuracy of this one."""
         self._epoch += 1
         now = torch.tensor([self.alpha], dtype=torch.float64), self._epoch, torch.tensor([accuracy])
-        self.alpha = float(self._rule(*now, l1_norms(self._network)))
+        self.alpha = float(self._rule(*now, _l1_norms(self._network)))
 
     def finish(self, sparsity: float = 0.0) -> nn.Module:
         """The network with plain weights again, the smallest of them 0: this share of all that were products."""
@@ -532,7 +522,7 @@ def _octaves(first: float, n: int, per_octave: int = 1) -> tuple[float, ...]:
     return tuple(first * 2 ** (k / per_octave) for k in range(n))
 
 
-STRENGTHS = _octaves(5e-4, 7)
+_STRENGTHS = _octaves(5e-4, 7)
 """From strengths that leave too many weights to strengths that leave too few, a factor 2 apart.
 
 Of STR, which breaks down within an octave, a factor of the root of 2 apart, and higher."""
@@ -554,54 +544,36 @@ class Method:
     label: str
     form: Callable[[float], nn.Module] | None = None
     penalty: _Act | None = None
-    choices: tuple[Choice, ...] = _choices(STRENGTHS)
+    choices: tuple[Choice, ...] = _choices(_STRENGTHS)
     decays: bool = False
     temperature: float = 1.0
 
 
-def _product(beta: float) -> Callable[[float], nn.Module]:
-    return lambda knob: Product(beta)
-
-
 # without a strength: with and without the ordinary weight decay of 1e-4, at fourteen learning rates
 _UNPENALISED = _choices((0.0, 5e-5), ("constant",), _octaves(0.0125, 14, per_octave=2))
-_PILOT = Method("PILoT", _product(1.0), squares)
+_POWERS = _choices((0.0,), ("constant",), _octaves(0.003125, 7), (2.0, 3.0, 4.0, 5.0))
+_RISES = _choices(_STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0))
+_RISING = _choices(_STRENGTHS, ("constant", "rising"))
+_MASK_STARTS = _choices(_STRENGTHS, ("constant",), knobs=(0.0, 0.2))
+_THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2))
+_PILOT = Method("PILoT", lambda knob: Product(), squares)
+_GATED = Method(
+    "continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, decays=True, temperature=200.0
+)
 
 METHODS: dict[str, Method] = {
     "x": Method("x", None, squares, _UNPENALISED),
-    "mw": Method("m ⊙ w", _product(1.0), squares, _UNPENALISED),
+    "mw": replace(_PILOT, label="m ⊙ w", choices=_UNPENALISED),
     "pilot": _PILOT,
-    "pilot_algorithm": replace(
-        _PILOT,
-        label="PILoT, algorithm 1",
-        choices=_choices(STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0)),
-    ),
+    "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", choices=_RISES),
     "l1_x": Method("L1 on x", None, _l1_of_first, decays=True),
     "l1_m": replace(_PILOT, label="L1 on m", penalty=_l1_of_first),
-    "spred": replace(_PILOT, label="spred", form=_product(0.0)),
-    "beta_0.01": replace(_PILOT, label="β = 0.01", form=_product(0.01)),
+    "spred": replace(_PILOT, label="spred", form=lambda knob: Product(0.0)),
+    "beta_0.01": replace(_PILOT, label="β = 0.01", form=lambda knob: Product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", lambda knob: _SoftThreshold(), squares, _choices(_octaves(5e-3, 7, per_octave=2))),
-    "powerprop": Method(
-        "Powerpropagation",
-        _SignedPower,
-        choices=_choices((0.0,), ("constant",), _octaves(0.003125, 7), (2.0, 3.0, 4.0, 5.0)),
-        decays=True,
-    ),
-    "continuous": Method(
-        "sigmoid mask, as stated",
-        _SigmoidMask,
-        _l1_of_second,
-        _choices(STRENGTHS, ("constant", "rising")),
-        decays=True,
-    ),
-    "continuous_original": Method(
-        "continuous sparsification",
-        _SigmoidMask,
-        _gates,
-        _choices(STRENGTHS, ("constant",), knobs=(0.0, 0.2)),
-        decays=True,
-        temperature=200.0,
-    ),
+    "str": Method("STR", _SoftThreshold, squares, _THRESHOLDS),
+    "powerprop": Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
+    "continuous": Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
+    "continuous_original": _GATED,
 }
 """The methods by name, as the chapter, its tables and its pictures have them."""

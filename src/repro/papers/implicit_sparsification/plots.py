@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import cycle
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from scipy.stats import gmean
 
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
-from repro.papers.implicit_sparsification.diagonal import FAMILIES
 from repro.papers.implicit_sparsification.method import METHODS
 from repro.papers.implicit_sparsification.theory import Potential
 
@@ -23,13 +20,6 @@ def _legend_below(fig: Figure, ncols: int) -> Figure:
     """One legend for all panels, of the first one's labels."""
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=ncols)
     return fig
-
-
-def _log_ticks(axis: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
-    """A logarithmic x axis with these ticks alone."""
-    axis.set_xscale("log")
-    axis.set_xticks(places, labels)
-    axis.minorticks_off()
 
 
 # --- flows --------------------------------------------------------------------------------------------------------
@@ -63,118 +53,88 @@ def distances_over_time(table: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     looks = {"l2": ("nearest to the shrunken start", "o", "-"), "l1": ("least L1 norm", "s", "--")}
     for color, (name, (label, marker, line)) in zip(PALETTE, looks.items(), strict=False):
         band(axis, table, "time", f"{name}_distance", color=color, marker=marker, linestyle=line, label=label)
-    crossing: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": ":"}
-    for time in crossings["time"].dropna():
-        axis.axvline(time, **crossing)
-    axis.plot([], [], label="crossing, one a seed", **crossing)
+    lines = axis.vlines(crossings["time"], 0, 1, transform=axis.get_xaxis_transform())
+    lines.set(color=GREY, linewidth=0.8, linestyle=":", label="crossing, one a seed")
     axis.set(xscale="log", xlabel="time", ylabel="distance, relative to |x|")
     axis.set_ylim(bottom=0)
-    steps = table.drop_duplicates("time").sort_values("time").iloc[:: max(1, table["time"].nunique() // 5)]
-    above = axis.twiny()
-    above.set(xscale="log", xlim=axis.get_xlim(), xlabel="dose A")
-    _log_ticks(above, steps["time"].to_list(), [f"{dose:.2g}" for dose in steps["dose"]])
+    rate = (table["dose"] / table["time"]).iloc[0]
+    doses = axis.secondary_xaxis("top", functions=(lambda time: rate * time, lambda dose: dose / rate))
+    doses.set_xlabel("dose A")
     return _legend_below(fig, 2)
 
 
 def error_against_dose(table: pd.DataFrame) -> Figure:
     """Distance from the truth against the dose, one line a seed, geometric means in bold."""
     fig, (axis,) = panels(1, 6.2, 3.4)
-    for (beta, of_beta), color, marker in zip(table.groupby("beta"), PALETTE, MARKERS, strict=False):
-        by_seed = of_beta.pivot_table(index="dose", columns="seed", values="error")
-        axis.plot(by_seed.index, by_seed, color=color, linewidth=0.8, alpha=0.4)
-        middle = np.exp(np.log(by_seed).mean(axis=1))
-        axis.plot(middle.index, middle, color=color, marker=marker, markersize=5, linewidth=2)
-        end = (middle.index[-1], middle.iloc[-1])
-        axis.annotate(f"β = {beta:g}", end, (6, 0), textcoords="offset points", va="center", color=color)
+    look = {"x": "dose", "y": "error", "hue": "beta", "palette": "colorblind", "ax": axis}
+    sns.lineplot(table, units="seed", estimator=None, linewidth=0.8, alpha=0.4, legend=False, **look)
+    sns.lineplot(table, estimator=gmean, errorbar=None, style="beta", markers=True, linewidth=2, **look)
+    axis.legend(title="β")
     axis.set(yscale="log", xlabel="dose A", ylabel="distance from the truth")
-    axis.margins(x=0.12)
     return fig
 
 
 def late_rates(table: pd.DataFrame) -> Figure:
     """Fitted late rates of the loss against the bound; below the line the bound fails."""
     fig, (axis,) = panels(1, 5.6, 3.6)
-    decays = {"switched off": "decay switched off", "slow": "decay dies out slowly"}
-    for (name, label), color, marker in zip(decays.items(), PALETTE, MARKERS, strict=False):
-        chosen = where(table, decay=name)
-        axis.plot(chosen["bound"], chosen["slope"], marker, color=color, alpha=0.7, label=label)
+    sns.scatterplot(table, x="bound", y="slope", hue="decay", style="decay", alpha=0.7, ax=axis)
     ends = np.array([table["bound"].min(), table["bound"].max()])
     axis.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2, label="rate = bound")
     axis.set(xscale="log", yscale="log", xlabel="bound 2aλ, per unit of time", ylabel="late rate of the loss")
-    return _legend_below(fig, 3)
+    axis.legend()
+    return fig
 
 
 # --- diagonal networks --------------------------------------------------------------------------------------------
 
 _DISTANCE = "distance to the truth, ‖x − x*‖₂"
-_FAMILIES: dict[str, dict[str, Any]] = {
-    key: {"color": PALETTE[j], "marker": MARKERS[j], "linestyle": line, "label": FAMILIES[key].name}
-    for key, j, line in (("pilot", 0, "-"), ("spred", 1, "--"), ("mask_l1", 2, "-."), ("weights", 4, "-"))
+_FAMILIES = {
+    "pilot": "m ⊙ w, unbalanced start",
+    "spred": "m ⊙ w, balanced start",
+    "mask_l1": "m ⊙ w, L1 on m",
+    "weights": "x, L1 by subgradient",
 }
 _SCHEDULES = {"constant": "constant", "harmonic": "∝ 1/k", "geometric": "∝ 0.95ᵏ"}
 
 
-def _median_and_range(axis: Axes, rows: pd.DataFrame, x: str, **look: Any) -> None:
-    """The median distance over seeds at each x, with all seeds inside the band: they can differ by decades."""
-    found = rows.dropna(subset="distance").groupby(x)["distance"].agg(["median", "min", "max"])
-    (line,) = axis.plot(found.index, found["median"], markersize=4, linewidth=1.4, **look)
-    axis.fill_between(
-        found.index, found["min"], found["max"], color=line.get_color(), alpha=0.15, linewidth=0
-    )
-
-
-def distance_by_horizon(best: pd.DataFrame) -> Figure:
-    """Distance of each family against the steps allowed, medians over seeds and bands that hold all seeds.
+def distances(table: pd.DataFrame, x: str) -> Figure:
+    """Distances to the truth, medians over seeds and bands that hold all seeds: they can differ by decades.
 
     Args:
-        best: the best ones of ``best_schedules``.
+        table: best ones of ``best_schedules``, or ``diagonal_grid`` at one step.
+        x: ``"horizon"``, a curve a family; or ``"amplitude"``, a panel a family and a curve a schedule, without those
+            amplitudes at which a seed diverged.
     """
-    fig, (axis,) = panels(1, 6.6, 4.0)
-    for key, look in _FAMILIES.items():
-        _median_and_range(axis, where(best, family=key), "horizon", **look)
-    axis.set(yscale="log", xlabel="steps in all", ylabel=_DISTANCE)
-    horizons = sorted(best["horizon"].unique())
-    _log_ticks(axis, horizons, [f"{horizon:,}" for horizon in horizons])
-    return _legend_below(fig, 3)
-
-
-def distance_by_amplitude(grid: pd.DataFrame, horizon: int) -> Figure:
-    """Distance at a step against the amplitude, a panel a family of the paper and a curve a schedule.
-
-    Amplitudes at which a seed diverged are left out.
-    """
-    families = ("pilot", "mask_l1", "weights")
-    fig, axes = panels(len(families), 3.1, 3.7, sharey=True)
-    for axis, key in zip(axes, families, strict=True):
-        for j, (schedule, name) in enumerate(_SCHEDULES.items()):
-            rows = where(grid, step=horizon, family=key, schedule=schedule)
-            complete = rows.groupby("amplitude")["diverged"].transform("any").eq(False)
-            if complete.any():
-                look = {"color": PALETTE[j], "marker": MARKERS[j], "label": name}
-                _median_and_range(axis, rows[complete], "amplitude", **look)
-        axis.set(xscale="log", yscale="log", title=FAMILIES[key].name, xlabel="amplitude α₀")
-    axes[0].set_ylabel(_DISTANCE)
-    return _legend_below(fig, 4)
+    own: dict[str, Any] = {"hue": "family", "aspect": 1.6}
+    if x == "amplitude":
+        own = {"hue": "schedule", "col": "family", "col_wrap": 4, "aspect": 0.9}
+    diverged = table["distance"].isna().groupby([table[key] for key in ("family", "schedule", x)])
+    shown = table[~diverged.transform("any")].replace({"family": _FAMILIES, "schedule": _SCHEDULES})
+    grid = sns.relplot(
+        shown, x=x, y="distance", style=own["hue"], **own, kind="line", estimator="median",
+        errorbar=("pi", 100), markers=True, palette="colorblind", height=2.8,
+    )  # fmt: skip
+    labels = {"horizon": "steps in all", "amplitude": "amplitude α₀"}
+    grid.set(xscale="log", yscale="log", xlabel=labels[x], ylabel="distance to the truth")
+    grid.set_titles("{col_name}")
+    if x == "horizon":
+        places = sorted(shown[x].unique())
+        grid.set(xticks=places, xticklabels=[f"{place:,}" for place in places])
+        grid.ax.xaxis.set_minor_formatter("")
+    return grid.figure
 
 
 def coordinates(paths: pd.DataFrame) -> Figure:
     """Weights of ``weight_paths`` at the truth's non-zeros against steps, a panel a family; dotted: the truth."""
-    shown = [key for key in FAMILIES if key in set(paths["family"])]
-    fig, axes = panels(len(shown), 3.7, 3.4, sharey=True)
-    colors = dict(zip(sorted(paths["coordinate"].unique()), cycle(PALETTE), strict=False))
-    for axis, key in zip(axes, shown, strict=True):
-        for value in sorted(paths["x_star"].unique()):
-            axis.axhline(value, color=GREY, linestyle=":", linewidth=1.2)
-        axis.axhline(0, color=GREY, linewidth=0.8)
-        last = where(paths, family=key, step=paths["step"].max()).sort_values("x")
-        for j, place in enumerate(last["coordinate"]):
-            rows, color = where(paths, family=key, coordinate=place), colors[place]
+    fig, axes = panels(paths["family"].nunique(), 3.7, 3.4, sharey=True)
+    for axis, (key, of_family) in zip(axes, paths.groupby("family", sort=False), strict=True):
+        for value in (0, *paths["x_star"].unique()):
+            axis.axhline(value, color=GREY, linestyle=":" if value else "-", linewidth=1)
+        for (_, rows), color in zip(of_family.groupby("coordinate"), PALETTE, strict=False):
             aim = "^" if rows["x_star"].iloc[0] > 0 else "v"
             axis.plot(rows["step"], rows["x"], color=color, linewidth=1.3)
             axis.plot(0, rows["x"].iloc[0], aim, color=color, markersize=6, clip_on=False)
-            beside: dict[str, Any] = {"transform": axis.transAxes, "fontsize": 8, "va": "center"}
-            axis.text(1.02, (j + 0.5) / len(last), f"x{place}", color=color, **beside)
-        axis.set(xscale="symlog", title=FAMILIES[key].name, xlabel="step")
+        axis.set(xscale="symlog", title=_FAMILIES[str(key)], xlabel="step")
         axis.set_xlim(0, paths["step"].max())
     axes[0].set_ylabel("weight (▲ ▼ at the start: sign of the truth)")
     return fig
@@ -192,68 +152,42 @@ LABELS = {name: how.label for name, how in METHODS.items()} | {
 }
 """The arms of ``experiments.one_shot`` in pictures and tables."""
 
-_LOOKS: dict[str, dict[str, Any]] = {
-    "x": {"color": "0.1", "marker": "o", "linestyle": "-"},
-    "mw": {"color": PALETTE[0], "marker": "s", "linestyle": "-"},
-    "pilot": {"color": PALETTE[1], "marker": "D", "linestyle": "-"},
-    "pilot_algorithm": {"color": PALETTE[2], "marker": "^", "linestyle": "--"},
-    "pilot_constant": {"color": PALETTE[1], "marker": "D", "linestyle": ":"},
-    "l1_x": {"color": PALETTE[3], "marker": "v", "linestyle": "-."},
-    "l1_m": {"color": PALETTE[4], "marker": "P", "linestyle": ":"},
-    "spred": {"color": PALETTE[5], "marker": "X", "linestyle": "--"},
-    "str": {"color": PALETTE[6], "marker": "p", "linestyle": "-."},
-}
+_COLORS = [*PALETTE[:8], "0.1", PALETTE[9]]  # the ninth is a light yellow
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, names: Sequence[str], x: str, y: str) -> None:
-    """A band an arm: its look is the same on all pictures, and counts up outside the main comparison."""
-    for position, name in enumerate(names):
-        other = {"color": PALETTE[(position + 3) % 10], "marker": MARKERS[position], "linestyle": "-"}
-        look = _LOOKS.get(name, other)
-        band(axis, where(rows, arm=name), x, y, linewidth=1.4, label=LABELS[name], **look)
+def errors_by_arm(tables: Mapping[str, pd.DataFrame], x: str, level: float | None = None) -> Figure:
+    """Test error of each arm after pruning, means over seeds with 95 % intervals; a panel a table, under its title.
 
-
-def _density_axis(axis: Axes, sparsities: Sequence[float]) -> None:
-    """A logarithmic axis of the share of weights left, labelled by the share removed."""
-    axis.invert_xaxis()
-    _log_ticks(axis, [1 - s for s in sparsities], [f"{100 * s:.4g}" for s in sparsities])
-    axis.set_xlabel("weights removed (%)")
-
-
-def error_by_sparsity(chosen: pd.DataFrame, groups: Sequence[tuple[str, Sequence[str]]]) -> Figure:
-    """Test error against sparsity, means over seeds with 95 % intervals; a panel for each group of methods.
-
-    The error stands on a logarithmic axis: good methods differ by a point and bad ones by fifty.
+    The error stands on a logarithmic axis: good methods differ by a point and bad ones by fifty. An arm looks
+    the same in all pictures.
 
     Args:
-        chosen: of ``experiments.one_shot``.
-        groups: titles and arms.
+        tables: rows with arm, seed, sparsity and test_accuracy.
+        x: ``"sparsity"``, shown by the share of weights that are left, or ``"strength"``.
+        level: of the accuracy, shown as a line.
     """
-    fig, axes = panels(len(groups), 4.1, 3.9, sharey=True)
-    pruned = chosen[chosen["sparsity"] > 0].assign(percent=lambda t: 100 * (1 - t["test_accuracy"]))
-    pruned["density"] = 1 - pruned["sparsity"]
-    for axis, (title, names) in zip(axes, groups, strict=True):
-        _curves(axis, pruned, names, "density", "percent")
-        _density_axis(axis, sorted(pruned["sparsity"].unique()))
-        axis.set_title(title)
-        axis.legend(fontsize=8, loc="upper left")
-        axis.set_yscale("log")
+    fig, axes = panels(len(tables), 4.1, 3.9, sharey=True)
+    left = x == "sparsity"
+    for axis, (title, table) in zip(axes, tables.items(), strict=True):
+        rows = table[table["sparsity"] > 0].round({"sparsity": 6})
+        rows = rows.assign(error=100 * (1 - rows["test_accuracy"]), at=1 - rows[x] if left else rows[x])
+        for name in rows["arm"].unique():
+            look = list(LABELS).index(name)
+            band(
+                axis, where(rows, arm=name), "at", "error", label=LABELS[name], color=_COLORS[look % 10],
+                marker=MARKERS[look % 7], linestyle=("-", "--", "-.")[look % 3],
+            )  # fmt: skip
+        if level is not None:
+            axis.axhline(100 * (1 - level), color=GREY, linestyle=":", linewidth=1)
+        axis.set(title=title, xscale="log", yscale="log", ylim=(2, 100))
+        axis.set_xlabel("weights removed (%)" if left else "strength α (L1: λ = 2α)")
+        places = sorted(rows["at"].unique())
+        axis.set_xticks(places, [f"{100 * (1 - p):.3g}" if left else f"{p:g}" for p in places], fontsize=8)
         axis.set_yticks([3, 5, 10, 20, 40, 80], ["3", "5", "10", "20", "40", "80"])
-        axis.yaxis.set_minor_locator(NullLocator())
+        axis.minorticks_off()
+        axis.xaxis.set_inverted(left)
+        axis.legend(fontsize=8)
     axes[0].set_ylabel("test error (%)")
-    return fig
-
-
-def accuracy_by_strength(table: pd.DataFrame, level: float) -> Figure:
-    """Test accuracy against the strength of the penalty, of each arm of ``strengths_that_serve``; a line at a level."""
-    fig, (axis,) = panels(1, 5.6, 3.6)
-    rows = table.assign(percent=100 * table["test_accuracy"])
-    _curves(axis, rows, rows["arm"].unique().tolist(), "strength", "percent")
-    strengths = sorted(rows["strength"].unique())
-    _log_ticks(axis, strengths, [f"{strength:g}" for strength in strengths])
-    axis.axhline(100 * level, color=GREY, linestyle=":", linewidth=1)
-    axis.set(xlabel="strength α (L1: λ = 2α)", ylabel="test accuracy (%)", ylim=(0, 102))
-    axis.legend(fontsize=8)
     return fig
 
 
@@ -274,20 +208,4 @@ def flips_and_accuracy(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         axis.grid(axis="x", color=GREY, alpha=0.3)
     axes[0].set(yticks=range(len(names)), yticklabels=[LABELS[name] for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    return fig
-
-
-def accuracy_by_cycle(cycles: pd.DataFrame) -> Figure:
-    """Test accuracy against sparsity, one line a method of ``iterative``, a panel for each way to rewind."""
-    fig, axes = panels(2, 4.1, 3.9, sharey=True)
-    rows = cycles[cycles["cycle"] > 0].assign(percent=lambda t: 100 * t["test_accuracy"])
-    rows["density"] = 1 - rows["sparsity"].round(6)
-    titles = {"rates": "rewound rates (LRR)", "weights": "rewound weights (WR)"}
-    for axis, (rewind, title) in zip(axes, titles.items(), strict=True):
-        of_rewind = where(rows, rewind=rewind)
-        _curves(axis, of_rewind, of_rewind["arm"].unique().tolist(), "density", "percent")
-        _density_axis(axis, sorted(rows["sparsity"].round(6).unique())[::2])
-        axis.set_title(title)
-        axis.legend(fontsize=8, loc="lower left")
-    axes[0].set(ylabel="test accuracy (%)", ylim=(0, 102))
     return fig

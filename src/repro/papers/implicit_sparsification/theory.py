@@ -1,10 +1,10 @@
 r"""What can be checked exactly: gradient flow on $x = m\odot w$ as a mirror flow, and where it ends.
 
 With a penalty $\alpha_t(\|m\|^2+\|w\|^2)$ on the factors and the dose $A=\int\alpha$, the flow of $x$ is a mirror
-flow of the hyperbolic entropy $R_a$ with $a = \frac\beta2 e^{-4A}$, $\beta = m_0^2-w_0^2$. :func:`factor_flow`
-integrates the factors themselves, for any loss; :func:`mirror_flow` the weights, with the potential;
-:func:`dual_flow` the d dual variables of a linear regression, which is stiff but cheap and reaches the limit. The
-three are integrated separately: that they agree is a theorem. Everything is float64 and acts elementwise on weights.
+flow of the hyperbolic entropy $R_a$ with $a = \frac\beta2 e^{-4A}$, $\beta = m_0^2-w_0^2$. ``Flow.factors``
+integrates the factors themselves, for any loss; ``Flow.mirror`` the weights, with the potential; ``Flow.dual`` the d
+dual variables of a linear regression, which is stiff but cheap and reaches the limit. The three are integrated
+separately: that they agree is a theorem. Everything is float64 and acts elementwise on weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -70,6 +70,41 @@ class Potential:
         """
         return 0.5 * (np.arcsinh(np.asarray(x) / self.a) - self.c)
 
+    def least(self, Z: Array, y: Array) -> Array:
+        r"""The interpolator of least potential, $\arg\min_{Zx=y}\sum_iR_{a_i}(x_i)$.
+
+        By damped Newton steps on the dual, $\min_\nu\sum_i\frac{a_i}2\cosh(2(Z^\top\nu)_i+c_i)-y^\top\nu$, with
+        $x = a\sinh(2Z^\top\nu+c)$. A small scale is approached from larger ones. Not the limit of a flow by
+        construction: that it is one, for $a=a_\infty$, is the theorem to be checked.
+
+        Args:
+            Z: inputs, ``(d, n)``; rows may depend on each other.
+            y: targets, ``(d,)``; those of some weights x, $y = Zx$, give the point with the same predictions.
+
+        Returns:
+            x, ``(n,)``.
+
+        Raises:
+            ValueError: no x solves $Zx=y$.
+            RuntimeError: the residual stays above 1e-8 of its terms.
+        """
+        scale, c = (np.broadcast_to(one, Z.shape[1]) for one in (self.a, self.c))
+        rows, targets = _orthonormal(Z, y)
+        ratio = 1e3  # between the scales that lead from an easy problem to one of a small scale
+        stages = max(
+            0, int(np.ceil(np.log(max(np.abs(targets).max(), 1e-300) / scale.min()) / np.log(ratio)))
+        )
+        nu = np.zeros(len(targets))
+        for k in range(stages, -1, -1):
+            nu = _newton(rows, targets, scale * ratio**k, c, nu)
+            reach = np.abs(2 * nu @ rows + c).max()
+            if k and reach > 0:
+                nu = nu * (1 + np.log(ratio) / reach)  # large entries grow by this much as the scale shrinks
+        x = scale * np.sinh(2 * nu @ rows + c)
+        if (residual := np.abs(Z @ x - y).max()) > 1e-8 * (np.abs(Z) @ np.abs(x) + np.abs(y)).max():
+            raise RuntimeError(f"the dual could not be solved: a residual of {residual:.1e} is left")
+        return x
+
 
 def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
     r"""Weights of a dual state $\mu=-\int\nabla f$, $x = a\sinh(2\mu+c)$; also where the two factors are out of range.
@@ -116,168 +151,124 @@ class Strength:
         return -self.alpha / self.rate * np.expm1(-self.rate * t) if self.rate else self.alpha * t
 
 
-def factor_flow(
-    gradient: _Gradient, m: Array, w: Array, times: Array, strength: Strength, *, mask_only: bool = False
-) -> tuple[Array, Array]:
-    r"""Flow of the factors, $\dot m = -\nabla f(x)\odot w-2\alpha_tm$, $\dot w = -\nabla f(x)\odot m-2\alpha_tw$.
+@dataclass(frozen=True)
+class Flow:
+    r"""Gradient flow on $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$, in three forms.
 
-    The definition of the flow; any start, balanced ones included. Integrated by an explicit method of eighth order:
-    for horizons of some tens, since leaving zero takes a time in proportion to $1/a$.
-
-    Args:
-        gradient: $\nabla f$ from weights ``(n,)`` to ``(n,)``.
-        m, w: factors at time 0, ``(n,)`` each.
-        times: increasing, 0 or above, ``(n_times,)``.
-        strength: of the penalty.
-        mask_only: whether m alone is penalised: then there is no potential.
-
-    Returns:
-        m and w at the times, ``(n_times, n)`` each.
-
-    Raises:
-        RuntimeError: the solver gives up.
-    """
-    n = len(m)
-
-    def velocity(t: float, state: Array) -> Array:
-        m, w = state[:n], state[n:]
-        g, decay = gradient(m * w), 2 * strength.at(t)
-        return np.concatenate([-g * w - decay * m, -g * m - (0.0 if mask_only else decay) * w])
-
-    states = _integrate(velocity, np.concatenate([m, w]), times, strength)
-    return states[:, :n], states[:, n:]
-
-
-def mirror_flow(gradient: _Gradient, x0: Array, beta: float, times: Array, strength: Strength) -> Array:
-    r"""Mirror flow of the weights, $\dot x = -2\sqrt{x^2+a_t^2}\odot\nabla f(x)-4\alpha_tx$.
-
-    It is $d\,\nabla R_{a_t}(x_t) = -\nabla f\,dt$, $a_t = \frac\beta2e^{-4A_t}$, written for x, without factors.
-
-    Args:
-        gradient, times, strength: as in :func:`factor_flow`.
+    Attributes:
         x0: weights at time 0, ``(n,)``.
-        beta: $m_0^2-w_0^2>0$. A balanced start (0) has no potential; it needs :func:`factor_flow`.
-
-    Returns:
-        x at the times, ``(n_times, n)``.
+        strength: of the penalty.
+        beta: $m_0^2-w_0^2$. A balanced start (0) has no potential: ``factors`` alone follows it.
     """
-    x0 = np.multiply(*pilot_factors(x0, beta))  # to the last bit the start of the factors
 
-    def velocity(t: float, x: Array) -> Array:
-        a = beta / 2 * np.exp(-4 * strength.dose(t))
-        return -2 * np.hypot(x, a) * gradient(x) - 4 * strength.at(t) * x
+    x0: Array
+    strength: Strength
+    beta: float = 1.0
 
-    return _integrate(velocity, x0, times, strength)
+    def factors(self, gradient: _Gradient, times: Array, *, mask_only: bool = False) -> tuple[Array, Array]:
+        r"""The definition, $\dot m = -\nabla f(x)\odot w-2\alpha_tm$, $\dot w = -\nabla f(x)\odot m-2\alpha_tw$.
 
+        Integrated by an explicit method of eighth order: for horizons of some tens, since leaving zero takes a time in
+        proportion to $1/a$.
 
-def dual_flow(
-    Z: Array, y: Array, x0: Array, beta: float, strength: Strength, times: ArrayLike = (1e7,)
-) -> Array:
-    r"""The same flow for $f(x) = \frac1{2d}\|Zx-y\|^2$, in d dual variables.
+        Args:
+            gradient: $\nabla f$ from weights ``(n,)`` to ``(n,)``.
+            times: increasing, 0 or above, ``(n_times,)``.
+            mask_only: whether m alone is penalised: then there is no potential.
 
-    $\dot\nu = -(Zx-y)/d$ with $x = a_t\sinh(2Z^\top\nu+c)$: exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$ never
-    leaves the range of $Z^\top$. Integrated by an implicit method with the exact Jacobian, so that horizons at which
-    every loss has vanished cost a fraction of a second. The slowest speed is about $a_\infty$: a dose of 6 from
-    $\beta=1$ needs a horizon of 1e9, one of 4 that of 1e7. Under constant strength 1e5 is right: later the dual
-    variables, which grow without end, hold fewer digits of the weights.
+        Returns:
+            m and w at the times, ``(n_times, n)`` each.
 
-    Args:
-        Z, y: inputs ``(d, n)`` and targets ``(d,)``. What no x can fit of the targets does not move the weights and is
-            taken out: dual variables would grow by it without end.
-        x0, beta, strength: as in :func:`mirror_flow`.
-        times: increasing, 0 to 1e9.
+        Raises:
+            RuntimeError: the solver gives up.
+        """
+        n = len(self.x0)
 
-    Returns:
-        x at the times, ``(n_times, n)``.
-    """
-    times = np.asarray(times, dtype=np.float64)
-    if np.linalg.matrix_rank(Z) < len(y):
-        y = Z @ np.linalg.lstsq(Z, y)[0]
-    x0 = np.multiply(*pilot_factors(x0, beta))  # to the last bit the start of the factors
-    centre = np.arcsinh(x0 / (beta / 2))
+        def velocity(t: float, state: Array) -> Array:
+            m, w = state[:n], state[n:]
+            g, decay = gradient(m * w), 2 * self.strength.at(t)
+            return np.concatenate([-g * w - decay * m, -g * m - (0.0 if mask_only else decay) * w])
 
-    def weights(t: ArrayLike, nu: Array) -> Array:
-        return _inverse_mirror_map(nu @ Z, np.log(beta / 2) - 4 * strength.dose(t), centre)
+        states = self._integrate(velocity, np.concatenate(pilot_factors(self.x0, self.beta)), times)
+        return states[:, :n], states[:, n:]
 
-    def velocity(t: float, nu: Array) -> Array:
-        return -(Z @ weights(t, nu) - y) / len(y)
+    def mirror(self, gradient: _Gradient, times: Array) -> Array:
+        r"""Mirror flow of the weights, $\dot x = -2\sqrt{x^2+a_t^2}\odot\nabla f(x)-4\alpha_tx$.
 
-    def slope(t: float, nu: Array) -> Array:
-        a = np.exp(np.log(beta / 2) - 4 * strength.dose(t))
-        return -(Z * (2 * np.hypot(weights(t, nu), a))) @ Z.T / len(y)
+        It is $d\,\nabla R_{a_t}(x_t) = -\nabla f\,dt$, $a_t = \frac\beta2e^{-4A_t}$, written for x, without factors.
+        Arguments as for ``factors``; returns x at the times, ``(n_times, n)``.
+        """
 
-    # a finer tolerance lies below what the dual variables of a long flow can hold: the steps would never end
-    nu = _integrate(velocity, np.zeros(len(y)), times, strength, "LSODA", jac=slope, rtol=1e-10, atol=1e-10)
-    return weights(times[:, None], nu)
+        def velocity(t: float, x: Array) -> Array:
+            a = self.beta / 2 * np.exp(-4 * self.strength.dose(t))
+            return -2 * np.hypot(x, a) * gradient(x) - 4 * self.strength.at(t) * x
 
+        # the start of the factors to the last bit
+        return self._integrate(velocity, np.multiply(*pilot_factors(self.x0, self.beta)), times)
 
-def _integrate(
-    velocity: _Velocity,
-    start: Array,
-    times: Array,
-    strength: Strength,
-    solver: Literal["DOP853", "LSODA"] = "DOP853",
-    rtol: float = 1e-11,
-    atol: float = 1e-13,
-    **options: Any,
-) -> Array:
-    """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
-    edges = {0.0, float(times[-1]), min(float(strength.until), float(times[-1]))}
-    if solver == "DOP853":  # its interpolation between steps is a thousand times coarser than the steps
-        edges |= set(times.tolist())
-    states = [start[None]] if times[0] == 0 else []
-    for left, right in pairwise(sorted(edges)):
-        first, last = np.nextafter(left, right), np.nextafter(right, left)
-        # an end alone is the solver's last step, not interpolated
-        asked = np.union1d(times[(times > left) & (times <= right)], [right]) if len(times) > 1 else None
-        found = solve_ivp(
-            # at a jump, too, the velocity from inside
-            lambda t, state, first=first, last=last: velocity(min(max(t, first), last), state),
-            (left, right), start, solver, t_eval=asked, rtol=rtol, atol=atol, **options,
-        )  # fmt: skip
-        if not found.success:
-            raise RuntimeError(f"the flow could not be integrated beyond {left}: {found.message}")
-        states.append(found.y.T[np.isin(found.t, times)])
-        start = found.y[:, -1]
-    return np.concatenate(states)
+    def dual(self, Z: Array, y: Array, times: ArrayLike = (1e7,)) -> Array:
+        r"""The flow for $f(x) = \frac1{2d}\|Zx-y\|^2$, in d dual variables.
+
+        $\dot\nu = -(Zx-y)/d$ with $x = a_t\sinh(2Z^\top\nu+c)$: exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$
+        never leaves the range of $Z^\top$. Integrated by an implicit method with the exact Jacobian, so that horizons
+        at which every loss has vanished cost a fraction of a second. The slowest speed is about $a_\infty$: a dose of 6
+        from $\beta=1$ needs a horizon of 1e9, one of 4 that of 1e7. Under constant strength 1e5 is right: later the
+        dual variables, which grow without end, hold fewer digits of the weights.
+
+        Args:
+            Z, y: inputs ``(d, n)`` and targets ``(d,)``. What no x can fit of the targets does not move the weights and
+                is taken out: dual variables would grow by it without end.
+            times: increasing, 0 to 1e9.
+
+        Returns:
+            x at the times, ``(n_times, n)``.
+        """
+        times = np.asarray(times, dtype=np.float64)
+        if np.linalg.matrix_rank(Z) < len(y):
+            y = Z @ np.linalg.lstsq(Z, y)[0]
+        log_half, dose = np.log(self.beta / 2), self.strength.dose
+        centre = np.arcsinh(np.multiply(*pilot_factors(self.x0, self.beta)) / (self.beta / 2))
+
+        def weights(t: ArrayLike, nu: Array) -> Array:
+            return _inverse_mirror_map(nu @ Z, log_half - 4 * dose(t), centre)
+
+        def velocity(t: float, nu: Array) -> Array:
+            return -(Z @ weights(t, nu) - y) / len(y)
+
+        def slope(t: float, nu: Array) -> Array:
+            a = np.exp(log_half - 4 * dose(t))
+            return -(Z * (2 * np.hypot(weights(t, nu), a))) @ Z.T / len(y)
+
+        # a finer tolerance lies below what the dual variables of a long flow can hold: the steps would never end
+        options = {"method": "LSODA", "jac": slope, "rtol": 1e-10, "atol": 1e-10}
+        return weights(times[:, None], self._integrate(velocity, np.zeros(len(y)), times, **options))
+
+    def _integrate(self, velocity: _Velocity, start: Array, times: Array, **options: Any) -> Array:
+        """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
+        edges = {0.0, float(times[-1]), min(float(self.strength.until), float(times[-1]))}
+        if (
+            not options
+        ):  # the interpolation between steps of DOP853 is a thousand times coarser than the steps
+            options = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-13}
+            edges |= set(times.tolist())
+        states = [start[None]] if times[0] == 0 else []
+        for left, right in pairwise(sorted(edges)):
+            first, last = np.nextafter(left, right), np.nextafter(right, left)
+            # an end alone is the solver's last step, not interpolated
+            asked = np.union1d(times[(times > left) & (times <= right)], [right]) if len(times) > 1 else None
+
+            def inside(t: float, state: Array, first: float = first, last: float = last) -> Array:
+                return velocity(min(max(t, first), last), state)  # at a jump, too, the velocity from inside
+
+            found = solve_ivp(inside, (left, right), start, t_eval=asked, **options)
+            if not found.success:
+                raise RuntimeError(f"the flow could not be integrated beyond {left}: {found.message}")
+            states.append(found.y.T[np.isin(found.t, times)])
+            start = found.y[:, -1]
+        return np.concatenate(states)
 
 
 # --- where flows are said to end ----------------------------------------------------------------------------------
-
-
-def least_potential(Z: Array, y: Array, potential: Potential) -> Array:
-    r"""The interpolator of least hyperbolic entropy, $\arg\min_{Zx=y}\sum_iR_{a_i}(x_i)$.
-
-    By damped Newton steps on the dual, $\min_\nu\sum_i\frac{a_i}2\cosh(2(Z^\top\nu)_i+c_i)-y^\top\nu$, with
-    $x = a\sinh(2Z^\top\nu+c)$. A small scale is approached from larger ones. Not the limit of a flow by construction:
-    that it is one, for $a=a_\infty$, is the theorem to be checked.
-
-    Args:
-        Z: inputs, ``(d, n)``; rows may depend on each other.
-        y: targets, ``(d,)``; those of some weights x, $y = Zx$, give the point with the same predictions.
-        potential: $R_a$.
-
-    Returns:
-        x, ``(n,)``.
-
-    Raises:
-        ValueError: no x solves $Zx=y$.
-        RuntimeError: the residual stays above 1e-8 of its terms.
-    """
-    scale, c = (np.broadcast_to(one, Z.shape[1]) for one in (potential.a, potential.c))
-    rows, targets = _orthonormal(Z, y)
-    ratio = 1e3  # between the scales that lead from an easy problem to one of a small scale
-    stages = max(0, int(np.ceil(np.log(max(np.abs(targets).max(), 1e-300) / scale.min()) / np.log(ratio))))
-    nu = np.zeros(len(targets))
-    for k in range(stages, -1, -1):
-        nu = _newton(rows, targets, scale * ratio**k, c, nu)
-        reach = np.abs(2 * nu @ rows + c).max()
-        if k and reach > 0:
-            nu = nu * (1 + np.log(ratio) / reach)  # large entries grow by this much as the scale shrinks
-    x = scale * np.sinh(2 * nu @ rows + c)
-    if (residual := np.abs(Z @ x - y).max()) > 1e-8 * (np.abs(Z) @ np.abs(x) + np.abs(y)).max():
-        raise RuntimeError(f"the dual could not be solved: a residual of {residual:.1e} is left")
-    return x
 
 
 def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array:
@@ -312,7 +303,7 @@ def least_l1(Z: Array, y: Array) -> Array:
     r"""An interpolator of least $L_1$ norm, $\arg\min_{Zx=y}\|x\|_1$, by SciPy's linear programming (HiGHS).
 
     Unique for almost every Z; otherwise one vertex of the set of solutions, with at most d entries that are not zero.
-    Arguments and errors as for :func:`least_potential`.
+    Arguments and errors as for ``Potential.least``.
     """
     rows, targets = _orthonormal(Z, y)
     unit = np.abs(targets).max() or 1.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,12 @@ from repro.papers.implicit_sparsification.method import (
     Choice,
     Method,
     Penalty,
-    effective_weights,
+    _effective_weights,
+    _l1_norms,
+    _weight_tensors,
     fold,
-    l1_norms,
     parametrize,
     schedule,
-    weight_tensors,
 )
 from repro.papers.implicit_sparsification.settings import Setting
 from repro.prune import Mask, select
@@ -79,8 +80,8 @@ class Fit:
         """
         tables = []
         pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
-        none = torch.stack([(w == 0).flatten(1).sum(dim=1) for w in effective_weights(pruned).values()])
-        zeros = none.sum(dim=0) / _smallest(pruned, n_pruned=0).n_weights * len(pruned)
+        weights = _flat(_effective_weights(pruned))
+        zeros = (weights == 0).sum(dim=1) / weights.numel() * len(pruned)
         for sparsity in sparsities:
             _smallest(pruned, sparsity=sparsity).apply(pruned)
             found = _accuracies(pruned, self.datasets)
@@ -95,13 +96,15 @@ class Fit:
         Returns:
             One row a network: those of members, flips.
         """
-        final, first = (
-            torch.cat([weights[name].detach().flatten(1) for name in self.start], dim=1)
-            for weights in (self.networks.parameters, self.start)
-        )
+        final, first = _flat(_effective_weights(self.networks)), _flat(self.start)
         largest = final.abs().topk(round(0.05 * final.shape[1]), dim=1).indices
         flipped = final.gather(1, largest).sign() * first.gather(1, largest).sign() < 0
         return self.members.assign(flips=flipped.double().mean(dim=1).tolist())
+
+
+def _flat(weights: Mapping[str, Tensor]) -> Tensor:
+    """All weights of each network, ``(S, n)``."""
+    return torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
 
 
 def fit(
@@ -128,13 +131,13 @@ def fit(
         TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
     """
     members, datasets, model = _written(where, how, choices, seeds)
-    start = {name: weight.detach().clone() for name, weight in effective_weights(model).items()}
-    if not isinstance(model, Ensemble):
-        start = {name: weight[None] for name, weight in start.items()}
+    start = {name: weight.detach().clone() for name, weight in _effective_weights(model).items()}
     n_epochs = n_epochs or where.n_epochs
     history, course = _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
     course = course.join(members, on="member").drop(columns="member")
-    networks = Ensemble([fold(network) for network in (model if isinstance(model, Ensemble) else [model])])
+    if not isinstance(model, Ensemble):
+        model, start = Ensemble([model]), {name: weight[None] for name, weight in start.items()}
+    networks = Ensemble([fold(network) for network in model])
     return Fit(members, datasets, networks, start, course, sorted(history.diverged))
 
 
@@ -164,27 +167,60 @@ def _train(
     n_epochs: int,
     **options: Any,
 ) -> tuple[History, pd.DataFrame]:
-    """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place."""
-    (rate,) = members["rate"].unique() if members["rate"].nunique() == 1 else (None,)
-    if rate is None:
-        raise ValueError(f"choices must have one learning rate; got {sorted(members['rate'].unique())}")
-    penalty = Penalty(model, how.penalty, torch.zeros(()), where.weight_decay, how.decays)
-    course = _Course(penalty, model, how, members, n_epochs, where.momentum)
+    """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place.
+
+    Returns their course besides the history: one row a member and epoch.
+    """
+    rates = members["rate"].unique().tolist()
+    if len(rates) > 1:
+        raise ValueError(f"choices must have one learning rate; got {sorted(rates)}")
+    first, following = _strengths(model, members, n_epochs)
+    penalty = Penalty(model, how.penalty, first, where.weight_decay, how.decays)
+    layers, course = _weight_tensors(model).values(), []
+
+    def end_epoch(model: nn.Module | Ensemble, report: EpochReport) -> None:
+        """Note the epoch that ended, set strengths and temperatures of the next."""
+        used, l1, accuracy = penalty.strengths, _l1_norms(model), report.batch_accuracy
+        per_alpha = report.step / report.epoch * report.learning_rate / (1 - where.momentum)
+        told = {"alpha": used, "dose": per_alpha * used, "l1": l1, "batch_accuracy": accuracy}
+        row = {"epoch": report.epoch, "member": members.index}
+        course.append(pd.DataFrame(row | {name: column.numpy() for name, column in told.items()}))
+        penalty.strengths = following(used, report.epoch, accuracy, l1)
+        if how.temperature != 1:
+            for _, _, temperature, _ in layers:
+                temperature.fill_(how.temperature ** (report.epoch / n_epochs))
+
     history = train(
         model,
         datasets if len(datasets) > 1 else datasets[0],
-        optimizer=partial(torch.optim.SGD, lr=rate, momentum=where.momentum),
+        optimizer=partial(torch.optim.SGD, lr=rates[0], momentum=where.momentum),
         schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=n_epochs),
         n_epochs=n_epochs,
         batch_size=where.batch_size,
         before_step=[penalty],
-        after_epoch=[course],
+        after_epoch=[end_epoch],
         augment=_CropFlip() if where.images else None,
         evaluate_every=n_epochs,
         seed=members["seed"].tolist(),
         **options,
     )
-    return history, course.table()
+    table = pd.concat(course, ignore_index=True)
+    return history, table.assign(dose=table.groupby("member")["dose"].cumsum())
+
+
+def _strengths(
+    model: nn.Module | Ensemble, members: pd.DataFrame, n_epochs: int
+) -> tuple[Tensor, Callable[[Tensor, int, Tensor, Tensor], Tensor]]:
+    """Strengths of the first epoch, and the rule for the next: arguments as for ``Algorithm1``."""
+    amplitude = torch.tensor(members["strength"].to_numpy())
+    if "algorithm 1" in set(members["schedule"]):
+        if members["schedule"].nunique() > 1:
+            raise ValueError("algorithm 1 and fixed schedules cannot be trained together")
+        rise = torch.tensor(members["knob"].to_numpy())
+        return amplitude, Algorithm1(n_epochs, _l1_norms(model), rise)
+    shapes = np.array([[*schedule(name, n_epochs), 0.0] for name in members["schedule"]])
+    planned = amplitude * torch.from_numpy(shapes.T)  # (T + 1, M)
+    return planned[0], lambda alpha, epoch, accuracy, l1: planned[epoch]
 
 
 class _CropFlip:
@@ -199,56 +235,12 @@ class _CropFlip:
         return random_crop_flip(x, self._own)
 
 
-class _Course:
-    """An ``after_epoch`` hook: notes the epoch that ended, sets strengths and temperatures of the next."""
-
-    def __init__(
-        self,
-        penalty: Penalty,
-        model: nn.Module | Ensemble,
-        how: Method,
-        members: pd.DataFrame,
-        n_epochs: int,
-        momentum: float,
-    ) -> None:
-        self._penalty, self._how, self._n_epochs, self._momentum = penalty, how, n_epochs, momentum
-        self._tensors = weight_tensors(model)
-        self._step, self._dose = 0, torch.zeros_like(penalty.strengths)
-        self._rows: list[tuple[float, ...]] = []
-        self._next: Callable[[Tensor, int, Tensor, Tensor], Tensor]
-        amplitude = torch.tensor(members["strength"].to_numpy())
-        if "algorithm 1" in set(members["schedule"]):
-            if members["schedule"].nunique() > 1:
-                raise ValueError("algorithm 1 and fixed schedules cannot be trained together")
-            penalty.strengths = amplitude
-            self._next = Algorithm1(n_epochs, l1_norms(model), torch.tensor(members["knob"].to_numpy()))
-        else:
-            shapes = [[*schedule(name, n_epochs), 0.0] for name in members["schedule"]]
-            planned = amplitude * torch.tensor(shapes, dtype=torch.float64).T  # (T + 1, M)
-            penalty.strengths = planned[0]
-            self._next = lambda alpha, epoch, accuracy, l1: planned[epoch]
-
-    def __call__(self, model: nn.Module | Ensemble, report: EpochReport) -> None:
-        used, l1 = self._penalty.strengths, l1_norms(model)
-        n_steps, self._step = report.step - self._step, report.step
-        self._dose = self._dose + n_steps * report.learning_rate * used / (1 - self._momentum)
-        columns = (column.tolist() for column in (used, self._dose, l1, report.batch_accuracy))
-        self._rows += [(report.epoch, i, *row) for i, row in enumerate(zip(*columns, strict=True))]
-        self._penalty.strengths = self._next(used, report.epoch, report.batch_accuracy, l1)
-        if self._how.temperature != 1:
-            for _, _, temperature, _ in self._tensors.values():
-                temperature.fill_(self._how.temperature ** (report.epoch / self._n_epochs))
-
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(self._rows, columns=["epoch", "member", "alpha", "dose", "l1", "batch_accuracy"])
-
-
 # --- pruning ------------------------------------------------------------------------------------------------------
 
 
 def _smallest(networks: Ensemble, within: Mask | None = None, **how_many: Any) -> Mask:
     """The mask without the smallest weights of each network; ``within`` and how many as for ``prune.select``."""
-    weights = effective_weights(networks).items()
+    weights = _effective_weights(networks).items()
     # a network that has diverged has weights that are no numbers; its accuracy is that of chance already
     scores = {name: weight.detach().abs().nan_to_num(0.0).cpu() for name, weight in weights}
     masks = []
@@ -299,7 +291,7 @@ def cycles(
     """
     members, datasets, ensemble = _written(where, how, choices, seeds)
     assert isinstance(ensemble, Ensemble)
-    layers, mask = weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
+    layers, mask = _weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
     pruned: dict[str, Tensor] = {}
     early: dict[str, Tensor] = {}
     rewind_step = _REWIND_EPOCH * -(-len(datasets[0].y_train) // where.batch_size)
