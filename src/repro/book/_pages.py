@@ -169,11 +169,14 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
 
 
 def _first_screen(chapter: _Chapter, profile: str) -> str:
-    says = chapter.claims.paper.says or " ".join(each.claim.statement for each in chapter.headlines)
+    paper, asked = chapter.claims.paper, " ".join(each.claim.statement for each in chapter.headlines)
+    who, says = (
+        ("The paper says", paper.says or asked) if paper else ("We ask", chapter.claims.question or "")
+    )
     found = _told((each, f"{_link(each)}: {inline_html(each.judged.sentence)}") for each in chapter.headlines)
     return (
         '<section class="in-short" aria-label="In short">'
-        f"<p><strong>The paper says.</strong> {inline_html(says)}</p><p><strong>We found.</strong></p>{found}"
+        f"<p><strong>{who}.</strong> {inline_html(says)}</p><p><strong>We found.</strong></p>{found}"
         f"<p><strong>How sure?</strong> {_how_sure(chapter, profile)}</p>{ruler([_drawn(chapter)])}</section>"
     )
 
@@ -333,9 +336,13 @@ def readme_table(book: Book) -> str:
     lines = ["| Chapter | Paper | Profile | Claims | Controls | Command |", "|---|---|---|---|---|---|"]
     for chapter in chapters(book, all_results(book)):
         paper = chapter.claims.paper
-        arxiv = f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+        arxiv = (
+            f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})"
+            if paper
+            else "a question of our own"
+        )
         cells = [f"[{chapter.name}](book/chapters/{chapter.name}.ipynb)"]
-        cells += [arxiv if paper.arxiv else paper.title]
+        cells += [paper.title if paper and not paper.arxiv else arxiv]
         cells += [", ".join(run.profile for run in chapter.used) or "not run yet"]
         cells += [_listed(words) for words in chapter.counts.values()]
         cells += ["<br>".join(f"`{_command(chapter, run)}`" for run in chapter.used) or "–"]

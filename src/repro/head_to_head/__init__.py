@@ -12,7 +12,7 @@ The chapter is ``head-to-head``.
 ===============  ===============================================================================
 """
 
-from repro.head_to_head.experiments import compare
+from repro.head_to_head.measures import compare
 from repro.head_to_head.methods import METHODS, Budget, Candidates, Method, nested
 from repro.head_to_head.tasks import TASKS, Task, own_data
 

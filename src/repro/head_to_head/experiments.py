@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,95 +13,87 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from repro.base import one_of
 from repro.head_to_head.methods import METHODS, Budget, Candidates, Method
-from repro.head_to_head.tasks import Task
+from repro.head_to_head.tasks import TASKS, Task
 from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate
-from repro.learn.progress import bar
 from repro.papers.granger_causal_sgd.curvature import noise_sensitivity
 from repro.prune import Mask
 
-__all__ = ["Compared", "choice", "compare", "methods_table", "tuned", "tuning"]
+__all__ = ["Run", "methods_table", "pruned", "tuning"]
 
 _NOISE = 0.2  # of the weights that are left, relative to their size
 _LATER = 1000  # added to the seed of the order of batches, after the mask
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What a comparison found.
+class Run:
+    """One method on one task.
 
     Attributes:
-        accuracy: one row a method, seed and sparsity: task, method, shuffled (whether the mask was shuffled within
-            layers), seed, sparsity, validation_accuracy, test_accuracy, train_loss, and ``noise``: the rise of the
-            training loss under noise on the weights that are left (NaN where not asked for).
-        overlap: at one sparsity, one row a pair of methods and seed: first, second, seed, beyond: 0 for the overlap
-            that the two have by chance, given how many weights each keeps of each layer, 1 for the largest possible.
-        costs: one row a method: seconds a network until the masks are there, and after.
+        accuracy: one row a seed, sparsity and kind of mask: task, method, shuffled (whether the mask was shuffled
+            within layers), seed, sparsity, validation_accuracy, test_accuracy, train_loss, and ``noise``: the rise of
+            the training loss under noise on the weights that are left (NaN where not asked for).
+        mask: at the sparsity at which masks are compared, ``(S, *shape)``.
+        seconds: a network's share until the masks are there, and after.
     """
 
     accuracy: pd.DataFrame
-    overlap: pd.DataFrame
-    costs: pd.DataFrame
+    mask: Mask
+    seconds: tuple[float, float]
 
 
-def compare(
-    methods: Mapping[str, Method],
-    task: Task,
+def pruned(
+    method: str | Method,
+    task: str | Task,
     seeds: Sequence[int],
     *,
-    shuffled: Sequence[str] = (),
-    choices: Mapping[str, tuple[float, float]] | None = None,
+    n_epochs: int | None = None,
+    shuffled: bool = False,
+    tried: tuple[float, float] | None = None,
     flat_at: Sequence[float] = (),
     overlap_at: float = 0.95,
-) -> Compared:
-    """Prune with each method at each sparsity, train on with the mask held, measure.
+) -> Run:
+    """Prune with a method at each sparsity, train on with the mask held, measure.
 
     Args:
-        methods: by name, ``METHODS`` or some of them, or one's own.
-        task: data, network, epochs, sparsities.
+        method: a name in ``METHODS``, or one of one's own.
+        task: a name in ``TASKS``, or one of one's own: data, network, epochs, sparsities.
         seeds: of splits, initial weights and orders of batches: the same for all methods.
-        shuffled: names of methods whose masks are also shuffled within each layer, at the weights where they are: what
-            is left of a criterion is then how many weights it keeps in which layer.
-        choices: name to learning rate and knob; by default those that were tuned for the task (``tuned``), or for
-            digits, and 0.1 with the middle knob for methods that were never tuned.
+        n_epochs: None for the task's.
+        shuffled: whether the masks are also shuffled within each layer, at the weights where they are: what is left of
+            a criterion then is how many weights it keeps in which layer.
+        tried: learning rate and knob; by default those that were tuned for the task, or for digits (``tuned.csv``), and
+            0.1 with the middle knob for methods that were never tuned.
         flat_at: sparsities at which ``noise`` is measured.
-        overlap_at: sparsity at which masks are compared.
+        overlap_at: sparsity whose mask is kept.
     """
-    accuracy, masks, costs, seeds = [], {}, [], list(seeds)
-    for name, method in bar_over(methods):
-        rate, knob = (choices or {}).get(name) or choice(name, method, task.name)
-        networks, datasets = task.draw(seeds)
-        budget = Budget(task.n_epochs, task.batch_size, rate, knob, tuple(seeds))
-        began = perf_counter()
-        candidates = method.prune(networks, datasets, budget, task.sparsities)
-        chosen = perf_counter()
-        left = task.n_epochs if method.before_training else task.n_epochs - task.n_epochs // 2
-        rows = _trained_on(candidates, datasets, budget, left, flat_at)
-        costs.append((task.name, name, (chosen - began) / len(seeds), (perf_counter() - chosen) / len(seeds)))
-        accuracy.append(rows.assign(method=name, shuffled=False))
-        masks[name] = candidates[min(candidates, key=lambda p: abs(p - overlap_at))][1]
-        if name in shuffled:
-            other = {p: (nets, _shuffled(mask, seeds)) for p, (nets, mask) in candidates.items() if p > 0}
-            rows = _trained_on(other, datasets, budget, left, ())
-            accuracy.append(rows.assign(method=name, shuffled=True))
-    columns = ["task", "method", "seconds_before", "seconds_after"]
-    return Compared(
-        pd.concat(accuracy, ignore_index=True).assign(task=task.name),
-        _overlaps(masks, seeds).assign(task=task.name),
-        pd.DataFrame(costs, columns=columns),
-    )
-
-
-def bar_over(methods: Mapping[str, Method]) -> Any:
-    """The items of a mapping, one after the other, with a bar of progress."""
-    with bar(len(methods)) as shown:
-        for item in methods.items():
-            yield item
-            shown.update()
+    how = method if isinstance(method, Method) else METHODS[one_of("method", method, METHODS)]
+    where = task if isinstance(task, Task) else TASKS[one_of("task", task, TASKS)]
+    rate, knob = tried or _choice(how, where.name)
+    networks, datasets = where.draw(seeds)
+    budget = Budget(n_epochs or where.n_epochs, where.batch_size, rate, knob, tuple(seeds))
+    began = perf_counter()
+    candidates = how.prune(networks, datasets, budget, where.sparsities)
+    chosen = perf_counter()
+    left = budget.n_epochs - (0 if how.before_training else budget.n_epochs // 2)
+    tables = [_trained_on(candidates, datasets, budget, left, flat_at).assign(shuffled=False)]
+    ended = perf_counter()
+    if shuffled:
+        other = {p: (nets, _shuffled(mask, seeds)) for p, (nets, mask) in candidates.items() if p > 0}
+        tables.append(_trained_on(other, datasets, budget, left, ()).assign(shuffled=True))
+    accuracy = pd.concat(tables, ignore_index=True).assign(task=where.name, method=how.label)
+    nearest = min(candidates, key=lambda p: abs(p - overlap_at))
+    seconds = ((chosen - began) / len(seeds), (ended - chosen) / len(seeds))
+    return Run(accuracy, candidates[nearest][1], seconds)
 
 
 def _trained_on(
-    candidates: Candidates, datasets: Sequence[Dataset], budget: Budget, n_epochs: int, flat_at: Sequence[float]
+    candidates: Candidates,
+    datasets: Sequence[Dataset],
+    budget: Budget,
+    n_epochs: int,
+    flat_at: Sequence[float],
 ) -> pd.DataFrame:
     """Train all candidates at once with their masks held, K sparsities of S networks, and measure."""
     rows = []
@@ -127,8 +119,9 @@ def _trained_on(
             kept = {name: mask[name][some] for name in mask}
             noise = noise_sensitivity(members, *_part(datasets, "train"), _NOISE, kept).numpy()
         rows.append(
-            pd.DataFrame({"seed": budget.seeds, "sparsity": p, "noise": noise})
-            .assign(**{name: values[some].numpy() for name, values in found.items()})
+            pd.DataFrame({"seed": budget.seeds, "sparsity": p, "noise": noise}).assign(
+                **{name: values[some].numpy() for name, values in found.items()}
+            )
         )
     return pd.concat(rows, ignore_index=True)
 
@@ -149,74 +142,60 @@ def _shuffled(mask: Mask, seeds: Sequence[int]) -> Mask:
     for position, name in enumerate(mask):
         draws = [torch.Generator().manual_seed(len(mask) * seed + position) for seed in seeds]
         flat = zip(mask[name].flatten(1), draws, strict=True)
-        kept[name] = torch.stack([own[torch.randperm(len(own), generator=g)] for own, g in flat]).view_as(mask[name])
+        kept[name] = torch.stack([own[torch.randperm(len(own), generator=g)] for own, g in flat]).view_as(
+            mask[name]
+        )
     return Mask(kept)
-
-
-def _overlaps(masks: Mapping[str, Mask], seeds: Sequence[int]) -> pd.DataFrame:
-    r"""$\frac{\sum_l|A_l\cap B_l|-\sum_la_lb_l/n_l}{\sum_l\min(a_l,b_l)-\sum_la_lb_l/n_l}$ over layers l."""
-    rows = []
-    names = list(masks)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            both = chance = most = torch.zeros(len(seeds), dtype=torch.float64)
-            for layer in masks[first]:
-                a, b = masks[first][layer].flatten(1), masks[second][layer].flatten(1)
-                n_a, n_b = a.double().sum(dim=1), b.double().sum(dim=1)
-                both = both + (a & b).double().sum(dim=1)
-                chance, most = chance + n_a * n_b / a.shape[1], most + torch.minimum(n_a, n_b)
-            rows += zip([first] * len(seeds), [second] * len(seeds), seeds, ((both - chance) / (most - chance)).tolist(), strict=True)
-    return pd.DataFrame(rows, columns=["first", "second", "seed", "beyond"])
 
 
 # --- tuning -----------------------------------------------------------------------------------------------------------
 
 
-def tuning(methods: Mapping[str, Method], task: Task, seeds: Sequence[int]) -> pd.DataFrame:
+def tuning(methods: Iterable[Method], task: str, seeds: Sequence[int]) -> pd.DataFrame:
     """Try all sixteen choices of each method on the same seeds; the best has the highest mean validation accuracy.
 
-    The mean is over seeds and all sparsities above 0: one choice serves them all.
+    The mean is over seeds and all sparsities above 0: one choice serves them all. The chapter's choices, ``tuned.csv``,
+    were made on planning seeds, none of which judges.
 
     Returns:
-        One row a method: task, method, rate, knob, validation_accuracy, and ``edge``: which of the two lies at the end of
-        its grid.
+        One row a method: task, method, rate, knob, validation_accuracy, and ``edge``: which of the two lies at the end
+        of its grid.
     """
     rows = []
-    for name, method in methods.items():
+    for method in methods:
         tried = {}
         for one in method.choices:
             try:
-                table = compare({name: method}, task, seeds, choices={name: one}).accuracy
+                table = pruned(method, task, seeds, tried=one).accuracy
             except TrainingDivergedError:
                 continue
             tried[one] = table[table["sparsity"] > 0]["validation_accuracy"].fillna(0).mean()
         best = max(tried, key=lambda one: tried[one])
-        ends = [sorted({one[k] for one in method.choices}) for k in (0, 1)]
-        edge = [what for what, at, end in zip(("rate", "knob"), best, ends, strict=True) if len(end) > 1 and at in (end[0], end[-1])]
-        rows.append((task.name, name, *best, tried[best], " ".join(edge)))
+        grid = pd.DataFrame(method.choices, columns=["rate", "knob"])
+        edge = [
+            name
+            for name, at in zip(("rate", "knob"), best, strict=True)
+            if at in (grid[name].min(), grid[name].max())
+        ]
+        rows.append((task, method.label, *best, tried[best], " ".join(edge)))
     return pd.DataFrame(rows, columns=["task", "method", "rate", "knob", "validation_accuracy", "edge"])
 
 
-def tuned() -> pd.DataFrame:
-    """The choices of all methods, made once by ``tuning`` on the planning seeds 0 to 3: none of them judges."""
-    return pd.read_csv(Path(__file__).with_name("tuned.csv"), keep_default_na=False)
-
-
-def choice(name: str, method: Method, task: str) -> tuple[float, float]:
+def _choice(method: Method, task: str) -> tuple[float, float]:
     """Learning rate and knob that a method was tuned to: on this task, else on digits, else the middle of its grid."""
-    known = tuned()
+    known = pd.read_csv(Path(__file__).with_name("tuned.csv"))
     for where in (task, "digits"):
-        own = known[(known["task"] == where) & (known["method"] == name)]
-        if len(own):
-            return float(own["rate"].iloc[0]), float(own["knob"].iloc[0])
+        own = known[(known["task"] == where) & (known["method"] == method.label)]
+        for rate, knob in own[["rate", "knob"]].to_numpy().tolist():
+            return rate, knob
     return 0.1, method.knobs[len(method.knobs) // 2]
 
 
 def methods_table() -> pd.DataFrame:
-    """All methods: label, when masks are chosen, knobs that are tried, the choice on digits."""
+    """All methods: label, when masks are chosen, the knobs that are tried, and the choice on digits."""
     rows = [
-        (each.label, "before" if each.before_training else "after", each.knobs, *choice(name, each, "digits"))
-        for name, each in METHODS.items()
+        (each.label, "before" if each.before_training else "half-way", each.knobs, *_choice(each, "digits"))
+        for each in METHODS.values()
     ]
-    columns = ["method", "masks chosen before or after training", "knobs", "rate", "knob"]
+    columns = ["method", "masks chosen", "knobs tried", "learning rate on digits", "knob on digits"]
     return pd.DataFrame(rows, columns=columns).set_index("method")

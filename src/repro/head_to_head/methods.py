@@ -9,12 +9,12 @@ table. This one keeps the weights that grew most:
 ...     weights = trained.parameters.items()
 ...     scores = {n: w.detach().abs() - networks.parameters[n].abs() for n, w in weights if "weight" in n}
 ...     return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
->>> found = compare({"growth": Method("growth", growth)}, TASKS["digits"], seeds=range(2)).accuracy
+>>> found = compare([Method("growth", growth)], TASKS["digits"], seeds=range(2)).accuracy
 >>> bool(found.query("sparsity == 0.9")["test_accuracy"].min() > 0.8)
 True
 
-Every method spends at most as many epochs as the task allows, half of them after the mask is chosen (all of them where it
-is chosen before training), and every phase is SGD with momentum under a cosine.
+Every method spends at most as many epochs as the task allows, half of them after the mask is chosen (all of them
+where it is chosen before training), and every phase is SGD with momentum under a cosine.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from repro.base import one_of
 from repro.head_to_head.scores import Scores, grasp, snip, synflow
 from repro.learn import Dataset, Ensemble, EpochReport, evaluate, train
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
@@ -37,7 +38,7 @@ from repro.papers.granger_causal_sgd.training import log
 from repro.papers.implicit_sparsification import method as implicit
 from repro.prune import Mask, prunable, select
 
-__all__ = ["METHODS", "Budget", "Candidates", "Method", "nested"]
+__all__ = ["METHODS", "Budget", "Candidates", "Method", "named", "nested"]
 
 Candidates = dict[float, tuple[Ensemble, Mask]]
 """Sparsity to plain networks and their mask ``(S, *shape)``; what a mask removes, those of higher sparsities do too."""
@@ -67,7 +68,12 @@ class Budget:
     seeds: tuple[int, ...]
 
     def train(
-        self, networks: Ensemble, datasets: Sequence[Dataset], n_epochs: int, factor: float = 1.0, **hooks: Any
+        self,
+        networks: Ensemble,
+        datasets: Sequence[Dataset],
+        n_epochs: int,
+        factor: float = 1.0,
+        **hooks: Any,
     ) -> Ensemble:
         """Train copies of the networks, at ``factor`` times the rate; hooks are those of ``learn.train``."""
         trained = Ensemble(list(networks))
@@ -87,8 +93,8 @@ class Budget:
 
 
 _Prune = Callable[[Ensemble, Sequence[Dataset], Budget, Sequence[float]], Candidates]
-N_CHOICES = 16
-_RATES = {1: (0.0125, 0.5), 2: (0.0125, 1.0), 4: (0.05, 1.0), 8: (0.1, 1.0)}
+N_CHOICES = 32
+_RATES = {1: (0.00625, 0.25), 2: (0.0125, 0.5), 4: (0.0125, 1.0), 8: (0.05, 1.0)}
 """By the number of knobs: the lowest rate, and the octaves from one to the next."""
 
 
@@ -110,7 +116,7 @@ class Method:
 
     @property
     def choices(self) -> list[tuple[float, float]]:
-        """Sixteen pairs of learning rate and knob, whatever the method: with fewer knobs more rates."""
+        """Thirty-two pairs of learning rate and knob, whatever the method: with fewer knobs more rates."""
         lowest, octaves = _RATES[len(self.knobs)]
         rates = [lowest * 2 ** (k * octaves) for k in range(N_CHOICES // len(self.knobs))]
         return list(product(rates, self.knobs))
@@ -128,7 +134,8 @@ def nested(scores: Mapping[str, Tensor], sparsities: Sequence[float]) -> dict[fl
 
 def _lowest(scores: Mapping[str, Tensor], sparsity: float) -> Mask:
     n = len(next(iter(scores.values())))
-    own = [{name: values[i] for name, values in scores.items()} for i in range(n)]
+    # a network that has diverged has weights that are no numbers, and its accuracy is that of chance already
+    own = [{name: values[i].nan_to_num(nan=0.0) for name, values in scores.items()} for i in range(n)]
     return Mask.stack([select(each, sparsity=sparsity) for each in own])
 
 
@@ -199,7 +206,7 @@ def _iterative(
 
 
 def _causal(target: str) -> _Prune:
-    r"""Keep where $|\frac1T\sum_t\Delta L_t\,(\Delta\theta_t)^2|$ is large: the paper's regression, to features so small.
+    r"""Keep where $|\frac1T\sum_t\Delta L_t\,(\Delta\theta_t)^2|$ is large: the paper's regression, for small features.
 
     The steps are logged at the end of the first half, ``knob`` epochs of them, and rewound.
     """
@@ -229,7 +236,7 @@ def _chaos(
 ) -> Candidates:
     """Keep the weights with the least p-value: whose exponents, window by window, help most to predict the loss.
 
-    There are ``knob`` windows, or fewer where one would have less than ten updates. What cannot be tested stays longest.
+    There are ``knob`` windows, or fewer where one would have less than ten updates. What cannot be tested stays.
     """
     names, (x, y) = list(prunable(networks.template)), _stacked(datasets)
     n_updates = budget.n_epochs // 2 * -(-y.shape[1] // budget.batch_size)
@@ -284,8 +291,9 @@ def _penalised(name: str, schedule: str) -> _Prune:
         def next_strength(model: Ensemble, report: EpochReport) -> None:
             penalties[0].strengths = strengths[report.epoch]
 
-        hooks = {"before_step": [penalise], "after_epoch": [next_strength]}
-        trained = budget.train(written, datasets, n_epochs, **hooks)
+        trained = budget.train(
+            written, datasets, n_epochs, before_step=[penalise], after_epoch=[next_strength]
+        )
         plain = Ensemble([implicit.fold(member) for member in trained])
         return {p: (plain, mask) for p, mask in nested(_magnitudes(plain), sparsities).items()}
 
@@ -295,21 +303,30 @@ def _penalised(name: str, schedule: str) -> _Prune:
 _STRENGTHS = tuple(2.5e-4 * 2**k for k in range(8))
 _FEW = (1.0, 2.0, 4.0, 8.0)
 
-METHODS: dict[str, Method] = {
-    "magnitude": Method("magnitude", _magnitude),
-    "iterative": Method("magnitude, step by step", _iterative),
-    "causal": Method("causal, cross-batch", _causal("cross_batch"), _FEW),
-    "causal_same": Method("causal, same batch", _causal("same_batch"), _FEW),
-    "chaos": Method("chaos-causality", _chaos, (10.0, 20.0)),
-    "ewn": Method("EWN, then magnitude", _ewn, (0.5, 1.0, 2.0, 4.0)),
-    "pilot": Method("PILoT, decay dies out", _penalised("pilot", "half"), _STRENGTHS),
-    "pilot_constant": Method("PILoT, constant decay", _penalised("pilot", "constant"), _STRENGTHS),
-    "l1": Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
-    "spred": Method("spred", _penalised("spred", "constant"), _STRENGTHS),
-    "str": Method("STR", _penalised("str", "constant"), tuple(4 * each for each in _STRENGTHS)),
-    "snip": Method("SNIP", _at_start(snip), before_training=True),
-    "grasp": Method("GraSP", _at_start(grasp), before_training=True),
-    "synflow": Method("SynFlow", _synflow, before_training=True),
-    "random": Method("random", _random, before_training=True),
-}
-"""The methods by name. Knobs: logged epochs (causal), windows (chaos), first rate over second (EWN), strength."""
+_ALL = (
+    Method("magnitude", _magnitude),
+    Method("magnitude (stepwise)", _iterative),
+    Method("causal", _causal("cross_batch"), _FEW),
+    Method("causal (same batch)", _causal("same_batch"), _FEW),
+    Method("chaos-causality", _chaos, (10.0, 20.0)),
+    Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0)),
+    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS),
+    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS),
+    Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
+    Method("spred", _penalised("spred", "constant"), _STRENGTHS),
+    Method("STR", _penalised("str", "constant"), tuple(4 * each for each in _STRENGTHS)),
+    Method("SNIP", _at_start(snip), before_training=True),
+    Method("GraSP", _at_start(grasp), before_training=True),
+    Method("SynFlow", _synflow, before_training=True),
+    Method("random", _random, before_training=True),
+)
+
+METHODS: dict[str, Method] = {method.label: method for method in _ALL}
+"""The methods by label. Knobs: logged epochs (causal), windows (chaos), first rate over second (EWN), strength."""
+
+
+def named(listed: str) -> list[str]:
+    """The labels in a text, with commas between them; ``"all"`` for all methods; ValueError for an unknown one."""
+    if listed == "all":
+        return list(METHODS)
+    return [one_of("method", label.strip(), METHODS) for label in listed.split(",")]

@@ -58,7 +58,9 @@ _GREY: Mapping[str, Any] = {"validation": 5000, "standardize": "global"}
 _FEW = (0.0, 0.9, 0.95, 0.99)
 
 TASKS: dict[str, Task] = {
-    "digits": Task("digits", _load("digits", validation=200, test=500), partial(perceptron, (64, 128, 64, 10))),
+    "digits": Task(
+        "digits", _load("digits", validation=200, test=500), partial(perceptron, (64, 128, 64, 10))
+    ),
     "mnist5k": Task(
         "mnist5k",
         _load("mnist5k", train=1500, validation=1000, test=2500, pool=2, standardize="global"),
@@ -106,7 +108,7 @@ def own_data(path: str | Path, widths: Sequence[int] = (128, 64)) -> Task:
         rows = draw(y, sizes, torch.Generator().manual_seed(seed))
         mean, deviation = x[rows[0]].mean(axis=0), x[rows[0]].std(axis=0)
         scaled = (x - mean) / np.where(deviation > 0, deviation, 1.0)
-        parts = [each for part in rows for each in (torch.tensor(scaled[part]).float(), torch.tensor(y[part]))]
-        return Dataset(*parts, n_classes=len(classes), name=path.stem, source=str(path))
+        (x1, y1), (x2, y2), (x3, y3) = ((torch.tensor(scaled[p]).float(), torch.tensor(y[p])) for p in rows)
+        return Dataset(x1, y1, x2, y2, x3, y3, len(classes), path.stem, source=str(path))
 
     return Task(path.stem, data, partial(perceptron, (x.shape[1], *widths, len(classes))))
