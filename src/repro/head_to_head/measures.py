@@ -56,7 +56,7 @@ def together(runs: Iterable[Run]) -> Compared:
         beyond = _beyond_chance([(a[name].flatten(1).numpy(), b[name].flatten(1).numpy()) for name in a])
         seeds = known[first].accuracy["seed"].unique()
         rows.append(pd.DataFrame(dict(zip(_PAIRS, (first, second, seeds, beyond), strict=True))))
-    overlaps = pd.concat([pd.DataFrame(columns=_PAIRS), *rows], ignore_index=True)
+    overlaps = pd.concat([pd.DataFrame(columns=_PAIRS), *rows], ignore_index=True).astype({"beyond": float})
     return Compared(pd.concat([run.accuracy for run in known.values()], ignore_index=True), overlaps, seconds)
 
 

@@ -69,10 +69,14 @@ TASKS: dict[str, Task] = {
     "mnist": Task("mnist", _load("mnist", **_GREY), lenet_300_100, 10, 128, _FEW),
     "fashion": Task("fashion", _load("fashion_mnist", images=True, **_GREY), lenet5, 20, 128, _FEW),
     "cifar10": Task(
-        "cifar10", _load("cifar10", images=True, validation=5000, standardize="channel"), resnet20, 160, 128
+        "cifar10",
+        _load("cifar10", images=True, validation=5000, standardize="channel"),
+        partial(resnet20, batch_norm=False),
+        n_epochs=160,
     ),
 }
-"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on Fashion-MNIST, ResNet-20 on CIFAR-10."""
+"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on Fashion-MNIST, ResNet-20 without
+batch normalization on CIFAR-10."""
 
 
 def own_data(path: str | Path, widths: Sequence[int] = (128, 64)) -> Task:
