@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from repro.head_to_head import METHODS, TASKS, Method, compare, measures, own_data, plots
+from repro.head_to_head import METHODS, TASKS, Method, compare, measures, nested, own_data, plots
 from repro.head_to_head.experiments import Run, _shuffled, methods_table, pruned, tuning
+from repro.learn import TrainingDivergedError
 from repro.prune import Mask
 
 TASK = replace(TASKS["digits"], n_epochs=4, sparsities=(0.0, 0.5, 0.9, 0.95))
@@ -48,12 +49,15 @@ def test_shuffled_masks_keep_as_many_weights_in_each_layer():
     assert _shuffled(mask, (5, 6)) == other
 
 
-def test_a_network_that_diverges_is_bad_and_no_error():
-    found = pruned("EWN", TASK, (0, 1), tried=(1e4, 1.0)).accuracy
-    assert (found["test_accuracy"] < 0.4).all()
+def test_a_choice_at_which_all_diverge_is_an_error_and_one_at_which_some_do_is_none():
+    with pytest.raises(TrainingDivergedError):
+        pruned("EWN", TASK, (0, 1), tried=(1e4, 1.0))
+    scores = {"a": torch.tensor([[0.3, torch.nan, 0.2], [0.1, 0.2, 0.3]])}
+    assert nested(scores, (0.34,))[0.34]["a"].tolist() == [[True, False, True], [False, True, True]]
 
 
-def test_tuning_takes_the_best_choice_and_says_where_the_grid_ends():
+def test_tuning_takes_the_best_choice_and_says_where_the_grid_ends(monkeypatch):
+    monkeypatch.setitem(TASKS, "digits", replace(TASKS["digits"], n_epochs=4))
     method = Method("magnitude", METHODS["magnitude"].prune, (0.0,))
     object.__setattr__(method, "knobs", (0.0,) * 8)  # four rates, to be quick
     (row,) = tuning([method], "digits", (0,)).itertuples()

@@ -40,7 +40,7 @@ def _by_gates(member, name, of, x, y, h=1e-5):
             with torch.no_grad():
                 kept = weight.view(-1)[i].clone()
                 weight.view(-1)[i] *= 1 + sign * h
-            values.append(float(of(member, x, y)))
+            values.append(float(of(member, x, y).detach()))
             with torch.no_grad():
                 weight.view(-1)[i] = kept
         found.view(-1)[i] = (values[0] - values[1]) / (2 * h)

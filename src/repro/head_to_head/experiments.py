@@ -68,8 +68,11 @@ def pruned(
             0.1 with the middle knob for methods that were never tuned.
         flat_at: sparsities at which ``noise`` is measured.
         overlap_at: sparsity whose mask is kept.
+
+    Raises:
+        TrainingDivergedError: all networks diverged. One that does has the accuracy of chance.
     """
-    how = method if isinstance(method, Method) else METHODS[one_of("method", method, METHODS)]
+    how = _method(method)
     where = task if isinstance(task, Task) else TASKS[one_of("task", task, TASKS)]
     rate, knob = tried or _choice(how, where.name)
     networks, datasets = where.draw(seeds)
@@ -89,6 +92,10 @@ def pruned(
     return Run(accuracy, candidates[nearest][1], seconds)
 
 
+def _method(given: str | Method) -> Method:
+    return given if isinstance(given, Method) else METHODS[one_of("method", given, METHODS)]
+
+
 def _trained_on(
     candidates: Candidates,
     datasets: Sequence[Dataset],
@@ -104,10 +111,7 @@ def _trained_on(
     mask, data = Mask(masks), list(datasets) * len(candidates)
     mask.apply(together)
     later = Budget(budget.n_epochs, budget.batch_size, budget.rate, budget.knob, seeds * len(candidates))
-    try:
-        networks = later.train(together, data, n_epochs, after_step=[mask])
-    except TrainingDivergedError:
-        networks = together
+    networks = later.train(together, data, n_epochs, after_step=[mask])
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
         found[f"{part}_accuracy"] = _measured(networks, data, part)[1]
@@ -152,7 +156,7 @@ def _shuffled(mask: Mask, seeds: Sequence[int]) -> Mask:
 # --- tuning -----------------------------------------------------------------------------------------------------------
 
 
-def tuning(methods: Iterable[Method], task: str, seeds: Sequence[int]) -> pd.DataFrame:
+def tuning(methods: Iterable[str | Method], task: str, seeds: Sequence[int]) -> pd.DataFrame:
     """Try all choices of each method on the same seeds; the best has the highest mean validation accuracy.
 
     The mean is over seeds and over sparsities of 90, 95 and 99 %: one choice serves them all. The
@@ -163,8 +167,8 @@ def tuning(methods: Iterable[Method], task: str, seeds: Sequence[int]) -> pd.Dat
         of its grid.
     """
     rows, where = [], replace(TASKS[one_of("task", task, TASKS)], sparsities=_TUNED_AT)
-    for method in methods:
-        tried = {}
+    for given in methods:
+        method, tried = _method(given), {}
         for one in method.choices:
             try:
                 table = pruned(method, where, seeds, tried=one).accuracy

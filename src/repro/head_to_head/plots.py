@@ -70,7 +70,7 @@ def overlaps(table: pd.DataFrame) -> Figure:
     means = table.groupby(["first", "second"], sort=False)["beyond"].mean().unstack()
     names = list(dict.fromkeys([*table["first"], *table["second"]]))
     square = means.reindex(index=names, columns=names).to_numpy()
-    square = np.where(np.isnan(square), square.T, square)
+    square = np.where(np.isnan(square), square.T, square).round(1) + 0.0  # no zero below zero
     fig, (axis,) = panels(1, 7.6, 6.4)
     sns.heatmap(
         pd.DataFrame(square, names, names),
@@ -103,7 +103,7 @@ def carried_over(first: pd.DataFrame, second: pd.DataFrame, sparsity: float, tas
 
 def _scatter(x: pd.Series, y: pd.Series, xlabel: str, ylabel: str) -> Figure:
     fig, (axis,) = panels(1, 6.4, 4.2)
-    for i, name in enumerate(x.index):
+    for i, name in enumerate(y.sort_values(ascending=False).index):
         axis.plot(x[name], y[name], MARKERS[i % len(MARKERS)], color=PALETTE[i % 10], label=name)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
