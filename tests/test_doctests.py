@@ -11,7 +11,7 @@ import repro
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(repro.__path__, "repro.")
-    if module.name.split(".")[1] in ("learn", "prune", "papers", "series", "base")
+    if module.name.split(".")[1] in ("learn", "prune", "papers", "series", "base", "head_to_head")
 ]
 FIRST = {"repro.learn", "repro.prune", "repro.series"}
 

@@ -142,11 +142,11 @@ def _listed(found: Mapping[str, int]) -> str:
 
 def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str) -> dict[str, Any]:
     """The executed notebook with what the paper says, what we found and how sure that is right after its title."""
-    says = chapter.claims.paper.says or " ".join(each.claim.statement for each in chapter.headlines)
+    paper, asked = chapter.claims.paper, " ".join(each.claim.statement for each in chapter.headlines)
     told = rendered(
         "first-screen.html",
         chapter=chapter,
-        says=says,
+        says=(paper.says or asked) if paper else chapter.claims.question,
         sources=[_source(chapter, run) for run in chapter.used],
         counts={kind: _listed(words) for kind, words in chapter.counts.items()},
         unanswered=[

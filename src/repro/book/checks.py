@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ _HEADINGS = (
     *("What the paper claims", "Why it might be true", "Parameters", "The method in code", "Experiments"),
     *("Controls", "Result against the paper", "Differences from the paper", "What would change our mind"),
     *("Exercises", "References"),
+)
+_HEADINGS_OF_A_QUESTION = (
+    *("What we ask", "Parameters", "The answer", "The methods in code", "Experiments", "Controls"),
+    *("Result", "Differences from the papers", "What would change our mind", "Exercises", "References"),
 )
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
 _LONGEST_FUNCTION = 8
@@ -93,7 +97,8 @@ def _unknown(key: str, what: str, references: list[str] | None) -> _Found:
 
 
 def _claims(claims: ChapterClaims, references: list[str] | None) -> _Found:
-    yield from _unknown(claims.paper.key, "the key of the paper", references)
+    if claims.paper:
+        yield from _unknown(claims.paper.key, "the key of the paper", references)
     check_seeds(claims)
 
 
@@ -109,7 +114,7 @@ def _results(claims: ChapterClaims, path: Path) -> _Found:
 def _chapter(book: Book, chapter: str, claims: ChapterClaims | None, references: list[str] | None) -> _Found:
     path = book.notebook(chapter)
     notebook = read_notebook(path)
-    yield from _headings(notebook)
+    yield from _headings(notebook, _HEADINGS_OF_A_QUESTION if claims and claims.question else _HEADINGS)
     yield from _notebook(notebook, claims, references)
     parameters = declared(path)
     profiles = claims.profiles if claims else {}
@@ -162,7 +167,7 @@ def _markdown(index: int | None, text: str, references: list[str] | None) -> _Fo
             yield from ((index, message) for _, message in _unknown(key, "cited", references))
 
 
-def _headings(notebook: dict[str, Any]) -> _Found:
+def _headings(notebook: dict[str, Any], headings: Sequence[str]) -> _Found:
     """One title, and the fixed headings in their order at the second level; "Differences" holds a numbered list."""
     titles: list[int] = []
     second: list[tuple[int, str]] = []
@@ -180,14 +185,15 @@ def _headings(notebook: dict[str, Any]) -> _Found:
     if len(titles) != 1:
         yield (titles[1] if titles else None), f"{len(titles)} titles (# ...); accepted: one"
     before = "the title"
-    for found, wanted in zip_longest(second, _HEADINGS):
+    for found, wanted in zip_longest(second, headings):
         at, title = found or (None, "nothing")
         if title != wanted:
             yield at, f"after {before!r} comes {title!r}; accepted: {wanted or 'nothing'!r}"
             break
         before = title
-    if "Differences from the paper" not in numbered:
-        yield None, "'Differences from the paper' holds no numbered list"
+    differences = next(title for title in headings if title.startswith("Differences"))
+    if differences not in numbered:
+        yield None, f"{differences!r} holds no numbered list"
 
 
 # --- code, by reading it ------------------------------------------------------------------------------------------

@@ -183,10 +183,14 @@ class Claim(_Strict):
 
 
 class ChapterClaims(_Strict):
-    """All that ``book/claims/CHAPTER.yml`` says: paper, profiles, budgets, claims, quotable numbers."""
+    """All that ``book/claims/CHAPTER.yml`` says: paper, profiles, budgets, claims, quotable numbers.
+
+    A chapter reruns a ``paper`` or asks a ``question`` of its own, one sentence.
+    """
 
     chapter: _Text
-    paper: _Paper
+    paper: _Paper | None = None
+    question: _Text | None = None
     budget: dict[_Profile, _Budget]
     profiles: dict[_Profile, dict[str, _Value]]
     quoted: list[FiniteFloat] = []
@@ -194,6 +198,8 @@ class ChapterClaims(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.paper is None) == (self.question is None):
+            raise ValueError("a chapter has a paper or a question of its own; accepted: one of the two")
         for what, given in (("budget", self.budget), ("profiles", self.profiles)):
             if lacking := [profile for profile in PROFILES if profile not in given]:
                 raise ValueError(f"{what} lacks {', '.join(lacking)}; accepted: all of {', '.join(PROFILES)}")

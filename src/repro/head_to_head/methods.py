@@ -1,0 +1,332 @@
+r"""Ways to prune, all with one face: ``prune(networks, datasets, budget, sparsities)`` gives candidates.
+
+A candidate is a set of networks and the mask to hold while they train on. A new way is one function and one line in a
+table. This one keeps the weights that grew most:
+
+>>> from repro.head_to_head import METHODS, Method, TASKS, compare, nested
+>>> def growth(networks, datasets, budget, sparsities):
+...     trained = budget.train(networks, datasets, budget.n_epochs // 2)
+...     weights = trained.parameters.items()
+...     scores = {n: w.detach().abs() - networks.parameters[n].abs() for n, w in weights if "weight" in n}
+...     return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
+>>> found = compare([Method("growth", growth)], TASKS["digits"], seeds=range(2)).accuracy
+>>> bool(found.query("sparsity == 0.9")["test_accuracy"].min() > 0.8)
+True
+
+Every method spends at most as many epochs as the task allows, half of them after the mask is chosen (all of them
+where it is chosen before training), and every phase is SGD with momentum under a cosine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repro.base import one_of
+from repro.head_to_head.scores import Scores, grasp, snip, synflow
+from repro.learn import Dataset, Ensemble, EpochReport, evaluate, train
+from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
+from repro.papers.ewn_inductive_bias import method as ewn
+from repro.papers.granger_causal_sgd.training import log
+from repro.papers.implicit_sparsification import method as implicit
+from repro.prune import Mask, prunable, select
+
+__all__ = ["METHODS", "Budget", "Candidates", "Method", "named", "nested"]
+
+Candidates = dict[float, tuple[Ensemble, Mask]]
+"""Sparsity to plain networks and their mask ``(S, *shape)``; what a mask removes, those of higher sparsities do too."""
+
+_MOMENTUM = 0.9
+_LOGGING_RATE = 1e-2  # of the SGD without momentum whose steps are logged
+_SHORTEST_WINDOW = 10  # updates
+_LEARNED = 500  # examples on which a criterion before training looks
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Epochs, and how all phases of training are done.
+
+    Attributes:
+        n_epochs: in all.
+        batch_size: examples a step.
+        rate: learning rate at the start of each phase.
+        knob: what is special to a method, see ``METHODS``.
+        seeds: one a network.
+    """
+
+    n_epochs: int
+    batch_size: int
+    rate: float
+    knob: float
+    seeds: tuple[int, ...]
+
+    def train(
+        self,
+        networks: Ensemble,
+        datasets: Sequence[Dataset],
+        n_epochs: int,
+        factor: float = 1.0,
+        **hooks: Any,
+    ) -> Ensemble:
+        """Train copies of the networks, at ``factor`` times the rate; hooks are those of ``learn.train``."""
+        trained = Ensemble(list(networks))
+        if n_epochs:
+            train(
+                trained,
+                datasets,
+                optimizer=partial(torch.optim.SGD, lr=self.rate * factor, momentum=_MOMENTUM),
+                schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=n_epochs),
+                n_epochs=n_epochs,
+                batch_size=self.batch_size,
+                evaluate_every=n_epochs,
+                seed=list(self.seeds),
+                **hooks,
+            )
+        return trained
+
+
+_Prune = Callable[[Ensemble, Sequence[Dataset], Budget, Sequence[float]], Candidates]
+N_CHOICES = 32
+_RATES = {1: (0.00625, 0.25), 2: (0.0125, 0.5), 4: (0.0125, 1.0), 8: (0.05, 1.0)}
+"""By the number of knobs: the lowest rate, and the octaves from one to the next."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to prune.
+
+    Attributes:
+        label: in pictures and tables.
+        prune: networks at their start, data sets, a budget and sparsities in, candidates out.
+        knobs: the values of its knob that are tried; 1, 2, 4 or 8 of them.
+        before_training: whether masks are chosen at the start, so that all epochs come after.
+    """
+
+    label: str
+    prune: _Prune
+    knobs: tuple[float, ...] = (0.0,)
+    before_training: bool = False
+
+    @property
+    def choices(self) -> list[tuple[float, float]]:
+        """Thirty-two pairs of learning rate and knob, whatever the method: with fewer knobs more rates."""
+        lowest, octaves = _RATES[len(self.knobs)]
+        rates = [lowest * 2 ** (k * octaves) for k in range(N_CHOICES // len(self.knobs))]
+        return list(product(rates, self.knobs))
+
+
+def nested(scores: Mapping[str, Tensor], sparsities: Sequence[float]) -> dict[float, Mask]:
+    """Masks that remove the lowest scores over the whole network.
+
+    Args:
+        scores: weight name to one number a weight of S networks, ``(S, *shape)``.
+        sparsities: ascending.
+    """
+    return {p: _lowest(scores, p) for p in sparsities}
+
+
+def _lowest(scores: Mapping[str, Tensor], sparsity: float) -> Mask:
+    n = len(next(iter(scores.values())))
+    # a network that has diverged has weights that are no numbers, and its accuracy is that of chance already
+    own = [{name: values[i].nan_to_num(nan=0.0) for name, values in scores.items()} for i in range(n)]
+    return Mask.stack([select(each, sparsity=sparsity) for each in own])
+
+
+def _magnitudes(networks: Ensemble) -> Scores:
+    return {name: networks.parameters[name].detach().abs() for name in prunable(networks.template)}
+
+
+def _stacked(datasets: Sequence[Dataset], n: int | None = None) -> tuple[Tensor, Tensor]:
+    """The first n training examples of each: inputs ``(S, n, ...)`` and classes ``(S, n)``."""
+    return torch.stack([d.x_train[:n] for d in datasets]), torch.stack([d.y_train[:n] for d in datasets])
+
+
+# --- before training --------------------------------------------------------------------------------------------------
+
+
+def _random(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    """Uniform random numbers for scores."""
+    draws = [torch.Generator().manual_seed(seed) for seed in budget.seeds]
+    scores = {
+        name: torch.stack([torch.rand(weight.shape[1:], generator=draw) for draw in draws])
+        for name, weight in _magnitudes(networks).items()
+    }
+    return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
+
+
+def _at_start(score: Callable[[Ensemble, Tensor, Tensor], Scores]) -> _Prune:
+    def prune(
+        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+    ) -> Candidates:
+        scores = score(networks, *_stacked(datasets, _LEARNED))
+        return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
+
+    return prune
+
+
+def _synflow(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    x, _ = _stacked(datasets, 1)
+    return {p: (networks, synflow(networks, x, _lowest, p)) for p in sparsities}
+
+
+# --- after training ---------------------------------------------------------------------------------------------------
+
+
+def _magnitude(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    """Train, remove the smallest weights at once."""
+    trained = budget.train(networks, datasets, budget.n_epochs // 2)
+    return {p: (trained, mask) for p, mask in nested(_magnitudes(trained), sparsities).items()}
+
+
+def _iterative(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    """Train, prune to the next sparsity, go on from there with the learning rate set back (rewinding of rates)."""
+    candidates: Candidates = {}
+    each, mask = budget.n_epochs // 2 // len(sparsities), Mask({})
+    for p in sparsities:
+        networks = budget.train(networks, datasets, each, after_step=[mask])
+        scores = _magnitudes(networks)  # what is gone is 0 and goes first
+        mask = _lowest(scores, p)
+        candidates[p] = (networks, mask)
+    return candidates
+
+
+def _causal(target: str) -> _Prune:
+    r"""Keep where $|\frac1T\sum_t\Delta L_t\,(\Delta\theta_t)^2|$ is large: the paper's regression, for small features.
+
+    The steps are logged at the end of the first half, ``knob`` epochs of them, and rewound.
+    """
+
+    def prune(
+        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+    ) -> Candidates:
+        n_logged = int(budget.knob)
+        trained = budget.train(networks, datasets, max(1, budget.n_epochs // 2 - n_logged))
+        trace = log(
+            trained,
+            datasets,
+            learning_rate=_LOGGING_RATE,
+            n_epochs=n_logged,
+            batch_size=budget.batch_size,
+            seeds=budget.seeds,
+            rows=False,
+        )
+        scores = trace.by_name(trace.covariance[target].abs())
+        return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
+
+    return prune
+
+
+def _chaos(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    """Keep the weights with the least p-value: whose exponents, window by window, help most to predict the loss.
+
+    There are ``knob`` windows, or fewer where one would have less than ten updates. What cannot be tested stays.
+    """
+    names, (x, y) = list(prunable(networks.template)), _stacked(datasets)
+    n_updates = budget.n_epochs // 2 * -(-y.shape[1] // budget.batch_size)
+    recorder = WindowRecorder(max(_SHORTEST_WINDOW, int(n_updates / (0.9 * budget.knob))))
+
+    def record(model: Ensemble, step: int) -> None:
+        flat = torch.cat([model.parameters[name].flatten(1) for name in names], dim=1)
+        recorder(flat, lambda: evaluate(model, x, y, per_member=True)[0])
+
+    trained = budget.train(networks, datasets, budget.n_epochs // 2, after_step=[record])
+    found = zip(recorder.errors, recorder.exponents, strict=True)
+    p_values = torch.tensor(np.stack([decide(errors, exponents).p for errors, exponents in found]))
+    flat = (-p_values).nan_to_num(nan=1.0)
+    sizes = [trained.parameters[name][0].numel() for name in names]
+    parts = zip(names, flat.split(sizes, dim=1), strict=True)
+    scores = {name: part.view_as(trained.parameters[name]) for name, part in parts}
+    return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
+
+
+# --- by the way that weights are written ------------------------------------------------------------------------------
+
+
+def _ewn(
+    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+) -> Candidates:
+    """Train under exponential weight normalization, at ``knob`` times the rate, then remove the smallest weights."""
+    written = Ensemble([ewn.normalize_weights(member) for member in networks])
+    trained = budget.train(written, datasets, budget.n_epochs // 2, budget.knob)
+    plain = Ensemble([ewn.fold(member) for member in trained])
+    return {p: (plain, mask) for p, mask in nested(_magnitudes(plain), sparsities).items()}
+
+
+def _penalised(name: str, schedule: str) -> _Prune:
+    """Train with a form and a penalty of the chapter on PILoT, of strength ``knob``; remove the smallest weights."""
+    how = implicit.METHODS[name]
+    form: Callable[[], nn.Module] | None = partial(how.form, 0.0) if how.form else None
+
+    def prune(
+        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+    ) -> Candidates:
+        n_epochs = budget.n_epochs // 2
+        strengths = budget.knob * torch.tensor([*implicit.schedule(schedule, n_epochs), 0.0])
+        members = [implicit.parametrize(member, form) if form else member for member in networks]
+        written = Ensemble(members)
+        penalties: list[implicit.Penalty] = []
+
+        def penalise(model: Ensemble, step: int) -> None:
+            if not penalties:  # made here, for the networks that are trained are a copy
+                penalties.append(implicit.Penalty(model, how.penalty, strengths[0]))
+            penalties[0]()
+
+        def next_strength(model: Ensemble, report: EpochReport) -> None:
+            penalties[0].strengths = strengths[report.epoch]
+
+        trained = budget.train(
+            written, datasets, n_epochs, before_step=[penalise], after_epoch=[next_strength]
+        )
+        plain = Ensemble([implicit.fold(member) for member in trained])
+        return {p: (plain, mask) for p, mask in nested(_magnitudes(plain), sparsities).items()}
+
+    return prune
+
+
+_STRENGTHS = tuple(2.5e-4 * 2**k for k in range(8))
+_FEW = (1.0, 2.0, 4.0, 8.0)
+
+_ALL = (
+    Method("magnitude", _magnitude),
+    Method("magnitude (stepwise)", _iterative),
+    Method("causal", _causal("cross_batch"), _FEW),
+    Method("causal (same batch)", _causal("same_batch"), _FEW),
+    Method("chaos-causality", _chaos, (10.0, 20.0)),
+    Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0)),
+    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS),
+    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS),
+    Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
+    Method("spred", _penalised("spred", "constant"), _STRENGTHS),
+    Method("STR", _penalised("str", "constant"), tuple(4 * each for each in _STRENGTHS)),
+    Method("SNIP", _at_start(snip), before_training=True),
+    Method("GraSP", _at_start(grasp), before_training=True),
+    Method("SynFlow", _synflow, before_training=True),
+    Method("random", _random, before_training=True),
+)
+
+METHODS: dict[str, Method] = {method.label: method for method in _ALL}
+"""The methods by label. Knobs: logged epochs (causal), windows (chaos), first rate over second (EWN), strength."""
+
+
+def named(listed: str) -> list[str]:
+    """The labels in a text, with commas between them; ``"all"`` for all methods; ValueError for an unknown one."""
+    if listed == "all":
+        return list(METHODS)
+    return [one_of("method", label.strip(), METHODS) for label in listed.split(",")]
