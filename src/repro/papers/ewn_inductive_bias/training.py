@@ -274,13 +274,14 @@ class _MiniBatches(_Problem):
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(flat.device)
         rows = torch.arange(len(order), device=flat.device).unsqueeze(1)
         rates, start = _column(rate, flat).to(flat.dtype), torch.from_numpy(log_losses).to(flat.device)
+        flat = flat.clone()  # updated in place below
         for index in order.split(self.batch_size, dim=1):
             chosen = (rows, index) if self.per_member else index
             y = self.y[chosen]
             scores, leaves = self.forward(flat, self.x[chosen], per_member=True)
             value, slope = log_loss(scores.detach(), y, self.loss)
             relative = (value - start).exp().to(flat.dtype).unsqueeze(1)
-            flat = torch.addcmul(flat, rates * relative, self.backward(scores, leaves, slope), value=-1)
+            flat.addcmul_(rates * relative, self.backward(scores, leaves, slope), value=-1)
         return flat
 
     def judge(self, flat: Tensor) -> Array:
