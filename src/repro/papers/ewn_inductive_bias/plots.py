@@ -182,7 +182,7 @@ def pruning(
         methods: in this order.
         scores: by which units are chosen; more than one have a panel each.
     """
-    fig, axes = panels(len(levels) * len(scores), width=3.0, height=3.4, sharey=True)
+    fig, axes = panels(len(levels) * len(scores), 2.9 if len(scores) == 1 else 3.6, 3.4, sharey=True)
     for axis, (z, score) in zip(axes, product(levels, scores), strict=True):
         for method in methods:
             own = where(accuracy, method=method, z=z, score=score)

@@ -327,7 +327,7 @@ def euler_steps(
     method: str,
     weights: Sequence[_Array],
     step_size: float,
-    last_radius: ArrayLike = 1.0,
+    last_radius: float | _Array = 1.0,
 ) -> Iterator[tuple[list[_Array], list[_Array], list[_Array], _Array]]:
     r"""Gradient descent with a constant step, $\theta \leftarrow \theta - h\nabla_\theta\mathcal L$.
 
