@@ -9,9 +9,41 @@ from torch import nn
 
 from repro.learn.ensembles import Ensemble
 from repro.papers.ewn_inductive_bias import authors, experiments, measures
-from repro.papers.ewn_inductive_bias.flows import euler_steps
-from repro.papers.ewn_inductive_bias.settings import depth_problem, depth_weights
-from repro.papers.ewn_inductive_bias.theory import row_norm, split_weights
+from repro.papers.ewn_inductive_bias.theory import euler_steps
+
+# --- data and initial weights of the authors' code and logs -----------------------------------------------------
+
+
+def test_lin_sep_is_the_authors_and_so_are_the_initial_lengths():
+    problem = experiments._lin_sep_problem()
+    expected = [[1, 1], [1.7225161895, 1.1077069688], [-1, 1], [-1.4814835954, -1.3915848330]]
+    np.testing.assert_allclose(problem.x, expected, atol=5e-11)
+    np.testing.assert_array_equal(problem.y, [-1, -1, 1, 1])
+    hidden, output = (np.linalg.norm(w, axis=1) for w in experiments._default_weights((2, 8, 1), 2137))
+    logged = [0.440, 0.690, 0.034, 0.231, 0.453, 0.701, 0.547, 0.716]
+    np.testing.assert_allclose([*hidden, *output], [*logged, 0.689], atol=5.1e-4)
+    xor = [0.376, 0.909, 0.789, 0.560, 0.681, 0.228, 0.544, 0.688, 0.228, 0.721]
+    xor += [0.405, 0.367, 0.730, 0.693, 0.897, 0.637, 0.137, 0.935, 0.566, 0.504]
+    (hidden,) = experiments._default_weights((2, 20), authors.XOR_SEED)
+    np.testing.assert_allclose(np.linalg.norm(hidden, axis=1), xor, atol=5.1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_every_depth_starts_as_the_authors_map(depth):
+    problem, first_map = experiments._depth_problem("logistic")
+    np.testing.assert_allclose(first_map, [-0.6750711479, -0.3185036485], atol=5e-11)
+    assert problem.x.shape == (20, 2)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    weights = experiments._depth_weights(depth, 30, 4, first_map)
+    assert torch.equal(torch.rand(3), expected)  # the global generator is left alone
+    assert len(weights) == depth
+    # the loss at the start that the authors' logs print
+    assert np.exp(problem.gradient(weights)[0]) == pytest.approx(3.7717, abs=5e-5)
+
+
+# --- the equation itself ----------------------------------------------------------------------------------------
 
 
 def test_flow_identity_and_its_controls():
@@ -37,64 +69,59 @@ def test_euler_converges_with_order_one_and_directions_never_shrink():
 # --- Lin-Sep ----------------------------------------------------------------------------------------------------
 
 
+def test_node_quantities_by_hand():
+    weights = [np.array([[3.0, 4.0], [1.0, 0.0], [1e-3, 0.0]]), np.array([[0.0, 2.0]])]
+    gradients = [np.array([[-6.0, -8.0], [0.0, 0.0], [-1e-200, 0.0]]), np.array([[1.0, 1.0]])]
+    found = experiments._nodes([w[None] for w in weights], [g[None] for g in gradients], seed=3)
+    np.testing.assert_allclose(found["length"], [5, 1, 1e-3, 2])
+    np.testing.assert_allclose(found["gradient_norm"], [10, 0, 0, np.sqrt(2)])
+    # neither a dead unit nor a gradient too small to square has a direction
+    np.testing.assert_allclose(found["cosine"], [-1, np.nan, np.nan, 1 / np.sqrt(2)])
+    assert found[["seed", "layer", "node"]].T.to_numpy().tolist() == [[3] * 4, [0, 0, 0, 1], [0, 1, 2, 3]]
+
+
 @pytest.fixture(scope="module")
 def nodes():
     # Seed 44 never fits under SWN: it tests that nobody is dropped.
     return experiments.lin_sep_flows([0, 2, 44])
 
 
-@pytest.fixture(scope="module")
-def relations(nodes):
-    return measures.relations(measures.active_nodes(nodes[nodes["fits"]], 300.0)).set_index(
-        ["seed", "method"]
-    )
-
-
-def test_seeds_that_never_fit_keep_their_rows(nodes, relations):
+def test_seeds_that_never_fit_keep_their_rows(nodes):
     runs = nodes.groupby(["seed", "method"]).agg({"fits": "first", "z": "max"})
     assert len(runs) == 3 * 3
     assert runs.index[~runs["fits"]].tolist() == [(44, "swn")]
     # One point stays at margin 0: the exponential loss cannot fall below 1.
     assert runs.loc[(44, "swn"), "z"] == pytest.approx(0.0, abs=1e-3)
-    assert len(relations) == 8
 
 
-def test_weights_are_antiparallel_to_their_gradients(nodes, relations):
-    assert (relations["worst_cosine"] < -0.95).all()
-    assert (relations["median_cosine"] < -0.98).all()
+def test_relations_hold_with_the_right_sign_only(nodes):
     active = measures.active_nodes(nodes[nodes["fits"]], 300.0)
-    # Nodes that do not grow are no evidence, and not all are aligned.
+    # nodes that do not grow are no evidence, and not all are aligned
     assert active[~active["active"]]["cosine"].max() > -0.9
-
-
-def test_relations_hold_with_the_right_sign_only(relations):
-    table = relations.reset_index()
+    table = measures.relations(active)
+    assert len(table) == 8
+    assert (table["worst_cosine"] < -0.95).all()
     assert (table["across"] < table["across_wrong"])[table["method"] != "ewn"].all()
     two = table[(table["method"] == "ewn") & (table["n_active_hidden"] == 2)]
     assert (two["across"] < 0.15).all()
     assert (two["across_wrong"] > 0.3).all()
-    three = relations.loc[(2, "ewn")]
-    assert three["n_active_hidden"] == 3
-    assert three["predicted_gap"] == pytest.approx(np.log(1.5))
-    assert three["gap"] == pytest.approx(np.log(1.5), abs=0.05)
-    assert three["across"] > 0.4  # the law does not hold across layers here
-    assert three["within"] < 0.15
+    # with three the law does not hold across layers, and the gap is the one that the derivation predicts
+    three = table.set_index(["seed", "method"]).loc[(2, "ewn")]
+    found = three[["n_active_hidden", "predicted_gap", "gap"]].tolist()
+    assert found == pytest.approx([3, np.log(1.5), np.log(1.5)], abs=0.05)
+    assert three["within"] < 0.15 < 0.4 < three["across"]
 
 
-def test_pairs_move_as_predicted(nodes):
+def test_pairs_move_as_predicted_and_the_bound_holds(nodes):
     sums = measures.pairs(nodes[nodes["fits"]]).groupby("method")[["n_correct", "n_pairs"]].sum()
     assert (sums["n_pairs"] >= 5).all()
     assert (sums["n_correct"] >= 0.95 * sums["n_pairs"]).all()
-
-
-def test_the_bound_holds_and_its_constant_is_the_number_of_active_nodes(nodes):
     smallest = measures.smallest_bound(nodes)
     assert smallest.index.tolist() == [0, 2, 44]
     assert (smallest > 1).all()
     # The ratio is n/L² R/z² with n = 9 = L²; products d_l z/n_l make it 3 for two active hidden nodes, 7/3 for three.
     late = nodes[(nodes["z"] == 1000.0) & (nodes["method"] == "ewn")].groupby("seed")["log_rate"].first()
-    assert np.exp(late[0] - 2 * np.log(1000)) == pytest.approx(3, abs=0.05)
-    assert np.exp(late[2] - 2 * np.log(1000)) == pytest.approx(7 / 3, abs=0.05)
+    np.testing.assert_allclose(np.exp(late[[0, 2]] - 2 * np.log(1000)), [3, 7 / 3], atol=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -104,23 +131,20 @@ def descent():
 
 def test_the_laws_in_the_authors_lin_sep_run(descent):
     """Spreads over the nodes that the rule chooses; the authors' three nodes, chosen by eye, are the same."""
-    levels = (200.0, 250.0, 300.0)
-    found = measures.relations(measures.active_nodes(descent, *levels)).set_index("method")
+    found = measures.relations(measures.active_nodes(descent, 200.0, 300.0)).set_index("method")
     assert (found["n_active_hidden"] == 2).all()
-    np.testing.assert_allclose(found.loc["ewn", "across"], [0.093, 0.082, 0.074], atol=0.001)
-    np.testing.assert_allclose(found.loc["ewn", "across_wrong"], [0.855, 0.874, 0.888], atol=0.001)
-    np.testing.assert_allclose(found.loc["swn", "across"], [0.047, 0.041, 0.037], atol=0.001)
-    np.testing.assert_allclose(found.loc["swn", "across_wrong"], [0.251, 0.250, 0.249], atol=0.001)
+    spreads = found[["across", "across_wrong"]]
+    np.testing.assert_allclose(spreads.loc["ewn"], [[0.093, 0.855], [0.074, 0.888]], atol=0.001)
+    np.testing.assert_allclose(spreads.loc["swn"], [[0.047, 0.251], [0.037, 0.249]], atol=0.001)
     end = descent[descent["end"]].groupby("method").first()
     np.testing.assert_allclose(end["margin"][["ewn", "swn"]], [0.1876, 0.2133], rtol=0.005)
-    assert end["angle"].notna().all()
-    assert descent.loc[descent["layer"] == 1, "angle"].isna().all()
+    assert (descent["angle"].isna() == (descent["layer"] == 1)).all()
 
 
 def test_the_authors_runs_are_repeated(descent):
     """Steps to one per cent (of XOR under SWN they are chaotic) and lengths to half a per cent."""
     race, xor = experiments.simple_trajectory_descent(), experiments.xor_sparsity([authors.XOR_SEED])
-    found = measures.agreement(authors.RUNS, race, descent, xor).set_index(["run", "method"])
+    found = authors.agreement(race, descent, xor).set_index(["run", "method"])
     assert len(found) == 15
     assert (found["difference"] < 0.005).all()
     steps = (found["steps"] / found["logged_steps"] - 1).abs().drop(("XOR", "swn"))
@@ -137,9 +161,8 @@ def test_xor_keeps_those_that_get_stuck_and_shows_the_way():
     table = experiments.xor_sparsity([9, 16])  # 9 stops at a kink under SWN
     ends = measures.sparsity(table).set_index(["method", "seed"])
     assert len(ends) == 3 * 2
-    assert ends.loc[("swn", 9), "status"] == "stalled"
-    assert ends.loc[("swn", 16), "status"] == "reached"
-    way = table[table["method"] == "ewn"].groupby(["seed", "neuron"])
+    assert ends.loc["swn", "status"].to_dict() == {9: "stalled", 16: "reached"}
+    way = table[table["method"] == "ewn"].groupby(["seed", "node"])
     assert (way["steps"].apply(lambda steps: (np.diff(steps) >= 0).all())).all()
     assert (way["end"].sum() == 1).all()
 
@@ -169,12 +192,10 @@ def test_rate_exponents():
     assert not table["exponent"].isna().any()
     late = table[table["high"] == table.groupby("method")["high"].transform("max")]
     assert (late["exponent"] - late["expected"]).abs().max() < 0.1
-    # values of an independent implementation, z from 50 to 300 and from 300 to 1000
-    found = table.set_index(["method", "depth", "low"])["exponent"]
-    expected = {("ewn", 1): (1.988, 1.997), ("plain", 2): (0.994, 0.999), ("plain", 3): (1.319, 1.331)}
-    expected |= {("swn", 3): (1.315, 1.329)}
-    for key, values in expected.items():
-        np.testing.assert_allclose(found[key][[50.0, 300.0]], values, atol=0.01)
+    # values of an independent implementation, z from 50 to 300
+    found = table[table["low"] == 50.0].set_index(["method", "depth"])["exponent"]
+    runs = [("ewn", 1), ("plain", 2), ("plain", 3), ("swn", 3)]
+    np.testing.assert_allclose(found[runs], [1.988, 0.994, 1.319, 1.315], atol=0.01)
 
 
 LOGGED = {
@@ -185,104 +206,81 @@ LOGGED = {
 
 
 def test_curves_of_seeds_do_not_mix():
-    curves = experiments.depth_curves([0, 3], n_steps=99)
-    alone = experiments.depth_curves([3], n_steps=99)
+    curves, alone = experiments.depth_curves([0, 3], n_steps=99), experiments.depth_curves([3], n_steps=99)
     np.testing.assert_allclose(curves[curves["seed"] == 3]["loss"], alone["loss"], rtol=1e-10)
-    last = curves[curves["step"] == 99].set_index(["depth", "method", "seed"])["loss"].unstack("seed")
+    last = curves[curves["step"] == 99].set_index(["seed", "method", "depth"])["loss"].sort_index()
     assert ((last[0] - last[3]).abs().groupby("depth").min() > 1e-4).tolist() == [False, True, True, True]
-    ratios = measures.depth_ratios(curves).set_index(["method", "seed"])["ratio"]
-    assert ratios["ewn", 0] == pytest.approx(
-        last[0].xs("ewn", level=1).max() / last[0].xs("ewn", level=1).min()
-    )
+    ratios = measures.depth_ratios(curves).set_index(["seed", "method"])["ratio"]
+    assert ratios[0, "ewn"] == pytest.approx(last[0, "ewn"].max() / last[0, "ewn"].min())
 
 
 @pytest.mark.parametrize("method", LOGGED)
 def test_depth_one_to_the_end_of_the_authors_logs(method):
     # the n-th entry of the logs is the loss before the n-th step
-    problem, first_map = depth_problem("logistic")
-    start = depth_weights(1, 100, 0, first_map)
-    parameters = split_weights(start, method, float(row_norm(start[0])[0]))  # v at its own length
-    steps = list(islice(euler_steps(problem.gradient, method, parameters, 1e-3), 5000))
-    found = [float(np.exp(steps[n][2])) for n in (0, 99, 999, 4999)]
+    problem, first_map = experiments._depth_problem("logistic")
+    steps = euler_steps(problem.gradient, method, [first_map[None]], 1e-3, np.linalg.norm(first_map))
+    found = [float(np.exp(log_loss)) for *_, log_loss in islice(steps, 5000)]
+    found = [found[n] for n in (0, 99, 999, 4999)]
     np.testing.assert_allclose(found, LOGGED[method], atol=6e-6)
 
 
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def images():
-    return experiments.image_pruning("digits", (0,), ("plain", "ewn", "control"), (3.0, 10.0))
-
-
-def test_image_tables_hold_every_method_seed_and_depth(images):
-    runs, accuracy = images
+def test_images_have_every_method_seed_and_depth_and_the_control_spreads_lengths_as_ewn_does():
+    runs, accuracy = experiments.image_pruning("digits", (0,), ("plain", "ewn", "control"), (3.0, 10.0))
     assert runs["reached"].all()
     assert len(runs) == 3 * 2
-    scores = {3.0: 4, 10.0: 5}  # the change since an earlier checkpoint is one more
-    assert len(accuracy) == 3 * 11 * sum(scores.values())
+    assert len(accuracy) == 3 * 11 * (4 + 5)  # scores; the change since an earlier checkpoint is one more
     assert not accuracy.duplicated(["method", "seed", "z", "score", "pruned_percent"]).any()
     whole = accuracy[accuracy["pruned_percent"] == 0]
     assert (whole.groupby(["method", "seed", "z"])["accuracy"].nunique() == 1).all()
     assert whole["accuracy"].min() > 80
     np.testing.assert_array_equal(runs["accuracy"], whole[whole["score"] == "length"]["accuracy"])
+    gini = runs[runs["z"] == 10].set_index("method")["gini"]
+    assert gini["ewn"] > 1.3 * gini["plain"]
+    assert gini["control"] == pytest.approx(gini["ewn"], abs=0.03)
 
 
-def test_ewn_spreads_the_lengths_and_the_control_does_the_same(images):
-    gini = images[0][images[0]["z"] == 10].pivot(index="seed", columns="method", values="gini")
-    assert (gini["ewn"] > 1.3 * gini["plain"]).all()
-    assert ((gini["control"] - gini["ewn"]).abs() < 0.03).all()
-    control = measures.learning_rate_control(*images, 10.0)
-    np.testing.assert_allclose(control["gini_control_minus_ewn"], gini["control"] - gini["ewn"])
-
-
-def small_cnn():
+@pytest.fixture
+def pruned_cnn():
+    """A small network, and a descent that stays where it starts, with a longer first filter at the start."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
         nn.Linear(4 * 16, 2),
     )  # fmt: skip
-    sizes = torch.tensor(
-        [9.0, 9.9e-05, 10.0, 0.5]
-    )  # as text their order is another: 10 before 9, 0.5 before 9.9e-05
-    with torch.no_grad():
-        for layer in (network[0], network[2]):
-            layer.weight.mul_((sizes / layer.weight.flatten(1).norm(dim=1)).reshape(4, 1, 1, 1))
-            layer.bias.fill_(0.3)
-    return network
+    # as text their order is another: 10 before 9, 0.5 before 9.9e-05
+    sizes = torch.tensor([9.0, 9.9e-05, 10.0, 0.5])
+    for layer in (network[0], network[2]):
+        layer.weight.data.mul_((sizes / layer.weight.flatten(1).norm(dim=1)).reshape(4, 1, 1, 1))
+        layer.bias.data.fill_(0.3)
+    now = {n: p.detach().unsqueeze(0) for n, p in network.named_parameters()}
+    start = now | {"0.weight": now["0.weight"] * torch.tensor([2.0, 1, 1, 1]).reshape(1, 4, 1, 1, 1)}
+    ends = [np.zeros(1)] * 3
+    return network, experiments.Descent((1.0, 2.0), start, {1.0: start, 2.0: now}, now, *ends, [""])
 
 
-def descent_of(network):
-    """What a descent that stays where it starts would have found, with a longer first filter at the start."""
-    parameters = {n: p.detach().unsqueeze(0) for n, p in network.named_parameters()}
-    start = parameters | {
-        "0.weight": parameters["0.weight"] * torch.tensor([2.0, 1, 1, 1]).reshape(1, 4, 1, 1, 1)
-    }
-    checkpoints = {1.0: start, 2.0: parameters}
-    return experiments.Descent((1.0, 2.0), start, checkpoints, parameters, *[np.zeros(1)] * 4, [""])
-
-
-def test_scores_are_what_their_names_say():
-    network = small_cnn()
-    found = experiments._unit_scores(descent_of(network), 2.0, "2", "5", [7], every=True)
-    assert list(found) == ["length", "since start", "since z = 1", "with outgoing", "random"]
+def test_scores_are_what_their_names_say(pruned_cnn):
+    network, descent = pruned_cnn
+    first = experiments._unit_scores(descent, 2.0, "0", "2", [7], every=True)
+    second = experiments._unit_scores(descent, 2.0, "2", "5", [7], every=True)
+    assert list(second) == ["length", "since start", "since z = 1", "with outgoing", "random"]
     now = network[2].weight.detach().flatten(1).norm(dim=1)
-    torch.testing.assert_close(found["length"][0], now)
+    torch.testing.assert_close(second["length"][0], now)
     outgoing = network[5].weight.detach().reshape(2, 4, 16).norm(dim=(0, 2))  # 16 inputs a filter
-    torch.testing.assert_close(found["with outgoing"][0], now * outgoing)
-    assert not found["since start"].any()
-    first = experiments._unit_scores(descent_of(network), 2.0, "0", "2", [7], every=True)
+    torch.testing.assert_close(second["with outgoing"][0], now * outgoing)
+    assert not second["since start"].any()
     torch.testing.assert_close(first["since start"][0], torch.tensor([-9.0, 0, 0, 0]))
     assert torch.equal(first["since start"], first["since z = 1"])
-    assert torch.equal(first["random"], found["random"])  # a seed's own, whatever the layer
+    assert torch.equal(first["random"], second["random"])  # a seed's own, whatever the layer
 
 
 @pytest.mark.parametrize(("percent", "gone"), [(0, []), (25, [1]), (50, [1, 3]), (75, [1, 3, 0])])
-def test_pruned_accuracy_equals_a_slow_loop_over_filters(percent, gone):
-    network = small_cnn()
+def test_pruned_accuracy_equals_a_slow_loop_over_filters(pruned_cnn, percent, gone):
+    network, descent = pruned_cnn
     torch.manual_seed(1)
     x, y = torch.randn(40, 1, 4, 4), torch.randint(0, 2, (40,))
-    descent = descent_of(network)
     scores = {
         name: experiments._unit_scores(descent, 2.0, name, following, [0], every=False)
         for name, following in (("0", "2"), ("2", "5"))
@@ -291,8 +289,7 @@ def test_pruned_accuracy_equals_a_slow_loop_over_filters(percent, gone):
     found = experiments._pruned_accuracy(*data, x, y, [percent], "cpu").set_index("score")["accuracy"]
     stays = torch.tensor([u not in gone for u in range(4)]).reshape(1, 4, 1, 1)
     with torch.no_grad():
-        h = network[0](x).relu() * stays
-        h = network[2](h).relu() * stays
+        h = network[2](network[0](x).relu() * stays).relu() * stays
         right = (network[5](h.flatten(1)).argmax(1) == y).double().mean()
     assert found["length"] == pytest.approx(100 * float(right))
     own = experiments._pruned_accuracy(*data, x[None], y[None], [percent], "cpu")  # data of its own

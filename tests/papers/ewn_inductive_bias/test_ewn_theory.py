@@ -1,18 +1,15 @@
-"""The equations against autograd, a thousand digits, closed forms and slow loops."""
+"""The equations and flows against autograd, a thousand digits, closed forms and conserved quantities."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from repro.papers.ewn_inductive_bias import experiments, measures, theory
+from repro.papers.ewn_inductive_bias import experiments, theory
 from repro.papers.ewn_inductive_bias.method import METHODS
-
-LENGTHS = st.lists(st.floats(0.01, 100), min_size=2, max_size=20)
+from repro.papers.ewn_inductive_bias.theory import euler_steps, loss_clock, weight_flow
 
 
 def random_matrices(seed=0, shapes=((4, 3), (1, 4))):
@@ -20,19 +17,16 @@ def random_matrices(seed=0, shapes=((4, 3), (1, 4))):
     return [generator.normal(size=shape) for shape in shapes]
 
 
-# --- three ways to write weights --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", ["swn", "ewn"])
 @pytest.mark.parametrize("radius", [1.0, 2.0])
 def test_a_small_step_moves_the_weights_as_the_flow_says_up_to_second_order(method, radius):
     weights, gradient = random_matrices(0), random_matrices(1)
-    parameters = theory.split_weights(weights, method, radius)
+    parameters = theory._split(weights, method, radius)
     pulled = theory.pull_back(parameters, gradient, method)
     predicted = theory.precondition(weights, gradient, method, radius)
 
     def miss(h):
-        moved = theory.join_weights([p - h * g for p, g in zip(parameters, pulled, strict=True)], method)
+        moved = theory._join([p - h * g for p, g in zip(parameters, pulled, strict=True)], method)
         return max(np.abs(m - w + h * d).max() for m, w, d in zip(moved, weights, predicted, strict=True))
 
     assert miss(0) < 1e-15
@@ -43,69 +37,49 @@ def test_a_small_step_moves_the_weights_as_the_flow_says_up_to_second_order(meth
 # --- losses and networks ----------------------------------------------------------------------------------------
 
 
-def exact_log_loss(margins, loss):
-    """Log-loss and slopes from the definition, with enough digits."""
-    with mpmath.workdps(1000):
-        q = [mpmath.mpf(m) for m in margins]
-        losses = [mpmath.exp(-m) if loss == "exponential" else mpmath.log(1 + mpmath.exp(-m)) for m in q]
-        slopes = [mpmath.exp(-m) if loss == "exponential" else 1 / (1 + mpmath.exp(m)) for m in q]
-        total = mpmath.fsum(losses)
-        return float(mpmath.log(total)), [float(-s / total) for s in slopes]
-
-
 @pytest.mark.parametrize("loss", ["exponential", "logistic"])
-@pytest.mark.parametrize("shift", [-5.0, 0.0, 20.0, 29.5, 398.0, 2000.0])
-def test_log_losses_against_a_thousand_digits(shift, loss):
-    for margins in ([shift], [shift, shift + 0.5, shift + 2.0]):
-        n = len(margins)
-        one_weight_each = theory.BinaryProblem("linear", np.eye(n), np.ones(n), loss)
-        value, [slopes] = one_weight_each.gradient([np.array([margins])])
-        expected, expected_slopes = exact_log_loss(margins, loss)
-        assert value == pytest.approx(expected, rel=1e-13, abs=1e-15)
-        assert slopes[0] == pytest.approx(expected_slopes, rel=1e-12)
+@pytest.mark.parametrize("shift", [-5.0, 0.0, 29.5, 398.0, 2000.0])
+@pytest.mark.parametrize("others", [(), (0.5, 2.0)])
+def test_log_losses_against_a_thousand_digits(shift, loss, others):
+    margins = [shift, *(shift + other for other in others)]
+    one_weight_each = theory.BinaryProblem("linear", np.eye(len(margins)), np.ones(len(margins)), loss)
+    value, [slopes] = one_weight_each.gradient([np.array([margins])])
+    with mpmath.workdps(1000):
+        small = [mpmath.exp(-mpmath.mpf(m)) for m in margins]
+        total = mpmath.fsum(small if loss == "exponential" else [mpmath.log(1 + s) for s in small])
+        expected = [-(s if loss == "exponential" else s / (1 + s)) / total for s in small]
+        assert value == pytest.approx(float(mpmath.log(total)), rel=1e-13, abs=1e-15)
+    assert slopes[0] == pytest.approx([float(slope) for slope in expected], rel=1e-12)
 
 
-def random_weights(depth):
-    widths = {1: (3, 1), 2: (3, 5, 1), 3: (3, 4, 5, 1), 4: (3, 4, 4, 3, 1)}[depth]
-    return random_matrices(0, [(b, a) for a, b in pairwise(widths)])
-
-
-def problem(activation, loss="logistic"):
+def problem(activation, loss, depth):
+    widths = {1: (3, 1), 2: (3, 5, 1), 4: (3, 4, 4, 3, 1)}[depth]
     x = np.random.default_rng(1).normal(size=(6, 3))
-    return theory.BinaryProblem(activation, x, np.array([1.0, -1, 1, -1, 1, 1]), loss)
+    y = np.array([1.0, -1, 1, -1, 1, 1])
+    return theory.BinaryProblem(activation, x, y, loss), random_matrices(
+        0, [(b, a) for a, b in pairwise(widths)]
+    )
 
 
-def autograd_log_loss(p, matrices):
-    """The same network and loss written with torch."""
-    signal = torch.tensor(p.x).T
-    for i, matrix in enumerate(matrices):
-        signal = matrix @ signal
-        if i + 1 < len(matrices) and p.activation == "squared_relu":
-            signal = signal.clamp(min=0) ** 2
-    q = torch.tensor(p.y) * signal[0]
-    return torch.logsumexp(torch.nn.functional.softplus(-q).log() if p.loss == "logistic" else -q, 0)
-
-
-@pytest.mark.parametrize("activation", ["linear", "squared_relu"])
+@pytest.mark.parametrize(("activation", "base"), [("linear", 1), ("squared_relu", 2)])
 @pytest.mark.parametrize("loss", ["exponential", "logistic"])
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_gradient_is_autograds(activation, loss, depth):
-    p, weights = problem(activation, loss), random_weights(depth)
-    tensors = [torch.tensor(w, requires_grad=True) for w in weights]
-    expected = autograd_log_loss(p, tensors)
+def test_the_gradient_is_autograds_and_obeys_eulers_identity(activation, base, loss, depth):
+    p, weights = problem(activation, loss, depth)
+    tensors, signal = [torch.tensor(w, requires_grad=True) for w in weights], torch.tensor(p.x).T
+    for i, matrix in enumerate(tensors):
+        signal = matrix @ signal
+        if i + 1 < depth and activation == "squared_relu":
+            signal = signal.clamp(min=0) ** 2
+    q = torch.tensor(p.y) * signal[0]
+    expected = torch.logsumexp(torch.nn.functional.softplus(-q).log() if loss == "logistic" else -q, 0)
     expected.backward()
     value, gradient = p.gradient(weights)
     assert value == pytest.approx(expected.item(), rel=1e-12)
     for g, t in zip(gradient, tensors, strict=True):
         np.testing.assert_allclose(g, t.grad.numpy(), rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize(("activation", "base"), [("linear", 1), ("squared_relu", 2)])
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_eulers_identity_layer_by_layer(activation, base, depth):
-    # exponential loss: <w_l, grad_l log L> = -d_l * sum_i share_i q_i, the same sum for every layer
-    p, weights = problem(activation, "exponential"), random_weights(depth)
-    inner = [np.vecdot(w, g).sum() for w, g in zip(weights, p.gradient(weights)[1], strict=True)]
+    # <w_l, grad_l> is the degree of the layer times a sum that is the same for every layer
+    inner = [np.vecdot(w, g).sum() for w, g in zip(weights, gradient, strict=True)]
     np.testing.assert_allclose(inner, [inner[-1] * base ** (depth - 1 - i) for i in range(depth)])
 
 
@@ -116,77 +90,86 @@ def test_eulers_identity_layer_by_layer(activation, base, depth):
 def test_exact_points_lie_on_the_curve_at_the_right_loss(start):
     z = np.array([2 * start[0] + start[1], 10.0, 50.0, 1e4])
     w1, w2 = theory.exact_point(start, z, "ewn")
+    k = theory.conserved(*start)
     np.testing.assert_allclose(2 * w1 + w2, z, rtol=1e-12)
-    np.testing.assert_allclose(theory.conserved(w1, w2), theory.conserved(*start), atol=1e-12)
+    np.testing.assert_allclose(theory.conserved(w1, w2), k, atol=1e-12)
     np.testing.assert_allclose([w1[0], w2[0]], start, rtol=1e-9)
-    if (limit := theory.loser_limit(start)) < 100:
-        assert min(w1[-1], w2[-1]) == pytest.approx(limit, rel=2e-3)
+    if abs(k) > 0.01:  # the loser stops at 1/K or 1/(2|K|)
+        assert min(w1[-1], w2[-1]) == pytest.approx(1 / k if k > 0 else -1 / (2 * k), rel=2e-3)
 
 
-def test_exact_points_refuse_what_has_no_closed_form():
-    with pytest.raises(ValueError, match="'swn'"):
-        theory.exact_point((1.0, 1.0), 50.0, "swn")
-    with pytest.raises(ValueError, match="two positive weights"):
-        theory.exact_point((1.0, -1.0), 50.0, "ewn")
+@pytest.mark.parametrize(("start", "method"), [((1.0, 1.0), "swn"), ((1.0, -1.0), "ewn")])
+def test_exact_points_refuse_what_has_no_closed_form(start, method):
+    with pytest.raises(ValueError, match=r"'swn'|two positive weights"):
+        theory.exact_point(start, 50.0, method)
 
 
-# --- laws and rates ---------------------------------------------------------------------------------------------
+# --- flows ------------------------------------------------------------------------------------------------------
+
+TIMES = np.linspace(0.0, 3.0, 13)
+X = np.array([[1.0, 1.0], [1.7, 1.1], [-1.0, 1.0], [-1.5, -1.4]])
+GRADIENT = theory.BinaryProblem("squared_relu", X, np.array([-1.0, -1, 1, 1]), "logistic").gradient
+# Φ = w, loss e^{-w}
+ONE_WEIGHT = theory.BinaryProblem("linear", np.array([[1.0]]), np.array([1.0]), "exponential").gradient
 
 
-def test_node_quantities_by_hand():
-    weights = [np.array([[3.0, 4.0], [1.0, 0.0], [1e-3, 0.0]]), np.array([[0.0, 2.0]])]
-    gradients = [np.array([[-6.0, -8.0], [0.0, 0.0], [-1e-200, 0.0]]), np.array([[1.0, 1.0]])]
-    found = experiments._nodes([w[None] for w in weights], [g[None] for g in gradients], seed=3)
-    np.testing.assert_allclose(found["length"], [5, 1, 1e-3, 2])
-    np.testing.assert_allclose(found["gradient_norm"], [10, 0, 0, np.sqrt(2)])
-    # neither a dead unit nor a gradient too small to square has a direction
-    np.testing.assert_allclose(found["cosine"], [-1, np.nan, np.nan, 1 / np.sqrt(2)])
-    assert found[["seed", "layer", "node"]].to_numpy().tolist() == [
-        [3, 0, 0],
-        [3, 0, 1],
-        [3, 0, 2],
-        [3, 1, 3],
-    ]
-
-
-@given(LENGTHS, st.sampled_from([-1, 1]), st.floats(0.1, 10))
-def test_spread_is_zero_exactly_on_the_law(w, sign, scale):
-    w = np.array(w)
-    g = scale * w**-sign
-    assert measures._spread(w, g, sign) == pytest.approx(0, abs=1e-12)
-    assert measures._spread(w, g, -sign) == pytest.approx(2 * np.ptp(np.log(w)), abs=1e-12)
-    assert np.isnan(measures._spread(w[:1], g[:1], sign))
-
-
-def later(r, c, method):
-    """Two aligned nodes with constant gradient lengths c and 1, followed by Euler for a while."""
-    w, g = np.array([r, 1.0]), np.array([c, 1.0])
-    for _ in range(5):
-        w = w + 1e-2 * g * (w**2 if method == "ewn" else 1.0)
-    return w
+@pytest.fixture
+def weights():
+    generator = np.random.default_rng(3)
+    return [generator.uniform(-0.7, 0.7, (5, 2)), generator.uniform(-0.5, 0.5, (1, 5))]
 
 
 @pytest.mark.parametrize("method", METHODS)
-@given(r=st.floats(0.2, 5), c=st.floats(0.2, 5))
-def test_the_sign_of_the_change_of_a_ratio_is_predicted_for_two_nodes(method, r, c):
-    correct, pairs = measures._pair_predictions(
-        np.array([r, 1.0]), np.array([c, 1.0]), later(r, c, method), method
-    )
-    balanced = abs(np.log(r * c)) <= 0.01 if method == "ewn" else abs(np.log(c / r)) <= 0.01
-    assert pairs == (0 if balanced else 1)
-    assert correct == pairs
+def test_layers_keep_their_balance(weights, method):
+    """Sums over layers, over the layer's degree, of squared lengths (EWN: of log-lengths) move by the same amount."""
+    squared = [np.vecdot(w, w) for w in weight_flow(GRADIENT, method, weights, TIMES)]
+    hidden, output = ((np.log(s) / 2 if method == "ewn" else s).sum(axis=-1) for s in squared)
+    assert np.ptp(output) > 0.05  # the terms move, their difference does not
+    assert np.ptp(hidden / 2 - output) < 1e-9
+    assert np.ptp(hidden - output) > 0.01
 
 
-def test_the_wrong_law_predicts_the_wrong_sign():
-    # r = 2 and c = 0.8: EWN lets the longer node run away, plain flow shrinks the ratio
-    two = np.array([2.0, 1.0]), np.array([0.8, 1.0]), later(2.0, 0.8, "ewn")
-    assert measures._pair_predictions(*two, "ewn") == (1, 1)
-    assert measures._pair_predictions(*two, "plain") == (0, 1)
+def test_one_weight_in_closed_form():
+    # descent: w ← w + h e^{-w}; flow: e^w = e^{w0} + t
+    start = [np.array([[0.5]])]
+    (*_, log_loss), (second, *_) = islice(euler_steps(ONE_WEIGHT, "plain", start, 0.1), 2)
+    assert second[0][0, 0] == pytest.approx(0.5 + 0.1 * np.exp(-0.5))
+    assert log_loss == pytest.approx(-0.5)
+    (path,) = weight_flow(ONE_WEIGHT, "plain", start, TIMES)
+    np.testing.assert_allclose(path[:, 0, 0], np.log(np.exp(0.5) + TIMES), rtol=1e-10)
+    # with z as the clock: plain w = z, rate 1; EWN rate w² = z², the bound met with equality (L = n = 1)
+    z = np.append(np.linspace(1.0, 100.0, 34), [700.0, 2000.0])
+    ewn, plain = (loss_clock(ONE_WEIGHT, method, start, z) for method in ("ewn", "plain"))
+    np.testing.assert_allclose(plain.weights[0][:, 0, 0], plain.z, rtol=1e-9)
+    np.testing.assert_allclose(plain.log_rate, 0.0, atol=1e-12)
+    np.testing.assert_allclose(ewn.log_rate, 2 * np.log(ewn.z), atol=1e-9)
+    assert experiments._local_exponent(ewn.z, ewn.log_rate, 10, 100) == pytest.approx(2, abs=1e-9)
+    assert np.isnan(experiments._local_exponent(ewn.z, ewn.log_rate, 10, 2001))  # a path that ends early
 
 
-@given(st.floats(-1, 3), st.floats(-50, 50))
-def test_the_exponent_of_a_power_law_in_its_range(p, offset):
-    z = np.linspace(10, 400, 391)
-    log_rate = np.where(z < 50, 5.0, offset + p * np.log(z))
-    assert theory.local_exponent(z, log_rate, 50, 300) == pytest.approx(p, abs=1e-9)
-    assert np.isnan(theory.local_exponent(z, log_rate, 50, 401))  # a path that ends early
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_is_its_own_clock_and_path_and_rate_are_those_of_ordinary_time(weights, method):
+    path = loss_clock(GRADIENT, method, weights, np.arange(-50.0, 301.0, 10.0))
+    assert path.reached
+    assert path.z[0] == pytest.approx(-float(GRADIENT(weights)[0]))  # lower values are left out
+    assert path.z[-1] == 300.0
+    np.testing.assert_allclose(-GRADIENT(path.weights)[0], path.z, atol=1e-5)
+    times = np.linspace(0.0, 5.0, 501)
+    flow = weight_flow(GRADIENT, method, weights, times)
+    z = -GRADIENT(flow)[0]
+    clocked = loss_clock(GRADIENT, method, weights, z[1:])
+    for own, other in zip(clocked.weights, flow, strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-6)
+    slope = np.gradient(np.exp(z), times)  # of 1/L
+    np.testing.assert_allclose(clocked.log_rate[5:-5], np.log(slope[5:-5]), atol=1e-2)
+
+
+def test_a_network_that_cannot_fit_stalls_and_says_so():
+    # One hidden unit that sees a single point, and no other unit: three losses stay at log 2.
+    dead = loss_clock(GRADIENT, "plain", [np.array([[-0.5, -0.5]]), np.array([[0.7]])], np.arange(0.0, 11.0))
+    assert not dead.reached
+    assert dead.z.max() < 0
+    # All units dead: no gradient at all.
+    half = theory.BinaryProblem("squared_relu", np.array([[0.0, 1.0]]), np.array([1.0]), "logistic").gradient
+    stuck = loss_clock(half, "ewn", [np.array([[0.0, -0.5]]), np.array([[0.7]])], np.arange(0.0, 11.0))
+    assert (stuck.reached, stuck.z.size) == (False, 1)

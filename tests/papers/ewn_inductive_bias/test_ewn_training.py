@@ -44,6 +44,10 @@ def test_losses_agree_with_multiple_precision(q):
     # two classes are the logistic loss of their difference
     both = log_loss(torch.tensor([[0.0, q]], dtype=torch.float64), torch.tensor([1]), "cross-entropy")
     assert float(both[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
+    # float32 values are summed in float64
+    value, slope = log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
+    assert (value.dtype, slope.dtype) == (torch.float64, torch.float32)
+    assert float(value) == pytest.approx(math.log(4) - 350, rel=1e-15)
 
 
 @given(
@@ -61,13 +65,6 @@ def test_written_gradient_equals_autograd_at_any_scale(loss, size, seed):
     value, slope = log_loss(scores.detach(), labels, loss)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-12)
-
-
-def test_float32_values_are_summed_in_float64():
-    value, slope = log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
-    assert value.dtype == torch.float64
-    assert slope.dtype == torch.float32
-    assert float(value) == pytest.approx(math.log(4) - 350, rel=1e-15)
 
 
 # --- the descent ------------------------------------------------------------------------------------------------
@@ -119,7 +116,7 @@ def test_the_step_rule_equals_a_slow_loop(lag):
     (member,) = members("plain", 1)
     rule = {"exponent": 0.9, "k_max": 30.0, "grow": 1.3, "shrink": 1.1, "lag": lag}
     found = descend(Ensemble([member]), x, y, "logistic", (20.0,), **rule)
-    k, tried, parameters = 0.01, 0, list(member.parameters())
+    k, parameters = 0.01, list(member.parameters())
 
     def loss():
         return float(F.softplus(-y * member(x).squeeze(1)).sum().detach())
@@ -138,9 +135,7 @@ def test_the_step_rule_equals_a_slow_loop(lag):
                 for p, b in zip(parameters, before, strict=True):
                     p.copy_(b)
                 k /= 1.1
-        tried += 1
-    assert found.tried[0] == tried
-    assert found.steps[0] == len(losses) - 1 - lag < tried
+    assert found.steps[0] == len(losses) - 1 - lag
     assert found.z[0] == pytest.approx(-np.log(losses[-1]), rel=1e-6)
     for name, p in member.named_parameters():
         torch.testing.assert_close(found.final[name][0], p.detach(), rtol=1e-5, atol=1e-8)
@@ -158,10 +153,6 @@ def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_un
         for i, member in enumerate(members("ewn", 2)):
             ends_there = descend(Ensemble([member]), x, y, "logistic", (target,))
             assert ends_there.steps[0] == found.steps_to[i, j]
-            before = int(ends_there.tried[0]) - 1  # a try before it had not got there
-            short = descend(Ensemble([member]), x, y, "logistic", (target,), max_steps=before)
-            assert short.status == ["max_steps"]
-            assert short.z[0] <= target
 
 
 def test_the_ensemble_is_left_alone_and_what_is_not_trained_does_not_move():

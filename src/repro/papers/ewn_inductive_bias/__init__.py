@@ -2,14 +2,13 @@
 
 ===============  ==============================================================================
 ``method``       weight normalizations for any module, as PyTorch parametrizations
-``theory``       the chain rule, the flow's metric, the two laws, exact solutions, rates
-``flows``        gradient flows: in time, by Euler steps, with the loss as their clock
+``theory``       the chain rule, the flow's metric, exact solutions; flows in time, by Euler steps, by the loss
 ``training``     gradient descent to vanishing loss: steps kept or undone, losses as logarithms
-``settings``     data, initial weights, networks, step rules
+``settings``     data, networks and step rules of the image experiments
 ``experiments``  one function a group of claims: seeds in, a table out
 ``measures``     a table in, one number a seed out
 ``plots``        the chapter's pictures
-``authors``      numbers from the authors' logs, to stand beside ours
+``authors``      numbers from the authors' logs, and how ours agree with them
 ===============  ==============================================================================
 """
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 _FOLDER = Path(__file__).parent
 
-RUNS = pd.read_csv(_FOLDER / "authors_runs.csv").set_index(["run", "method"])
+_RUNS = pd.read_csv(_FOLDER / "authors_runs.csv").set_index(["run", "method"])
 """The logged runs on the synthetic sets: steps, and the longest neurons at the end, the longest first."""
 
 XOR_SEED = 9156
@@ -39,3 +40,31 @@ def pruning() -> pd.DataFrame:
     return logged.explode(["accuracy", "pruned_percent"], ignore_index=True).astype(
         {"accuracy": float, "pruned_percent": int}
     )
+
+
+def agreement(race: pd.DataFrame, lin_sep: pd.DataFrame, xor: pd.DataFrame) -> pd.DataFrame:
+    """The authors' runs repeated, beside their logs.
+
+    Args:
+        race, lin_sep, xor: of ``experiments.simple_trajectory_descent``, ``lin_sep_descent``, and ``xor_sparsity`` of
+            the authors' seed.
+
+    Returns:
+        One row a run and method: steps, logged_steps, longest, logged_longest (of the neurons at the end), difference
+        (the largest relative one of the longest two or three).
+    """
+    two = race.melt(["method", "start_1", "start_2", "steps"], ["end_1", "end_2"], value_name="length")
+    starts = zip(two["start_1"], two["start_2"], strict=True)
+    two["run"] = [f"two weights from ({first:g} {second:g})" for first, second in starts]
+    ends = (table[table["end"]].assign(run=run) for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)))
+    theirs = {(run, method): numbers for run, method, *numbers in _RUNS.reset_index().to_numpy()}
+    rows = []
+    for (run, method), own in pd.concat([two, *ends]).groupby(["run", "method"], sort=False):
+        logged_steps, *lengths = (value for value in theirs[str(run), str(method)] if value > 0)
+        ours = own["length"].nlargest(len(lengths)).to_numpy()
+        difference = np.abs(ours / lengths - 1).max()
+        rows.append(
+            (run, method, int(own["steps"].iloc[0]), int(logged_steps), ours[0], lengths[0], difference)
+        )
+    names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
+    return pd.DataFrame(rows, columns=names)

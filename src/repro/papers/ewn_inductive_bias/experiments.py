@@ -1,6 +1,9 @@
 """The chapter's experiments, one a group of claims: seeds in, a tidy table out.
 
 Every seed keeps its rows, those that never fit the data too, so that a chapter can count them.
+
+For the points of the small sets the authors use NumPy's legacy generator, for the weights ``torch.manual_seed`` with
+default ``nn.Linear`` layers; both give the same numbers today, so that their logged runs can be repeated.
 """
 
 from __future__ import annotations
@@ -12,20 +15,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.learn.seeding import streams
 from repro.papers.ewn_inductive_bias import settings, theory, training
-from repro.papers.ewn_inductive_bias.flows import euler_steps, loss_clock, parameter_flow, weight_flow
 from repro.papers.ewn_inductive_bias.measures import gini
 from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
-from repro.papers.ewn_inductive_bias.theory import Array, Weights
-from repro.papers.ewn_inductive_bias.training import Descent, descend, lengths
+from repro.papers.ewn_inductive_bias.training import Descent, descend
 from repro.prune import select_units, unit_mask
 
+_Array = NDArray[np.float64]
+
 _NORMALIZED = ("ewn", "swn")
+_LIN_SEP_SEED, _DEPTH_SEED = 2137, 6782
 _HORIZON = 5.0
 """Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
 _STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
@@ -39,17 +44,80 @@ _XOR_RULES = {"plain": (15, 0.1), "swn": (15, 1.0), "ewn": (5, 0.1)}
 """The authors' f (the step is $k\\,\\mathcal L^{1/f}\\,\\nabla\\log\\mathcal L$) and largest k, by method."""
 
 
-def _flat(weights: Weights) -> Array:
+# --- points and weights -----------------------------------------------------------------------------------------
+
+
+def _two_squares(
+    generator: np.random.RandomState, low: float, high: float, n_per_class: int, n_train: int
+) -> tuple[_Array, _Array]:
+    """(1, 1) and points of a square for class -1, (-1, 1) and points of the opposite square for class +1.
+
+    The authors draw ``n_per_class`` points and train on the first ``n_train`` of each class.
+    """
+    negative = np.vstack([[1.0, 1.0], generator.uniform(low, high, (n_per_class, 2))])
+    positive = np.vstack([[-1.0, 1.0], generator.uniform(-low, -high, (n_per_class, 2))])
+    return np.vstack([negative[:n_train], positive[:n_train]]), np.repeat([-1.0, 1.0], n_train)
+
+
+def _lin_sep_problem(loss: str = "logistic") -> theory.BinaryProblem:
+    """Lin-Sep: the authors' four separable points, one hidden layer of squared ReLU, of any width."""
+    generator = np.random.RandomState(_LIN_SEP_SEED)
+    low, high = generator.uniform(1.0, 1.5), generator.uniform(1.5, 2.0)
+    return theory.BinaryProblem("squared_relu", *_two_squares(generator, low, high, 51, 2), loss)
+
+
+def _depth_problem(loss: str) -> tuple[theory.BinaryProblem, _Array]:
+    """The convergence-rate experiment: 20 points for linear networks, and $w_{init}$ ``(2,)``, where all start."""
+    generator = np.random.RandomState(_DEPTH_SEED)
+    points = _two_squares(generator, 1.5, 2.0, 59, 10)
+    return theory.BinaryProblem("linear", *points, loss), generator.normal(size=2)
+
+
+def _default_weights(widths: Sequence[int], seed: int) -> list[_Array]:
+    """Weights of bias-free ``nn.Linear`` layers, built in order after ``torch.manual_seed(seed)`` on the CPU.
+
+    Drawn in float32 and converted to float64. The global torch generator is left as it was.
+
+    Args:
+        widths: from the inputs to the output, at least two numbers.
+        seed: of torch's generator.
+
+    Returns:
+        One matrix ``(n_out, n_in)`` a layer.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Linear(a, b, bias=False, dtype=torch.float32, device="cpu") for a, b in pairwise(widths)]
+    return [layer.weight.detach().numpy().astype(np.float64) for layer in layers]
+
+
+def _depth_weights(depth: int, width: int, seed: int, first_map: _Array) -> list[_Array]:
+    r"""Weights of a deep linear network that computes a given map at the start.
+
+    All layers are torch's default but the last, which is set to $w_{init}^\top (W_{D-1}\cdots W_1)^+$; depth
+    1 is the map itself and does not depend on the seed.
+    """
+    if depth == 1:
+        return [first_map[None, :].copy()]
+    weights = _default_weights([first_map.size, *[width] * (depth - 1), 1], seed)
+    product = weights[0]
+    for w in weights[1:-1]:
+        product = w @ product
+    weights[-1] = first_map[None, :] @ np.linalg.pinv(product)
+    return weights
+
+
+def _flat(weights: Sequence[_Array]) -> _Array:
     """Weights ``(n, n_out, n_in)`` of all layers as ``(n, n_weights)``."""
     return np.concatenate([w.reshape(len(w), -1) for w in weights], axis=1)
 
 
-def _stacked(starts: Iterable[Weights]) -> list[Array]:
+def _stacked(starts: Iterable[Sequence[_Array]]) -> list[_Array]:
     return [np.stack(layer) for layer in zip(*starts, strict=True)]
 
 
 def _trained(
-    weights: Sequence[Weights],
+    weights: Sequence[Sequence[_Array]],
     activation: str,
     method: str,
     layers: Sequence[str] | None,
@@ -81,21 +149,25 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
         plain flow at the same times (control); ``norm_drift``: largest change of $\|v_u\|$; ``relative_change``:
         distance travelled over the initial length of all weights.
     """
-    gradient, times = settings.lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
+    gradient, times = _lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
     rows = []
     for seed in seeds:
-        start = settings.default_weights((2, 4, 1), seed)
-        plain = _flat(weight_flow(gradient, "plain", start, times))
+        start = _default_weights((2, 4, 1), seed)
+        plain = _flat(theory.weight_flow(gradient, "plain", start, times))
         for method in _NORMALIZED:
-            short = _flat(weight_flow(gradient, method, start, times))
+            short = _flat(theory.weight_flow(gradient, method, start, times))
             for radius in (1.0, 2.0):
-                parameters = parameter_flow(gradient, method, start, times, radius)
-                path = _flat(theory.join_weights(parameters, method))
-                general = short if radius == 1 else _flat(weight_flow(gradient, method, start, times, radius))
+                weights, radii = theory.parameter_flow(gradient, method, start, times, radius)
+                path = _flat(weights)
+                general = (
+                    short
+                    if radius == 1
+                    else _flat(theory.weight_flow(gradient, method, start, times, radius))
+                )
                 others = {"deviation": general, "short_form_deviation": short, "plain_distance": plain}
                 row = {"seed": seed, "method": method, "radius": radius}
                 row |= {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
-                row["norm_drift"] = max(np.abs(theory.row_norm(v) - radius).max() for v in parameters[1::2])
+                row["norm_drift"] = max(np.abs(found - radius).max() for found in radii)
                 row["relative_change"] = np.linalg.norm(path[-1] - path[0]) / np.linalg.norm(path[0])
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -111,24 +183,24 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
         h^2\|\nabla_v\mathcal L\|^2$; ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never
         negative beyond round-off).
     """
-    gradient, seeds = settings.lin_sep_problem().gradient, list(seeds)
-    starts = [settings.default_weights((2, 4, 1), seed) for seed in seeds]
+    gradient, seeds = _lin_sep_problem().gradient, list(seeds)
+    starts = [_default_weights((2, 4, 1), seed) for seed in seeds]
     frames = []
     for method in _NORMALIZED:
-        ends = [weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
+        ends = [theory.weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
         flow_end = np.stack([_flat(end)[-1] for end in ends])
         coarser = np.full(len(seeds), np.nan)
         for h in _STEP_SIZES:
             error, growth = np.zeros(len(seeds)), np.full(len(seeds), np.inf)
-            steps = euler_steps(gradient, method, theory.split_weights(_stacked(starts), method), h)
-            for (now, slopes, log_loss), (after, _, _) in pairwise(islice(steps, round(_HORIZON / h) + 1)):
+            steps = islice(theory.euler_steps(gradient, method, _stacked(starts), h), round(_HORIZON / h) + 1)
+            for (_, now, slopes, log_loss), after in pairwise(steps):
                 rate = h * np.exp(log_loss)[:, None]
-                for v, g, moved in zip(now[1::2], slopes[1::2], after[1::2], strict=True):
+                for v, g, moved in zip(now[1::2], slopes[1::2], after[1][1::2], strict=True):
                     squared, before = np.vecdot(moved, moved), np.vecdot(v, v)
                     expected = before + rate**2 * np.vecdot(g, g)
                     error = np.maximum(error, (np.abs(squared - expected) / expected).max(axis=-1))
                     growth = np.minimum(growth, (squared - before).min(axis=-1))
-            deviation = np.linalg.norm(_flat(theory.join_weights(after, method)) - flow_end, axis=1)
+            deviation = np.linalg.norm(_flat(after[0]) - flow_end, axis=1)
             table = {"seed": seeds, "method": method, "step_size": h, "deviation": deviation}
             table |= {"ratio": coarser / deviation, "recursion_error": error, "smallest_growth": growth}
             frames.append(pd.DataFrame(table))
@@ -139,13 +211,13 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
 # --- Lin-Sep: four points in the plane --------------------------------------------------------------------------
 
 
-def _nodes(weights: Weights, gradients: Weights, **columns: object) -> pd.DataFrame:
+def _nodes(weights: Sequence[_Array], gradients: Sequence[_Array], **columns: object) -> pd.DataFrame:
     r"""$\|w_u\|$, $\|g_u\|$ and the cosine between them, one row a point (or network) and node, layer after layer.
 
     Weights and gradients are ``(n, n_out, n_in)``, further columns have one value a point.
     """
-    length = np.concatenate([theory.row_norm(w) for w in weights], axis=-1)
-    slope = np.concatenate([theory.row_norm(g) for g in gradients], axis=-1)
+    length = np.concatenate([np.linalg.norm(w, axis=-1) for w in weights], axis=-1)
+    slope = np.concatenate([np.linalg.norm(g, axis=-1) for g in gradients], axis=-1)
     inner = np.concatenate([np.vecdot(w, g) for w, g in zip(weights, gradients, strict=True)], axis=-1)
     # A dead unit's gradient is zero, or too small for its square: no direction, hence NaN, not infinity.
     product = length * slope
@@ -169,12 +241,12 @@ def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
         last z and does not come to rest at a loss it cannot lower), z, log_rate ($\log\frac{d}{dt}\mathcal L^{-1}$),
         node, layer, length, gradient_norm, cosine.
     """
-    gradient, clock = settings.lin_sep_problem("exponential").gradient, np.arange(0.0, 1001.0, 2.0)
+    gradient, clock = _lin_sep_problem("exponential").gradient, np.arange(0.0, 1001.0, 2.0)
     frames = []
     for seed in seeds:
-        start = settings.default_weights((2, 8, 1), seed)
+        start = _default_weights((2, 8, 1), seed)
         for method in METHODS:
-            path = loss_clock(gradient, method, start, clock)
+            path = theory.loss_clock(gradient, method, start, clock)
             about = {"seed": seed, "method": method, "fits": path.reached}
             frames.append(_nodes(path.weights, path.gradients, **about, z=path.z, log_rate=path.log_rate))
     return pd.concat(frames, ignore_index=True)
@@ -190,16 +262,16 @@ def lin_sep_descent() -> pd.DataFrame:
         layer, length, gradient_norm, cosine, angle (of a hidden node's weights, in degrees), margin
         ($z/\|w\|^3$, which is the normalized margin $\min_i q_i/\|w\|^3$ up to $\log 4/\|w\|^3$).
     """
-    problem, frames = settings.lin_sep_problem(), []
+    problem, frames = _lin_sep_problem(), []
     for method in _NORMALIZED:
         descent = _trained(
-            [settings.default_weights((2, 8, 1), settings.LIN_SEP_SEED)], "squared_relu", method, None,
+            [_default_weights((2, 8, 1), _LIN_SEP_SEED)], "squared_relu", method, None,
             torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS,
             exponent=1 - 1 / 30, k_max=0.01, lag=True, max_steps=40_000,
         )  # fmt: skip
         steps, states = zip(*_on_the_way(descent), strict=True)
         weights = _stacked([w.numpy()[0] for w in state.values()] for state in states)
-        about = {"seed": settings.LIN_SEP_SEED, "method": method, "z": [*descent.targets, descent.z[0]]}
+        about = {"seed": _LIN_SEP_SEED, "method": method, "z": [*descent.targets, descent.z[0]]}
         about |= {"steps": np.concatenate(steps), "end": np.arange(len(steps)) == len(steps) - 1}
         nodes = _nodes(weights, problem.gradient(weights)[1], **about)
         nodes.loc[nodes["layer"] == 0, "angle"] = np.degrees(np.arctan2(*weights[0].T[::-1])).T.ravel()
@@ -209,7 +281,7 @@ def lin_sep_descent() -> pd.DataFrame:
     return table.assign(margin=table["z"] / squared**1.5)
 
 
-def _on_the_way(descent: Descent) -> list[tuple[Array, dict[str, Tensor]]]:
+def _on_the_way(descent: Descent) -> list[tuple[_Array, dict[str, Tensor]]]:
     """Steps kept ``(S,)`` and parameters at every target, and at the end."""
     return [
         *zip(descent.steps_to.T, descent.checkpoints.values(), strict=True),
@@ -218,6 +290,16 @@ def _on_the_way(descent: Descent) -> list[tuple[Array, dict[str, Tensor]]]:
 
 
 # --- two weights ------------------------------------------------------------------------------------------------
+
+
+def _two_weights(weights: Sequence[_Array]) -> tuple[_Array, list[_Array]]:
+    r"""$\log\mathcal L = -(2w_1 + w_2)$ and its gradient: one point, exponential loss, each weight a node of its own.
+
+    As ``BinaryProblem.gradient``; weights are ``[w]`` with w of shape ``(..., 2, 1)``.
+    """
+    (w,) = weights
+    pull = np.array([[-2.0], [-1.0]])
+    return (w * pull).sum(axis=(-2, -1)), [np.broadcast_to(pull, w.shape)]
 
 
 def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
@@ -237,7 +319,7 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
         clock = np.linspace(2 * start[0] + start[1], 50.0, 26)[1:]
         k = float(theory.conserved(*start))
         for method in ("ewn", "plain"):
-            path = loss_clock(theory.two_weights, method, [start[:, None]], clock)
+            path = theory.loss_clock(_two_weights, method, [start[:, None]], clock)
             w1, w2 = path.weights[0][:, 0, 0], path.weights[0][:, 1, 0]
             exact_1, exact_2 = theory.exact_point(start, path.z, method)
             error = np.hypot(w1 - exact_1, w2 - exact_2).max()
@@ -289,10 +371,10 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
 
     Returns:
         Lengths on the way and at the end of each run, whether or not it got to z = 50: method, seed, status, steps,
-        end (whether it is the end), neuron, length.
+        end (whether it is the end), node, length.
     """
     seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
-    weights = [[settings.default_weights((2, 20), seed)[0], output] for seed in seeds]
+    weights = [[_default_weights((2, 20), seed)[0], output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
     for method in METHODS:
@@ -302,16 +384,39 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
             exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=6_000,
         )  # fmt: skip
         for number, (steps, state) in enumerate(_on_the_way(descent)):
-            length = theory.row_norm(state["1.weight"].numpy())
+            length = np.linalg.norm(state["1.weight"].numpy(), axis=-1)
             end = number == len(descent.targets)
             table = {"seed": seeds, "status": descent.status, "steps": steps, "end": end}
-            wide = pd.DataFrame(table | {neuron: length[:, neuron] for neuron in range(20)})
-            tall = wide.melt(list(table), var_name="neuron", value_name="length").assign(method=method)
+            wide = pd.DataFrame(table | {node: length[:, node] for node in range(20)})
+            tall = wide.melt(list(table), var_name="node", value_name="length").assign(method=method)
             frames.append(tall.dropna())
     return pd.concat(frames, ignore_index=True)
 
 
 # --- how fast the loss falls ------------------------------------------------------------------------------------
+
+
+def _local_exponent(z: _Array, log_rate: _Array, low: float, high: float) -> float:
+    r"""Exponent $p = d\log(\frac{d}{dt}\mathcal L^{-1})/d\log z$, fitted over a range of $z$.
+
+    Least squares of ``log_rate`` on $\log z$ over the points with ``low`` $\le z \le$ ``high``. Not to be
+    confused with a fit of $\log\mathcal L$ on $\log t$, whose slope is near -1 for every method: a factor
+    $\log^2 t$ is invisible over a few decades of $t$.
+
+    Args:
+        z: $-\log\mathcal L$, ``(n_points,)``.
+        log_rate: $\log\frac{d}{dt}\mathcal L^{-1}$ at unit learning rate.
+        low, high: smallest and largest z of the fit.
+
+    Returns:
+        The slope; NaN if the path does not reach ``high``.
+
+    Source: derived here (claim E10).
+    """
+    inside = (z >= low) & (z <= high)
+    if z.max() < high:
+        return float("nan")
+    return float(np.polyfit(np.log(z[inside]), log_rate[inside], 1)[0])
 
 
 def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
@@ -325,17 +430,17 @@ def rate_exponents(seeds: Iterable[int]) -> pd.DataFrame:
         expected (2 for EWN at every depth, else $2 - 2/L$; hence $\mathcal L \asymp 1/(t\log^p t)$), clock_error
         (largest distance of $-\log\mathcal L$ from its clock).
     """
-    (problem, first_map), seeds = settings.depth_problem("exponential"), list(seeds)
+    (problem, first_map), seeds = _depth_problem("exponential"), list(seeds)
     rows = []
     for method, edges in _RATE_EDGES.items():
         clock = np.geomspace(edges[0], edges[-1], 120)
         for depth in _DEPTHS[method == "swn" :]:
             for seed in seeds if depth > 1 else seeds[:1]:
-                start = settings.depth_weights(depth, 10, seed, first_map)
-                path = loss_clock(problem.gradient, method, start, clock)
+                start = _depth_weights(depth, 10, seed, first_map)
+                path = theory.loss_clock(problem.gradient, method, start, clock)
                 expected = 2.0 if method == "ewn" else 2.0 - 2.0 / depth
                 for low, high in pairwise(edges):
-                    exponent = theory.local_exponent(path.z, path.log_rate, low, high)
+                    exponent = _local_exponent(path.z, path.log_rate, low, high)
                     rows.append((depth, seed, method, low, high, exponent, expected, path.error))
     columns = ["depth", "seed", "method", "low", "high", "exponent", "expected", "clock_error"]
     return pd.DataFrame(rows, columns=columns)
@@ -355,17 +460,15 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
         One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
         start), log_loss, loss. The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
     """
-    (problem, first_map), seeds = settings.depth_problem("logistic"), list(seeds)
+    (problem, first_map), seeds = _depth_problem("logistic"), list(seeds)
     frames = []
     for depth in _DEPTHS:
         different = seeds if depth > 1 else seeds[:1]
-        start = _stacked(settings.depth_weights(depth, 100, seed, first_map) for seed in different)
+        start = _stacked(_depth_weights(depth, 100, seed, first_map) for seed in different)
+        own_length = np.linalg.norm(start[-1], axis=-1, keepdims=True)
         for method in METHODS:
-            parameters = theory.split_weights(start, method)
-            if method != "plain":
-                parameters[-1] = parameters[-1] * theory.row_norm(start[-1])[..., None]
-            states = islice(euler_steps(problem.gradient, method, parameters, 1e-3), n_steps + 1)
-            for step, (_, _, log_loss) in enumerate(states):
+            states = theory.euler_steps(problem.gradient, method, start, 1e-3, own_length)
+            for step, (*_, log_loss) in enumerate(islice(states, n_steps + 1)):
                 if step % 50 == 0 or step == n_steps:
                     about = {"depth": depth, "method": method, "seed": seeds, "step": step}
                     frames.append(pd.DataFrame(about | {"log_loss": np.broadcast_to(log_loss, len(seeds))}))
@@ -442,14 +545,16 @@ def _unit_scores(
     ``length``: $\|w_u\|$ at the checkpoint. ``since start``, ``since z = ...``: minus its value at the start, and at
     each earlier checkpoint. ``with outgoing``: times the length of the outgoing weights. ``random``: a floor.
     """
-    weights = {at: checkpoint[f"{layer}.weight"] for at, checkpoint in descent.checkpoints.items()}
-    now = lengths(weights[z])
+    length = {
+        at: found[f"{layer}.weight"].flatten(2).norm(dim=2) for at, found in descent.checkpoints.items()
+    }
+    now, start = length[z], descent.start[f"{layer}.weight"].flatten(2).norm(dim=2)
     # the stream of batch orders: independent of the initial weights and of the split
     random = torch.stack([torch.rand(now.shape[1], generator=streams(seed).shuffle) for seed in seeds])
     if not every:
         return {"length": now, "random": random}
-    scores = {"length": now, "since start": now - lengths(descent.start[f"{layer}.weight"])}
-    scores |= {f"since z = {at:g}": now - lengths(weights[at]) for at in descent.targets if at < z}
+    scores = {"length": now, "since start": now - start}
+    scores |= {f"since z = {at:g}": now - length[at] for at in descent.targets if at < z}
     outgoing = descent.checkpoints[z][f"{following}.weight"]
     # a linear layer behind a flattened convolution has several inputs a channel, side by side
     by_unit = outgoing.reshape(*outgoing.shape[:2], now.shape[1], -1)

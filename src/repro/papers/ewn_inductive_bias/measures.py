@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from repro.papers.ewn_inductive_bias.theory import Array, relation_sign
+_Array = NDArray[np.float64]
 
 _ACTIVE_GROWTH = 1.15
 """A node is active if it grows by this factor while z doubles; theory says 2^(1/3) = 1.26 for Lin-Sep."""
@@ -50,7 +50,7 @@ def relations(nodes: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (seed, method, z), own in nodes[nodes["active"]].groupby([*_RUN, "z"], sort=False):
         hidden, output = own[own["layer"] == 0], own[own["layer"] == 1]
-        s, n = relation_sign(str(method)), len(hidden)
+        s, n = _sign(str(method)), len(hidden)
         row = {"seed": seed, "method": method, "z": z, "n_active_hidden": n}
         row |= {"worst_cosine": own["cosine"].max(), "median_cosine": own["cosine"].median()}
         for name, among in (("within", hidden), ("across", own)):
@@ -63,7 +63,12 @@ def relations(nodes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _spread(length: Array, slope: Array, sign: int) -> float:
+def _sign(method: str) -> int:
+    r"""Sign $s$ for which $\log\|g_u\| + s\log\|w_u\|$ is the same for all nodes: +1 for EWN, else -1."""
+    return 1 if method == "ewn" else -1
+
+
+def _spread(length: _Array, slope: _Array, sign: int) -> float:
     r"""Range over nodes of $\log\|g_u\| + s\log\|w_u\|$: 0 when the relation holds exactly.
 
     The other sign is the negative control. NaN for fewer than two nodes, for which the relation says nothing.
@@ -99,7 +104,7 @@ def pairs(nodes: pd.DataFrame) -> pd.DataFrame:
     return table.assign(share=table["n_correct"] / table["n_pairs"])
 
 
-def _pair_predictions(length: Array, slope: Array, later: Array, method: str) -> tuple[int, int]:
+def _pair_predictions(length: _Array, slope: _Array, later: _Array, method: str) -> tuple[int, int]:
     r"""Sign test of relative sparsity over all pairs of nodes that are aligned with their gradients.
 
     With $r = \|w_u\|/\|w_v\|$ and $c = \|g_u\|/\|g_v\|$, EWN makes $r$ grow iff $rc > 1$ (long nodes run
@@ -115,7 +120,7 @@ def _pair_predictions(length: Array, slope: Array, later: Array, method: str) ->
         Number of correct predictions, number of predictions.
     """
     growth = np.log(later) - np.log(length)
-    level = np.log(slope) + relation_sign(method) * np.log(length)
+    level = np.log(slope) + _sign(method) * np.log(length)
     u, v = np.triu_indices(length.size, k=1)
     force = level[u] - level[v]
     decided = np.abs(force) > 0.01
@@ -155,13 +160,12 @@ def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
         One row a run: method, seed, status, count (neurons longer than a fifth of the longest), top_share (of the
         squared length, in the four longest), gini.
     """
-    rows = []
-    ends = lengths[lengths["end"]]
-    for (method, seed, status), length in ends.groupby(["method", "seed", "status"], sort=False)["length"]:
-        squared = np.sort(length**2)[::-1]
-        count, top_share = int((length > 0.2 * length.max()).sum()), squared[:4].sum() / squared.sum()
-        rows.append((method, seed, status, count, top_share, gini(length)))
-    return pd.DataFrame(rows, columns=["method", "seed", "status", "count", "top_share", "gini"])
+    runs = lengths[lengths["end"]].groupby(["method", "seed", "status"], sort=False)["length"]
+    return runs.agg(
+        count=lambda own: int((own > 0.2 * own.max()).sum()),
+        top_share=lambda own: (own.nlargest(4) ** 2).sum() / (own**2).sum(),
+        gini=gini,
+    ).reset_index()
 
 
 # --- losses by depth --------------------------------------------------------------------------------------------
@@ -201,8 +205,9 @@ def pruning_advantage(
     percent: float = 90.0,
     against: Sequence[str] = ("plain", "swn"),
     score: str = "length",
+    of: str = "ewn",
 ) -> pd.Series:
-    """EWN minus the best of the other methods after pruning, in points of test accuracy, one value a seed (E13 to E17).
+    """EWN minus the best of the other methods after pruning, in points of test accuracy, one value a seed (E13 to E18).
 
     Seeds that one of the methods did not train to ``z`` are left out: there is no pair to compare.
 
@@ -212,71 +217,13 @@ def pruning_advantage(
         percent: of the hidden neurons removed.
         against: the methods to beat, seed by seed.
         score: by which neurons are chosen; final length, or one of ``with_best_of_scores``.
+        of: the method whose advantage it is; ``"control"`` for E18.
     """
     found = _pruned_at(accuracy, z, percent, score)
-    return (found["ewn"] - found[list(against)].max(axis=1, skipna=False)).dropna()
+    return (found[of] - found[list(against)].max(axis=1, skipna=False)).dropna()
 
 
 def error_rise(accuracy: pd.DataFrame, z: float) -> pd.Series:
     """How many more test errors EWN makes than plain before pruning, in per cent of plain's, one value a seed (E15)."""
     errors = 100 - _pruned_at(accuracy, z, 0.0)
     return (100 * (errors["ewn"] / errors["plain"] - 1)).dropna()
-
-
-def learning_rate_control(
-    runs: pd.DataFrame, accuracy: pd.DataFrame, z: float, percent: float = 90.0
-) -> pd.DataFrame:
-    r"""Is EWN's effect that of its learning rate alone (E18)? The control against EWN and plain training.
-
-    Args:
-        runs, accuracy: the tables of ``experiments.image_pruning`` with the methods ``"plain"``, ``"ewn"`` and
-            ``"control"``.
-        z: the loss level.
-        percent: of neurons removed, by length.
-
-    Returns:
-        One row a seed: control_minus_ewn, control_minus_plain (points of accuracy), gini_control_minus_ewn.
-    """
-    pruned = _pruned_at(accuracy, z, percent)
-    ginis = runs[runs["z"] == z].pivot(index="seed", columns="method", values="gini")
-    return pd.DataFrame(
-        {
-            "control_minus_ewn": pruned["control"] - pruned["ewn"],
-            "control_minus_plain": pruned["control"] - pruned["plain"],
-            "gini_control_minus_ewn": ginis["control"] - ginis["ewn"],
-        }
-    )
-
-
-# --- the authors' runs ------------------------------------------------------------------------------------------
-
-
-def agreement(
-    logged: pd.DataFrame, race: pd.DataFrame, lin_sep: pd.DataFrame, xor: pd.DataFrame
-) -> pd.DataFrame:
-    """The authors' runs repeated, beside their logs.
-
-    Args:
-        logged: ``authors.RUNS``.
-        race, lin_sep, xor: of ``experiments.simple_trajectory_descent``, ``lin_sep_descent``, and ``xor_sparsity`` of
-            the authors' seed.
-
-    Returns:
-        One row a run and method: steps, logged_steps, longest, logged_longest (of the neurons at the end), difference
-        (the largest relative one of the longest two or three).
-    """
-    two = race.melt(["method", "start_1", "start_2", "steps"], ["end_1", "end_2"], value_name="length")
-    starts = zip(two["start_1"], two["start_2"], strict=True)
-    two["run"] = [f"two weights from ({first:g} {second:g})" for first, second in starts]
-    ends = (table[table["end"]].assign(run=run) for run, table in (("Lin-Sep", lin_sep), ("XOR", xor)))
-    theirs = {(run, method): numbers for run, method, *numbers in logged.reset_index().to_numpy()}
-    rows = []
-    for (run, method), own in pd.concat([two, *ends]).groupby(["run", "method"], sort=False):
-        logged_steps, *lengths = (value for value in theirs[str(run), str(method)] if value > 0)
-        ours = own["length"].nlargest(len(lengths)).to_numpy()
-        difference = np.abs(ours / lengths - 1).max()
-        rows.append(
-            (run, method, int(own["steps"].iloc[0]), int(logged_steps), ours[0], lengths[0], difference)
-        )
-    names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
-    return pd.DataFrame(rows, columns=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from repro.papers._pictures import PALETTE, band, panels, where
 from repro.papers.ewn_inductive_bias.method import METHODS
 from repro.papers.ewn_inductive_bias.settings import SIMPLE_TRAJ_STARTS
-from repro.papers.ewn_inductive_bias.theory import exact_point, loser_limit, relation_sign
+from repro.papers.ewn_inductive_bias.theory import conserved, exact_point
 
 _NAMES = {
     "plain": "plain",
@@ -24,8 +25,7 @@ _NAMES = {
 }
 _COLORS = dict(zip(_NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
 _MARKERS = dict(zip(_NAMES, "os^D", strict=True))
-_SHARES: dict[str, Any] = {"ylim": (0, 102), "xticks": [0, 25, 50, 75, 100]}
-"""Axes of accuracies after pruning; set when the curves are drawn, or they would not span the whole range."""
+_SCORES = {"length": "final length, fixed in advance", "best of scores": "best of several, on the test set"}
 _IDENTITIES = (
     ("ewn", 1.0, "deviation", "EWN, its own equation"),
     ("swn", 1.0, "deviation", "SWN, its own equation"),
@@ -44,9 +44,9 @@ def two_weights() -> Figure:
             axis.plot(*exact_point(start, z, method), color=_COLORS[method])
             axis.plot(*start, "o", color="0.2", markersize=4)
             if method == "ewn":
-                first_wins = exact_point(start, 50.0, method)[0] > start[0] * 3
-                line = axis.axhline if first_wins else axis.axvline
-                line(loser_limit(start), color="0.6", linestyle=":", linewidth=1)
+                k = float(conserved(*start))
+                line, limit = (axis.axhline, 1 / k) if k > 0 else (axis.axvline, -1 / (2 * k))
+                line(limit, color="0.6", linestyle=":", linewidth=1)
         axis.set(xlim=(0, 12), ylim=(0, 12))
     return fig
 
@@ -63,12 +63,18 @@ def identity(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def lengths_over_training(nodes: pd.DataFrame, seed: int) -> Figure:
-    """Length of every node of one seed as the loss falls, one panel a method; the output node is dashed."""
-    fig, by_method = _by_method(2.9, r"$z = -\log\mathcal{L}$", r"$\|w_u\|$")
+def lengths(nodes: pd.DataFrame, x: str) -> Figure:
+    """Length of every node of one network, one panel a method; an output node is dashed.
+
+    Args:
+        nodes: rows of ``experiments.lin_sep_flows`` or ``xor_sparsity`` of one seed.
+        x: ``"z"`` or ``"steps"``.
+    """
+    fig, by_method = _by_method(2.9, r"$z = -\log\mathcal{L}$" if x == "z" else "step", r"$\|w_u\|$")
     for method, axis in by_method.items():
-        for (_, layer), node in where(nodes, seed=seed, method=method).groupby(["node", "layer"]):
-            axis.plot(node["z"], node["length"], color=_COLORS[method], linestyle="--" if layer else "-")
+        for _, path in where(nodes, method=method).groupby("node"):
+            dashed = "layer" in path and path["layer"].any()
+            axis.plot(path[x], path["length"], "--" if dashed else "-", color=_COLORS[method], linewidth=1)
     return fig
 
 
@@ -103,22 +109,11 @@ def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
     centred = hidden[["x", "y"]] - hidden.groupby(["method", "seed"])[["x", "y"]].transform("mean")
     fig, by_method = _by_method(3.2, r"$\log\|w_u\|$, centred", r"$\log\|g_u\|$, centred")
     for method, axis in by_method.items():
-        own, slope = centred[hidden["method"] == method], -relation_sign(method)
+        own, slope = centred[hidden["method"] == method], -1 if method == "ewn" else 1
         reach = np.array([-1.0, 1.0]) * max(0.1, float(own["x"].abs().max()))
         axis.plot(reach, slope * reach, color="0.4", linestyle="--", linewidth=1, label=f"slope {slope:+d}")
         axis.plot(own["x"], own["y"], _MARKERS[method], color=_COLORS[method], markersize=4, alpha=0.6)
         axis.legend(loc="upper left" if slope > 0 else "upper right", fontsize="small")
-    return fig
-
-
-def xor_lengths(table: pd.DataFrame) -> Figure:
-    """Lengths of the twenty neurons of one network against steps, one panel a method."""
-    fig, axes = panels(len(METHODS), height=2.9)
-    for axis, method in zip(axes, METHODS, strict=True):
-        for _, path in where(table, method=method).groupby("neuron"):
-            axis.plot(path["steps"], path["length"], color=_COLORS[method], linewidth=1)
-        axis.set(title=_NAMES[method], xlabel="step")
-    axes[0].set_ylabel(r"$\|w_u\|$")
     return fig
 
 
@@ -173,38 +168,29 @@ def depth_losses(curves: pd.DataFrame) -> Figure:
     return fig
 
 
-def pruning(accuracy: pd.DataFrame, levels: Sequence[float], methods: Sequence[str] = METHODS) -> Figure:
-    """Accuracy after pruning by length, against the share of neurons removed; bands: t 95 % over seeds.
+def pruning(
+    accuracy: pd.DataFrame,
+    levels: Sequence[float],
+    methods: Sequence[str] = METHODS,
+    scores: Sequence[str] = ("length",),
+) -> Figure:
+    """Accuracy after pruning, against the share of units removed; bands: t 95 % over seeds.
 
     Args:
-        accuracy: of ``experiments.image_pruning``.
+        accuracy: of ``experiments.image_pruning``, or of ``measures.with_best_of_scores``.
         levels: the loss levels z to show, one panel each.
         methods: in this order.
+        scores: by which units are chosen; more than one have a panel each.
     """
-    fig, by_level = _by_level(levels, 3.4)
-    for z, axis in by_level.items():
+    fig, axes = panels(len(levels) * len(scores), 2.9 if len(scores) == 1 else 3.6, 3.4, sharey=True)
+    for axis, (z, score) in zip(axes, product(levels, scores), strict=True):
         for method in methods:
-            _curve(axis, where(accuracy, method=method, z=z, score="length"), method)
-        axis.set(**_SHARES)
-    _legend_below(fig, axis)
-    return fig
-
-
-def scores(accuracy: pd.DataFrame, z: float) -> Figure:
-    """Pruning at one loss level by final length, and by the authors' rule.
-
-    Args:
-        accuracy: of ``measures.with_best_of_scores``.
-        z: the loss level.
-    """
-    fig, axes = panels(2, width=3.4, height=3.4, sharey=True)
-    titles = {
-        "length": "final length, fixed in advance",
-        "best of scores": "best of several, on the test set",
-    }
-    for axis, (score, title) in zip(axes, titles.items(), strict=True):
-        for method in METHODS:
-            _curve(axis, where(accuracy, method=method, z=z, score=score), method)
+            own = where(accuracy, method=method, z=z, score=score)
+            n_seeds = own["seed"].nunique()
+            interval = f"t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
+            look = {"color": _COLORS[method], "marker": _MARKERS[method], "markersize": 3}
+            band(axis, own, "pruned_percent", "accuracy", label=f"{_NAMES[method]} ({interval})", **look)
+        title = _SCORES[score] if len(scores) > 1 else rf"$\mathcal{{L}} = e^{{-{z:g}}}$"
         axis.set(title=title, xlabel="removed (%)", ylim=(0, 102))
     axes[0].set_ylabel("test accuracy (%)")
     _legend_below(fig, axis)
@@ -220,23 +206,6 @@ def _by_method(
         axis.set(title=_NAMES[method], xlabel=xlabel)
     axes[0].set_ylabel(ylabel)
     return fig, dict(zip(methods, axes, strict=True))
-
-
-def _by_level(levels: Sequence[float], height: float) -> tuple[Figure, dict[float, Axes]]:
-    """A row of panels for accuracies after pruning, one a loss level."""
-    fig, axes = panels(len(levels), height=height, sharey=True)
-    for axis, z in zip(axes, levels, strict=True):
-        axis.set(title=rf"$\mathcal{{L}} = e^{{-{z:g}}}$", xlabel="neurons removed (%)")
-    axes[0].set_ylabel("test accuracy (%)")
-    return fig, dict(zip(levels, axes, strict=True))
-
-
-def _curve(axis: Axes, own: pd.DataFrame, method: str) -> None:
-    """Mean over seeds with a t interval, its label saying over how many seeds; a single seed gets no band."""
-    n_seeds = own["seed"].nunique()
-    interval = f"t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
-    look = {"color": _COLORS[method], "marker": _MARKERS[method], "markersize": 3}
-    band(axis, own, "pruned_percent", "accuracy", label=f"{_NAMES[method]} ({interval})", **look)
 
 
 def _legend_below(fig: Figure, axis: Axes) -> None:

@@ -1,100 +1,25 @@
-"""Data, initial weights, networks and step rules: the paper's small sets as the authors' code draws them, and images.
-
-The authors use NumPy's legacy generator for the points and ``torch.manual_seed`` with default ``nn.Linear``
-layers for the weights; both give the same numbers today, so that their logged runs can be repeated.
-"""
+"""Data, networks and step rules of the image experiments, and the starts of the two-weight race."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from repro.learn.data import load
 from repro.learn.ensembles import Ensemble
 from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 from repro.learn.seeding import initialization
-from repro.papers.ewn_inductive_bias.theory import Array, BinaryProblem
 
-LIN_SEP_SEED = 2137
-_DEPTH_SEED = 6782
 SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
 
 
-# --- points and weights -----------------------------------------------------------------------------------------
-
-
-def _two_squares(
-    generator: np.random.RandomState, low: float, high: float, n_per_class: int, n_train: int
-) -> tuple[Array, Array]:
-    """(1, 1) and points of a square for class -1, (-1, 1) and points of the opposite square for class +1.
-
-    The authors draw ``n_per_class`` points and train on the first ``n_train`` of each class.
-    """
-    negative = np.vstack([[1.0, 1.0], generator.uniform(low, high, (n_per_class, 2))])
-    positive = np.vstack([[-1.0, 1.0], generator.uniform(-low, -high, (n_per_class, 2))])
-    return np.vstack([negative[:n_train], positive[:n_train]]), np.repeat([-1.0, 1.0], n_train)
-
-
-def lin_sep_problem(loss: str = "logistic") -> BinaryProblem:
-    """Lin-Sep: the authors' four separable points, one hidden layer of squared ReLU, of any width."""
-    generator = np.random.RandomState(LIN_SEP_SEED)
-    low, high = generator.uniform(1.0, 1.5), generator.uniform(1.5, 2.0)
-    return BinaryProblem("squared_relu", *_two_squares(generator, low, high, 51, 2), loss)
-
-
-def depth_problem(loss: str) -> tuple[BinaryProblem, Array]:
-    """The convergence-rate experiment: 20 points for linear networks, and $w_{init}$ ``(2,)``, where all start."""
-    generator = np.random.RandomState(_DEPTH_SEED)
-    points = _two_squares(generator, 1.5, 2.0, 59, 10)
-    return BinaryProblem("linear", *points, loss), generator.normal(size=2)
-
-
-def default_weights(widths: Sequence[int], seed: int) -> list[Array]:
-    """Weights of bias-free ``nn.Linear`` layers, built in order after ``torch.manual_seed(seed)`` on the CPU.
-
-    Drawn in float32 and converted to float64. The global torch generator is left as it was.
-
-    Args:
-        widths: from the inputs to the output, at least two numbers.
-        seed: of torch's generator.
-
-    Returns:
-        One matrix ``(n_out, n_in)`` a layer.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers = [nn.Linear(a, b, bias=False, dtype=torch.float32, device="cpu") for a, b in pairwise(widths)]
-    return [layer.weight.detach().numpy().astype(np.float64) for layer in layers]
-
-
-def depth_weights(depth: int, width: int, seed: int, first_map: Array) -> list[Array]:
-    r"""Weights of a deep linear network that computes a given map at the start.
-
-    All layers are torch's default but the last, which is set to $w_{init}^\top (W_{D-1}\cdots W_1)^+$; depth
-    1 is the map itself and does not depend on the seed.
-    """
-    if depth == 1:
-        return [first_map[None, :].copy()]
-    weights = default_weights([first_map.size, *[width] * (depth - 1), 1], seed)
-    product = weights[0]
-    for w in weights[1:-1]:
-        product = w @ product
-    weights[-1] = first_map[None, :] @ np.linalg.pinv(product)
-    return weights
-
-
-# --- images -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class ImageSetting:
+class _ImageSetting:
     """Everything that one image experiment depends on besides method, seed and depth.
 
     Attributes:
@@ -143,14 +68,14 @@ class ImageSetting:
 
 
 _SMALL = {"validation": 0, "standardize": "global"}
-_DIGITS = ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
-_MNIST = ImageSetting(
+_DIGITS = _ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
+_MNIST = _ImageSetting(
     "mnist", {"validation": 0, "standardize": (0.1307, 0.3081)}, split_by_seed=False, n_hidden=1024,
     batch_size=128, grow=1.1, shrink=1.1, max_steps=15_000, every_score=True,
 )  # fmt: skip
 _CIFAR10 = {"validation": 0, "standardize": (0.5, 0.5), "images": True}
 
-IMAGES: dict[str, ImageSetting] = {
+IMAGES: dict[str, _ImageSetting] = {
     "digits": replace(_DIGITS, levels=(0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95), every_score=True),
     "digits-sgd": replace(_DIGITS, batch_size=20),
     "mnist5k": replace(_DIGITS, dataset="mnist5k", data={"train": 500, "pool": 2, **_SMALL}),

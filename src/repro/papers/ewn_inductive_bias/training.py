@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from repro.learn.ensembles import Ensemble
 from repro.learn.seeding import streams
-from repro.papers.ewn_inductive_bias.theory import Array
 
+_Array = NDArray[np.float64]
 _Flags = NDArray[np.bool_]
 _Named = dict[str, Tensor]
 
@@ -71,9 +71,8 @@ def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]
         right = labels.expand(scores.shape[:-1]).unsqueeze(-1)
         gaps = (scores - scores.gather(-1, right)).scatter_(-1, right, -math.inf)
         top = gaps.amax(-1, keepdim=True)
-        odds = gaps.sub_(
-            top
-        ).exp_()  # of the wrong classes; torch.logsumexp and a softmax would take them twice
+        # of the wrong classes; torch.logsumexp and a softmax would take them twice
+        odds = gaps.sub_(top).exp_()
         total = odds.sum(-1)
         a = total.log() + top.squeeze(-1)
     else:
@@ -110,7 +109,6 @@ class Descent:
         final: parameters at each member's end, reached or not.
         z: $z$ at the end, ``(S,)``.
         steps: steps (or epochs) that were kept, ``(S,)``; the authors' logs count these.
-        tried: those that were tried, ``(S,)``.
         steps_to: ``(S, n_targets)``, those kept until each target; NaN if never reached.
         status: for each member ``"reached"``, ``"max_steps"``, ``"stalled"`` (the step size vanished) or ``"flat"``
             (the gradient is exactly zero).
@@ -120,20 +118,14 @@ class Descent:
     start: _Named
     checkpoints: dict[float, _Named]
     final: _Named
-    z: Array
+    z: _Array
     steps: NDArray[np.int64]
-    tried: NDArray[np.int64]
-    steps_to: Array
+    steps_to: _Array
     status: list[str]
 
     def reached(self, target: float) -> _Flags:
         """Which members reached a target, ``(S,)``."""
         return np.isfinite(self.steps_to[:, self.targets.index(target)])
-
-
-def lengths(weight: Tensor, *, keepdim: bool = False) -> Tensor:
-    r"""$\|w_u\|$ of stacked weights ``(members, out, ...)``, shape ``(members, out)``."""
-    return torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)), keepdim=keepdim)
 
 
 @torch.no_grad()
@@ -204,7 +196,8 @@ class _Problem:
         gradients = dict(zip(leaves, torch.autograd.grad(scores, list(leaves.values()), slope), strict=True))
         for name in self.by_length:
             weight = leaves[name].detach()
-            gradients[name] = gradients[name] * lengths(weight, keepdim=True).square()
+            length = torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)), keepdim=True)
+            gradients[name] = gradients[name] * length.square()
         return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
 
     def keep(self, accepted: _Flags) -> None:
@@ -215,7 +208,7 @@ class _Problem:
         return np.zeros(len(self.ensemble), dtype=bool)
 
 
-def _column(values: Array | _Flags, like: Tensor) -> Tensor:
+def _column(values: _Array | _Flags, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device).unsqueeze(1)
 
 
@@ -230,11 +223,11 @@ class _FullBatch(_Problem):
         chosen._slope = self._slope[rows]
         return chosen
 
-    def propose(self, flat: Tensor, rate: Array, log_losses: Array) -> Tensor:
+    def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
         r"""New parameters ``(members, numbers)``; ``rate`` is $k\mathcal L^{1-c}$."""
         return torch.addcmul(flat, _column(rate, flat).to(flat.dtype), self._slope, value=-1)
 
-    def judge(self, flat: Tensor) -> Array:
+    def judge(self, flat: Tensor) -> _Array:
         """Log-losses ``(members,)`` of parameters."""
         scores, leaves = self.forward(flat, self.x, self.per_member)
         value, slope = log_loss(scores.detach(), self.y, self.loss)
@@ -269,21 +262,22 @@ class _MiniBatches(_Problem):
         chosen.generators = [self.generators[int(i)] for i in rows]
         return chosen
 
-    def propose(self, flat: Tensor, rate: Array, log_losses: Array) -> Tensor:
+    def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
         n = self.x.shape[1 if self.per_member else 0]
         order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(flat.device)
         rows = torch.arange(len(order), device=flat.device).unsqueeze(1)
         rates, start = _column(rate, flat).to(flat.dtype), torch.from_numpy(log_losses).to(flat.device)
+        flat = flat.clone()  # updated in place below
         for index in order.split(self.batch_size, dim=1):
             chosen = (rows, index) if self.per_member else index
             y = self.y[chosen]
             scores, leaves = self.forward(flat, self.x[chosen], per_member=True)
             value, slope = log_loss(scores.detach(), y, self.loss)
             relative = (value - start).exp().to(flat.dtype).unsqueeze(1)
-            flat = torch.addcmul(flat, rates * relative, self.backward(scores, leaves, slope), value=-1)
+            flat.addcmul_(rates * relative, self.backward(scores, leaves, slope), value=-1)
         return flat
 
-    def judge(self, flat: Tensor) -> Array:
+    def judge(self, flat: Tensor) -> _Array:
         found = scores(self.ensemble, self.named(flat), self.x, self.per_member)
         return log_loss(found, self.y, self.loss)[0].cpu().numpy()
 
@@ -294,7 +288,7 @@ class _MiniBatches(_Problem):
 class _Members:
     """Members that are still trained: one entry each in every array."""
 
-    def __init__(self, log_loss: Array, lag: bool) -> None:
+    def __init__(self, log_loss: _Array, lag: bool) -> None:
         n = len(log_loss)
         self.ids, self.k, self.steps = np.arange(n), np.full(n, _K_START), np.zeros(n, dtype=np.int64)
         self.log_loss, self.stored = log_loss, np.zeros(n) if lag else log_loss
@@ -305,11 +299,11 @@ class _Members:
         vars(chosen).update({name: values[stay] for name, values in vars(self).items()})
         return chosen
 
-    def rate(self, exponent: float) -> Array:
+    def rate(self, exponent: float) -> _Array:
         r"""$k\,\mathcal L_s^{1-c}\,\mathcal L/\mathcal L_s$ with $\mathcal L_s$ the loss that is stored."""
         return self.k * np.exp((1 - exponent) * self.stored + (self.log_loss - self.stored))
 
-    def decide(self, found: Array, k_max: float, grow: float, shrink: float, lag: bool) -> _Flags:
+    def decide(self, found: _Array, k_max: float, grow: float, shrink: float, lag: bool) -> _Flags:
         """Which members keep a step that leads to these log-losses; the others undo it, and try a smaller one."""
         kept = np.isfinite(found) & (found <= self.log_loss)
         self.stored = np.where(kept, self.log_loss if lag else found, self.stored)
@@ -328,7 +322,6 @@ class _Log:
         self.saved = [self.final.clone() for _ in targets]
         self.steps_to = np.full((len(flat), len(targets)), np.nan)
         self.z, self.steps = np.full(len(flat), np.nan), np.zeros(len(flat), dtype=np.int64)
-        self.tried = self.steps.copy()
         self.status = [""] * len(flat)
 
     def checkpoint(self, members: _Members, flat: Tensor) -> None:
@@ -339,17 +332,12 @@ class _Log:
         for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
             self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], members.steps[i]
 
-    def reached(self, members: _Members) -> _Flags:
-        """Which members are done: the loss that is stored is beyond all targets."""
-        return -members.stored > self.targets[-1]
-
-    def end(self, members: _Members, flat: Tensor, tried: int, why: NDArray[np.str_]) -> None:
+    def end(self, members: _Members, flat: Tensor, why: NDArray[np.str_]) -> None:
         """Keep what members that end now have found; ``why`` is empty for those that go on."""
         for i in np.flatnonzero(why != ""):
             member = members.ids[i]
             self.status[member], self.final[member] = str(why[i]), flat[i]
             self.z[member], self.steps[member] = -members.log_loss[i], members.steps[i]
-            self.tried[member] = tried
 
     def result(self, network: nn.Module, problem: _Problem) -> Descent:
         start, final, *saved = (
@@ -357,8 +345,9 @@ class _Log:
             for flat in (self.start, self.final, *self.saved)
         )
         checkpoints = dict(zip(self.targets, saved, strict=True))
-        counts = self.steps, self.tried, self.steps_to
-        return Descent(self.targets, start, checkpoints, final, self.z, *counts, self.status)
+        return Descent(
+            self.targets, start, checkpoints, final, self.z, self.steps, self.steps_to, self.status
+        )
 
 
 def descend(
@@ -418,7 +407,7 @@ def descend(
     while True:
         log.checkpoint(members, flat)
         ends = {
-            "reached": log.reached(members),
+            "reached": -members.stored > log.targets[-1],
             # looking for zero gradients costs as much as a step of a small network
             "flat": problem.zero_gradient() if tried % 100 == 0 else np.zeros(len(flat), dtype=bool),
             "stalled": members.k < _SMALLEST_FACTOR,
@@ -426,7 +415,7 @@ def descend(
         }
         if any(flags.any() for flags in ends.values()):
             why = np.select(list(ends.values()), list(ends), "")
-            log.end(members, flat, tried, why)
+            log.end(members, flat, why)
             if (why != "").all():
                 return log.result(ensemble.member(0), everyone)
             rows = torch.from_numpy(np.flatnonzero(why == "")).to(flat.device)
