@@ -93,7 +93,7 @@ class Budget:
 
 
 _Prune = Callable[[Ensemble, Sequence[Dataset], Budget, Sequence[float]], Candidates]
-N_CHOICES = 32
+_N_CHOICES = 32
 _RATES = {1: (0.00625, 0.25), 2: (0.0125, 0.5), 4: (0.0125, 1.0), 8: (0.05, 1.0)}
 """By the number of knobs: the lowest rate, and the octaves from one to the next."""
 
@@ -118,7 +118,7 @@ class Method:
     def choices(self) -> list[tuple[float, float]]:
         """Thirty-two pairs of learning rate and knob, whatever the method: with fewer knobs more rates."""
         lowest, octaves = _RATES[len(self.knobs)]
-        rates = [lowest * 2 ** (k * octaves) for k in range(N_CHOICES // len(self.knobs))]
+        rates = [lowest * 2 ** (k * octaves) for k in range(_N_CHOICES // len(self.knobs))]
         return list(product(rates, self.knobs))
 
 

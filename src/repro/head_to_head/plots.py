@@ -13,9 +13,9 @@ from matplotlib.ticker import NullLocator
 from repro.head_to_head.measures import beyond_its_layers
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels
 
-__all__ = ["GROUPS", "carried_over", "curves", "flatness", "overlaps", "shuffled"]
+__all__ = ["carried_over", "curves", "flatness", "overlaps", "shuffled"]
 
-GROUPS: dict[str, tuple[str, ...]] = {
+_GROUPS: dict[str, tuple[str, ...]] = {
     "the four ideas": ("magnitude", "causal", "causal (same batch)", "chaos-causality", "EWN", "PILoT"),
     "penalties and steps": ("magnitude", "magnitude (stepwise)", "PILoT (constant)", "L1", "spred", "STR"),
     "before training": ("magnitude", "SNIP", "GraSP", "SynFlow", "random"),
@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """The panels of ``curves``."""
 
 
-def curves(accuracy: pd.DataFrame, groups: Mapping[str, Sequence[str]] = GROUPS) -> Figure:
+def curves(accuracy: pd.DataFrame, groups: Mapping[str, Sequence[str]] = _GROUPS) -> Figure:
     """Test accuracy against the share of weights left, means over seeds with 95 % intervals; a panel a group."""
     fig, axes = panels(len(groups), 4.0, 4.0, sharey=True)
     rows = accuracy[~accuracy["shuffled"] & (accuracy["sparsity"] > 0)]

@@ -16,9 +16,9 @@ from repro.learn import Dataset, Ensemble, initialization, lenet5, lenet_300_100
 from repro.learn.data import draw
 from repro.learn.networks import kaiming_normal_
 
-__all__ = ["SPARSITIES", "TASKS", "Task", "own_data"]
+__all__ = ["TASKS", "Task", "own_data"]
 
-SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+_SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Task:
     build: Callable[[], nn.Module]
     n_epochs: int = 40
     batch_size: int = 128
-    sparsities: Sequence[float] = field(default=SPARSITIES)
+    sparsities: Sequence[float] = field(default=_SPARSITIES)
 
     def draw(self, seeds: Sequence[int]) -> tuple[Ensemble, list[Dataset]]:
         """Networks with weights $N(0, 2/\\text{fan-in})$ and data sets, one a seed."""
