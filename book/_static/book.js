@@ -28,3 +28,28 @@ document.addEventListener("DOMContentLoaded", () => {
   form.addEventListener("reset", () => setTimeout(apply));
   apply();
 });
+
+// Tables that say so can be sorted by the first number of a column, or by its words. Without scripts they are as they came.
+document.addEventListener("DOMContentLoaded", () => {
+  const value = (row, column) => {
+    const text = row.cells[column].textContent.trim();
+    const number = Number.parseFloat(text.replace("−", "-"));
+    return Number.isNaN(number) ? text : number;
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.querySelectorAll("thead tr:first-child th")];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent.trim() || "name";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const falling = head.getAttribute("aria-sort") !== "descending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+        const rows = [...table.tBodies[0].rows].sort((a, b) => (value(a, column) < value(b, column) ? -1 : 1));
+        table.tBodies[0].append(...(falling ? rows.reverse() : rows));
+      });
+    });
+  }
+});
