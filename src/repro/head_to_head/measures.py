@@ -128,7 +128,7 @@ def rank_agreement(first: pd.DataFrame, second: pd.DataFrame, sparsity: float) -
 
 
 def _reach(accuracy: pd.DataFrame) -> pd.Series:
-    """The highest sparsity up to which the mean test accuracy stays within a point of dense training's, by method.
+    """The highest sparsity at which the mean test accuracy is within a point of dense training's, by method.
 
     Dense is magnitude pruning that prunes nothing, where it was run, and otherwise the best that was run.
     """
@@ -137,7 +137,7 @@ def _reach(accuracy: pd.DataFrame) -> pd.Series:
         * accuracy[~accuracy["shuffled"]].groupby(["sparsity", "method"])["test_accuracy"].mean().unstack()
     )
     dense = means.loc[0.0].get("magnitude", means.loc[0.0].max())
-    within = (means >= dense - 1).cummin()
+    within = means >= dense - 1
     return within.apply(lambda own: own.index[own].max() if own.any() else 0.0)
 
 
