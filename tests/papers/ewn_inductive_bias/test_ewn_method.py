@@ -20,7 +20,7 @@ def small_cnn() -> nn.Sequential:
     ).double()
 
 
-@pytest.mark.parametrize("kind", method.METHODS)
+@pytest.mark.parametrize("kind", method._METHODS)
 def test_round_trip_leaves_weights_and_function_as_they_were(kind):
     network, x = small_cnn(), torch.randn(7, 1, 6, 6, dtype=torch.float64)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from repro.papers.ewn_inductive_bias import experiments, theory
-from repro.papers.ewn_inductive_bias.method import METHODS
+from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.theory import euler_steps, loss_clock, weight_flow
 
 
@@ -119,7 +119,7 @@ def weights():
     return [generator.uniform(-0.7, 0.7, (5, 2)), generator.uniform(-0.5, 0.5, (1, 5))]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", _METHODS)
 def test_layers_keep_their_balance(weights, method):
     """Sums over layers, over the layer's degree, of squared lengths (EWN: of log-lengths) move by the same amount."""
     squared = [np.vecdot(w, w) for w in weight_flow(GRADIENT, method, weights, TIMES)]
@@ -147,7 +147,7 @@ def test_one_weight_in_closed_form():
     assert np.isnan(experiments._local_exponent(ewn.z, ewn.log_rate, 10, 2001))  # a path that ends early
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", _METHODS)
 def test_the_loss_is_its_own_clock_and_path_and_rate_are_those_of_ordinary_time(weights, method):
     path = loss_clock(GRADIENT, method, weights, np.arange(-50.0, 301.0, 10.0))
     assert path.reached

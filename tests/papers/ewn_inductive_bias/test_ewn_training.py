@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.papers.ewn_inductive_bias.method import normalize_weights
-from repro.papers.ewn_inductive_bias.training import descend, log_loss
+from repro.papers.ewn_inductive_bias.training import _log_loss, descend
 
 # --- the loss ---------------------------------------------------------------------------------------------------
 
@@ -39,13 +39,13 @@ def test_losses_agree_with_multiple_precision(q):
     with mpmath.workdps(60 + int(max(q, 0))):
         exact = float(mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(q)))))
     score, label = torch.tensor([[q]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    assert float(log_loss(score, label, "logistic")[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
-    assert float(log_loss(score, label, "exponential")[0]) == -q
+    assert float(_log_loss(score, label, "logistic")[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
+    assert float(_log_loss(score, label, "exponential")[0]) == -q
     # two classes are the logistic loss of their difference
-    both = log_loss(torch.tensor([[0.0, q]], dtype=torch.float64), torch.tensor([1]), "cross-entropy")
+    both = _log_loss(torch.tensor([[0.0, q]], dtype=torch.float64), torch.tensor([1]), "cross-entropy")
     assert float(both[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
     # float32 values are summed in float64
-    value, slope = log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
+    value, slope = _log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
     assert (value.dtype, slope.dtype) == (torch.float64, torch.float32)
     assert float(value) == pytest.approx(math.log(4) - 350, rel=1e-15)
 
@@ -62,7 +62,7 @@ def test_written_gradient_equals_autograd_at_any_scale(loss, size, seed):
     labels = torch.randint(0, 4, (3, 6)) if many else torch.sign(torch.randn(3, 6, dtype=torch.float64))
     expected = reference(scores, labels, loss)
     (gradient,) = torch.autograd.grad(expected.sum(), scores)
-    value, slope = log_loss(scores.detach(), labels, loss)
+    value, slope = _log_loss(scores.detach(), labels, loss)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-12)
 
@@ -149,7 +149,7 @@ def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_un
     assert (found.z > 1000).all()
     for j, target in enumerate(found.targets):
         assert found.reached(target).all()
-        assert (-log_loss(plain_scores(found.checkpoints[target], x), y, "logistic")[0] > target).all()
+        assert (-_log_loss(plain_scores(found.checkpoints[target], x), y, "logistic")[0] > target).all()
         for i, member in enumerate(members("ewn", 2)):
             ends_there = descend(Ensemble([member]), x, y, "logistic", (target,))
             assert ends_there.steps[0] == found.steps_to[i, j]

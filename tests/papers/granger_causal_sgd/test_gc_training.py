@@ -163,7 +163,7 @@ def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
     images = replace(
         IRIS, dataset="digits", build=small_convolution, images=True, parts={"train": 100, "test": 50}
     )
-    start = settings.start(SEEDS, images)
+    start = settings.Start.draw(SEEDS, images)
     mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in start.dense().items()})
     together, history = _tune(start, mask, 2)
     for i, seed in enumerate(SEEDS):
