@@ -22,8 +22,8 @@ from repro.base import one_of
 from repro.learn.seeding import streams
 from repro.learn.sources import _KNOWN, CorruptDataError, _full, embedded, fingerprint
 
-Size = int | float | None
-Standardize = str | tuple[float, float] | None
+_Size = int | float | None
+_Standardize = str | tuple[float, float] | None
 _Floats = NDArray[np.floating]
 
 
@@ -72,10 +72,10 @@ def load(
     name: str,
     *,
     seed: int = 0,
-    train: Size = None,
-    validation: Size = None,
-    test: Size = None,
-    standardize: Standardize = "feature",
+    train: _Size = None,
+    validation: _Size = None,
+    test: _Size = None,
+    standardize: _Standardize = "feature",
     images: bool = False,
     pool: int = 1,
 ) -> Dataset:
@@ -158,7 +158,7 @@ def _count(size: int | float, total: int) -> int:
 
 
 def _part_sizes(
-    n: int, n_test: int | None, train: Size, validation: Size, test: Size
+    n: int, n_test: int | None, train: _Size, validation: _Size, test: _Size
 ) -> tuple[int, int, int]:
     """Resolve the sizes of the three parts to counts.
 
@@ -221,7 +221,7 @@ def draw(y: NDArray[np.int64], sizes: Sequence[int], generator: torch.Generator)
 # --- standardisation --------------------------------------------------------------------------------------------------
 
 
-def standardization(x: _Floats, how: Standardize) -> tuple[_Floats, _Floats]:
+def standardization(x: _Floats, how: _Standardize) -> tuple[_Floats, _Floats]:
     """Return mean and standard deviation, shaped to broadcast against one example of ``x``.
 
     The standard deviation of an input that never changes (a pixel that is black in all training images) is 1.

@@ -79,7 +79,8 @@ def problem(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
     """Squared changes that share their size at each step, in scales of their own; the loss falls with their sum."""
     normal = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = 1e-8 * torch.exp(normal(p)) * (normal(n_rows, p) + normal(n_rows, 1)) ** 2
-    return x, -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
+    y = -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
+    return x - x.mean(dim=0), y - y.mean()
 
 
 def test_ridge_is_scikit_learns():

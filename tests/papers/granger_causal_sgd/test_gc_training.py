@@ -61,19 +61,6 @@ def test_a_trace_is_descent_by_hand_and_its_means_need_no_rows(how, masked, mask
                 torch.testing.assert_close(covariance[i], wanted, rtol=1e-9, atol=atol)
 
 
-def test_columns_are_the_weights_in_the_order_of_shapes():
-    network = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3))
-    data = iris().datasets[0]
-    trace = training.log(
-        Ensemble([network]), [data], learning_rate=0.1, n_epochs=2, batch_size=None, seeds=[0]
-    )
-    cross_entropy(network(data.x_train), data.y_train).backward()
-    assert trace.shapes == {"1.weight": (2, 1, 2, 2), "3.weight": (3, 2)}
-    for name, first in trace.by_name(trace.steps[:, 0]).items():
-        torch.testing.assert_close(first[0], network.get_parameter(name).grad)
-        assert torch.equal(first[0].flatten(), trace.steps[0, 0, trace.layers[name]])
-
-
 def test_a_trace_that_would_not_fit_says_so(monkeypatch):
     monkeypatch.setattr(training, "_MOST_BYTES", needed := 2 * 15 * 56 * 4)
     assert _logged(iris()).steps.nbytes == needed
@@ -147,16 +134,6 @@ def adam_by_hand(mask: Mask, i: int) -> Iterator[Epoch]:
 def assert_close(network: nn.Module, other: nn.Module) -> None:
     for p, q in zip(network.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
-
-
-def test_networks_tuned_together_are_networks_tuned_alone(masks, by_hand):
-    before = iris().ensemble.state_dict()
-    ensemble, history = _tune(iris().times(3), _joined(masks), 3)
-    assert _joined(masks).holds(ensemble)
-    for member, accuracy, epochs in zip(ensemble, history.last("test_accuracy"), by_hand, strict=True):
-        assert_close(member, epochs[2].network)
-        assert accuracy == epochs[2].test_accuracy
-    assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
 
 
 def test_an_image_network_alone_is_what_it_is_in_an_ensemble():

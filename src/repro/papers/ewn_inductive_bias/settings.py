@@ -60,7 +60,7 @@ class _ImageSetting:
         for seed in seeds:
             with initialization(seed):
                 if self.n_hidden is None:
-                    members.append(vgg16_bias_free(x.shape[-3], n_classes))
+                    members.append(vgg16_bias_free())
                 else:
                     sizes = (x.shape[-1], self.n_hidden, n_classes)
                     members.append(kaiming_normal_(perceptron(sizes, bias=(True, False))))

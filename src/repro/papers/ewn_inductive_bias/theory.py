@@ -172,13 +172,14 @@ class BinaryProblem:
         log_loss, slopes = _log_loss_slopes(self.y * outputs[..., 0, :], self.loss)
         delta = (self.y * slopes)[..., None, :]
         if linear:  # one sum over the points stands for all of them: each gradient has rank one
-            pull = (delta @ self.x).mT
-            signals, delta = [signal @ pull for signal in signals], np.ones((1, 1))
+            pull = ((self.y * slopes) @ self.x)[..., None]
+            signals, delta = [signal @ pull for signal in signals], np.ones((*pull.shape[:-2], 1, 1))
         gradients = []
         for i in reversed(range(len(weights))):
             gradients.append(delta @ signals[i].mT)
             if i:
-                delta = weights[i].mT @ delta * (1.0 if linear else 2.0 * np.maximum(pre[i - 1], 0.0))
+                back = (delta.mT @ weights[i]).mT if linear else weights[i].mT @ delta
+                delta = back if linear else back * (2.0 * np.maximum(pre[i - 1], 0.0))
         return log_loss, gradients[::-1]
 
 

@@ -231,15 +231,11 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     return torch.full((1, x.shape[1]), float(total @ y / (total @ total)), dtype=torch.float64)
 
 
-def _centered_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
-    return _ridge(x - x.mean(dim=0), y - y.mean(), penalties)
-
-
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
     "common": (_common, [0.0]),
     "tg_lasso": (tg_lasso, [1e-14]),
     "lasso": (_lasso, np.logspace(0, -3.5, 15).tolist()),
-    "ridge": (_centered_ridge, np.logspace(2, -7, 19).tolist()),
+    "ridge": (_ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 
@@ -561,8 +557,9 @@ def flatness_runs(
     frames, n_dense = [], len(start.seeds)
     for stopping, (networks, rows) in stops.items():
         largest = largest_eigenvalues(networks, *train, whole)
-        pruned = Ensemble(list(networks)[n_dense:]), *(part[n_dense:] for part in train)
-        of_pruned = largest_eigenvalues(*pruned, {name: kept[n_dense:] for name, kept in survivors.items()})
+        pruned = Ensemble(list(networks)[n_dense:])
+        kept = {name: entries[n_dense:] for name, entries in survivors.items()}
+        of_pruned = largest_eigenvalues(pruned, train[0][n_dense:], train[1][n_dense:], kept)
         measured = rows.assign(
             train_loss=evaluate(networks, *train, per_member=True)[0].numpy(),
             test_accuracy=evaluate(networks, *test, per_member=True)[1].numpy(),

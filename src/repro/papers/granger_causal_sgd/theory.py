@@ -15,7 +15,7 @@ from torch import Tensor
 def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return $\hat\gamma = X^\top (XX^\top + \lambda I)^{-1} y$, with $\lambda$ relative to $XX^\top$.
 
-    The minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
+    With X and y less their means, the minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
     $\lambda = \text{penalty}\cdot\operatorname{tr}(XX^\top)/T$. Penalty 0 gives the limit: of all least-squares
     solutions the one of least norm.
 
@@ -27,6 +27,7 @@ def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     Returns:
         ``(A, p)``.
     """
+    x, y = x - x.mean(dim=0), y - y.mean()
     values, vectors = torch.linalg.eigh(x @ x.T)
     # directions without any length beyond rounding carry no information about y
     seen = values > len(y) * torch.finfo(torch.float64).eps * values[-1]
