@@ -123,9 +123,6 @@ def test_what_does_not_fit_is_refused(arguments, message):
         load(**arguments)
 
 
-# ---- full data sets, with files made here
-
-
 def small_arrays(shape=(4, 4)):
     rng = np.random.default_rng(0)
     arrays = {}

@@ -90,9 +90,6 @@ def test_bad_requests(request_):
         select(SCORES | {"v": torch.tensor([1.0, torch.nan])}, n_pruned=1)
 
 
-# --- whole neurons and filters
-
-
 @given(tied, percent)
 def test_units_go_by_the_rule_that_weights_go_by(scores, p):
     kept = select({"w": scores}, sparsity=p / 100)["w"]

@@ -165,21 +165,19 @@ def _part_sizes(
     ``n`` examples are there to draw training and validation from, and the test part too when ``n_test`` is None:
     there is no test part of its own then.
     """
-    usual = 0.2 if n_test is None else 0.1
-    validated = _count(usual if validation is None else validation, n)
-    if n_test is not None:
-        tested, room = _count(n_test if test is None else test, n_test), n
-    elif test is None and train is not None:
-        tested, room = n - validated - _count(train, n), n
+    own, there = n_test is None, n if n_test is None else n_test
+    validated = _count((0.2 if own else 0.1) if validation is None else validation, n)
+    if own and test is None and train is not None:
+        tested = n - validated - _count(train, n)
     else:
-        tested = _count(0.2 if test is None else test, n)
-        room = n - tested
+        tested = _count((0.2 if own else there) if test is None else test, there)
+    room = n - tested if own else n
     trained = room - validated if train is None else _count(train, n)
-    fits = trained + validated <= room and tested <= (n if n_test is None else n_test)
+    fits = trained + validated <= room and tested <= there
     if not fits or trained < 1 or min(validated, tested) < 0:
         raise ValueError(
             f"train={train}, validation={validation}, test={test} do not fit into {n} examples"
-            f"{f' and {n_test} for testing' if n_test is not None else ''}; a size is a fraction in [0, 1), "
+            f"{'' if own else f' and {n_test} for testing'}; a size is a fraction in [0, 1), "
             "a count or None"
         )
     return trained, validated, tested

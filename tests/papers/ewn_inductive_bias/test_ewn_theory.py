@@ -10,6 +10,7 @@ import torch
 from repro.papers.ewn_inductive_bias import experiments, theory
 from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.theory import euler_steps, loss_clock, weight_flow
+from repro.papers.ewn_inductive_bias.training import _log_loss
 
 
 def random_matrices(seed=0, shapes=((4, 3), (1, 4))):
@@ -50,6 +51,19 @@ def test_log_losses_against_a_thousand_digits(shift, loss, others):
         expected = [-(s if loss == "exponential" else s / (1 + s)) / total for s in small]
         assert value == pytest.approx(float(mpmath.log(total)), rel=1e-13, abs=1e-15)
     assert slopes[0] == pytest.approx([float(slope) for slope in expected], rel=1e-12)
+    scores, ones = torch.tensor(margins, dtype=torch.float64).unsqueeze(1), torch.ones(len(margins)).double()
+    by_torch, slope = _log_loss(scores, ones, loss)
+    assert float(by_torch) == pytest.approx(float(value), rel=1e-13, abs=1e-13)
+    assert slope.flatten().tolist() == pytest.approx(slopes[0].tolist(), rel=1e-12)
+    in_single, slope = _log_loss(scores.float(), ones.float(), loss)  # summed in float64
+    assert (in_single.dtype, slope.dtype) == (torch.float64, torch.float32)
+    assert float(in_single) == pytest.approx(float(value), rel=1e-6, abs=1e-5)
+    if loss == "logistic":  # that of the difference of two classes, but for the mean
+        both = torch.cat([torch.zeros_like(scores), scores], dim=1)
+        value -= np.log(len(margins))
+        assert float(_log_loss(both, ones.long(), "cross-entropy")[0]) == pytest.approx(
+            value, rel=1e-13, abs=1e-13
+        )
 
 
 def problem(activation, loss, depth):

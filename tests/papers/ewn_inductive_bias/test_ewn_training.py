@@ -2,7 +2,6 @@
 
 import math
 
-import mpmath
 import numpy as np
 import pytest
 import torch
@@ -14,10 +13,6 @@ from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.papers.ewn_inductive_bias.method import normalize_weights
 from repro.papers.ewn_inductive_bias.training import _log_loss, descend
-
-# --- the loss ---------------------------------------------------------------------------------------------------
-
-MARGINS = [-800.0, -5.0, 0.0, 5.0, 29.9, 30.0, 30.1, 100.0, 400.0, 5000.0]
 
 
 def reference(scores, labels, loss):
@@ -32,22 +27,6 @@ def reference(scores, labels, loss):
         near, far = F.softplus(a.clamp(min=-30), threshold=40).log(), a - 0.5 * a.clamp(max=-30).exp()
         a = torch.where(a < -30, far, near)
     return torch.logsumexp(a, -1) - (math.log(a.shape[-1]) if loss == "cross-entropy" else 0)
-
-
-@pytest.mark.parametrize("q", MARGINS)
-def test_losses_agree_with_multiple_precision(q):
-    with mpmath.workdps(60 + int(max(q, 0))):
-        exact = float(mpmath.log(mpmath.log1p(mpmath.exp(-mpmath.mpf(q)))))
-    score, label = torch.tensor([[q]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    assert float(_log_loss(score, label, "logistic")[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
-    assert float(_log_loss(score, label, "exponential")[0]) == -q
-    # two classes are the logistic loss of their difference
-    both = _log_loss(torch.tensor([[0.0, q]], dtype=torch.float64), torch.tensor([1]), "cross-entropy")
-    assert float(both[0]) == pytest.approx(exact, rel=1e-14, abs=1e-14)
-    # float32 values are summed in float64
-    value, slope = _log_loss(torch.full((4, 1), 350.0), torch.ones(4), "logistic")
-    assert (value.dtype, slope.dtype) == (torch.float64, torch.float32)
-    assert float(value) == pytest.approx(math.log(4) - 350, rel=1e-15)
 
 
 @given(
@@ -65,9 +44,6 @@ def test_written_gradient_equals_autograd_at_any_scale(loss, size, seed):
     value, slope = _log_loss(scores.detach(), labels, loss)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-12)
-
-
-# --- the descent ------------------------------------------------------------------------------------------------
 
 
 def points(n=12):

@@ -41,9 +41,6 @@ def everything(ensemble):
     return {name: torch.ones_like(p, dtype=torch.bool) for name, p in ensemble.parameters.items()}
 
 
-# --- Hessians -------------------------------------------------------------------------------------------------
-
-
 def test_the_largest_is_that_of_the_explicit_matrix_and_of_the_submatrix_that_is_kept(two, monkeypatch):
     """One network keeps three weights and has no direction left long before the other, all negative, is done."""
     ensemble, x, y = two
@@ -102,8 +99,6 @@ def test_stopping_early_is_said(two, monkeypatch):
     with pytest.warns(RuntimeWarning, match="stopped at 3 products"):
         largest_eigenvalues(*two, everything(two[0]))
 
-
-# --- noise ----------------------------------------------------------------------------------------------------
 
 X = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([[2.0, -0.5]], dtype=torch.float64)

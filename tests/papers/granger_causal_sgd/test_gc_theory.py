@@ -16,8 +16,6 @@ from repro.papers.granger_causal_sgd.experiments import _line_through_zero
 from repro.papers.granger_causal_sgd.theory import _lasso, _ridge
 from repro.papers.granger_causal_sgd.training import Trace, log
 
-# --- the identity ---------------------------------------------------------------------------------------------
-
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - nn.functional.one_hot(targets, 3)).square().mean(dim=1)
@@ -70,9 +68,6 @@ def test_slope_and_r2_are_those_of_a_line_through_zero(offset):
     constant = _line_through_zero(x, torch.zeros_like(x))
     assert constant["slope"].tolist() == [0, 0]
     assert np.isnan([constant["r2"], constant["r2_identity"]]).all()
-
-
-# --- the regression, solved to its end ------------------------------------------------------------------------
 
 
 def problem(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:

@@ -130,8 +130,6 @@ def _per_sample(margins: _Array, loss: str) -> tuple[_Array, float | _Array]:
     if loss == "exponential":
         return -margins, 1.0
     half_tail = 0.5 * np.exp(-np.maximum(margins, _TAIL))
-    if margins.min() > _TAIL:
-        return -margins - half_tail, 1.0 - half_tail
     # The branch that np.where discards must not overflow or take the log of zero.
     capped = np.minimum(margins, _TAIL)
     softplus = np.logaddexp(0.0, -capped)

@@ -313,18 +313,14 @@ class _Log:
     """Collects what a ``Descent`` holds; parameters as matrices ``(members, numbers)``."""
 
     def __init__(self, flat: Tensor, targets: Sequence[float]) -> None:
-        self.targets = tuple(float(target) for target in targets)
+        n, self.targets = len(flat), tuple(float(target) for target in targets)
         self.start, self.final = flat, torch.full_like(flat, torch.nan)
-        self.saved = [self.final.clone() for _ in targets]
-        self.steps_to = np.full((len(flat), len(targets)), np.nan)
-        self.z, self.steps = np.full(len(flat), np.nan), np.zeros(len(flat), dtype=np.int64)
-        self.status = [""] * len(flat)
+        self.saved, self.steps_to = [self.final.clone() for _ in targets], np.full((n, len(targets)), np.nan)
+        self.z, self.steps, self.status = np.full(n, np.nan), np.zeros(n, dtype=np.int64), [""] * n
 
     def checkpoint(self, members: _Members, flat: Tensor) -> None:
         """Keep the parameters of members that are beyond a target for the first time."""
         beyond = -members.log_loss[:, None] > np.array(self.targets)
-        if not beyond.any():
-            return
         for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
             self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], members.steps[i]
 

@@ -405,16 +405,9 @@ def _counts(mask: Mask) -> pd.DataFrame:
 _Score = Callable[[Trace, int, nn.Module, torch.Generator], Tensor]
 
 
-def _causal(target: str) -> _Score:
-    return lambda run, i, network, draw: run.covariance[target][i].abs()
-
-
-def _permuted(target: str) -> _Score:
-    def score(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
-        y = run.loss_changes[target][i]
-        return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
-
-    return score
+def _permuted(target: str, run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    y = run.loss_changes[target][i]
+    return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
 
 
 def _random_layerwise(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
@@ -429,11 +422,11 @@ def _flat(scores: Mapping[str, Tensor]) -> Tensor:
 
 # Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
 _ARMS: dict[str, _Score] = {
-    "causal": _causal("same_batch"),
-    "causal_cross": _causal("cross_batch"),
+    "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
+    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
     "energy": lambda run, i, network, draw: run.mean_squares[i],
-    "permuted": _permuted("same_batch"),
-    "permuted_cross": _permuted("cross_batch"),
+    "permuted": partial(_permuted, "same_batch"),
+    "permuted_cross": partial(_permuted, "cross_batch"),
     "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
     "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
     "random_layerwise": _random_layerwise,
