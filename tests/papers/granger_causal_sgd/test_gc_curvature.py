@@ -136,14 +136,16 @@ def test_the_same_draws_serve_one_network_and_many_and_all_are_left_as_they_were
     assert not noise_sensitivity(ensemble, x, y, 0.5, nothing).any()
 
 
-def test_bad_input_is_named(two):
-    ensemble, x, y = two
-    nothing = {"1.weight": torch.zeros(2, 5, 4, dtype=torch.bool)}
+def test_bad_input_is_named_by_its_place_among_all_networks(two, monkeypatch):
+    monkeypatch.setattr(curvature, "_AT_ONCE", 1)
+    (ensemble, x, y), nothing = two, torch.ones(2, 5, 4, dtype=torch.bool)
+    broken, nothing[1] = x.clone(), False
+    broken[1] = torch.nan
     for measure in (
         lambda *d: largest_eigenvalues(*d, everything(ensemble)),
         lambda *d: noise_sensitivity(*d, 0.1),
     ):
-        with pytest.raises(ValueError, match="loss of network 0 is nan"):
-            measure(ensemble, x * float("nan"), y)
-    with pytest.raises(ValueError, match="nothing is kept of network 0"):
-        largest_eigenvalues(ensemble, x, y, nothing)
+        with pytest.raises(ValueError, match="loss of network 1 is nan"):
+            measure(ensemble, broken, y)
+    with pytest.raises(ValueError, match="nothing is kept of network 1"):
+        largest_eigenvalues(ensemble, x, y, {"1.weight": nothing})

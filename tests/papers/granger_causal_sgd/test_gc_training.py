@@ -1,4 +1,4 @@
-"""Logged SGD against descent by hand; Adam after pruning against training one by one."""
+"""Logged SGD against descent by hand; Adam after pruning, its stops epoch by epoch, and networks one by one."""
 
 from __future__ import annotations
 

@@ -59,6 +59,10 @@ def largest_eigenvalues(
 
     Source: Golub & Van Loan, Matrix Computations, section 10.3.
     """
+    n_kept = torch.stack([mask.flatten(1).sum(dim=1) for mask in kept.values()]).sum(dim=0)
+    if not bool(n_kept.all()):
+        raise ValueError(f"nothing is kept of network {int(n_kept.argmin())}; there is no Hessian to take")
+    _check_finite(evaluate(_exact(ensemble), x.double(), y, loss=loss, per_member=True)[0])
     members, found = list(ensemble), []
     for begin in range(0, len(members), _AT_ONCE):
         some = slice(begin, begin + _AT_ONCE)
@@ -77,15 +81,10 @@ class _Hessian:
         copy = _exact(ensemble)
         self._points = [copy.parameters[name] for name in kept]
         self.kept = torch.cat([mask.flatten(1) for mask in kept.values()], dim=1).to(self._points[0].device)
-        if not bool((n_kept := self.kept.sum(dim=1)).all()):
-            raise ValueError(
-                f"nothing is kept of network {int(n_kept.argmin())}; there is no Hessian to take"
-            )
         with torch.enable_grad():
             outputs = copy(x.double(), per_member=True)
-            means = loss(outputs.flatten(0, 1), y.flatten()).view(y.shape).mean(dim=1)
-            _check_finite(means)
-            self._gradients = torch.autograd.grad(means.sum(), self._points, create_graph=True)
+            total = loss(outputs.flatten(0, 1), y.flatten()).view(y.shape).mean(dim=1).sum()
+            self._gradients = torch.autograd.grad(total, self._points, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
         columns = (v * self.kept).split([point[0].numel() for point in self._points], dim=1)
