@@ -55,15 +55,6 @@ def test_all_offsets_and_both_mirrorings_are_equally_frequent():
     assert chisquare(np.bincount(mirrored.numpy())).pvalue > 1e-3
 
 
-def test_the_generator_decides_and_advances_and_the_input_is_not_changed():
-    x = _images(8, 3, 8, 8).to(memory_format=torch.channels_last)
-    before, generator = x.clone(), _generator()
-    first, second = random_crop_flip(x, generator), random_crop_flip(x, generator)
-    assert torch.equal(first, random_crop_flip(x, _generator()))
-    assert not torch.equal(first, second)
-    assert torch.equal(x, before)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_gpu_gives_the_same_images():
     x = _images(3, 16, 3, 32, 32)

@@ -6,30 +6,18 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from small_networks import small_cnn
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from repro.learn import Ensemble, perceptron
+from repro.papers.ewn_inductive_bias import ExponentialWeightNorm
 
 S = 3
 
 
-class ExponentialLength(nn.Module):
-    """Length as an exponential times direction, one length a row."""
-
-    def forward(self, log_length, v):
-        return log_length.exp() * v / v.norm(dim=-1, keepdim=True)
-
-    def right_inverse(self, weight):
-        length = weight.norm(dim=-1, keepdim=True)
-        return length.log(), weight / length
-
-
-class StackableLength(ExponentialLength):
-    stackable = True
+class OneByOne(ExponentialWeightNorm):
+    stackable = False
 
 
 class Scaled(nn.Module):
@@ -76,8 +64,8 @@ BUILD = {
     "without biases": lambda: perceptron((64, 16, 10), bias=False, activation="tanh"),
     "squared relu": lambda: perceptron((64, 16, 10), activation="squared_relu"),
     "half frozen": half_frozen,
-    "exponential length": parametrised(ExponentialLength),
-    "stackable": parametrised(StackableLength),
+    "exponential length": parametrised(OneByOne),
+    "stackable": parametrised(ExponentialWeightNorm),
     "own parameter": parametrised(Scaled),
     "weight_norm": weight_normalised,
     "shared layer": recurrent_use,
@@ -85,6 +73,7 @@ BUILD = {
     "cnn, batch norm": lambda: small_cnn(width=3, batch_norm=True),
 }
 
+BY_TORCH_FUNC = {"own parameter", "shared layer", "cnn", "cnn, batch norm"}
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-3),
     "adam": partial(torch.optim.Adam, lr=1e-2),
@@ -105,6 +94,7 @@ def test_members_train_as_alone(kind, optimizer):
     members = [BUILD[kind]().double() for _ in range(S)]
     alone = copy.deepcopy(members)
     ensemble = Ensemble(members)
+    assert ("batched matrix products" in repr(ensemble)) == (kind not in BY_TORCH_FUNC)
     together = OPTIMIZERS[optimizer]([p for p in ensemble.parameters.values() if p.requires_grad])
     singles = [OPTIMIZERS[optimizer]([p for p in m.parameters() if p.requires_grad]) for m in alone]
     close = partial(torch.testing.assert_close, atol=1e-9, rtol=1e-9)
@@ -125,41 +115,6 @@ def test_members_train_as_alone(kind, optimizer):
     ensemble.eval()
     x = torch.randn(7, 1, 8, 8, dtype=torch.float64)
     close(ensemble(x), torch.stack([module.eval()(x) for module in alone]))
-
-
-@settings(max_examples=25)
-@given(
-    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=4),
-    size=st.integers(1, 4),
-    n=st.integers(1, 5),
-    activation=st.sampled_from(["relu", "squared_relu", "tanh", "identity"]),
-    bias=st.booleans(),
-    per_member=st.booleans(),
-)
-def test_batched_products_equal_single_networks(sizes, size, n, activation, bias, per_member):
-    members = [perceptron(sizes, activation, bias).double() for _ in range(size)]
-    ensemble = Ensemble(members)
-    assert "batched matrix products" in repr(ensemble)
-    x = torch.randn((size, n, sizes[0]) if per_member else (n, sizes[0]), dtype=torch.float64)
-    expected = torch.stack([m(x[i] if per_member else x) for i, m in enumerate(members)])
-    torch.testing.assert_close(ensemble(x, per_member=per_member), expected)
-
-
-def test_parameters_can_be_passed_in_and_differentiated_twice():
-    ensemble = Ensemble([perceptron((4, 5, 1), "tanh").double() for _ in range(S)])
-    x = torch.randn(6, 4, dtype=torch.float64)
-    doubled = {name: 2 * p for name, p in ensemble.parameters.items()}
-    members = list(ensemble)
-    with torch.no_grad():
-        for module in members:
-            for p in module.parameters():
-                p *= 2
-    torch.testing.assert_close(ensemble(x, parameters=doubled), torch.stack([m(x) for m in members]))
-    (first,) = torch.autograd.grad(
-        ensemble(x).square().sum(), ensemble.parameters["1.weight"], create_graph=True
-    )
-    (second,) = torch.autograd.grad(first.sum(), ensemble.parameters["1.weight"])
-    assert (second != 0).any()
 
 
 def test_members_are_copies_both_ways():

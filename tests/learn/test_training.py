@@ -157,41 +157,11 @@ def test_members_of_an_ensemble_train_as_alone(images):
             assert member[1].num_batches_tracked.item() == 2 * STEPS_PER_EPOCH
 
 
-def test_each_member_may_have_data_of_its_own():
-    sets = [load("digits", seed=s, train=100, validation=0, test=200) for s in (0, 1)]
-    members = [build(s) for s in (0, 1)]
-    ensemble = Ensemble(members)
-    for batch_size in (None, 16):
-        together = train(ensemble, sets, optimizer=SGD, n_epochs=2, batch_size=batch_size, seed=[3, 4])
-        for i in (0, 1):
-            alone = train(members[i], sets[i], optimizer=SGD, n_epochs=2, batch_size=batch_size, seed=3 + i)
-            assert together.last("test_loss")[i] == pytest.approx(alone.last("test_loss")[0], abs=1e-5)
-
-
-@settings(max_examples=15)
-@given(batch_size=st.integers(1, 12), n_epochs=st.integers(1, 3))
-def test_every_epoch_visits_every_example_once(batch_size, n_epochs):
-    x, y = torch.arange(10.0)[:, None], torch.zeros(10, dtype=torch.int64)
-    dataset = Dataset(x, y, x[:0], y[:0], x[:0], y[:0], 2, "ten numbers")
-    seen = []
-
-    def see(x, generator):
-        seen.extend(x.flatten().tolist())
-        return x
-
-    fitted(perceptron((1, 2)), dataset, n_epochs=n_epochs, batch_size=batch_size, augment=see)
-    epochs = [seen[i : i + 10] for i in range(0, len(seen), 10)]
-    assert len(epochs) == n_epochs
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-
-
 # ---- what happens around a step
 
 
 def test_hooks_are_called_around_each_update_in_their_order_without_gradients(digits):
-    network = build(0)
-    calls = []
-    weights = []
+    network, calls, weights = build(0), [], []
 
     def told(name):
         def hook(model, told):
@@ -199,42 +169,24 @@ def test_hooks_are_called_around_each_update_in_their_order_without_gradients(di
             assert model.training
             assert not torch.is_grad_enabled()
             calls.append((name, told.step if isinstance(told, EpochReport) else told))
-            weights.append((name, model[1].weight.detach().clone()))
+            weights.append(model[1].weight.detach().clone())
 
         return hook
 
-    before, after = [told("first"), told("second")], [told("third"), told("fourth")]
-    fitted(network, digits, before_step=before, after_step=after, after_epoch=[told("epoch")])
+    names = ("first", "second", "third", "fourth")
+    first, second, third, fourth = map(told, names)
+    hooks = {"before_step": [first, second], "after_step": [third, fourth], "after_epoch": [told("epoch")]}
+    fitted(network, digits, **hooks)
     expected = []
     for step in range(1, 2 * STEPS_PER_EPOCH + 1):
-        expected += [(name, step) for name in ("first", "second", "third", "fourth")]
-        expected += [("epoch", step)] * (step % STEPS_PER_EPOCH == 0)
+        expected += [(name, step) for name in names] + [("epoch", step)] * (step % STEPS_PER_EPOCH == 0)
     assert calls == expected
-    for (earlier, old), (later, new) in pairwise(weights):
+    for ((before, _), (after, _)), (old, new) in zip(pairwise(calls), pairwise(weights), strict=True):
         # the update lies between the second and the third, and nothing else changes weights
-        assert torch.equal(old, new) == ((earlier, later) != ("second", "third"))
+        assert torch.equal(old, new) == ((before, after) != ("second", "third"))
     alone = build(0)
     fitted(alone, digits)
     assert torch.equal(alone[1].weight, network[1].weight)  # who only looks changes nothing
-
-
-@pytest.mark.parametrize(
-    ("size", "seed", "leading"), [(0, 7, ()), (2, 7, ()), (2, [7, 8], (2,))], ids=["one", "shared", "apart"]
-)
-def test_batches_are_augmented_in_the_shape_they_come_in(digits, size, seed, leading):
-    shapes = []
-    drawn = []
-
-    def augment(x, generator):
-        shapes.append(tuple(x.shape))
-        drawn.append(torch.rand(3, generator=generator))
-        return x
-
-    model = Ensemble([build(s) for s in range(size)]) if size else build(0)
-    fitted(model, digits, n_epochs=1, seed=seed, augment=augment)
-    assert shapes == [(*leading, n, 64) for n in (64, 64, 64, 8)]
-    expected = streams(7).augmentation
-    assert all(torch.equal(numbers, torch.rand(3, generator=expected)) for numbers in drawn)
 
 
 def test_augmentation_is_trained_on_reproducible_and_leaves_the_other_streams_alone(digits):
@@ -282,18 +234,6 @@ def test_networks_learn_digits_but_not_shuffled_labels(digits):
         assert history.last("train_accuracy")[0] > 0.5
     assert accuracy["real"] > 0.85
     assert accuracy["shuffled"] < 0.25  # chance is 0.1, its standard error over 300 images 0.017
-
-
-def test_divergence_names_epoch_and_step():
-    # the parabola with a rate of 1e30: w is about 1e30 after one step, and its square leaves float32
-    with pytest.raises(TrainingDivergedError, match="became inf at epoch 2, step 2"):
-        train(
-            scalar(0.0, torch.float32),
-            one_example(),
-            optimizer=partial(torch.optim.SGD, lr=1e30),
-            n_epochs=500,
-            loss=parabola,
-        )
 
 
 def test_divergence_of_one_member_leaves_the_others_alone():

@@ -1,15 +1,13 @@
-"""Costs and curves of accuracy: against numbers worked out by hand; a control without an order."""
+"""Costs against numbers worked out by hand."""
 
 import copy
 
-import pandas as pd
 import pytest
 import torch
-from scipy.stats import ttest_rel
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from repro.prune import Mask, costs, magnitude, prune_and_measure, random, select
+from repro.prune import Mask, costs, magnitude, select
 
 
 class Residual(nn.Module):
@@ -80,74 +78,3 @@ def test_parametrised_and_shared_weights_and_what_does_not_fit():
     recurrent = nn.LSTM(3, 4)
     with pytest.raises(ValueError, match="multiplies by weight_ih_l0, weight_hh_l0: what goes there"):
         costs(recurrent, (5, 3), select(magnitude(recurrent), sparsity=1.0))
-
-
-# --- accuracy against sparsity
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
-
-
-def density(model):
-    """An 'accuracy' that is known: the fraction of non-zero weights."""
-    weights = torch.cat([model[0].weight.flatten(), model[2].weight.flatten()])
-    return float(weights.ne(0).double().mean())
-
-
-def curve(model, sparsities, evaluate=density, method="m", seed=0, scores=magnitude, retrain=None):
-    masks = {p: select(scores(model), sparsity=p) for p in sparsities}
-    return prune_and_measure(model, masks, evaluate, (6,), method=method, seed=seed, retrain=retrain)
-
-
-def test_a_curve_measures_what_was_pruned_and_leaves_the_network_alone():
-    model = network()
-    before = copy.deepcopy(model.state_dict())
-    frame = curve(model, [0, 0.1 + 0.2, 0.9, 1], method="magnitude", seed=3)
-    assert frame["sparsity"].tolist() == [0, 0.3, 0.9, 1]  # what differs by rounding alone is one sparsity
-    assert frame["accuracy"].tolist() == [1.0, 0.7, 0.1, 0.0]
-    assert frame["n_parameters"].tolist() == [114, 84, 24, 14]
-    assert frame["multiply_adds"].tolist() == [100, 70, 10, 0]
-    assert frame[["method", "seed"]].drop_duplicates().to_numpy().tolist() == [["magnitude", 3]]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_retraining_happens_before_measuring_and_must_hold_the_mask():
-    def grow(pruned, mask):
-        with torch.no_grad():
-            for parameter in pruned.parameters():
-                parameter += 1
-
-    def total(pruned):
-        return float(pruned[0].bias.detach().sum())
-
-    held = curve(network(), [0.5], total, retrain=lambda pruned, mask: (grow(pruned, mask), mask(pruned)))
-    assert held["accuracy"][0] == pytest.approx(total(network()) + 10)
-    with pytest.raises(ValueError, match="brought pruned weights back"):
-        curve(network(), [0.5], total, retrain=grow)
-
-
-def test_control_two_random_prunings_do_not_differ_and_magnitude_does():
-    """The order of scores that is known must come out, and no order where there is none."""
-    x = torch.randn(128, 6, generator=torch.Generator().manual_seed(1))
-    frames = []
-    for seed in range(8):
-        model = network(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(parameter.abs() * 10)  # heavier tails: some weights matter, most do not
-        target = model(x).detach()
-
-        def fit(pruned, target=target):
-            return float(1 - (pruned(x) - target).square().mean().detach() / target.square().mean())
-
-        for method, draw in (("magnitude", None), ("random", seed), ("random again", 100 + seed)):
-            generator = torch.Generator().manual_seed(draw or 0)
-            scores = magnitude if draw is None else lambda m, g=generator: random(m, g)
-            frames.append(curve(model, [0.3], fit, method, seed, scores))
-    found = pd.concat(frames).pivot(index="seed", columns="method", values="accuracy")
-    better = ttest_rel(found["magnitude"], found["random"]).confidence_interval()
-    nothing = ttest_rel(found["random again"], found["random"]).confidence_interval()
-    assert better.low > 0
-    assert nothing.low < 0 < nothing.high

@@ -28,11 +28,6 @@ def test_counts_of_a_mask_written_by_hand():
     assert mask == Mask(dict(mask)) != Mask({"a": mask["a"]})
 
 
-def test_combining_keeps_what_both_keep():
-    left, right = Mask({"a": bools(1, 1, 0, 0)}), Mask({"a": bools(1, 0, 1, 0), "b": bools(0)})
-    assert left & right == right & left == Mask({"a": bools(1, 0, 0, 0), "b": bools(0)})
-
-
 def test_a_mask_does_not_change_with_what_it_was_made_from_nor_with_what_it_gives():
     source = bools(1, 0)
     mask = Mask({"a": source})

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from repro.learn.ensembles import Ensemble
-from repro.prune import Mask, magnitude, prunable, random, select, unit_norms
+from repro.prune import Mask, magnitude, prunable, select, unit_norms
 
 
 def test_a_shared_weight_is_listed_once_under_its_first_name():
@@ -96,15 +96,6 @@ def test_parametrised_layers_and_matrices_of_unknown_use():
         scores = magnitude(model)
     assert list(scores) == ["fc.weight"]
     assert torch.equal(scores["fc.weight"], model.fc.weight.detach().abs())
-
-
-def test_random_scores_depend_on_the_generator_alone():
-    model = nn.Linear(3, 2)
-    state = torch.get_rng_state()
-    first, again, other = (random(model, torch.Generator().manual_seed(n))["weight"] for n in (3, 3, 4))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
 
 
 def test_what_has_no_scores():

@@ -49,12 +49,6 @@ def test_selection_within_a_mask_never_brings_a_weight_back_and_is_exact(scores,
         assert second.n_pruned == q * n // 100
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
-def test_any_real_type_of_score_is_ranked(dtype):
-    scores = {"w": torch.tensor([1, 0, 1], dtype=dtype)}
-    assert select(scores, n_pruned=1)["w"].tolist() == [True, False, True]
-
-
 @pytest.mark.parametrize("sparsity", [0.1, 0.25, 0.5, 0.9])
 def test_agrees_with_torch_where_there_are_no_ties(sparsity):
     torch.manual_seed(0)
@@ -94,9 +88,6 @@ def test_bad_requests(request_):
         select(SCORES, **request_)
     with pytest.raises(ValueError, match="comparable numbers; 1 of 6 are NaN"):
         select(SCORES | {"v": torch.tensor([1.0, torch.nan])}, n_pruned=1)
-
-
-# --- whole neurons and filters
 
 
 @given(tied, percent)

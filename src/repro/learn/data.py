@@ -22,8 +22,8 @@ from repro.base import one_of
 from repro.learn.seeding import streams
 from repro.learn.sources import _KNOWN, CorruptDataError, _full, embedded, fingerprint
 
-Size = int | float | None
-Standardize = str | tuple[float, float] | None
+_Size = int | float | None
+_Standardize = str | tuple[float, float] | None
 _Floats = NDArray[np.floating]
 
 
@@ -72,10 +72,10 @@ def load(
     name: str,
     *,
     seed: int = 0,
-    train: Size = None,
-    validation: Size = None,
-    test: Size = None,
-    standardize: Standardize = "feature",
+    train: _Size = None,
+    validation: _Size = None,
+    test: _Size = None,
+    standardize: _Standardize = "feature",
     images: bool = False,
     pool: int = 1,
 ) -> Dataset:
@@ -158,28 +158,26 @@ def _count(size: int | float, total: int) -> int:
 
 
 def _part_sizes(
-    n: int, n_test: int | None, train: Size, validation: Size, test: Size
+    n: int, n_test: int | None, train: _Size, validation: _Size, test: _Size
 ) -> tuple[int, int, int]:
     """Resolve the sizes of the three parts to counts.
 
     ``n`` examples are there to draw training and validation from, and the test part too when ``n_test`` is None:
     there is no test part of its own then.
     """
-    usual = 0.2 if n_test is None else 0.1
-    validated = _count(usual if validation is None else validation, n)
-    if n_test is not None:
-        tested, room = _count(n_test if test is None else test, n_test), n
-    elif test is None and train is not None:
-        tested, room = n - validated - _count(train, n), n
+    own, there = n_test is None, n if n_test is None else n_test
+    validated = _count((0.2 if own else 0.1) if validation is None else validation, n)
+    if own and test is None and train is not None:
+        tested = n - validated - _count(train, n)
     else:
-        tested = _count(0.2 if test is None else test, n)
-        room = n - tested
+        tested = _count((0.2 if own else there) if test is None else test, there)
+    room = n - tested if own else n
     trained = room - validated if train is None else _count(train, n)
-    fits = trained + validated <= room and tested <= (n if n_test is None else n_test)
+    fits = trained + validated <= room and tested <= there
     if not fits or trained < 1 or min(validated, tested) < 0:
         raise ValueError(
             f"train={train}, validation={validation}, test={test} do not fit into {n} examples"
-            f"{f' and {n_test} for testing' if n_test is not None else ''}; a size is a fraction in [0, 1), "
+            f"{'' if own else f' and {n_test} for testing'}; a size is a fraction in [0, 1), "
             "a count or None"
         )
     return trained, validated, tested
@@ -221,7 +219,7 @@ def draw(y: NDArray[np.int64], sizes: Sequence[int], generator: torch.Generator)
 # --- standardisation --------------------------------------------------------------------------------------------------
 
 
-def standardization(x: _Floats, how: Standardize) -> tuple[_Floats, _Floats]:
+def standardization(x: _Floats, how: _Standardize) -> tuple[_Floats, _Floats]:
     """Return mean and standard deviation, shaped to broadcast against one example of ``x``.
 
     The standard deviation of an input that never changes (a pixel that is black in all training images) is 1.

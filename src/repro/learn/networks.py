@@ -65,12 +65,12 @@ def perceptron(
     return nn.Sequential(*layers)
 
 
-def lenet_300_100(n_inputs: int = 784, n_classes: int = 10) -> nn.Sequential:
+def lenet_300_100() -> nn.Sequential:
     """Perceptron with hidden layers of 300 and 100 ReLUs; 266,610 parameters for MNIST.
 
     Source: LeCun, Bottou, Bengio & Haffner (1998); with ReLUs, as in the pruning literature.
     """
-    return perceptron((n_inputs, 300, 100, n_classes))
+    return perceptron((784, 300, 100, 10))
 
 
 def lenet5() -> nn.Sequential:
@@ -86,7 +86,7 @@ def lenet5() -> nn.Sequential:
     )  # fmt: skip
 
 
-def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
+def vgg16_bias_free() -> nn.Sequential:
     """Thirteen 3x3 convolutions and one linear layer for 32x32 images, with a bias in the first layer only.
 
     Without the one bias the network is homogeneous of order 14 in its weights. No batch normalization;
@@ -95,13 +95,13 @@ def vgg16_bias_free(n_channels: int = 3, n_classes: int = 10) -> nn.Sequential:
     Source: the CIFAR-10 network of Morwani & Ramaswamy (2022), after their published code.
     """
     layers: list[nn.Module] = []
-    n_in = n_channels
+    n_in = 3
     for group in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):
         for n_out in group:
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=not layers), nn.ReLU()]
             n_in = n_out
         layers.append(nn.MaxPool2d(2))
-    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, n_classes, bias=False))
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10, bias=False))
     return kaiming_normal_(network)
 
 
@@ -158,30 +158,27 @@ class _BasicBlock(nn.Module):
 class _ResNet(nn.Module):
     """A 3x3 convolution, stages of basic blocks, mean over pixels, a linear layer."""
 
-    def __init__(self, widths: Sequence[int], n_channels: int, n_classes: int, batch_norm: bool) -> None:
+    def __init__(self, batch_norm: bool) -> None:
         super().__init__()
-        self.stem = _convolution(n_channels, widths[0], 1, batch_norm)
-        blocks = [_BasicBlock(a, b, batch_norm) for a, b in pairwise([widths[0], *widths])]
-        self.blocks = nn.Sequential(*blocks)
-        self.linear = nn.Linear(widths[-1], n_classes)
+        widths = [16] * 4 + [32] * 3 + [64] * 3
+        self.stem = _convolution(3, 16, 1, batch_norm)
+        self.blocks = nn.Sequential(*(_BasicBlock(a, b, batch_norm) for a, b in pairwise(widths)))
+        self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         # mean over pixels rather than adaptive pooling, whose gradient has no deterministic version on CUDA
         return self.linear(self.blocks(functional.relu(self.stem(x))).mean(dim=(2, 3)))
 
 
-def resnet20(n_channels: int = 3, n_classes: int = 10, batch_norm: bool = True) -> nn.Module:
+def resnet20(batch_norm: bool = True) -> nn.Module:
     """Residual network of 20 layers for 32x32 images: widths 16, 32, 64; shortcuts without weights.
 
     Args:
-        n_channels: of the images.
-        n_classes: outputs.
         batch_norm: normalise after each convolution; without it the convolutions have biases.
 
     Returns:
-        Module from images ``(n, n_channels, height, width)`` to logits ``(n, n_classes)``.
+        Module from images ``(n, 3, height, width)`` to logits ``(n, 10)``.
 
     Source: He, Zhang, Ren & Sun (2016), section 4.2, shortcut option A.
     """
-    widths = [16] * 3 + [32] * 3 + [64] * 3
-    return _ResNet(widths, n_channels, n_classes, batch_norm)
+    return _ResNet(batch_norm)

@@ -9,24 +9,13 @@ from typing import Any
 from tqdm import tqdm
 
 
-def _somebody_watches() -> bool:
-    """Return whether standard error is a terminal, or the code runs in a notebook that a person has open.
-
-    ``REPRO_PROGRESS=0`` or ``1`` decides otherwise. A Jupyter server tells the kernels it starts the name of
-    their notebook; kernels started by papermill or nbclient from a shell have none.
-    """
-    wanted = os.environ.get("REPRO_PROGRESS")
-    if wanted is not None:
-        return wanted not in ("", "0")
-    if "ipykernel" in sys.modules and sys.modules["ipykernel"].__dict__.get("kernelapp") is not None:
-        from IPython.core.getipython import get_ipython
-
-        shell = get_ipython()
-        if shell is not None and hasattr(shell, "kernel"):
-            return "JPY_SESSION_NAME" in os.environ and "PAPERMILL_OUTPUT_PATH" not in shell.user_ns
-    return sys.stderr.isatty()
-
-
 def bar(n_steps: int) -> Any:
-    """Return a tqdm bar over steps, silent if nobody watches."""
-    return tqdm(total=n_steps, disable=not _somebody_watches(), leave=False, unit="step")
+    """Return a tqdm bar over steps, silent if nobody watches.
+
+    Somebody does where standard error is a terminal, or the code runs in a notebook that a person has open: a Jupyter
+    server tells the kernels it starts the name of their notebook; kernels started by papermill or nbclient from a shell
+    have none. ``REPRO_PROGRESS=0`` or ``1`` decides otherwise.
+    """
+    watched = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
+    wanted = os.environ.get("REPRO_PROGRESS", str(int(watched)))
+    return tqdm(total=n_steps, disable=wanted in ("", "0"), leave=False, unit="step")

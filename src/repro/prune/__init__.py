@@ -14,7 +14,7 @@ fraction removed, ``density`` the fraction kept.
 (Mask(2 parameters, 23,820 of 238,200 weights kept), 23820)
 """
 
-from repro.prune.costs import Costs, costs, prune_and_measure
+from repro.prune.costs import Costs, costs
 from repro.prune.masks import Mask
 from repro.prune.overlap import agreement, expected_jaccard, jaccard
 from repro.prune.scores import magnitude, prunable, random, unit_norms
@@ -31,7 +31,6 @@ __all__ = [
     "magnitude",
     "n_to_prune",
     "prunable",
-    "prune_and_measure",
     "random",
     "select",
     "select_units",

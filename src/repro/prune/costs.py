@@ -1,15 +1,14 @@
-"""What pruning costs and what it saves: parameters, multiply-adds, and accuracy against sparsity."""
+"""What pruning costs and what it saves: parameters and multiply-adds."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -96,51 +95,3 @@ def _run(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, Counter[str]]:
     except Exception as error:
         raise ValueError(f"the network does not take one example of shape {shape}: {error}") from error
     return counter.get_total_flops() // 2, positions
-
-
-# --- accuracy against sparsity ------------------------------------------------------------------------------------
-
-
-def prune_and_measure(
-    model: nn.Module,
-    masks: Mapping[float, Mask],
-    evaluate: Callable[[nn.Module], float],
-    input_shape: Sequence[int],
-    *,
-    method: str,
-    seed: int,
-    retrain: Callable[[nn.Module, Mask], object] | None = None,
-) -> pd.DataFrame:
-    """Prune copies of one network and measure them; the network itself stays as it is.
-
-    Args:
-        model: the network, without parametrised layers (fold them first).
-        masks: sparsity to mask: ``{p: select(scores, sparsity=p) for p in (0.5, 0.9)}``. Curves are compared at
-            equal sparsity as it is written here, whatever of it the mask removes.
-        evaluate: returns the accuracy of a network; in which mode and on which data is its affair.
-        input_shape: shape of one example, for the multiply-adds.
-        method: name of the method, for the column.
-        seed: seed that the network was trained with, for the column.
-        retrain: called with the pruned copy and its mask before it is measured; must hold the mask
-            (``after_step=[mask]``). By default there is no training after pruning.
-
-    Returns:
-        One row a mask: method, seed, sparsity, accuracy, n_parameters (left), multiply_adds (left, for one example).
-
-    Raises:
-        ValueError: a mask that does not fit, or retraining that brought pruned weights back.
-    """
-    rows = []
-    for sparsity, mask in masks.items():
-        pruned = copy.deepcopy(model)
-        mask.apply(pruned)
-        if retrain is not None:
-            retrain(pruned, mask)
-        if not mask.holds(pruned):
-            raise ValueError("retraining brought pruned weights back; pass the mask on as after_step=[mask]")
-        cost = costs(pruned, input_shape, mask)
-        at = round(float(sparsity), 12)  # so that 0.1 + 0.2 and 0.3 are one sparsity
-        accuracy = float(evaluate(pruned))
-        rows.append((method, seed, at, accuracy, cost.n_parameters_kept, cost.multiply_adds_kept))
-    columns = ["method", "seed", "sparsity", "accuracy", "n_parameters", "multiply_adds"]
-    return pd.DataFrame(rows, columns=columns)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from repro.papers.ewn_inductive_bias import experiments, theory
-from repro.papers.ewn_inductive_bias.method import METHODS
+from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.theory import euler_steps, loss_clock, weight_flow
+from repro.papers.ewn_inductive_bias.training import _log_loss
 
 
 def random_matrices(seed=0, shapes=((4, 3), (1, 4))):
@@ -50,6 +51,19 @@ def test_log_losses_against_a_thousand_digits(shift, loss, others):
         expected = [-(s if loss == "exponential" else s / (1 + s)) / total for s in small]
         assert value == pytest.approx(float(mpmath.log(total)), rel=1e-13, abs=1e-15)
     assert slopes[0] == pytest.approx([float(slope) for slope in expected], rel=1e-12)
+    scores, ones = torch.tensor(margins, dtype=torch.float64).unsqueeze(1), torch.ones(len(margins)).double()
+    by_torch, slope = _log_loss(scores, ones, loss)
+    assert float(by_torch) == pytest.approx(float(value), rel=1e-13, abs=1e-13)
+    assert slope.flatten().tolist() == pytest.approx(slopes[0].tolist(), rel=1e-12)
+    in_single, slope = _log_loss(scores.float(), ones.float(), loss)  # summed in float64
+    assert (in_single.dtype, slope.dtype) == (torch.float64, torch.float32)
+    assert float(in_single) == pytest.approx(float(value), rel=1e-6, abs=1e-5)
+    if loss == "logistic":  # that of the difference of two classes, but for the mean
+        both = torch.cat([torch.zeros_like(scores), scores], dim=1)
+        value -= np.log(len(margins))
+        assert float(_log_loss(both, ones.long(), "cross-entropy")[0]) == pytest.approx(
+            value, rel=1e-13, abs=1e-13
+        )
 
 
 def problem(activation, loss, depth):
@@ -119,7 +133,7 @@ def weights():
     return [generator.uniform(-0.7, 0.7, (5, 2)), generator.uniform(-0.5, 0.5, (1, 5))]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", _METHODS)
 def test_layers_keep_their_balance(weights, method):
     """Sums over layers, over the layer's degree, of squared lengths (EWN: of log-lengths) move by the same amount."""
     squared = [np.vecdot(w, w) for w in weight_flow(GRADIENT, method, weights, TIMES)]
@@ -147,7 +161,7 @@ def test_one_weight_in_closed_form():
     assert np.isnan(experiments._local_exponent(ewn.z, ewn.log_rate, 10, 2001))  # a path that ends early
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", _METHODS)
 def test_the_loss_is_its_own_clock_and_path_and_rate_are_those_of_ordinary_time(weights, method):
     path = loss_clock(GRADIENT, method, weights, np.arange(-50.0, 301.0, 10.0))
     assert path.reached

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from repro.learn import Dataset, Ensemble, perceptron
 from repro.learn.seeding import streams
-from repro.papers.granger_causal_sgd.settings import Setting, Start, start
+from repro.papers.granger_causal_sgd.settings import Setting, Start
 
 #: 90 examples for training: four batches of 20 and one of 10.
 IRIS = Setting(
@@ -26,7 +26,7 @@ N_WEIGHTS = 4 * 8 + 8 * 3
 
 @cache
 def iris() -> Start:
-    return start(SEEDS, IRIS)
+    return Start.draw(SEEDS, IRIS)
 
 
 def in_float64(start: Start) -> Start:

@@ -9,9 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from repro.learn import Ensemble, initialization, perceptron
 from repro.papers.granger_causal_sgd import curvature
-from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
-
-N = 4 * 5 + 5 + 5 * 4 + 4  # 49 parameters
+from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -39,46 +37,12 @@ def explicit(ensemble, x, y, i):
     return hessian(loss)(torch.cat([ensemble.parameters[n][i].detach().flatten() for n in shapes]))
 
 
-def top(matrix, n):
-    return torch.linalg.eigvalsh(matrix).flip(0)[:n]
+def everything(ensemble):
+    return {name: torch.ones_like(p, dtype=torch.bool) for name, p in ensemble.parameters.items()}
 
 
-# --- Hessians -------------------------------------------------------------------------------------------------
-
-
-def test_eigenvalues_are_those_of_the_explicit_matrix_and_residuals_bound_their_error(two):
-    ensemble, x, y = two
-    operator = Hessian(ensemble, x, y)
-    every, (some, residuals) = operator.eigenvalues(N, tolerance=1e-9)[0], operator.eigenvalues(10)
-    for i in range(2):
-        wanted = top(explicit(ensemble, x, y, i), N)
-        torch.testing.assert_close(every[i], wanted, atol=1e-8, rtol=1e-8)
-        error = (some[i] - wanted[:10]).abs()
-        assert (error <= residuals[i] + 1e-9).all()
-        assert (error <= 1e-4 * wanted[0]).all()
-        alone = Hessian(Ensemble([ensemble.member(i)]), x[i : i + 1], y[i : i + 1])
-        torch.testing.assert_close(alone.eigenvalues(10)[0][0], some[i], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("curvatures", [[1.0, -4.0, -5.0], [2.0, 2.0, 2.0, 2.0, -7.0, -7.0]])
-def test_larger_negative_curvature_is_not_taken_for_the_largest_and_equal_ones_are_all_found(curvatures):
-    """Example k sees weight k alone, and its loss is half a parabola of that curvature.
-
-    Of equal eigenvalues one vector spans all that its products reach.
-    """
-    n, each = len(curvatures), torch.tensor(curvatures, dtype=torch.float64)
-
-    def parabolas(outputs, targets):
-        return n * each[targets] * outputs[:, 0] ** 2 / 2
-
-    data = torch.eye(n, dtype=torch.float64)[None], torch.arange(n)[None]
-    operator = Hessian(Ensemble([nn.Linear(n, 1, bias=False)]), *data, loss=parabolas)
-    assert float(operator.eigenvalues()[0]) == pytest.approx(curvatures[0], rel=1e-6)
-    assert operator.eigenvalues(n)[0][0].tolist() == pytest.approx(curvatures, rel=1e-12)
-
-
-def test_restriction_is_the_submatrix_and_networks_may_keep_different_numbers_of_weights(two):
-    """One network has no direction left long before the other is done, and its eigenvalues are all negative."""
+def test_the_largest_is_that_of_the_explicit_matrix_and_of_the_submatrix_that_is_kept(two, monkeypatch):
+    """One network keeps three weights and has no direction left long before the other, all negative, is done."""
     ensemble, x, y = two
     kept = {name: torch.ones(ensemble.parameters[name].shape, dtype=torch.bool) for name in WEIGHTS}
     for mask in kept.values():
@@ -88,14 +52,33 @@ def test_restriction_is_the_submatrix_and_networks_may_keep_different_numbers_of
     def negative(outputs, targets):
         return -cross_entropy(outputs, targets, reduction="none")
 
-    operator = Hessian(ensemble, x, y, kept, loss=negative)
-    assert operator.n_kept.tolist() == [3, 40]
-    values, _ = operator.eigenvalues(3, tolerance=1e-9)
+    monkeypatch.setattr(curvature, "_TOLERANCE", 1e-6)
+    whole = largest_eigenvalues(ensemble, x, y, everything(ensemble))
+    monkeypatch.setattr(curvature, "_AT_ONCE", 1)
+    torch.testing.assert_close(largest_eigenvalues(ensemble, x, y, everything(ensemble)), whole)
+    monkeypatch.setattr(curvature, "_AT_ONCE", 2)
+    part = largest_eigenvalues(ensemble, x, y, kept, loss=negative)
     for i in range(2):
+        matrix = explicit(ensemble, x, y, i)
         chosen = torch.cat([kept.get(n, p < p)[i].flatten() for n, p in ensemble.parameters.items()])
-        whole = -explicit(ensemble, x, y, i)
-        torch.testing.assert_close(values[i], top(whole[chosen][:, chosen], 3), rtol=1e-7, atol=1e-9)
-        assert values[i, 0] <= top(whole, 1), "fewer coordinates are never sharper"
+        assert float(whole[i]) == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-8)
+        wanted = torch.linalg.eigvalsh(-matrix[chosen][:, chosen])[-1]
+        assert float(part[i]) == pytest.approx(float(wanted), rel=1e-7)
+        assert wanted <= torch.linalg.eigvalsh(-matrix)[-1], "fewer coordinates are never sharper"
+
+
+@pytest.mark.parametrize("curvatures", [[1.0, -4.0, -5.0], [2.0, 2.0, 2.0, 2.0, -7.0, -7.0]])
+def test_larger_negative_curvature_is_not_taken_for_the_largest(curvatures):
+    """Example k sees weight k alone, and its loss is half a parabola of that curvature."""
+    n, each = len(curvatures), torch.tensor(curvatures, dtype=torch.float64)
+
+    def parabolas(outputs, targets):
+        return n * each[targets] * outputs[:, 0] ** 2 / 2
+
+    data = torch.eye(n, dtype=torch.float64)[None], torch.arange(n)[None]
+    ensemble = Ensemble([nn.Linear(n, 1, bias=False)])
+    found = largest_eigenvalues(ensemble, *data, everything(ensemble), loss=parabolas)
+    assert float(found) == pytest.approx(curvatures[0], rel=1e-6)
 
 
 def test_convolutions_and_batch_normalization_in_evaluation_mode():
@@ -103,23 +86,19 @@ def test_convolutions_and_batch_normalization_in_evaluation_mode():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(20, 1, 4, 4, generator=generator), torch.randint(0, 3, (20,), generator=generator)
     module(x)  # running statistics other than those of the data
-    before = {name: t.clone() for name, t in module.state_dict().items()}
-    operator = Hessian(Ensemble([module]), x[None], y[None])
-    v = torch.randn(1, operator.n, generator=generator, dtype=torch.float64)
-    product = operator.matvec(v)
-    assert module.training
-    assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
+    before, ensemble = {name: t.clone() for name, t in module.state_dict().items()}, Ensemble([module])
+    found = largest_eigenvalues(ensemble, x[None], y[None], everything(ensemble))
+    assert ensemble.training
+    assert all(torch.equal(t[0], before[name]) for name, t in ensemble.state_dict().items())
     matrix = explicit(Ensemble([module.eval().double()]), x.double()[None], y[None], 0)
-    torch.testing.assert_close(product[0], matrix @ v[0], rtol=1e-10, atol=1e-12)
+    assert float(found) == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-5)
 
 
 def test_stopping_early_is_said(two, monkeypatch):
     monkeypatch.setattr(curvature, "_MOST_PRODUCTS", 3)
     with pytest.warns(RuntimeWarning, match="stopped at 3 products"):
-        Hessian(*two).eigenvalues(tolerance=1e-9)
+        largest_eigenvalues(*two, everything(two[0]))
 
-
-# --- noise ----------------------------------------------------------------------------------------------------
 
 X = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
 WEIGHT = torch.tensor([[2.0, -0.5]], dtype=torch.float64)
@@ -157,12 +136,16 @@ def test_the_same_draws_serve_one_network_and_many_and_all_are_left_as_they_were
     assert not noise_sensitivity(ensemble, x, y, 0.5, nothing).any()
 
 
-def test_bad_input_is_named(two):
-    ensemble, x, y = two
-    for measure in (Hessian, lambda *data: noise_sensitivity(*data, 0.1)):
-        with pytest.raises(ValueError, match="loss of network 0 is nan"):
-            measure(ensemble, x * float("nan"), y)
-    with pytest.raises(ValueError, match="nothing is kept of network 0"):
-        Hessian(ensemble, x, y, {"1.weight": torch.zeros(2, 5, 4, dtype=torch.bool)})
-    with pytest.raises(ValueError, match=f"1 and the {N} coordinates"):
-        Hessian(ensemble, x, y).eigenvalues(N + 1)
+def test_bad_input_is_named_by_its_place_among_all_networks(two, monkeypatch):
+    monkeypatch.setattr(curvature, "_AT_ONCE", 1)
+    (ensemble, x, y), nothing = two, torch.ones(2, 5, 4, dtype=torch.bool)
+    broken, nothing[1] = x.clone(), False
+    broken[1] = torch.nan
+    for measure in (
+        lambda *d: largest_eigenvalues(*d, everything(ensemble)),
+        lambda *d: noise_sensitivity(*d, 0.1),
+    ):
+        with pytest.raises(ValueError, match="loss of network 1 is nan"):
+            measure(ensemble, broken, y)
+    with pytest.raises(ValueError, match="nothing is kept of network 1"):
+        largest_eigenvalues(ensemble, x, y, {"1.weight": nothing})

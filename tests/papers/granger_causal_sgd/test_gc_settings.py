@@ -8,11 +8,11 @@ from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, iris
 
 from repro.learn import Dataset
 from repro.papers.granger_causal_sgd import experiments, settings
-from repro.papers.granger_causal_sgd.settings import lenet, start
+from repro.papers.granger_causal_sgd.settings import Setting, Start
 
 
 def test_the_same_seed_gives_the_same_network_in_any_company():
-    alone = start(SEEDS[1:], IRIS)
+    alone = Start.draw(SEEDS[1:], IRIS)
     for name, tensor in alone.ensemble.state_dict().items():
         torch.testing.assert_close(tensor[0], iris().ensemble.state_dict()[name][1], rtol=1e-5, atol=1e-6)
     assert torch.equal(alone.datasets[0].x_test, iris().datasets[1].x_test)
@@ -30,8 +30,8 @@ def test_the_first_networks_are_what_they_were_and_copies_repeat_them_in_order()
 
 
 def test_weights_have_the_variance_of_fan_out():
-    chapter = start([0])
-    still = start([0], replace(chapter.setting, rate=1e-12, pretrain_epochs=1)).ensemble.parameters
+    chapter = Start.draw([0])
+    still = Start.draw([0], replace(chapter.setting, rate=1e-12, pretrain_epochs=1)).ensemble.parameters
     assert float(still["1.weight"].detach().std()) == pytest.approx((2 / 128) ** 0.5, rel=0.03)
     assert float(still["3.weight"].detach().std()) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
     assert still["1.bias"].abs().max() < 1e-9
@@ -46,7 +46,7 @@ def test_lenet_takes_images_and_runs_in_every_experiment_that_the_chapter_gives_
         )
 
     monkeypatch.setattr(settings, "load", images)
-    begun = start([5], lenet(64, 9))
+    begun = Start.draw([5], Setting.lenet(64, 9))
     assert begun.dense().n_weights == 430_500
     assert (begun.setting.batch_size, begun.setting.logging_rate, begun.setting.rate) == (512, 1e-3, 5e-4)
     tests = experiments.granger_runs(begun, full_loss=False).set_index(["target", "condition"])

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble
 from repro.papers.granger_causal_sgd.experiments import _line_through_zero
-from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
+from repro.papers.granger_causal_sgd.theory import _lasso, _ridge
 from repro.papers.granger_causal_sgd.training import Trace, log
-
-# --- the identity ---------------------------------------------------------------------------------------------
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -48,12 +46,12 @@ def test_on_a_quadratic_loss_with_diagonal_hessian_only_curvature_is_left_over(m
     trace, diagonal = quadratic(momentum)
     curvature = torch.stack([trace.squares(i) @ diagonal / 2 for i in range(2)])
     for change in trace.loss_changes.values():  # one batch: all three definitions are the same
-        torch.testing.assert_close(first_order(trace) + curvature, change, rtol=0, atol=1e-10)
+        torch.testing.assert_close(trace.first_order() + curvature, change, rtol=0, atol=1e-10)
     if not momentum:  # one coefficient a weight, exactly
         explicit = torch.stack([trace.squares(i) @ (diagonal / 2 - 1 / 0.1) for i in range(2)])
         torch.testing.assert_close(explicit, trace.loss_changes["same_batch"], rtol=0, atol=1e-10)
     assert curvature.max() > 1e-3
-    torch.testing.assert_close(first_order(trace, products=False), -trace.energy / 0.1)
+    torch.testing.assert_close(trace.first_order(products=False), -trace.energy / 0.1)
 
 
 @pytest.mark.parametrize("offset", [-5.0, 0.0, 100.0])
@@ -72,19 +70,17 @@ def test_slope_and_r2_are_those_of_a_line_through_zero(offset):
     assert np.isnan([constant["r2"], constant["r2_identity"]]).all()
 
 
-# --- the regression, solved to its end ------------------------------------------------------------------------
-
-
 def problem(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
     """Squared changes that share their size at each step, in scales of their own; the loss falls with their sum."""
     normal = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = 1e-8 * torch.exp(normal(p)) * (normal(n_rows, p) + normal(n_rows, 1)) ** 2
-    return x, -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
+    y = -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
+    return x - x.mean(dim=0), y - y.mean()
 
 
 def test_ridge_is_scikit_learns():
     x, y = problem()
-    found = ridge(x, y, penalties := [1e-3, 0.1, 10.0])
+    found = _ridge(x, y, penalties := [1e-3, 0.1, 10.0])
     for i, penalty in enumerate(penalties):
         # at unit scale: scikit-learn's solvers regularize what is as small as these features
         unit = np.sqrt(penalty * np.trace(x @ x.T) / len(y))
@@ -95,9 +91,9 @@ def test_ridge_is_scikit_learns():
 @pytest.mark.parametrize("n_rows", [30, 300])
 def test_ridge_without_penalty_is_the_least_squares_solution_of_least_norm(n_rows):
     x, y = problem(n_rows, 60)
-    (found,) = ridge(x, y, [0.0])
+    (found,) = _ridge(x, y, [0.0])
     torch.testing.assert_close(found, torch.linalg.pinv(x) @ y, rtol=1e-6, atol=0)
-    (twice,) = ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
+    (twice,) = _ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
     torch.testing.assert_close(twice, found, rtol=1e-6, atol=1e-9 * float(found.abs().max()))
 
 
@@ -111,7 +107,7 @@ def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
     def objective(beta: Tensor) -> float:
         return float((target - z @ beta).square().sum() / (2 * len(y)) + alpha * beta.abs().sum())
 
-    beta = lasso(x, y, [penalty])[0] * scale
+    beta = _lasso(x, y, [penalty])[0] * scale
     theirs = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=10**6).fit(z.numpy(), target.numpy())
     gap = 1e-5 * float(target.square().mean())
     assert objective(beta) <= objective(torch.from_numpy(theirs.coef_)) + gap
@@ -126,5 +122,5 @@ def test_orthogonal_columns_are_shrunk_by_the_penalty_and_units_do_not_matter():
     y = 3 * x[:, 0] - 2 * x[:, 1] + 7
     wanted = torch.tensor([[1.5, -0.5, 0], [0, 0, 0], [0.3, 0, 0]], dtype=torch.float64)
     penalties = [0.5, 1.0, 0.9]  # in any order, solved from the largest on
-    torch.testing.assert_close(lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
-    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(_lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(_lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)

@@ -1,20 +1,15 @@
-"""Logged SGD against descent by hand; Adam after pruning against training one by one."""
+"""Logged SGD against descent by hand; Adam after pruning, its stops epoch by epoch, and networks one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, descend, in_float64, iris
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron
-from repro.learn.seeding import streams
 from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _joined, _logged
 from repro.papers.granger_causal_sgd.training import _train_to_stops, _tune
@@ -25,9 +20,6 @@ from repro.prune import Mask, random, select
 def masks() -> list[Mask]:
     scores = [random(member, generator=torch.Generator().manual_seed(0)) for member in iris().ensemble]
     return [Mask.stack([select(each, sparsity=s) for each in scores]) for s in (0.0, 0.5, 0.9)]
-
-
-# --- SGD, logged ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -59,19 +51,6 @@ def test_a_trace_is_descent_by_hand_and_its_means_need_no_rows(how, masked, mask
             for target, covariance in means.covariance.items():
                 wanted, atol = (rows[target][:, None] * squares).mean(dim=0), 1e-12 * float(squares.max())
                 torch.testing.assert_close(covariance[i], wanted, rtol=1e-9, atol=atol)
-
-
-def test_columns_are_the_weights_in_the_order_of_shapes():
-    network = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(2, 3))
-    data = iris().datasets[0]
-    trace = training.log(
-        Ensemble([network]), [data], learning_rate=0.1, n_epochs=2, batch_size=None, seeds=[0]
-    )
-    cross_entropy(network(data.x_train), data.y_train).backward()
-    assert trace.shapes == {"1.weight": (2, 1, 2, 2), "3.weight": (3, 2)}
-    for name, first in trace.by_name(trace.steps[:, 0]).items():
-        torch.testing.assert_close(first[0], network.get_parameter(name).grad)
-        assert torch.equal(first[0].flatten(), trace.steps[0, 0, trace.layers[name]])
 
 
 def test_a_trace_that_would_not_fit_says_so(monkeypatch):
@@ -107,41 +86,13 @@ def test_a_loss_that_is_not_finite_is_named():
         _logged(replace(iris(), ensemble=broken))
 
 
-# --- Adam, after pruning --------------------------------------------------------------------------------------
-
-N_EPOCHS = 12
-
-
-class Epoch(NamedTuple):
-    """One network after an epoch; the loss is that of the whole training part."""
-
-    network: nn.Module
-    train_loss: float
-    test_accuracy: float
-
-
 @pytest.fixture(scope="module")
-def by_hand(masks) -> list[list[Epoch]]:
-    """Each network under each mask, trained alone by one Adam."""
-    return [list(adam_by_hand(_joined(masks), i)) for i in range(6)]
-
-
-def adam_by_hand(mask: Mask, i: int) -> Iterator[Epoch]:
-    data, network = iris().datasets[i % 2], iris().ensemble.member(i % 2)
-    own = Mask({name: kept[i] for name, kept in mask.items()})
-    own.apply(network)
-    adam = torch.optim.Adam(network.parameters(), lr=IRIS.rate)
-    order = streams(SEEDS[i % 2]).shuffle
-    for _ in range(N_EPOCHS):
-        for index in torch.randperm(90, generator=order).split(20):
-            loss = cross_entropy(network(data.x_train[index]), data.y_train[index])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            own.apply(network)
-        train_loss, _ = evaluate(network, data.x_train, data.y_train)
-        test_accuracy = evaluate(network, data.x_test, data.y_test)[1]
-        yield Epoch(deepcopy(network), float(train_loss), float(test_accuracy))
+def epochs(masks) -> list[Ensemble]:
+    """Each network under each mask, after each epoch of one training."""
+    after: list[Ensemble] = []
+    keep = [lambda ensemble, report: after.append(Ensemble(list(ensemble)))]
+    _tune(iris().times(3), _joined(masks), 12, keep)
+    return after
 
 
 def assert_close(network: nn.Module, other: nn.Module) -> None:
@@ -149,21 +100,11 @@ def assert_close(network: nn.Module, other: nn.Module) -> None:
         torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
 
 
-def test_networks_tuned_together_are_networks_tuned_alone(masks, by_hand):
-    before = iris().ensemble.state_dict()
-    ensemble, history = _tune(iris().times(3), _joined(masks), 3)
-    assert _joined(masks).holds(ensemble)
-    for member, accuracy, epochs in zip(ensemble, history.last("test_accuracy"), by_hand, strict=True):
-        assert_close(member, epochs[2].network)
-        assert accuracy == epochs[2].test_accuracy
-    assert all(torch.equal(t, before[name]) for name, t in iris().ensemble.state_dict().items())
-
-
 def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
     images = replace(
         IRIS, dataset="digits", build=small_convolution, images=True, parts={"train": 100, "test": 50}
     )
-    start = settings.start(SEEDS, images)
+    start = settings.Start.draw(SEEDS, images)
     mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in start.dense().items()})
     together, history = _tune(start, mask, 2)
     for i, seed in enumerate(SEEDS):
@@ -193,18 +134,17 @@ def test_a_network_that_diverges_is_named(masks):
 
 @pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])
 def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
-    n_epochs, target, max_epochs, masks, by_hand
+    n_epochs, target, max_epochs, masks, epochs
 ):
-    how = {"n_epochs": n_epochs, "target_loss": target, "max_epochs": max_epochs}
-    stops = _train_to_stops(iris().times(3), _joined(masks), **how)
-    rows = stops["loss"][1]
-    assert rows["reached"].sum() in ((0,) if target < 0.1 else range(1, 6))
-    assert stops["epochs"][1]["epoch"].tolist() == [n_epochs] * 6
-    assert stops["epochs"][1]["reached"].all()
-    assert all(_joined(masks).holds(networks) for networks, _ in stops.values())
-    for i, epochs in enumerate(by_hand):
-        low = [epoch for epoch in range(1, max_epochs + 1) if epochs[epoch - 1].train_loss <= target]
-        assert rows["reached"][i] == bool(low)
-        assert rows["epoch"][i] == min(low, default=max_epochs)
-        for networks, at in stops.values():
-            assert_close(networks.member(i), epochs[int(at["epoch"][i]) - 1].network)
+    every, how = iris().times(3), {"n_epochs": n_epochs, "target_loss": target, "max_epochs": max_epochs}
+    stops = _train_to_stops(every, _joined(masks), **how)
+    losses = torch.stack([evaluate(each, *every.stacked("train"), per_member=True)[0] for each in epochs])
+    low = (losses[:max_epochs] <= target).T.tolist()
+    first = [own.index(True) + 1 if any(own) else max_epochs for own in low]
+    assert sum(map(any, low)) in ((0,) if target < 0.1 else range(1, 6))
+    for stopping, at, reached in (("epochs", [n_epochs] * 6, [True] * 6), ("loss", first, [*map(any, low)])):
+        networks, rows = stops[stopping]
+        assert _joined(masks).holds(networks)
+        assert (rows["epoch"].tolist(), rows["reached"].tolist()) == (at, reached)
+        for i, epoch in enumerate(at):
+            assert_close(networks.member(i), epochs[epoch - 1].member(i))

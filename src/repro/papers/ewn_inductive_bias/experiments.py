@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.learn.seeding import streams
+from repro.learn.training import resolve_device
 from repro.papers.ewn_inductive_bias import settings, theory, training
-from repro.papers.ewn_inductive_bias.measures import gini
-from repro.papers.ewn_inductive_bias.method import METHODS, normalize_weights
+from repro.papers.ewn_inductive_bias.measures import _gini
+from repro.papers.ewn_inductive_bias.method import _METHODS, normalize_weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend
 from repro.prune import select_units, unit_mask
 
@@ -159,11 +160,7 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
             for radius in (1.0, 2.0):
                 weights, radii = theory.parameter_flow(gradient, method, start, times, radius)
                 path = _flat(weights)
-                general = (
-                    short
-                    if radius == 1
-                    else _flat(theory.weight_flow(gradient, method, start, times, radius))
-                )
+                general = _flat(theory.weight_flow(gradient, method, start, times, radius))
                 others = {"deviation": general, "short_form_deviation": short, "plain_distance": plain}
                 row = {"seed": seed, "method": method, "radius": radius}
                 row |= {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
@@ -245,7 +242,7 @@ def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
     frames = []
     for seed in seeds:
         start = _default_weights((2, 8, 1), seed)
-        for method in METHODS:
+        for method in _METHODS:
             path = theory.loss_clock(gradient, method, start, clock)
             about = {"seed": seed, "method": method, "fits": path.reached}
             frames.append(_nodes(path.weights, path.gradients, **about, z=path.z, log_rate=path.log_rate))
@@ -315,7 +312,7 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
     """
     random = np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2))
     rows = []
-    for index, start in enumerate(np.vstack([np.array(settings.SIMPLE_TRAJ_STARTS), random])):
+    for index, start in enumerate(np.vstack([np.array(settings._SIMPLE_TRAJ_STARTS), random])):
         clock = np.linspace(2 * start[0] + start[1], 50.0, 26)[1:]
         k = float(theory.conserved(*start))
         for method in ("ewn", "plain"):
@@ -326,7 +323,7 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
             ewn = method == "ewn"
             # K can pass through zero: its own terms set the scale.
             drift = np.abs(theory.conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
-            source = "paper" if index < len(settings.SIMPLE_TRAJ_STARTS) else "random"
+            source = "paper" if index < len(settings._SIMPLE_TRAJ_STARTS) else "random"
             row: dict[str, Any] = {"source": source, "method": method}
             row |= {"start_1": start[0], "start_2": start[1], "end_1": w1[-1], "end_2": w2[-1]}
             row |= {"path_error": error / np.hypot(exact_1[-1] - start[0], exact_2[-1] - start[1])}
@@ -345,7 +342,7 @@ def simple_trajectory_descent() -> pd.DataFrame:
         authors' logs), exact_1, exact_2 (of the flow at z = 50), relative_error (distance of the end point from the
         exact one, over the exact one's length; the overshoot is part of it).
     """
-    weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings.SIMPLE_TRAJ_STARTS]
+    weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings._SIMPLE_TRAJ_STARTS]
     one, rows = torch.ones(1, 1, dtype=torch.float64), []
     for method in ("ewn", "plain"):
         descent = _trained(
@@ -353,7 +350,7 @@ def simple_trajectory_descent() -> pd.DataFrame:
             exponent=1 - 1 / 10, k_max=0.1, lag=True,
         )  # fmt: skip
         ends = descent.final["1.weight"].squeeze(-1).numpy()
-        for start, steps, end in zip(settings.SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
+        for start, steps, end in zip(settings._SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
             exact = np.array(theory.exact_point(start, 50.0, method))
             row = {"method": method, "start_1": start[0], "start_2": start[1], "steps": steps}
             row |= {"end_1": end[0], "end_2": end[1], "exact_1": exact[0], "exact_2": exact[1]}
@@ -377,7 +374,7 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     weights = [[_default_weights((2, 20), seed)[0], output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
-    for method in METHODS:
+    for method in _METHODS:
         f, k_max = _XOR_RULES[method]
         descent = _trained(
             weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", _XOR_LEVELS,
@@ -466,7 +463,7 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
         different = seeds if depth > 1 else seeds[:1]
         start = _stacked(_depth_weights(depth, 100, seed, first_map) for seed in different)
         own_length = np.linalg.norm(start[-1], axis=-1, keepdims=True)
-        for method in METHODS:
+        for method in _METHODS:
             states = theory.euler_steps(problem.gradient, method, start, 1e-3, own_length)
             for step, (*_, log_loss) in enumerate(islice(states, n_steps + 1)):
                 if step % 50 == 0 or step == n_steps:
@@ -490,7 +487,7 @@ def image_pruning(
     normalized.
 
     Args:
-        name: in ``settings.IMAGES``.
+        name: in ``settings._IMAGES``.
         seeds: of splits, initial weights and batch orders.
         methods: ``"plain"``, ``"swn"``, ``"ewn"``, and ``"control"``: plain training in which the gradient of
             each hidden neuron's incoming weights is multiplied by $\|w_u\|^2$ (E18).
@@ -503,9 +500,8 @@ def image_pruning(
         not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
         accuracy.
     """
-    setting, seeds = settings.IMAGES[name], list(seeds)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    setting, seeds = settings._IMAGES[name], list(seeds)
+    device = str(resolve_device(device))
     (x, y, x_test, y_test), n_classes = setting.load(seeds)
     runs, accuracies = [], []
     for method in methods:
@@ -530,7 +526,7 @@ def image_pruning(
             pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned["member"]])
             accuracies.append(pruned[there[pruned["member"]]].drop(columns="member"))
             whole = pruned[(pruned["pruned_percent"] == 0) & (pruned["score"] == "length")]
-            by_layer = [[gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
+            by_layer = [[_gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
             run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
             run |= {"steps": descent.steps_to[:, number], "gini": np.mean(by_layer, axis=0)}
             runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
@@ -598,7 +594,7 @@ def _pruned_accuracy(
                 keep = select_units(own[score].nan_to_num(), percent / 100)
                 for name, kept in unit_mask(network, layer, keep).items():
                     pruned[name] = pruned[name] * kept.to(device)
-            answers = training.scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
+            answers = training._scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
             right = (answers == y).sum(dim=1).double()
             table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
             frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))

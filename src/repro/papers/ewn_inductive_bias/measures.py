@@ -146,7 +146,7 @@ def smallest_bound(nodes: pd.DataFrame) -> pd.Series:
 # --- sparsity of lengths ----------------------------------------------------------------------------------------
 
 
-def gini(lengths: ArrayLike) -> float:
+def _gini(lengths: ArrayLike) -> float:
     r"""Gini coefficient, $\sum_i (2i - n - 1)\,w_{(i)} / (n\sum_i w_i)$: 0 when all are equal."""
     ordered = np.sort(np.asarray(lengths, dtype=np.float64))
     n = ordered.size
@@ -164,7 +164,7 @@ def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
     return runs.agg(
         count=lambda own: int((own > 0.2 * own.max()).sum()),
         top_share=lambda own: (own.nlargest(4) ** 2).sum() / (own**2).sum(),
-        gini=gini,
+        gini=_gini,
     ).reset_index()
 
 

@@ -37,9 +37,9 @@ from torch.nn.utils import parametrize
 from repro.base import one_of
 from repro.learn import folding
 
-__all__ = ["METHODS", "ExponentialWeightNorm", "StandardWeightNorm", "fold", "normalize_weights"]
+__all__ = ["ExponentialWeightNorm", "StandardWeightNorm", "fold", "normalize_weights"]
 
-METHODS: tuple[str, ...] = ("plain", "swn", "ewn")
+_METHODS: tuple[str, ...] = ("plain", "swn", "ewn")
 """The three parametrizations that the paper compares; ``plain`` is its "Unnorm"."""
 
 
@@ -142,7 +142,7 @@ def normalize_weights(
             weight that has no values yet (a lazy layer, the meta device), is shared with another layer, or is
             parametrized already; a neuron whose weights are all zero. Nothing has been changed then.
     """
-    one_of("method", method, METHODS)
+    one_of("method", method, _METHODS)
     known = {n: layer for n, layer in module.named_modules() if isinstance(layer, _LAYERS | _TRANSPOSED)}
     names = [one_of("linear or convolutional layer", n, known) for n in (known if layers is None else layers)]
     if not names:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from repro.papers._pictures import PALETTE, band, panels, where
-from repro.papers.ewn_inductive_bias.method import METHODS
-from repro.papers.ewn_inductive_bias.settings import SIMPLE_TRAJ_STARTS
+from repro.papers.ewn_inductive_bias.method import _METHODS
+from repro.papers.ewn_inductive_bias.settings import _SIMPLE_TRAJ_STARTS
 from repro.papers.ewn_inductive_bias.theory import conserved, exact_point
 
 _NAMES = {
@@ -39,7 +39,7 @@ def two_weights() -> Figure:
     """Exact trajectories of the two-weight race from the authors' five starts, plain beside EWN."""
     fig, by_method = _by_method(3.4, "$w_1$", "$w_2$", ("plain", "ewn"))
     for method, axis in by_method.items():
-        for start in SIMPLE_TRAJ_STARTS:
+        for start in _SIMPLE_TRAJ_STARTS:
             z = np.linspace(2 * start[0] + start[1], 50.0, 200)
             axis.plot(*exact_point(start, z, method), color=_COLORS[method])
             axis.plot(*start, "o", color="0.2", markersize=4)
@@ -119,16 +119,16 @@ def gradients_against_lengths(nodes: pd.DataFrame) -> Figure:
 
 def sorted_lengths(table: pd.DataFrame) -> Figure:
     """Neuron lengths over the longest, sorted: median over seeds with the quartiles as a band."""
-    table = where(table, end=True)
+    runs = where(table, end=True).groupby(["method", "seed"])["length"]
+    table = where(table, end=True).assign(rank=runs.rank(ascending=False, method="first"))
+    table["relative"] = table["length"] / runs.transform("max")
     fig, (axis,) = panels(1, height=3.8)
-    for method in METHODS:
-        by_seed = where(table, method=method).groupby("seed")["length"]
-        relative = np.stack([np.sort(one)[::-1] / np.max(one) for _, one in by_seed])
-        low, middle, high = np.quantile(relative, [0.25, 0.5, 0.75], axis=0)
-        rank = np.arange(1, middle.size + 1)
-        look = {"color": _COLORS[method], "label": f"{_NAMES[method]} (quartiles, {len(relative)} seeds)"}
-        axis.fill_between(rank, low, high, color=_COLORS[method], alpha=0.2, linewidth=0)
-        axis.plot(rank, middle, _MARKERS[method] + "-", markersize=4, **look)
+    for method in _METHODS:
+        own = where(table, method=method)
+        sns.lineplot(
+            own, x="rank", y="relative", estimator="median", errorbar=("pi", 50), ax=axis, color=_COLORS[method],
+            marker=_MARKERS[method], label=f"{_NAMES[method]} (quartiles, {own['seed'].nunique()} seeds)", legend=False,
+        )  # fmt: skip
     axis.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
     axis.set(xlabel="neuron, by length", ylabel="length / longest", ylim=(0, 1.02), xticks=[1, 5, 10, 15, 20])
     _legend_below(fig, axis)
@@ -171,7 +171,7 @@ def depth_losses(curves: pd.DataFrame) -> Figure:
 def pruning(
     accuracy: pd.DataFrame,
     levels: Sequence[float],
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = _METHODS,
     scores: Sequence[str] = ("length",),
 ) -> Figure:
     """Accuracy after pruning, against the share of units removed; bands: t 95 % over seeds.
@@ -198,7 +198,7 @@ def pruning(
 
 
 def _by_method(
-    height: float, xlabel: str, ylabel: str, methods: Sequence[str] = METHODS
+    height: float, xlabel: str, ylabel: str, methods: Sequence[str] = _METHODS
 ) -> tuple[Figure, dict[str, Axes]]:
     """A row of panels, one a method."""
     fig, axes = panels(len(methods), height=height, sharey=True)

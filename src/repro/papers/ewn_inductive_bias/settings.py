@@ -14,7 +14,7 @@ from repro.learn.ensembles import Ensemble
 from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
 from repro.learn.seeding import initialization
 
-SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
+_SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
 
 
@@ -60,7 +60,7 @@ class _ImageSetting:
         for seed in seeds:
             with initialization(seed):
                 if self.n_hidden is None:
-                    members.append(vgg16_bias_free(x.shape[-3], n_classes))
+                    members.append(vgg16_bias_free())
                 else:
                     sizes = (x.shape[-1], self.n_hidden, n_classes)
                     members.append(kaiming_normal_(perceptron(sizes, bias=(True, False))))
@@ -75,7 +75,7 @@ _MNIST = _ImageSetting(
 )  # fmt: skip
 _CIFAR10 = {"validation": 0, "standardize": (0.5, 0.5), "images": True}
 
-IMAGES: dict[str, _ImageSetting] = {
+_IMAGES: dict[str, _ImageSetting] = {
     "digits": replace(_DIGITS, levels=(0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95), every_score=True),
     "digits-sgd": replace(_DIGITS, batch_size=20),
     "mnist5k": replace(_DIGITS, dataset="mnist5k", data={"train": 500, "pool": 2, **_SMALL}),

@@ -130,8 +130,6 @@ def _per_sample(margins: _Array, loss: str) -> tuple[_Array, float | _Array]:
     if loss == "exponential":
         return -margins, 1.0
     half_tail = 0.5 * np.exp(-np.maximum(margins, _TAIL))
-    if margins.min() > _TAIL:
-        return -margins - half_tail, 1.0 - half_tail
     # The branch that np.where discards must not overflow or take the log of zero.
     capped = np.minimum(margins, _TAIL)
     softplus = np.logaddexp(0.0, -capped)
@@ -162,38 +160,24 @@ class BinaryProblem:
 
     def gradient(self, weights: Sequence[_Array]) -> tuple[_Array, list[_Array]]:
         r"""$\log\mathcal L$, shape ``(...)``, and $\nabla_w\log\mathcal L$, one matrix a layer, by back-propagation."""
-        if self.activation == "linear":
-            return self._linear_gradient(weights)
-        signal, pre, signals = self.x.T, [], []
+        linear = self.activation == "linear"
+        signal, pre, signals = np.eye(self.x.shape[1]) if linear else self.x.T, [], []
         for w in weights:
             signals.append(signal)
             pre.append(w @ signal)
-            positive = np.maximum(pre[-1], 0.0)
-            signal = positive * positive
-        log_loss, slopes = _log_loss_slopes(self.y * pre[-1][..., 0, :], self.loss)
+            signal = pre[-1] if linear else np.maximum(pre[-1], 0.0) ** 2
+        outputs = pre[-1] @ self.x.T if linear else pre[-1]
+        log_loss, slopes = _log_loss_slopes(self.y * outputs[..., 0, :], self.loss)
         delta = (self.y * slopes)[..., None, :]
+        if linear:  # one sum over the points stands for all of them: each gradient has rank one
+            pull = ((self.y * slopes) @ self.x)[..., None]
+            signals, delta = [signal @ pull for signal in signals], np.ones((*pull.shape[:-2], 1, 1))
         gradients = []
         for i in reversed(range(len(weights))):
             gradients.append(delta @ signals[i].mT)
             if i:
-                delta = weights[i].mT @ delta * (2.0 * np.maximum(pre[i - 1], 0.0))
-        return log_loss, gradients[::-1]
-
-    def _linear_gradient(self, weights: Sequence[_Array]) -> tuple[_Array, list[_Array]]:
-        r"""Each gradient has rank one.
-
-        $G_l = (W_D\cdots W_{l+1})^\top\,(W_{l-1}\cdots W_1\,X^\top s)^\top$ with $s$ the slopes at the outputs.
-        """
-        products = [weights[0]]
-        for w in weights[1:]:
-            products.append(w @ products[-1])
-        log_loss, slopes = _log_loss_slopes(self.y * (products[-1] @ self.x.T)[..., 0, :], self.loss)
-        pull = (self.y * slopes) @ self.x
-        gradients, above = [], np.ones((*pull.shape[:-1], 1))
-        for i in reversed(range(len(weights))):
-            below = (products[i - 1] @ pull[..., None])[..., 0] if i else pull
-            gradients.append(above[..., :, None] * below[..., None, :])
-            above = (above[..., None, :] @ weights[i])[..., 0, :]
+                back = (delta.mT @ weights[i]).mT if linear else weights[i].mT @ delta
+                delta = back if linear else back * (2.0 * np.maximum(pre[i - 1], 0.0))
         return log_loss, gradients[::-1]
 
 

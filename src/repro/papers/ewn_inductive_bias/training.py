@@ -45,7 +45,7 @@ _SWITCH = -30.0
 
 
 @torch.no_grad()
-def log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+def _log_loss(scores: Tensor, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
     r"""$\log\mathcal L$ in float64 and $\partial\log\mathcal L/\partial s$, exact far below underflow.
 
     With $a_i = \log\sum_{k\ne y_i}e^{s_{ik}-s_{iy_i}}$, $\log\ell_i = \log\log(1+e^{a_i})$,
@@ -129,7 +129,7 @@ class Descent:
 
 
 @torch.no_grad()
-def scores(ensemble: Ensemble, parameters: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
+def _scores(ensemble: Ensemble, parameters: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
     """What networks with these parameters answer, ``(members, n, ...)``, a thousand examples at a time."""
     parts = x.split(_CHUNK, 1 if per_member else 0)
     return torch.cat([ensemble(part, per_member=per_member, parameters=parameters) for part in parts], dim=1)
@@ -157,6 +157,9 @@ class _Problem:
     Trained parameters are one matrix ``(members, numbers)``: an update, or the undoing of one, is one operation.
     """
 
+    #: Attributes with an entry for each member.
+    _of_members: tuple[str, ...] = ()
+
     def __init__(self, ensemble: Ensemble, x: Tensor, y: Tensor, loss: str, by_length: Sequence[str]) -> None:
         self.x, self.y, self.loss, self.by_length = x, y, loss, by_length
         self.per_member = y.ndim == 2
@@ -167,12 +170,12 @@ class _Problem:
         self._shapes = {n: p.shape[1:] for n, p in ensemble.parameters.items() if p.requires_grad}
         self._fixed = {n: p.detach() for n, p in ensemble.parameters.items() if n not in self._shapes}
 
-    def only(self, rows: Tensor) -> Self:
+    def only(self, rows: list[int]) -> Self:
         """The same problem for some of the members."""
         chosen = copy.copy(self)
-        chosen._adopt(Ensemble([self.ensemble.member(int(i)) for i in rows]))
-        if self.per_member:
-            chosen.x, chosen.y = self.x[rows], self.y[rows]
+        chosen._adopt(Ensemble([self.ensemble.member(i) for i in rows]))
+        for name in (*self._of_members, *(("x", "y") if self.per_member else ())):
+            setattr(chosen, name, getattr(self, name)[rows])
         return chosen
 
     def flat(self) -> Tensor:
@@ -217,11 +220,7 @@ class _FullBatch(_Problem):
 
     _slope: Tensor
     _pending: tuple[Tensor, _Named, Tensor]
-
-    def only(self, rows: Tensor) -> Self:
-        chosen = super().only(rows)
-        chosen._slope = self._slope[rows]
-        return chosen
+    _of_members = ("_slope",)
 
     def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
         r"""New parameters ``(members, numbers)``; ``rate`` is $k\mathcal L^{1-c}$."""
@@ -230,7 +229,7 @@ class _FullBatch(_Problem):
     def judge(self, flat: Tensor) -> _Array:
         """Log-losses ``(members,)`` of parameters."""
         scores, leaves = self.forward(flat, self.x, self.per_member)
-        value, slope = log_loss(scores.detach(), self.y, self.loss)
+        value, slope = _log_loss(scores.detach(), self.y, self.loss)
         self._pending = scores, leaves, slope
         return value.cpu().numpy()
 
@@ -253,14 +252,11 @@ class _MiniBatches(_Problem):
     of the epoch.
     """
 
+    _of_members = ("generators",)
+
     def __init__(self, *data: Any, batch_size: int, seeds: Sequence[int]) -> None:
         super().__init__(*data)
-        self.batch_size, self.generators = batch_size, [streams(seed).shuffle for seed in seeds]
-
-    def only(self, rows: Tensor) -> Self:
-        chosen = super().only(rows)
-        chosen.generators = [self.generators[int(i)] for i in rows]
-        return chosen
+        self.batch_size, self.generators = batch_size, np.array([streams(seed).shuffle for seed in seeds])
 
     def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
         n = self.x.shape[1 if self.per_member else 0]
@@ -272,14 +268,14 @@ class _MiniBatches(_Problem):
             chosen = (rows, index) if self.per_member else index
             y = self.y[chosen]
             scores, leaves = self.forward(flat, self.x[chosen], per_member=True)
-            value, slope = log_loss(scores.detach(), y, self.loss)
+            value, slope = _log_loss(scores.detach(), y, self.loss)
             relative = (value - start).exp().to(flat.dtype).unsqueeze(1)
             flat.addcmul_(rates * relative, self.backward(scores, leaves, slope), value=-1)
         return flat
 
     def judge(self, flat: Tensor) -> _Array:
-        found = scores(self.ensemble, self.named(flat), self.x, self.per_member)
-        return log_loss(found, self.y, self.loss)[0].cpu().numpy()
+        found = _scores(self.ensemble, self.named(flat), self.x, self.per_member)
+        return _log_loss(found, self.y, self.loss)[0].cpu().numpy()
 
 
 # --- the descent ------------------------------------------------------------------------------------------------
@@ -317,18 +313,14 @@ class _Log:
     """Collects what a ``Descent`` holds; parameters as matrices ``(members, numbers)``."""
 
     def __init__(self, flat: Tensor, targets: Sequence[float]) -> None:
-        self.targets = tuple(float(target) for target in targets)
+        n, self.targets = len(flat), tuple(float(target) for target in targets)
         self.start, self.final = flat, torch.full_like(flat, torch.nan)
-        self.saved = [self.final.clone() for _ in targets]
-        self.steps_to = np.full((len(flat), len(targets)), np.nan)
-        self.z, self.steps = np.full(len(flat), np.nan), np.zeros(len(flat), dtype=np.int64)
-        self.status = [""] * len(flat)
+        self.saved, self.steps_to = [self.final.clone() for _ in targets], np.full((n, len(targets)), np.nan)
+        self.z, self.steps, self.status = np.full(n, np.nan), np.zeros(n, dtype=np.int64), [""] * n
 
     def checkpoint(self, members: _Members, flat: Tensor) -> None:
         """Keep the parameters of members that are beyond a target for the first time."""
         beyond = -members.log_loss[:, None] > np.array(self.targets)
-        if not beyond.any():
-            return
         for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
             self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], members.steps[i]
 
@@ -377,7 +369,7 @@ def descend(
         ensemble: of S members; its parameters are not changed. Its dtype is the dtype of the training.
         x: inputs ``(n, ...)``, or ``(S, n, ...)`` where each member has data of its own.
         y: labels ``(n,)`` or ``(S, n)``, as the loss wants them.
-        loss: see ``log_loss``.
+        loss: ``"logistic"`` or ``"exponential"``, summed over the samples, or ``"cross-entropy"``, their mean.
         targets: $z$ values, rising; training ends beyond the last.
         exponent: $c$; 1 for loss-normalized steps.
         k_max: $k$ grows only while below it (the authors' rule, so it may exceed it by one growth).
@@ -418,7 +410,7 @@ def descend(
             log.end(members, flat, why)
             if (why != "").all():
                 return log.result(ensemble.member(0), everyone)
-            rows = torch.from_numpy(np.flatnonzero(why == "")).to(flat.device)
+            rows = np.flatnonzero(why == "").tolist()
             members, problem, flat = members.only(why == ""), problem.only(rows), flat[rows]
         tried += 1
         trial = problem.propose(flat, members.rate(exponent), members.log_loss)

@@ -20,8 +20,8 @@ The text of the paper beyond its abstract was not at hand; equations and setting
 
 ===============  ====================================================================================================
 ``method``       Granger's test of a step, the regression of the authors' code, the loop of causal pruning
-``theory``       the loss change of a step to first order; the regression solved to its end
-``training``     SGD with every step logged; Adam after pruning, to two stops
+``theory``       the regression solved to its end: ridge, and a Lasso that has converged
+``training``     SGD with every step logged, and its first order; Adam after pruning, to two stops
 ``curvature``    how flat minima are: largest eigenvalues of the Hessian, noise on the weights
 ``experiments``  one function a claim group: starting networks in, a table out
 ``measures``     a table in, one number a seed out

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
-from repro.papers.granger_causal_sgd.curvature import Hessian, noise_sensitivity
+from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
 from repro.papers.granger_causal_sgd.settings import Start
-from repro.papers.granger_causal_sgd.theory import first_order, lasso, ridge
+from repro.papers.granger_causal_sgd.theory import _lasso, _ridge
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops, _tune, log
 from repro.prune import Mask, magnitude, random, select
 from repro.prune.overlap import agreement
@@ -39,9 +39,6 @@ __all__ = [
 
 _TARGETS = ("same_batch", "cross_batch")
 _TRAINED_TOGETHER = 40  # perceptrons: fastest so on one processor
-#: Networks whose graph is in memory at once. A small graph stays in the processor's cache: 5 at once take a seventh
-#: less time than 20, and 300 MB less.
-_HESSIANS_AT_ONCE = 5
 
 
 def _logged(start: Start, **changed: Any) -> Trace:
@@ -67,7 +64,7 @@ def steps(start: Start) -> pd.DataFrame:
         ("cross-batch", real, "cross_batch"),
         ("cross-batch, placebo", placebo, "cross_batch"),
     ):
-        columns = {"predicted": first_order(run)[0], "observed": run.loss_changes[target][0]}
+        columns = {"predicted": run.first_order()[0], "observed": run.loss_changes[target][0]}
         rows.append(pd.DataFrame(columns).assign(condition=condition))
     return pd.concat(rows, ignore_index=True)
 
@@ -98,7 +95,7 @@ def identity_runs(start: Start) -> pd.DataFrame:
         ):
             names = {"seed": start.seeds, "learning_rate": rate, "target": target}
             frames.append(
-                pd.DataFrame(names | _line_through_zero(first_order(run), run.loss_changes[change]))
+                pd.DataFrame(names | _line_through_zero(run.first_order(), run.loss_changes[change]))
             )
     return pd.concat(frames, ignore_index=True)
 
@@ -115,7 +112,7 @@ def momentum_runs(start: Start) -> pd.DataFrame:
     frames = []
     for features, products in (("squares", False), ("squares and cross", True)):
         names = {"seed": start.seeds, "features": features}
-        fit = _line_through_zero(first_order(run, products=products), run.loss_changes["same_batch"])
+        fit = _line_through_zero(run.first_order(products=products), run.loss_changes["same_batch"])
         frames.append(pd.DataFrame(names | fit))
     return pd.concat(frames, ignore_index=True)
 
@@ -200,9 +197,10 @@ def held_out_fits(start: Start, learning_rate: float) -> pd.DataFrame:
 
     Both runs start from $\theta_0$ and differ in the order of batches alone. Methods: ``"common"``, one coefficient
     $\gamma$ for all weights; ``"tg_lasso"``, over all weights at once at the authors' default $\alpha = 10^{-14}$
-    (any other predicts as little); ``"lasso"``, converged, and ``"ridge"``, each at the penalty that predicts the last
-    quarter of the first run best after a fit to the quarters before. All have an intercept,
-    $b = \bar y - \bar x^\top\gamma$.
+    (any other predicts as little); ``"lasso"``, converged on columns of standard deviation 1,
+    $\frac{1}{2T}\lVert y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, and ``"ridge"``,
+    $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$, each at the penalty that predicts the last quarter
+    of the first run best after a fit to the quarters before. All have an intercept, $b = \bar y - \bar x^\top\gamma$.
 
     Args:
         start: S networks at $\theta_0$.
@@ -233,15 +231,11 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     return torch.full((1, x.shape[1]), float(total @ y / (total @ total)), dtype=torch.float64)
 
 
-def _centered_ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
-    return ridge(x - x.mean(dim=0), y - y.mean(), penalties)
-
-
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
     "common": (_common, [0.0]),
     "tg_lasso": (tg_lasso, [1e-14]),
-    "lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
-    "ridge": (_centered_ridge, np.logspace(2, -7, 19).tolist()),
+    "lasso": (_lasso, np.logspace(0, -3.5, 15).tolist()),
+    "ridge": (_ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 
@@ -411,16 +405,9 @@ def _counts(mask: Mask) -> pd.DataFrame:
 _Score = Callable[[Trace, int, nn.Module, torch.Generator], Tensor]
 
 
-def _causal(target: str) -> _Score:
-    return lambda run, i, network, draw: run.covariance[target][i].abs()
-
-
-def _permuted(target: str) -> _Score:
-    def score(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
-        y = run.loss_changes[target][i]
-        return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
-
-    return score
+def _permuted(target: str, run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
+    y = run.loss_changes[target][i]
+    return (y[torch.randperm(len(y), generator=draw)] @ run.squares(i)).abs()
 
 
 def _random_layerwise(run: Trace, i: int, network: nn.Module, draw: torch.Generator) -> Tensor:
@@ -435,11 +422,11 @@ def _flat(scores: Mapping[str, Tensor]) -> Tensor:
 
 # Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
 _ARMS: dict[str, _Score] = {
-    "causal": _causal("same_batch"),
-    "causal_cross": _causal("cross_batch"),
+    "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
+    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
     "energy": lambda run, i, network, draw: run.mean_squares[i],
-    "permuted": _permuted("same_batch"),
-    "permuted_cross": _permuted("cross_batch"),
+    "permuted": partial(_permuted, "same_batch"),
+    "permuted_cross": partial(_permuted, "cross_batch"),
     "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
     "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
     "random_layerwise": _random_layerwise,
@@ -562,8 +549,10 @@ def flatness_runs(
     )
     frames, n_dense = [], len(start.seeds)
     for stopping, (networks, rows) in stops.items():
-        largest = _largest_eigenvalues(networks, *train, whole)
-        of_pruned = _largest_eigenvalues(networks, *train, survivors, first=n_dense)
+        largest = largest_eigenvalues(networks, *train, whole)
+        pruned = Ensemble(list(networks)[n_dense:])
+        kept = {name: entries[n_dense:] for name, entries in survivors.items()}
+        of_pruned = largest_eigenvalues(pruned, train[0][n_dense:], train[1][n_dense:], kept)
         measured = rows.assign(
             train_loss=evaluate(networks, *train, per_member=True)[0].numpy(),
             test_accuracy=evaluate(networks, *test, per_member=True)[1].numpy(),
@@ -573,16 +562,3 @@ def flatness_runs(
         )
         frames.append(_labels(start, conditions).assign(stopping=stopping).join(measured))
     return pd.concat(frames, ignore_index=True)
-
-
-def _largest_eigenvalues(
-    networks: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], first: int = 0
-) -> Tensor:
-    """Of networks from the first on, some after the other: the graph of all at once would fill the memory."""
-    members, found = list(networks), []
-    for begin in range(first, len(members), _HESSIANS_AT_ONCE):
-        some = slice(begin, begin + _HESSIANS_AT_ONCE)
-        masks = {name: entries[some] for name, entries in kept.items()}
-        hessian = Hessian(Ensemble(members[some]), x[some], y[some], masks)
-        found.append(hessian.eigenvalues(tolerance=1e-3)[0][:, 0])
-    return torch.cat(found)

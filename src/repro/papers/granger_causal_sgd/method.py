@@ -90,7 +90,7 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor, *, s
     Raises:
         ValueError: a penalty not above 0, values that are not finite, shapes that do not fit.
 
-    Not to be confused with a Lasso that has converged (``theory.lasso``): this one stops far from the minimum.
+    Not to be confused with a Lasso that has converged (as in ``held_out_fits``): this one stops far from the minimum.
     Source: Tsuruoka, Tsujii and Ananiadou (2009), section 3; step sizes and stopping from the authors' code.
     """
     x, y, alpha = x.double(), y.double(), torch.as_tensor(alpha, dtype=torch.float64)[..., None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from repro.learn import Dataset, Ensemble, initialization, kaiming_normal_, lenet5, load, perceptron, train
 from repro.prune import Mask
 
-__all__ = ["Setting", "Start", "lenet", "start"]
+__all__ = ["Setting", "Start"]
 
 
 @dataclass(frozen=True)
@@ -60,31 +60,31 @@ class Setting:
         """Return the optimizer of the phases before and after pruning, as ``learn.train`` takes it."""
         return partial(torch.optim.Adam, lr=self.rate)
 
+    @classmethod
+    def lenet(cls, n_images: int, n_epochs: int) -> Setting:
+        """LeNet on Fashion-MNIST as the authors' code of September 2024 has it: rates, batches, standardization.
+
+        Args:
+            n_images: for training; the authors take 60,000.
+            n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
+        """
+        return cls(
+            "lenet-fashion",
+            "fashion_mnist",
+            lenet5,
+            images=True,
+            parts={"train": n_images, "validation": 1000},
+            standardize=(0.2860, 0.3530),
+            pretrain_epochs=n_epochs,
+            logging_epochs=n_epochs,
+            logging_rate=1e-3,
+            tune_epochs=2 * n_epochs,
+            rate=5e-4,
+            batch_size=512,
+        )
+
 
 _DIGITS = Setting("digits", "digits", partial(perceptron, (64, 128, 64, 10)))
-
-
-def lenet(n_images: int, n_epochs: int) -> Setting:
-    """LeNet on Fashion-MNIST as the authors' code of September 2024 has it: rates, batches, standardization.
-
-    Args:
-        n_images: for training; the authors take 60,000.
-        n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
-    """
-    return Setting(
-        "lenet-fashion",
-        "fashion_mnist",
-        lenet5,
-        images=True,
-        parts={"train": n_images, "validation": 1000},
-        standardize=(0.2860, 0.3530),
-        pretrain_epochs=n_epochs,
-        logging_epochs=n_epochs,
-        logging_rate=1e-3,
-        tune_epochs=2 * n_epochs,
-        rate=5e-4,
-        batch_size=512,
-    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,28 @@ class Start:
     seeds: tuple[int, ...]
     datasets: tuple[Dataset, ...]
     ensemble: Ensemble
+
+    @classmethod
+    def draw(cls, seeds: Sequence[int], chosen: Setting = _DIGITS, *, short: bool = False) -> Start:
+        """Draw a split and weights from each seed, and pretrain; ``short`` for two epochs of everything at most."""
+        if short:
+            chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
+        how: dict[str, Any] = {"standardize": chosen.standardize, "images": chosen.images, **chosen.parts}
+        datasets = tuple(load(chosen.dataset, seed=seed, **how) for seed in seeds)
+        members = []
+        for seed in seeds:
+            with initialization(seed):
+                members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
+        ensemble = Ensemble(members)
+        train(
+            ensemble,
+            datasets,
+            optimizer=chosen.adam(),
+            n_epochs=chosen.pretrain_epochs,
+            batch_size=chosen.batch_size,
+            seed=list(seeds),
+        )
+        return cls(chosen, tuple(seeds), datasets, ensemble)
 
     def first(self, n: int) -> Start:
         """Return the first n of the networks, with their seeds and data.
@@ -125,25 +147,3 @@ class Start:
     def dense(self) -> Mask:
         """Return the mask ``(S, *shape)`` that keeps every prunable weight."""
         return Mask.stack([Mask.dense(member) for member in self.ensemble])
-
-
-def start(seeds: Sequence[int], chosen: Setting = _DIGITS, *, short: bool = False) -> Start:
-    """Draw a split and weights from each seed, and pretrain; ``short`` for two epochs of everything at most."""
-    if short:
-        chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
-    how: dict[str, Any] = {"standardize": chosen.standardize, "images": chosen.images, **chosen.parts}
-    datasets = tuple(load(chosen.dataset, seed=seed, **how) for seed in seeds)
-    members = []
-    for seed in seeds:
-        with initialization(seed):
-            members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
-    ensemble = Ensemble(members)
-    train(
-        ensemble,
-        datasets,
-        optimizer=chosen.adam(),
-        n_epochs=chosen.pretrain_epochs,
-        batch_size=chosen.batch_size,
-        seed=list(seeds),
-    )
-    return Start(chosen, tuple(seeds), datasets, ensemble)

@@ -1,4 +1,4 @@
-r"""What can be worked out: the loss change of a step to first order, and the regression solved to its end."""
+"""The regression of loss changes on squared steps solved to its end, which the authors' rule never comes near."""
 
 from __future__ import annotations
 
@@ -11,32 +11,11 @@ from celer import celer_path
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from repro.papers.granger_causal_sgd.training import Trace
 
-__all__ = ["first_order", "lasso", "ridge"]
-
-
-def first_order(trace: Trace, *, products: bool = True) -> Tensor:
-    r"""Return the loss change of each step to first order, ``(S, T)``: a sum of squared parameter changes.
-
-    $\Delta L_t = g_t^\top\Delta\theta_t + \dots \approx
-    \frac1\eta\sum_k\left[\mu\,\Delta\theta_{t-1,k}\Delta\theta_{t,k}-(\Delta\theta_{t,k})^2\right]$ on the step's own
-    batch, with $g_t = (\mu\Delta\theta_{t-1}-\Delta\theta_t)/\eta$. Without momentum all coefficients are $-1/\eta$.
-    The sum runs over all trained parameters, biases included.
-
-    Args:
-        trace: of SGD; of a placebo, too.
-        products: False leaves the first term out.
-
-    Source: arXiv 2412.03035, abstract (the relation that gradient descent implies), worked out by expansion.
-    """
-    return (trace.momentum * products * trace.cross - trace.energy) / trace.learning_rate
-
-
-def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return $\hat\gamma = X^\top (XX^\top + \lambda I)^{-1} y$, with $\lambda$ relative to $XX^\top$.
 
-    The minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
+    With X and y less their means, the minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
     $\lambda = \text{penalty}\cdot\operatorname{tr}(XX^\top)/T$. Penalty 0 gives the limit: of all least-squares
     solutions the one of least norm.
 
@@ -48,6 +27,7 @@ def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     Returns:
         ``(A, p)``.
     """
+    x, y = x - x.mean(dim=0), y - y.mean()
     values, vectors = torch.linalg.eigh(x @ x.T)
     # directions without any length beyond rounding carry no information about y
     seen = values > len(y) * torch.finfo(torch.float64).eps * values[-1]
@@ -56,7 +36,7 @@ def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     return dual @ vectors.T @ x
 
 
-def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def _lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return the coefficients of a Lasso that has converged on standardized columns, in the unit of x.
 
     The minimum of $\frac{1}{2T}\lVert \tilde y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, where Z holds the columns

@@ -81,6 +81,21 @@ class Trace:
         r"""Return $x_{t,k}$ of network i, ``(T, p)``, float64."""
         return (-self.learning_rate * self.steps[i].double()).square_()
 
+    def first_order(self, *, products: bool = True) -> Tensor:
+        r"""Return the loss change of each step to first order, ``(S, T)``: a sum of squared parameter changes.
+
+        $\Delta L_t = g_t^\top\Delta\theta_t + \dots \approx
+        \frac1\eta\sum_k\left[\mu\,\Delta\theta_{t-1,k}\Delta\theta_{t,k}-(\Delta\theta_{t,k})^2\right]$ on the
+        step's own batch, with $g_t = (\mu\Delta\theta_{t-1}-\Delta\theta_t)/\eta$. Without momentum all coefficients
+        are $-1/\eta$. The sum runs over all trained parameters, biases included; of a placebo, too.
+
+        Args:
+            products: False leaves the first term out.
+
+        Source: arXiv 2412.03035, abstract (the relation that gradient descent implies), worked out by expansion.
+        """
+        return (self.momentum * products * self.cross - self.energy) / self.learning_rate
+
     def by_name(self, flat: Tensor) -> dict[str, Tensor]:
         """Split one value a weight, ``(S, p)``, into the parameters: name to ``(S, *shape)``."""
         return {

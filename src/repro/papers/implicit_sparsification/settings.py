@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet20
-from repro.learn.data import Size, Standardize
 from repro.learn.networks import kaiming_normal_
 
 Array = NDArray[np.float64]
@@ -89,8 +88,8 @@ class Setting:
 
     dataset: str
     build: Callable[[], nn.Module]
-    parts: tuple[Size, Size, Size] = (None, 5000, None)
-    standardize: Standardize = "global"
+    parts: tuple[int | None, int | None, int | None] = (None, 5000, None)
+    standardize: str = "global"
     images: bool = False
     n_epochs: int = 60
     batch_size: int = 256
