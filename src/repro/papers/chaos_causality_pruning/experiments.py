@@ -443,13 +443,15 @@ def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
         One row a (seed, variant, arm, draw, layer), layers from 1: ``alpha``, and ``n_tail``, the number of
         eigenvalues it rests on.
     """
-    rows = []
+    tables = []
     for layer, weights in enumerate(networks.weights, start=1):
-        for (_, run), weight in zip(runs.iterrows(), weights.numpy(), strict=True):
-            found = theory.PowerLaw.of_layer(weight)
-            fitted = {"layer": layer, "alpha": found.alpha, "n_tail": found.n_tail}
-            rows.append({**run[["seed", "variant", "arm", "draw"]], **fitted})
-    return pd.DataFrame(rows)
+        fits = pd.DataFrame(
+            [theory.PowerLaw.of_layer(weight) for weight in weights.numpy()], index=runs.index
+        )
+        tables.append(
+            runs[["seed", "variant", "arm", "draw"]].assign(layer=layer).join(fits[["alpha", "n_tail"]])
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
@@ -482,9 +484,8 @@ def count_scan(observed: Observed) -> pd.DataFrame:
             noise = np.random.default_rng([seed, 7]).standard_normal(own.shape)
             for lag in lags:
                 row = {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed}
-                for name, x in (("own", own), ("noise", noise)):
-                    row[name] = decide(y, x, max_lag=lag).non_causal.sum()
-                rows.append(row)
+                of = {"own": own, "noise": noise}.items()
+                rows.append(row | {name: decide(y, x, max_lag=lag).non_causal.sum() for name, x in of})
     return pd.DataFrame(rows)
 
 

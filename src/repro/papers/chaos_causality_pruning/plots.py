@@ -123,24 +123,21 @@ def exponents_of_weights(exponents: pd.DataFrame, growth_rates: pd.Series) -> Fi
     """Exponents of iris weights and of their surrogates, with the rate at which the worst nudge grows."""
     names = {"weights": "weights", "shuffled": "steps shuffled", "linear": "same spectrum"}
     fig, axes = panels(2, 3.6, 3.2)
-    bins = np.linspace(-0.5, 3.5, 81)
-    iris = where(exponents, table="iris")
-    for (key, name), colour, dashes in zip(names.items(), PALETTE, ("-", "--", "-."), strict=False):
-        chosen = where(iris, series=key)["exponent"].dropna()
-        count, edges = np.histogram(chosen, bins=bins)
-        axes[0].plot(
-            (edges[1:] + edges[:-1]) / 2, 100 * count / len(chosen), dashes, color=colour, label=name
-        )
+    iris = where(exponents, table="iris").replace({"series": names})
+    sns.histplot(
+        iris, x="exponent", hue="series", hue_order=list(names.values()), palette=PALETTE[:3], ax=axes[0],
+        bins=np.linspace(-0.5, 3.5, 81), stat="percent", common_norm=False, element="poly", fill=False,
+    )  # fmt: skip
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="exponent, nats an update", ylabel="windows, %")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    sns.move_legend(axes[0], "best", title="")
     means = iris.groupby(["series", "seed"])["exponent"].mean()
-    rows = {name: means[key].to_numpy() for key, name in names.items()} | {"worst nudge": growth_rates}
-    for y, (values, colour) in enumerate(zip(rows.values(), [*PALETTE[:3], PALETTE[4]], strict=True)):
-        axes[1].plot(values, np.full(len(values), y), "o", color=colour, alpha=0.5, markersize=5)
-    axes[1].set(xscale="log", xlabel="rate, nats an update (one dot a seed)")
-    axes[1].set(yticks=range(len(rows)), yticklabels=list(rows))
-    axes[1].set_ylim(len(rows) - 0.5, -0.5)
+    rows = {name: means[name].to_numpy() for name in names.values()} | {
+        "worst nudge": growth_rates.to_numpy()
+    }
+    colors = [*PALETTE[:3], PALETTE[4]]
+    sns.stripplot(rows, orient="h", jitter=False, alpha=0.5, palette=colors, log_scale=True, ax=axes[1])
+    axes[1].set(xlabel="rate, nats an update (one dot a seed)")
     return fig
 
 
