@@ -276,7 +276,7 @@ def _compare_decisions(observed: Observed) -> pd.DataFrame:
 
 
 def in_new_orders(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
-    """Return the honest rule's ``_compare_decisions`` where the examples come in a new order in every pass."""
+    """Return the honest rule's ``Runs.decisions`` where the examples come in a new order in every pass."""
     return _compare_decisions(Observed.of(replace(setting, reshuffle=True), seeds, ("honest",)))
 
 
@@ -498,12 +498,22 @@ class Runs:
 
     Attributes:
         observed: dense training, by data set.
-        retrained: one row a retrained network, see ``_retrain_arms``.
-        decisions: see ``_compare_decisions``.
-        overlaps: see ``overlaps``; None for images.
-        deletions: see ``_delete_without_retraining``; None for images.
-        rankings: see ``_feature_rankings``; None for images.
-        spectra: see ``_layer_exponents``; None for tables.
+        retrained: one row a network, retrained from its initial weights: table, seed, variant (``"dense"``, ``"ft"``,
+            ``"pt"``), arm, draw, the columns of ``perceptrons.retrain``, the share of weights ``removed``, and
+            ``log2_epochs``, counted from 1.
+        decisions: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
+            weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and
+            counterparts that cannot cause its errors; ``"reverse"``, whether the errors cause the exponents;
+            ``"planted"``, a cause that is there.
+        overlaps: one row a pair of non-causal sets and seed: the Jaccard index, and what is ``expected`` of
+            independent random sets of these sizes; None for images.
+        deletions: one row an arm and seed, weights deleted from the trained network, as many as FT removes:
+            ``doublings``, log2 of the training loss after over that before, and ``share_below``, the share of 200
+            random deletions that raise it less (ties count half); None for images.
+        rankings: one row a network but the dense one: ``spearman``, the correlation of its ranking of the features by
+            mean absolute Shapley value with that of the dense one; None for images.
+        spectra: one row a network and layer, from 1: ``alpha`` of the power law of its spectrum, and ``n_tail``, the
+            number of eigenvalues it rests on; None for tables.
     """
 
     observed: dict[str, Observed]

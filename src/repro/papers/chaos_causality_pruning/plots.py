@@ -204,7 +204,7 @@ def compared(table: pd.DataFrame, value: str) -> Figure:
     """Mean and 95 % interval over seeds of what was compared, for each data set.
 
     Args:
-        table: of ``_delete_without_retraining``, ``overlaps`` or ``_feature_rankings``.
+        table: deletions, overlaps or rankings of ``experiments.Runs``.
         value: its column: how often the loss doubles, ``"doublings"``; the index
             ``"jaccard"``, with a tick for random sets of these sizes; or the rank correlation ``"spearman"``.
     """
