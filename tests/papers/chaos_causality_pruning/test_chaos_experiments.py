@@ -15,15 +15,13 @@ from repro.papers.chaos_causality_pruning import experiments, plots, training
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide, paper_exponents
 from repro.papers.chaos_causality_pruning.perceptrons import descend, retrain
 from repro.papers.chaos_causality_pruning.settings import Setting
-from repro.papers.chaos_causality_pruning.theory import shapley_values
+from repro.papers.chaos_causality_pruning.theory import _shapley_values
 from repro.papers.chaos_causality_pruning.training import (
     _ARMS,
     _ROLES,
     Observed,
     _matched,
-    masks,
-    observe,
-    random_masks,
+    _random_masks,
 )
 
 SHORT = replace(Setting.named("iris"), epochs=10, window=60)
@@ -33,28 +31,28 @@ LAYERS = np.array([0, 0, 0, 0, 1, 1, 1])
 @pytest.fixture(scope="module")
 def observed_wine() -> Observed:
     """Wine, three seeds, trained long enough for FT, with windows so short that tests take seconds."""
-    return observe(
+    return Observed.of(
         replace(Setting.named("wine"), epochs=30, early_epochs=12, window=60, max_lag=5), [0, 1, 2]
     )
 
 
 @pytest.fixture(scope="module")
 def retrained(observed_wine):
-    return experiments.retrain_arms(observed_wine, 2)
+    return experiments._retrain_arms(observed_wine, 2)
 
 
 def test_a_seeds_values_are_the_same_bits_whatever_other_seeds_there_are(observed_wine, retrained):
-    fewer = observe(observed_wine.setting, [1, 2])
+    fewer = Observed.of(observed_wine.setting, [1, 2])
     for role, trained in product(_ROLES, (False, True)):
         of_all = observed_wine.networks(role, trained=trained).flat()[1:]
         assert torch.equal(fewer.networks(role, trained=trained).flat(), of_all)
     for variant in ("ft", "pt", "honest"):
         np.testing.assert_array_equal(fewer.series(variant), observed_wine.series(variant)[1:])
-    for arm, keep in masks(fewer, "ft", 3).items():
-        assert (keep == masks(observed_wine, "ft", 3)[arm][1:]).all(), arm
+    for arm, keep in fewer.masks("ft", 3).items():
+        assert (keep == observed_wine.masks("ft", 3)[arm][1:]).all(), arm
     for of_fewer, of_all in (
-        (experiments.compare_decisions(fewer), experiments.compare_decisions(observed_wine)),
-        (experiments.retrain_arms(fewer, 2)[0], retrained[0]),
+        (experiments._compare_decisions(fewer), experiments._compare_decisions(observed_wine)),
+        (experiments._retrain_arms(fewer, 2)[0], retrained[0]),
         tuple(experiments.growth_of_nudges(SHORT, seeds) for seeds in ([2], [1, 2])),
         tuple(experiments.weights_and_surrogates([SHORT], seeds) for seeds in ([2], [1, 2])),
     ):
@@ -100,13 +98,13 @@ def test_as_many_go_of_each_layer_the_lowest_or_random_ones_that_were_tested():
     keep = _matched(np.array([np.nan, 5.0, 6.0, np.nan, 1.0, np.nan, 1.0]), pruned, LAYERS)
     assert keep.tolist() == [True, False, False, True, False, True, True]
     pruned, tested = np.eye(7, dtype=bool)[[1, 5]].any(axis=0), np.arange(7) > 0
-    drawn = random_masks(pruned, LAYERS, tested, 300, np.random.default_rng(0))
+    drawn = _random_masks(pruned, LAYERS, tested, 300, np.random.default_rng(0))
     assert drawn[:, 0].all()
     assert np.allclose(1 - drawn.mean(axis=0)[1:], 1 / 3, atol=0.09)
 
 
 def test_all_arms_of_a_network_remove_equally_many_and_each_what_it_says(observed_wine):
-    found = masks(observed_wine, "ft", 4)
+    found = observed_wine.masks("ft", 4)
     assert tuple(found) == _ARMS
     sizes = (~found["noncausal"]).sum(axis=2)
     assert sizes.sum() > 0, "the case should prune something"
@@ -175,7 +173,7 @@ def test_shared_trends_look_causal_until_they_are_differenced():
 
 
 def test_our_statistics_agree_with_the_references_and_a_fault_would_show(monkeypatch):
-    table = experiments.agreement(observe(replace(SHORT, learning_rate=1.0), [0]))
+    table = experiments.agreement(Observed.of(replace(SHORT, learning_rate=1.0), [0]))
     assert table["granger"].item() < 1e-7
     assert table["lyapunov"].item() < 1e-8
     y, x = np.random.default_rng(1).standard_normal((2, 40))
@@ -186,7 +184,7 @@ def test_our_statistics_agree_with_the_references_and_a_fault_would_show(monkeyp
 
 
 def test_every_counterpart_is_tested_against_the_networks_own_errors(observed_wine):
-    table = experiments.compare_decisions(observed_wine)
+    table = experiments._compare_decisions(observed_wine)
     for variant, rule in product(("ft", "pt"), ("paper", "f_test")):
         chosen = where(table, variant=variant, rule=rule, part="validation")
         planted = ("planted", "planted, stranger") if variant == "ft" else ()
@@ -216,14 +214,14 @@ def test_a_planted_cause_is_what_it_says_and_the_honest_rule_tells_it_from_a_str
     assert added.std() == pytest.approx(0.1 * np.diff(y).std(), rel=0.05)
     monkeypatch.setattr(training, "_PLANTED", 0.3)  # this training is short
     shares = (
-        where(experiments.compare_decisions(observed_wine), rule="honest").groupby("series")["causal"].mean()
+        where(experiments._compare_decisions(observed_wine), rule="honest").groupby("series")["causal"].mean()
     )
     assert shares["planted"] > shares["planted, stranger"] + 0.1
     assert shares["planted"] > shares["own"] + 0.2
 
 
 def test_overlaps_compare_with_chance(observed_wine):
-    table = experiments.overlaps(observed_wine)
+    table = experiments._overlaps(observed_wine)
     for pair, other in (("nudged", ("ft", "nudged")), ("late and early", ("pt", "own"))):
         a, b = observed_wine.pruned("ft")[2], observed_wine.pruned(*other)[2]
         (row,) = where(table, pair=pair, seed=2).to_dict("records")
@@ -240,7 +238,7 @@ def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retr
     runs, networks = retrained
     assert set(where(runs, variant="ft")["arm"]) == set(_ARMS)
     s, parts = observed_wine.setting, observed_wine.parts
-    keep = masks(observed_wine, "ft", 2)["causal"][:, 0]
+    keep = observed_wine.masks("ft", 2)["causal"][:, 0]
     how = s.how | {"benchmark": s.benchmark, "budget": s.epochs, "cap": s.epochs + 50}
     alone, _ = retrain(observed_wine.networks("own"), keep, parts.train, parts.test, **how)
     chosen = where(runs, variant="ft", arm="causal")
@@ -254,12 +252,12 @@ def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retr
 
 
 def test_deleting_large_weights_hurts_more_than_deleting_small_ones(observed_wine):
-    table = experiments.delete_without_retraining(observed_wine)
+    table = experiments._delete_without_retraining(observed_wine)
     means = table.groupby("arm")[["share_below", "doublings"]].mean()
     assert means.loc["largest", "share_below"] > 0.7
     assert means.loc["magnitude after", "share_below"] < 0.3
     assert means.loc["largest", "doublings"] > means.loc["random", "doublings"]
-    found = masks(observed_wine, "ft", 200)
+    found = observed_wine.masks("ft", 200)
     trained, train = observed_wine.networks("own", trained=True), observed_wine.parts.train
     seed = int(np.argmin(found["noncausal"].mean(axis=(1, 2))))  # one of which FT removes something
     by_chance = np.array([trained.masked(found["random"][:, k]).loss(train)[seed] for k in range(200)])
@@ -284,9 +282,9 @@ def test_accuracy_falls_with_sparsity_and_least_by_magnitude(observed_wine):
 def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, retrained, monkeypatch):
     runs, networks = retrained
     # thirteen features have 8,192 coalitions: five examples will do
-    few = lambda predict, background, x: shapley_values(predict, background, x[:5])  # noqa: E731
-    monkeypatch.setattr(experiments.theory, "shapley_values", few)
-    table = experiments.feature_rankings(observed_wine, runs, networks)
+    few = lambda predict, background, x: _shapley_values(predict, background, x[:5])  # noqa: E731
+    monkeypatch.setattr(experiments.theory, "_shapley_values", few)
+    table = experiments._feature_rankings(observed_wine, runs, networks)
     assert table["spearman"].abs().max() <= 1 + 1e-12
     assert set(table["arm"]) == {"stranger", "noncausal", "random"}
     for run in runs.query("arm == 'noncausal' and removed == 0").itertuples():

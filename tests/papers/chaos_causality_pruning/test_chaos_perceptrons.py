@@ -51,17 +51,6 @@ def test_the_flat_order_is_layer_by_layer_row_by_row():
     assert all(torch.equal(a, b) for a, b in zip(again, networks.weights, strict=True))
 
 
-def test_copies_are_copies_and_masks_leave_biases():
-    networks = Perceptrons.drawn((4, 6, 3), [5, 6])
-    before = networks.flat()
-    keep = np.random.default_rng(0).random((2, 42)) < 0.5
-    masked = networks.masked(keep)
-    assert torch.equal(masked.flat(), before * torch.tensor(keep))
-    assert all(torch.equal(a, b) for a, b in zip(masked.biases, networks.biases, strict=True))
-    descend(networks.pick([1, 1, 0]), iris(), learning_rate=1.0, n_epochs=1)
-    assert torch.equal(networks.flat(), before)
-
-
 def test_laws_of_the_initial_weights_and_seeds_that_do_not_depend_on_others():
     normal = Perceptrons.drawn((50, 40, 10), range(4))
     assert normal.flat().std() == pytest.approx(0.1, rel=0.03)

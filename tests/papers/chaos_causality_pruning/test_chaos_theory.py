@@ -16,9 +16,9 @@ from repro.papers.chaos_causality_pruning import theory
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 from repro.papers.chaos_causality_pruning.theory import (
     PowerLaw,
+    _shapley_values,
     growth,
     mean_absolute_shapley,
-    shapley_values,
 )
 
 
@@ -81,7 +81,7 @@ class Nets:
 def test_values_add_up_to_the_difference_from_the_background(n, m, networks, seed):
     nets, b, x = Nets(n, networks, seed=seed), normal(seed + 2, n), normal(seed + 3, m, n)
     difference = nets(x) - nets(b[None])
-    torch.testing.assert_close(shapley_values(nets, b, x).sum(-1), difference, rtol=0, atol=1e-12)
+    torch.testing.assert_close(_shapley_values(nets, b, x).sum(-1), difference, rtol=0, atol=1e-12)
 
 
 def test_features_that_are_cut_off_are_worth_exactly_nothing_and_tie():
@@ -104,7 +104,7 @@ def test_equal_to_the_mean_over_all_orders_of_the_features():
             after = nets(row[None]).item()
             expected[feature] += (after - before) / math.factorial(5)
             before = after
-    torch.testing.assert_close(shapley_values(nets, b, x).flatten(), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(_shapley_values(nets, b, x).flatten(), expected, rtol=0, atol=1e-12)
 
 
 def test_many_networks_at_once_are_as_one_by_one_in_chunks_of_any_size(monkeypatch):

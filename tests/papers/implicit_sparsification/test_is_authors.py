@@ -12,9 +12,9 @@ import pytest
 
 from repro.learn import perceptron
 from repro.papers.implicit_sparsification import authors
-from repro.papers.implicit_sparsification.authors import _GRID, _PLACES, _SPARSITIES, at_scale
+from repro.papers.implicit_sparsification.authors import at_scale
 from repro.papers.implicit_sparsification.method import METHODS, Choice
-from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
+from repro.papers.implicit_sparsification.settings import _SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
 SMALL = Setting(
@@ -27,7 +27,7 @@ SEEDS = [0, 1]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SETTINGS, "small", SMALL)
+    monkeypatch.setitem(_SETTINGS, "small", SMALL)
     monkeypatch.setattr(authors, "_PLACES", ("small",))
     monkeypatch.setattr(authors, "_GRID", GRID)
     monkeypatch.setattr(authors, "_SPARSITIES", LEVELS)
@@ -82,7 +82,7 @@ def test_a_part_that_would_end_too_late_is_not_begun_and_a_later_call_goes_on(
 
 def test_a_part_made_with_another_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_scale([0], tmp_path, 60)
-    monkeypatch.setitem(SETTINGS, "small", replace(SMALL, n_epochs=3))
+    monkeypatch.setitem(_SETTINGS, "small", replace(SMALL, n_epochs=3))
     with pytest.raises(ValueError, match=r"small-x.* was made with other values of n_epochs"):
         at_scale([0], tmp_path, 60)
 
@@ -101,11 +101,3 @@ def test_data_that_are_missing_are_left_out(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
     monkeypatch.setattr(authors, "_PLACES", ("resnet20-cifar10", "small"))
     assert set(at_scale([0], tmp_path / "runs", 60)["setting"]) == {"small"}
-
-
-def test_the_paper_comes_first_with_as_many_choices_for_each_and_its_own_levels() -> None:
-    """The smallest 1 - 0.8^k, k = 1 to 25."""
-    assert _PLACES[0] == "resnet20-cifar10"
-    assert {len(choices) for choices in _GRID.values()} == {3}
-    percent = [round(100 * p, 2) for p in _SPARSITIES]
-    assert [percent[k] for k in (0, 1, 2, 5, 10, 20, 25)] == [0, 20, 36, 67.23, 89.26, 98.85, 99.62]

@@ -19,7 +19,7 @@ from repro.papers.implicit_sparsification.diagonal import _FAMILIES, descend
 from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS, _logarithmic_steps
 from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
-from repro.papers.implicit_sparsification.settings import SETTINGS, Setting, SparseRegression, tuned
+from repro.papers.implicit_sparsification.settings import _SETTINGS, Setting, SparseRegression, tuned
 from repro.papers.implicit_sparsification.training import cycles, fit
 
 # ---- flows
@@ -168,7 +168,7 @@ def test_weight_paths_agree_with_the_grid(grid: pd.DataFrame) -> None:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Setting:
     tiny = Setting("digits", partial(perceptron, (64, 8, 10)), (100, 50, 50), "feature", batch_size=100)
-    monkeypatch.setitem(SETTINGS, "digits", tiny)
+    monkeypatch.setitem(_SETTINGS, "digits", tiny)
     return tiny
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro.papers.implicit_sparsification.settings import SETTINGS, SparseRegression
+from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression
 
 
 def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
@@ -34,9 +34,9 @@ def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
 
 
 def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_generator():
-    one, other = SETTINGS["digits"].networks([0, 1])
+    one, other = _SETTINGS["digits"].networks([0, 1])
     torch.manual_seed(5)
-    (again,) = SETTINGS["digits"].networks([1])
+    (again,) = _SETTINGS["digits"].networks([1])
     for i in (1, 3, 5):
         assert torch.equal(other[i].weight, again[i].weight)
         assert not torch.equal(one[i].weight, other[i].weight)

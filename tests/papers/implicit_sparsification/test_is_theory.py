@@ -20,7 +20,7 @@ from repro.papers.implicit_sparsification.theory import (
     Potential,
     Strength,
     _inverse_mirror_map,
-    least_l1,
+    _least_l1,
 )
 
 STRENGTHS = [Strength(0.0), Strength(0.05), Strength(0.1, rate=0.2), Strength(0.1, until=3.3)]
@@ -187,11 +187,11 @@ def test_least_potential_meets_its_conditions_at_every_scale(a):
 
 def test_a_sparse_truth_is_the_point_of_least_l1_and_of_least_potential_at_a_tiny_scale():
     problem = SparseRegression.draw(7)
-    for x in (least_l1(problem.Z, problem.y), Potential(1e-30).least(problem.Z, problem.y)):
+    for x in (_least_l1(problem.Z, problem.y), Potential(1e-30).least(problem.Z, problem.y)):
         np.testing.assert_allclose(x, problem.x_star, atol=1e-9)
 
 
-@pytest.mark.parametrize("solve", [least_l1, Potential(0.1).least])
+@pytest.mark.parametrize("solve", [_least_l1, Potential(0.1).least])
 def test_dependent_rows_are_solved_and_targets_that_no_weights_give_refused(solve):
     Z, y, _ = problem(12)
     doubled, both = np.vstack([Z, 2 * Z[:2]]), np.concatenate([y, 2 * y[:2]])

@@ -32,11 +32,11 @@ from repro.papers.implicit_sparsification.method import (
     _weight_tensors,
     pilot_factors,
 )
-from repro.papers.implicit_sparsification.settings import SETTINGS
+from repro.papers.implicit_sparsification.settings import _SETTINGS
 from repro.papers.implicit_sparsification.training import Fit, _CropFlip, _smallest, cycles, fit
 
 TINY = replace(
-    SETTINGS["digits"],
+    _SETTINGS["digits"],
     n_epochs=3,
     build=partial(perceptron, (64, 16, 10)),
     parts=(150, 60, 60),

@@ -12,7 +12,3 @@
 ``authors``      what the paper prints and its authors publish, and their rows once more
 ===============  =============================================================================
 """
-
-from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, decide, paper_exponents
-
-__all__ = ["Decision", "WindowRecorder", "decide", "paper_exponents"]

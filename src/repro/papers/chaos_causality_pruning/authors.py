@@ -18,7 +18,7 @@ from repro.base import one_of
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
 from repro.papers.chaos_causality_pruning.settings import load_table
-from repro.papers.chaos_causality_pruning.training import laid_out, random_masks
+from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
 from repro.prune.overlap import jaccard
 
 _Array = NDArray[np.float64]
@@ -260,7 +260,7 @@ def regenerate(name: str, n_random: int) -> pd.DataFrame:
         for trial, removed in enumerate(_REMOVED[name, variant]):
             keep[trial, 0, removed] = False
             rng = np.random.default_rng([0, trial, i])
-            drawn.append(random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
+            drawn.append(_random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
         keeps |= {(variant, "published"): keep, (variant, "noncausal"): ours}
         keeps[variant, "random"] = np.stack(drawn)
     runs, keep = _retrained(name, start, keeps, range(1, n_trials + 1))
@@ -322,7 +322,7 @@ def _retrained(
 ) -> tuple[pd.DataFrame, _Mask]:
     """Retrain networks under all masks, in one stack; one row a network, and the masks."""
     known = _RECIPES[name]
-    rows, keep = laid_out(keeps, seeds)
+    rows, keep = _laid_out(keeps, seeds)
     how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"], "budget": 1}
     cap = max(_LEAST_CAP, known["ft_epochs"] + _EXTRA_EPOCHS)
     measured, _ = retrain(start.pick(rows.pop("network")), keep, *_examples(name), cap=cap, **how)

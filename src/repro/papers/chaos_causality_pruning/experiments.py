@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from repro.learn.progress import bar
+from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import method, theory, training
-from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide, granger_tests, judge
+from repro.papers.chaos_causality_pruning.method import WindowRecorder, _granger_tests, decide, judge
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend, retrain
 from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed
@@ -190,7 +191,7 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
     for (windows, max_lag), (process, of_cause, of_effect) in product(_SHAPES, processes):
         for effect in range(_N_EFFECTS):
             y = _autoregression(1, windows, rng, of_effect)[0]
-            tests = granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
+            tests = _granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
             for rule in ("paper", "f_test", "single_lag", "honest"):
                 row = {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
                 rows.append(row | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()})
@@ -229,7 +230,7 @@ _SERIES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
 """What is drawn in place of a network's exponents."""
 
 
-def compare_decisions(observed: Observed) -> pd.DataFrame:
+def _compare_decisions(observed: Observed) -> pd.DataFrame:
     """Apply the rules to a network's own exponents and to counterparts that cannot cause its errors.
 
     Under the paper's rule and the same with F, also with the test part's errors in place of the validation part's;
@@ -275,11 +276,11 @@ def compare_decisions(observed: Observed) -> pd.DataFrame:
 
 
 def in_new_orders(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
-    """Return the honest rule's ``compare_decisions`` where the examples come in a new order in every pass."""
-    return compare_decisions(training.observe(replace(setting, reshuffle=True), seeds, ("honest",)))
+    """Return the honest rule's ``Runs.decisions`` where the examples come in a new order in every pass."""
+    return _compare_decisions(Observed.of(replace(setting, reshuffle=True), seeds, ("honest",)))
 
 
-def overlaps(observed: Observed) -> pd.DataFrame:
+def _overlaps(observed: Observed) -> pd.DataFrame:
     """Compare sets of non-causal weights: FT with PT, and FT with FT of a nudged and of a stranger network.
 
     Returns:
@@ -305,7 +306,7 @@ def overlaps(observed: Observed) -> pd.DataFrame:
 # --- what pruning does (C1 to C4, C7, C8, C11, C14, K3) -------------------------------------------------------
 
 
-def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perceptrons]:
+def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perceptrons]:
     """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
 
     Networks for images are large: only LEGCNet's, the smallest and random weights are removed.
@@ -325,10 +326,10 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
     if not setting.images:
         keeps["dense", "stranger"] = whole
     for variant in observed.variants:
-        found = training.masks(observed, variant, n_random)
+        found = observed.masks(variant, n_random)
         arms = ("noncausal", "magnitude after", "random") if setting.images else found
         keeps |= {(variant, arm): found[arm] for arm in arms}
-    rows, keep = training.laid_out(keeps, observed.seeds)
+    rows, keep = training._laid_out(keeps, observed.seeds)
     network = rows.pop("network")
     own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
     initial = observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own))
@@ -339,7 +340,7 @@ def retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perce
     return rows.assign(table=setting.name).join(measured), networks
 
 
-def delete_without_retraining(observed: Observed) -> pd.DataFrame:
+def _delete_without_retraining(observed: Observed) -> pd.DataFrame:
     """Delete weights from the trained networks and look at the training loss, without retraining (claim C7).
 
     As many weights as FT removes, layer by layer, for each reason, and 200 times at random.
@@ -351,20 +352,21 @@ def delete_without_retraining(observed: Observed) -> pd.DataFrame:
     """
     chosen = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
     trained = observed.networks("own", trained=True)
-    found = training.masks(observed, "ft", 200)
-    row, keep = training.laid_out({("ft", arm): found[arm] for arm in chosen}, observed.seeds)
+    found = observed.masks("ft", 200)
+    row, keep = training._laid_out({("ft", arm): found[arm] for arm in chosen}, observed.seeds)
     before = trained.loss(observed.parts.train)[row["network"]]
     after = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
     row["doublings"] = np.where(keep.all(axis=1), np.nan, np.log2(after / before))
-    by_chance = row[row["arm"] == "random"].groupby("seed")["doublings"]
-    rows = []
-    for seed, of_seed in row[row["arm"] != "random"].groupby("seed"):
-        random = by_chance.get_group(seed).to_numpy()
-        rows.append({"arm": "random", "seed": seed, "doublings": random.mean(), "share_below": np.nan})
-        for arm, own in of_seed.set_index("arm")["doublings"].items():
-            below = np.mean((random < own) + 0.5 * (random == own)) if np.isfinite(own) else np.nan
-            rows.append({"arm": arm, "seed": seed, "doublings": own, "share_below": below})
-    return pd.DataFrame(rows).assign(table=observed.setting.name)
+    by_chance = {
+        seed: of_seed["doublings"].to_numpy() for seed, of_seed in where(row, arm="random").groupby("seed")
+    }
+    below = [
+        (by_chance[seed] < own).mean() + 0.5 * (by_chance[seed] == own).mean()
+        for seed, own in zip(row["seed"], row["doublings"], strict=True)
+    ]
+    row["share_below"] = np.where(row["doublings"].isna() | (row["arm"] == "random"), np.nan, below)
+    table = row.groupby(["seed", "arm"], sort=False)[["doublings", "share_below"]].mean().reset_index()
+    return table.assign(table=observed.setting.name)
 
 
 def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], epochs: int) -> pd.DataFrame:
@@ -394,7 +396,7 @@ def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], e
             keep = np.ones((*scores.shape[:2], len(tested)), bool)
             keep[..., tested] = [[keep_highest(row, n_pruned) for row in rows] for rows in scores]
             keeps[score, sparsity] = keep
-    rows, keep = training.laid_out(keeps, observed.seeds)
+    rows, keep = training._laid_out(keeps, observed.seeds)
     networks = observed.networks("own").pick(rows["network"])
     descend(networks, observed.parts.train, n_epochs=epochs, keep=keep, **observed.setting.how)
     rows = rows.rename(columns={"variant": "score", "arm": "sparsity"})
@@ -405,7 +407,7 @@ def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], e
 # --- what survives pruning (C9, C10) --------------------------------------------------------------------------
 
 
-def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+def _feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     """Compare each retrained network's ranking of the input features with the dense network's.
 
     Features are ranked by the mean absolute Shapley value of the outputs over 30 test examples and classes, against
@@ -413,7 +415,7 @@ def feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptro
 
     Args:
         observed: dense training, for the data.
-        runs, networks: of ``retrain_arms``.
+        runs, networks: of ``_retrain_arms``.
 
     Returns:
         One row a (variant, arm, draw, seed) but the dense one: the rank correlation ``spearman``.
@@ -435,19 +437,21 @@ def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     """Fit a power law to the spectrum of every layer of retrained networks (claim C10).
 
     Args:
-        runs, networks: of ``retrain_arms``.
+        runs, networks: of ``_retrain_arms``.
 
     Returns:
         One row a (seed, variant, arm, draw, layer), layers from 1: ``alpha``, and ``n_tail``, the number of
         eigenvalues it rests on.
     """
-    rows = []
+    tables = []
     for layer, weights in enumerate(networks.weights, start=1):
-        for (_, run), weight in zip(runs.iterrows(), weights.numpy(), strict=True):
-            found = theory.PowerLaw.of_layer(weight)
-            fitted = {"layer": layer, "alpha": found.alpha, "n_tail": found.n_tail}
-            rows.append({**run[["seed", "variant", "arm", "draw"]], **fitted})
-    return pd.DataFrame(rows)
+        fits = pd.DataFrame(
+            [theory.PowerLaw.of_layer(weight) for weight in weights.numpy()], index=runs.index
+        )
+        tables.append(
+            runs[["seed", "variant", "arm", "draw"]].assign(layer=layer).join(fits[["alpha", "n_tail"]])
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
@@ -480,9 +484,8 @@ def count_scan(observed: Observed) -> pd.DataFrame:
             noise = np.random.default_rng([seed, 7]).standard_normal(own.shape)
             for lag in lags:
                 row = {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed}
-                for name, x in (("own", own), ("noise", noise)):
-                    row[name] = decide(y, x, max_lag=lag).non_causal.sum()
-                rows.append(row)
+                of = {"own": own, "noise": noise}.items()
+                rows.append(row | {name: decide(y, x, max_lag=lag).non_causal.sum() for name, x in of})
     return pd.DataFrame(rows)
 
 
@@ -495,12 +498,22 @@ class Runs:
 
     Attributes:
         observed: dense training, by data set.
-        retrained: one row a retrained network, see ``retrain_arms``.
-        decisions: see ``compare_decisions``.
-        overlaps: see ``overlaps``; None for images.
-        deletions: see ``delete_without_retraining``; None for images.
-        rankings: see ``feature_rankings``; None for images.
-        spectra: see ``_layer_exponents``; None for tables.
+        retrained: one row a network, retrained from its initial weights: table, seed, variant (``"dense"``, ``"ft"``,
+            ``"pt"``), arm, draw, the columns of ``perceptrons.retrain``, the share of weights ``removed``, and
+            ``log2_epochs``, counted from 1.
+        decisions: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
+            weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and
+            counterparts that cannot cause its errors; ``"reverse"``, whether the errors cause the exponents;
+            ``"planted"``, a cause that is there.
+        overlaps: one row a pair of non-causal sets and seed: the Jaccard index, and what is ``expected`` of
+            independent random sets of these sizes; None for images.
+        deletions: one row an arm and seed, weights deleted from the trained network, as many as FT removes:
+            ``doublings``, log2 of the training loss after over that before, and ``share_below``, the share of 200
+            random deletions that raise it less (ties count half); None for images.
+        rankings: one row a network but the dense one: ``spearman``, the correlation of its ranking of the features by
+            mean absolute Shapley value with that of the dense one; None for images.
+        spectra: one row a network and layer, from 1: ``alpha`` of the power law of its spectrum, and ``n_tail``, the
+            number of eigenvalues it rests on; None for tables.
     """
 
     observed: dict[str, Observed]
@@ -524,16 +537,16 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
     frames: dict[str, list[pd.DataFrame]] = defaultdict(list)
     with bar(len(settings)) as shown:
         for setting in settings:
-            seen = observed[setting.name] = training.observe(setting, seeds)
-            runs, networks = retrain_arms(seen, n_random)
+            seen = observed[setting.name] = Observed.of(setting, seeds)
+            runs, networks = _retrain_arms(seen, n_random)
             frames["retrained"].append(runs)
-            frames["decisions"].append(compare_decisions(seen))
+            frames["decisions"].append(_compare_decisions(seen))
             if setting.images:
                 frames["spectra"].append(_layer_exponents(runs, networks))
             else:
-                frames["overlaps"].append(overlaps(seen))
-                frames["deletions"].append(delete_without_retraining(seen))
-                frames["rankings"].append(feature_rankings(seen, runs, networks))
+                frames["overlaps"].append(_overlaps(seen))
+                frames["deletions"].append(_delete_without_retraining(seen))
+                frames["rankings"].append(_feature_rankings(seen, runs, networks))
             shown.update()
     return Runs(observed, **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
 

@@ -47,7 +47,7 @@ def causal(
     """Return the share of testable weights that a rule calls causal, or what it exceeds that with a counterpart by.
 
     Args:
-        decisions: of ``compare_decisions``; those by errors on the validation part count.
+        decisions: of ``experiments.Runs``; those by errors on the validation part count.
         variant, rule: which decisions.
         series: what stands in the place of the cause.
         less: the counterpart that it is compared with.
@@ -56,35 +56,28 @@ def causal(
     return by_seed(decisions, "causal", chosen, {"series": less} if less else None)
 
 
-def _beside_random(runs: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """Random masks of a variant, each beside LEGCNet's network and the dense one of its table and seed."""
-    columns = [*_KEYS, "epochs", "test_accuracy"]
-    beside = where(runs, variant=variant, arm="random")[[*columns, "removed"]]
-    for name, of in (("ours", (variant, "noncausal")), ("dense", ("dense", "dense"))):
-        other = where(runs, variant=of[0], arm=of[1])[columns]
-        beside = beside.merge(other, on=_KEYS, suffixes=("", f"_{name}"))
-    return beside
-
-
-def faster_random_share(runs: pd.DataFrame, variant: str) -> pd.Series:
-    """Return the share of random masks that reach the benchmark in fewer epochs, ties half, mean of the tables.
-
-    Of runs in which LEGCNet removes anything: the others have no mask to compare.
-    """
-    b = _beside_random(runs, variant)
-    faster = (b["epochs"] < b["epochs_ours"]) + 0.5 * (b["epochs"] == b["epochs_ours"])
-    return by_seed(b.assign(faster=faster.mask(b["removed"] == 0)), "faster")
-
-
-def winning_ticket_excess(runs: pd.DataFrame, variant: str) -> pd.Series:
-    """Return whether LEGCNet's network wins minus the share of random masks that do, mean of the tables.
+def beside_random(runs: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """Set LEGCNet's network beside those of random masks of its size, one row a random mask.
 
     A network wins if it is at least as accurate as the dense one on the test part and faster.
+
+    Returns:
+        Besides table and seed: ``faster``, whether the random mask reaches the benchmark in fewer epochs, 1/2 for a
+        tie, NaN where LEGCNet removes nothing; ``excess``, whether LEGCNet's network wins minus whether the random
+        mask's does.
     """
-    b = _beside_random(runs, variant)
-    ours = (b["test_accuracy_ours"] >= b["test_accuracy_dense"]) & (b["epochs_ours"] < b["epochs_dense"])
-    chance = (b["test_accuracy"] >= b["test_accuracy_dense"]) & (b["epochs"] < b["epochs_dense"])
-    return by_seed(b.assign(excess=ours.astype(float) - chance.astype(float)), "excess")
+    columns = [*_KEYS, "epochs", "test_accuracy"]
+    b = where(runs, variant=variant, arm="random")[[*columns, "removed"]]
+    for name, of in (("ours", (variant, "noncausal")), ("dense", ("dense", "dense"))):
+        other = where(runs, variant=of[0], arm=of[1])[columns]
+        b = b.merge(other, on=_KEYS, suffixes=("", f"_{name}"))
+    faster = (b["epochs"] < b["epochs_ours"]) + 0.5 * (b["epochs"] == b["epochs_ours"])
+    wins = [
+        (b[f"test_accuracy{whose}"] >= b["test_accuracy_dense"]) & (b[f"epochs{whose}"] < b["epochs_dense"])
+        for whose in ("_ours", "")
+    ]
+    excess = wins[0].astype(float) - wins[1]
+    return b[_KEYS].assign(faster=faster.mask(b["removed"] == 0), excess=excess)
 
 
 def efolds(grown: pd.DataFrame, direction: str) -> pd.DataFrame:

@@ -149,7 +149,7 @@ class Decision:
         return ~self.non_causal
 
 
-def granger_tests(
+def _granger_tests(
     effect: _Array, exponents: _Array, *, max_lag: int = 14, difference: int = 0
 ) -> GrangerResult:
     """Make the Granger tests from which every rule decides: lags 1 to ``max_lag``, or to what T allows.
@@ -205,4 +205,4 @@ def decide(
 
     Source: the paper's sections 3.4 to 3.6, and its authors' code.
     """
-    return judge(granger_tests(effect, exponents, max_lag=max_lag, difference=difference), rule)
+    return judge(_granger_tests(effect, exponents, max_lag=max_lag, difference=difference), rule)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -103,23 +104,18 @@ def causal_map(sizes: Sequence[int], decisions: dict[str, Decision]) -> Figure:
 
 
 def known_processes(table: pd.DataFrame) -> Figure:
-    """The paper's exponent and a usual one, for processes whose exponent is known."""
-    fig, axes = panels(2, 3.9, 3.3, sharey=True)
+    """The paper's exponent and a usual one, for processes whose exponent is known: medians, 5 to 95 %."""
     titles = {"paper": "the paper's, S(1) − S(0)", "usual": "Rosenstein, 5 dimensions, 8 steps"}
-    names = list(dict.fromkeys(table["process"]))
+    fig, axes = panels(2, 3.9, 3.3, sharey=True)
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
-        for j, (length, of_length) in enumerate(table.groupby("length")):
-            for y, name in enumerate(names):
-                low, middle, high = where(of_length, process=name)[column].quantile([0.05, 0.5, 0.95])
-                at = y + 0.16 * (2 * j - 1)
-                axis.plot([low, high], [at, at], color=PALETTE[j], linewidth=2, solid_capstyle="butt")
-                label = f"{length} points" if y == 0 else None
-                axis.plot([middle], [at], MARKERS[j], color=PALETTE[j], markersize=5, label=label)
+        sns.pointplot(
+            table, x=column, y="process", hue="length", estimator="median", errorbar=("pi", 90), dodge=0.3,
+            linestyle="none", markers=["o", "s"], palette=PALETTE[:2], legend=axis is axes[0], ax=axis,
+        )  # fmt: skip
         axis.axvline(0, color=GREY, linewidth=0.8)
         axis.axvline(np.log(2), color=GREY, linestyle=":", linewidth=1.2)
-        axis.set(title=title, xlabel="exponent, nats a step", yticks=range(len(names)), yticklabels=names)
-    axes[0].invert_yaxis()
-    axes[0].legend(title="median, 5 to 95 %", loc="lower right")
+        axis.set(title=title, xlabel="exponent, nats a step", ylabel="")
+    axes[0].legend(title="points; median, 5 to 95 %", loc="lower right")
     return fig
 
 
@@ -127,24 +123,21 @@ def exponents_of_weights(exponents: pd.DataFrame, growth_rates: pd.Series) -> Fi
     """Exponents of iris weights and of their surrogates, with the rate at which the worst nudge grows."""
     names = {"weights": "weights", "shuffled": "steps shuffled", "linear": "same spectrum"}
     fig, axes = panels(2, 3.6, 3.2)
-    bins = np.linspace(-0.5, 3.5, 81)
-    iris = where(exponents, table="iris")
-    for (key, name), colour, dashes in zip(names.items(), PALETTE, ("-", "--", "-."), strict=False):
-        chosen = where(iris, series=key)["exponent"].dropna()
-        count, edges = np.histogram(chosen, bins=bins)
-        axes[0].plot(
-            (edges[1:] + edges[:-1]) / 2, 100 * count / len(chosen), dashes, color=colour, label=name
-        )
+    iris = where(exponents, table="iris").replace({"series": names})
+    sns.histplot(
+        iris, x="exponent", hue="series", hue_order=list(names.values()), palette=PALETTE[:3], ax=axes[0],
+        bins=np.linspace(-0.5, 3.5, 81), stat="percent", common_norm=False, element="poly", fill=False,
+    )  # fmt: skip
     axes[0].axvline(0, color=GREY, linewidth=0.8)
     axes[0].set(xlabel="exponent, nats an update", ylabel="windows, %")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    sns.move_legend(axes[0], "best", title="")
     means = iris.groupby(["series", "seed"])["exponent"].mean()
-    rows = {name: means[key].to_numpy() for key, name in names.items()} | {"worst nudge": growth_rates}
-    for y, (values, colour) in enumerate(zip(rows.values(), [*PALETTE[:3], PALETTE[4]], strict=True)):
-        axes[1].plot(values, np.full(len(values), y), "o", color=colour, alpha=0.5, markersize=5)
-    axes[1].set(xscale="log", xlabel="rate, nats an update (one dot a seed)")
-    axes[1].set(yticks=range(len(rows)), yticklabels=list(rows))
-    axes[1].set_ylim(len(rows) - 0.5, -0.5)
+    rows = {name: means[name].to_numpy() for name in names.values()} | {
+        "worst nudge": growth_rates.to_numpy()
+    }
+    colors = [*PALETTE[:3], PALETTE[4]]
+    sns.stripplot(rows, orient="h", jitter=False, alpha=0.5, palette=colors, log_scale=True, ax=axes[1])
+    axes[1].set(xlabel="rate, nats an update (one dot a seed)")
     return fig
 
 
@@ -152,16 +145,11 @@ def growth(grown: pd.DataFrame) -> Figure:
     """Log growth of nudges over training; dotted, straight lines to the same ends."""
     fig, axes = panels(grown["table"].nunique(), 3.4, 3.0, sharey=True)
     for axis, (name, chosen) in zip(axes, grown.groupby("table", sort=False), strict=True):
-        for (direction, of_direction), colour in zip(chosen.groupby("direction"), PALETTE, strict=False):
-            for k, (_, one) in enumerate(of_direction.groupby("seed")):
-                axis.plot(
-                    one["updates"], one["efolds"], color=colour, alpha=0.7, label="" if k else direction
-                )
-            mean = of_direction.groupby("updates")["efolds"].mean()
-            axis.plot(mean.index[[0, -1]], mean.iloc[[0, -1]], ":", color=colour, linewidth=1.2)
-        axis.set(title=NAMES[str(name)], xlabel="updates")
-    axes[0].set_ylabel("log growth, e-folds")
-    axes[0].legend(title="direction", fontsize=8)
+        look = {"x": "updates", "y": "efolds", "hue": "direction", "palette": PALETTE[:2], "ax": axis}
+        sns.lineplot(chosen, units="seed", estimator=None, alpha=0.7, legend=axis is axes[0], **look)
+        ends = chosen[chosen["updates"].isin([0, chosen["updates"].max()])]
+        sns.lineplot(ends, errorbar=None, linestyle=":", linewidth=1.2, legend=False, **look)
+        axis.set(title=NAMES[str(name)], ylabel="log growth, e-folds")
     return fig
 
 
@@ -216,7 +204,7 @@ def compared(table: pd.DataFrame, value: str) -> Figure:
     """Mean and 95 % interval over seeds of what was compared, for each data set.
 
     Args:
-        table: of ``delete_without_retraining``, ``overlaps`` or ``feature_rankings``.
+        table: deletions, overlaps or rankings of ``experiments.Runs``.
         value: its column: how often the loss doubles, ``"doublings"``; the index
             ``"jaccard"``, with a tick for random sets of these sizes; or the rank correlation ``"spearman"``.
     """
@@ -247,28 +235,32 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
 
 def null_shares(table: pd.DataFrame) -> Figure:
     """Share of independent series called non-causal, by rule, for the shapes of the paper's runs."""
-    fig, axes = panels(2, 3.6, 3.2, sharey=True)
-    shapes = list(dict.fromkeys(zip(table["windows"], table["max_lag"], strict=True)))
-    for axis, (process, chosen) in zip(axes, table.groupby("process", sort=False), strict=True):
-        for j, (rule, of_rule) in enumerate(chosen.groupby("rule", sort=False)):
-            means = [where(of_rule, windows=w, max_lag=lag)["non_causal"].mean() for w, lag in shapes]
-            axis.plot(means, f"{MARKERS[j]}-", color=PALETTE[j], label=NAMES[str(rule)])
-        axis.axhline(0.95, color=GREY, linestyle=":", linewidth=1.2)
-        axis.set(title=process, xlabel="windows, lags", ylim=(0, 1.03))
-        axis.set(xticks=range(len(shapes)), xticklabels=[f"{w}, {lag}" for w, lag in shapes])
-    axes[0].set_ylabel("share called non-causal")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    return fig
+    shapes = table["windows"].astype(str) + ", " + table["max_lag"].astype(str)
+    shown = table.assign(shape=shapes).replace({"rule": NAMES})
+    grid = sns.relplot(
+        shown, x="shape", y="non_causal", hue="rule", style="rule", col="process", kind="line", errorbar=None,
+        sort=False, markers=True, dashes=False, palette="colorblind", height=3.0, aspect=1.2,
+    )  # fmt: skip
+    grid.refline(y=0.95, color=GREY, linestyle=":", linewidth=1.2)
+    grid.set(xlabel="windows, lags", ylabel="share called non-causal", ylim=(0, 1.03))
+    return grid.set_titles("{col_name}").figure
 
 
-def ranks_among_random(shares: dict[str, list[float]]) -> Figure:
-    """Distribution of LEGCNet's place among random masks of its size, beside that of a random mask."""
+def ranks_among_random(shares: pd.DataFrame) -> Figure:
+    """Distribution of LEGCNet's place among random masks of its size, beside that of a random mask.
+
+    Args:
+        shares: one row a table and seed: ``faster``, the share of random masks that are faster.
+    """
     fig, (axis,) = panels(1, 4.6, 3.2)
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="a random mask")
-    for j, (name, values) in enumerate(shares.items()):
-        x = [0, *np.sort(values), 1]
-        y = [0, *(np.arange(1, len(values) + 1) / len(values)), 1]
-        axis.step(x, y, where="post", color=PALETTE[j], linestyle=("-", "--", "-.", ":")[j % 4], label=name)
+    for j, (name, of_table) in enumerate(shares.groupby("table", sort=False)):
+        axis.ecdf(
+            of_table["faster"],
+            color=PALETTE[j],
+            linestyle=("-", "--", "-.", ":")[j % 4],
+            label=NAMES[str(name)],
+        )
     axis.set(xlabel="share of random masks that are faster", ylabel="share of runs at or below")
     axis.legend(fontsize=8)
     return fig

@@ -22,7 +22,7 @@ from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptro
 # --- networks and training ------------------------------------------------------------------------------------
 
 
-class Parts(NamedTuple):
+class _Parts(NamedTuple):
     """Training, validation and test examples of S splits."""
 
     train: Examples
@@ -90,12 +90,12 @@ class Setting:
         """
         return replace(_SETTINGS[one_of("setting", name, _SETTINGS)], share=share)
 
-    def initial(self, parts: Parts, seeds: Sequence[int]) -> Perceptrons:
+    def initial(self, parts: _Parts, seeds: Sequence[int]) -> Perceptrons:
         """Draw initial weights, one network a seed: N(0, 0.1²), or PyTorch's default law for images."""
         sizes = (parts.train.x.shape[2], *self.hidden, parts.train.targets.shape[1])
         return Perceptrons.drawn(sizes, seeds, "softmax" if self.images else "sigmoid")
 
-    def start(self, seeds: Sequence[int]) -> tuple[Parts, Perceptrons]:
+    def start(self, seeds: Sequence[int]) -> tuple[_Parts, Perceptrons]:
         """Return splits of the data and one network before training, each for every seed.
 
         The splits are 60 : 20 : 20 by class, scaled by the training part alone.
@@ -121,7 +121,7 @@ _SETTINGS = {
 }
 
 
-def _tables(name: str, seeds: Sequence[int]) -> Parts:
+def _tables(name: str, seeds: Sequence[int]) -> _Parts:
     """Examples of S splits of a table; a test part of the set's authors (Titanic) is left aside."""
     table = load_table(name)
     n, n_classes = len(table.y), int(table.y.max()) + 1
@@ -133,10 +133,10 @@ def _tables(name: str, seeds: Sequence[int]) -> Parts:
     for rows in map(np.stack, zip(*drawn, strict=True)):  # (S, n)
         x = (table.x[rows] - mean) / deviation
         parts.append(Examples.of(x, table.y[rows], n_classes if n_classes > 2 else 1))
-    return Parts(*parts)
+    return _Parts(*parts)
 
 
-def _images(name: str, seeds: Sequence[int]) -> Parts:
+def _images(name: str, seeds: Sequence[int]) -> _Parts:
     # as many to train as in the paper, the rest of its 42,000 to choose masks, and the official test part to test
     train, validation = (29_400, 12_600) if name == "mnist" else (None, None)
     white = 255.0 if name == "mnist" else 1.0  # the paper's code leaves MNIST's pixels at 0 to 255
@@ -147,7 +147,7 @@ def _images(name: str, seeds: Sequence[int]) -> Parts:
         x = np.stack([getattr(s, f"x_{part}").flatten(1).double().numpy() for s in splits])
         return Examples.of(white * x, np.stack([getattr(s, f"y_{part}").numpy() for s in splits]), 10)
 
-    return Parts(stacked("train"), stacked("validation"), stacked("test"))
+    return _Parts(stacked("train"), stacked("validation"), stacked("test"))
 
 
 # --- tables ---------------------------------------------------------------------------------------------------

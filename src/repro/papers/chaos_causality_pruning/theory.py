@@ -70,7 +70,7 @@ _ROWS = 8192
 
 
 @torch.inference_mode()
-def shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> Tensor:
+def _shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> Tensor:
     r"""Compute exact Shapley values of the inputs, against one background example.
 
     $$\phi_i=\sum_{S\not\ni i}\frac{|S|!\,(n-|S|-1)!}{n!}\bigl(f(x_{S\cup i})-f(x_S)\bigr),$$
@@ -116,13 +116,13 @@ def mean_absolute_shapley(predict: Callable[[Tensor], Tensor], background: Tenso
     r"""Measure each feature's importance, the mean of $|\phi_i|$ over examples and classes.
 
     Args:
-        predict, background, x: as for ``shapley_values``.
+        predict, background, x: as for ``_shapley_values``.
 
     Returns:
         ``(R, features)``, 0 and up, in the unit of the outputs; exactly 0 for a feature that no output depends on,
         so that such features tie.
     """
-    mean = shapley_values(predict, background, x).abs().mean((1, 2))
+    mean = _shapley_values(predict, background, x).abs().mean((1, 2))
     with torch.inference_mode():
         scale = predict(x.double()).abs().amax((1, 2))[:, None]
     # else the features that pruning cut off would be ranked by rounding errors

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, granger_tests, judge
+from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, _granger_tests, judge
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
-from repro.papers.chaos_causality_pruning.settings import Parts, Setting
+from repro.papers.chaos_causality_pruning.settings import Setting, _Parts
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
 
@@ -53,12 +53,64 @@ class Observed:
     """
 
     setting: Setting
-    parts: Parts
+    parts: _Parts
     seeds: tuple[int, ...]
     initial: Perceptrons
     trained: Perceptrons
     recorders: dict[str, WindowRecorder]
     tested: _Mask
+
+    @classmethod
+    def of(
+        cls, setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
+    ) -> Self:
+        """Train dense networks from new initial weights on new splits, and record windows.
+
+        Args:
+            setting: network, data and training.
+            seeds: one a split.
+            variants: those to record; a setting without FT has ``"pt"`` alone.
+
+        Raises:
+            ValueError: too few epochs for one window.
+        """
+        parts, own = setting.start(seeds)
+        # far from any seed in use, so that no stranger is a network of another split
+        strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
+        n_roles = 2 if setting.images else 3
+        initial = own.pick(np.repeat(np.arange(len(seeds)), n_roles))
+        rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+        for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
+            tensor[1::n_roles] = strange
+            nudges = np.stack([rng.standard_normal(strange.shape[1:]) for rng in rngs])
+            tensor[2::n_roles] *= 1 + _NUDGE * torch.as_tensor(nudges)[: len(tensor[2::n_roles])]
+        # as in the paper's MNIST runs, which test only weights above the first layer
+        tested = (own.layer_of > 0) | (setting.name != "mnist")
+        updates_an_epoch = -(-len(parts.train) // setting.batch_size)
+        early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
+        known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
+        if setting.window:
+            known["ft"] = WindowRecorder(setting.window)
+            known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
+        recorders = {variant: known[variant] for variant in variants if variant in known}
+        if setting.name == "mnist":
+            recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, forward_steps=20)
+            recorders["ft, 20 steps"] = WindowRecorder(setting.window, forward_steps=20)
+        # only FT of nudged networks is looked at
+        shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
+        trained = initial.pick(range(len(initial)))
+
+        def look() -> None:
+            weights = trained.flat().numpy()[:, tested].reshape(len(seeds), n_roles, -1)
+            for variant, recorder in recorders.items():
+                recorder(weights[:, : shown[variant]], errors)
+
+        def errors() -> _Array:
+            wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test, parts.train)]
+            return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
+
+        descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+        return cls(setting, parts, tuple(seeds), initial, trained, recorders, tested)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -95,7 +147,7 @@ class Observed:
         causes = self.series(variant) if cause is None else cause
         effects = self.errors(variant) if effect is None else effect
         how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
-        return [granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
+        return [_granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
 
     def decisions(self, variant: str, *series: _Array | None) -> list[Decision]:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
@@ -121,57 +173,35 @@ class Observed:
         removed[:, self.tested] = [d.non_causal for d in decisions]
         return list(removed)
 
+    def masks(self, variant: str, n_random: int) -> dict[str, _Mask]:
+        """Return the masks of all arms for one variant, each ``(S, n, P)`` with n = 1, or ``n_random`` random ones.
 
-def observe(
-    setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
-) -> Observed:
-    """Train dense networks from new initial weights on new splits, and record windows.
-
-    Args:
-        setting: network, data and training.
-        seeds: one a split.
-        variants: those to record; a setting without FT has ``"pt"`` alone.
-
-    Raises:
-        ValueError: too few epochs for one window.
-    """
-    parts, own = setting.start(seeds)
-    # far from any seed in use, so that no stranger is a network of another split
-    strangers = setting.initial(parts, [2**31 + seed for seed in seeds])
-    n_roles = 2 if setting.images else 3
-    initial = own.pick(np.repeat(np.arange(len(seeds)), n_roles))
-    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
-    for tensor, strange in zip(initial.tensors, strangers.tensors, strict=True):
-        tensor[1::n_roles] = strange
-        nudges = np.stack([rng.standard_normal(strange.shape[1:]) for rng in rngs])
-        tensor[2::n_roles] *= 1 + _NUDGE * torch.as_tensor(nudges)[: len(tensor[2::n_roles])]
-    # as in the paper's MNIST runs, which test only weights above the first layer
-    tested = (own.layer_of > 0) | (setting.name != "mnist")
-    updates_an_epoch = -(-len(parts.train) // setting.batch_size)
-    early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-    known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
-    if setting.window:
-        known["ft"] = WindowRecorder(setting.window)
-        known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
-    recorders = {variant: known[variant] for variant in variants if variant in known}
-    if setting.name == "mnist":
-        recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, forward_steps=20)
-        recorders["ft, 20 steps"] = WindowRecorder(setting.window, forward_steps=20)
-    # only FT of nudged networks is looked at
-    shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
-    trained = initial.pick(range(len(initial)))
-
-    def look() -> None:
-        weights = trained.flat().numpy()[:, tested].reshape(len(seeds), n_roles, -1)
-        for variant, recorder in recorders.items():
-            recorder(weights[:, : shown[variant]], errors)
-
-    def errors() -> _Array:
-        wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test, parts.train)]
-        return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
-
-    descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
-    return Observed(setting, parts, tuple(seeds), initial, trained, recorders, tested)
+        Args:
+            variant: ``"ft"`` or ``"pt"``.
+            n_random: random masks a seed, at least 1.
+        """
+        tested, layer_of = self.tested, self.initial.layer_of
+        before = self.networks("own").flat().abs().numpy()
+        after = self.networks("own", trained=True).flat().abs().numpy()
+        one = self.series(variant).shape[1:]
+        noise = np.stack([np.random.default_rng([seed, 2]).standard_normal(one) for seed in self.seeds])
+        by_weight: dict[str, _Array | list[_Array]] = {
+            "causal": [d.p for d in self.decisions(variant)],
+            "noise": [-d.p for d in self.decisions(variant, noise)],
+            "magnitude before": before[:, tested],
+            "magnitude after": after[:, tested],
+            "largest": -after[:, tested],
+        }
+        found: dict[str, list[_Mask]] = {arm: [] for arm in _ARMS}
+        for i, (seed, pruned) in enumerate(zip(self.seeds, self.pruned(variant), strict=True)):
+            rng = np.random.default_rng([seed, variant == "ft", 3])
+            found["noncausal"].append(~pruned[None])
+            found["random"].append(_random_masks(pruned, layer_of, tested, n_random, rng))
+            for arm, values in by_weight.items():
+                scores = np.full(len(tested), np.nan)
+                scores[tested] = values[i]
+                found[arm].append(_matched(scores, pruned, layer_of)[None])
+        return {arm: np.stack(rows) for arm, rows in found.items()}
 
 
 def _matched(scores: _Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mask:
@@ -193,7 +223,7 @@ def _matched(scores: _Array, pruned: _Mask, layer_of: NDArray[np.int64]) -> _Mas
     return keep
 
 
-def random_masks(
+def _random_masks(
     pruned: _Mask, layer_of: NDArray[np.int64], tested: _Mask, n_masks: int, rng: np.random.Generator
 ) -> _Mask:
     """Draw masks ``(n_masks, P)`` that remove tested weights at random, as many of each layer as ``pruned``."""
@@ -201,39 +231,7 @@ def random_masks(
     return np.stack([_matched(s, pruned, layer_of) for s in scores])
 
 
-def masks(observed: Observed, variant: str, n_random: int) -> dict[str, _Mask]:
-    """Return the masks of all arms for one variant, each ``(S, n, P)`` with n = 1, or ``n_random`` random ones.
-
-    Args:
-        observed: dense training.
-        variant: ``"ft"`` or ``"pt"``.
-        n_random: random masks a seed, at least 1.
-    """
-    tested, layer_of = observed.tested, observed.initial.layer_of
-    before = observed.networks("own").flat().abs().numpy()
-    after = observed.networks("own", trained=True).flat().abs().numpy()
-    one = observed.series(variant).shape[1:]
-    noise = np.stack([np.random.default_rng([seed, 2]).standard_normal(one) for seed in observed.seeds])
-    by_weight: dict[str, _Array | list[_Array]] = {
-        "causal": [d.p for d in observed.decisions(variant)],
-        "noise": [-d.p for d in observed.decisions(variant, noise)],
-        "magnitude before": before[:, tested],
-        "magnitude after": after[:, tested],
-        "largest": -after[:, tested],
-    }
-    found: dict[str, list[_Mask]] = {arm: [] for arm in _ARMS}
-    for i, (seed, pruned) in enumerate(zip(observed.seeds, observed.pruned(variant), strict=True)):
-        rng = np.random.default_rng([seed, variant == "ft", 3])
-        found["noncausal"].append(~pruned[None])
-        found["random"].append(random_masks(pruned, layer_of, tested, n_random, rng))
-        for arm, values in by_weight.items():
-            scores = np.full(len(tested), np.nan)
-            scores[tested] = values[i]
-            found[arm].append(_matched(scores, pruned, layer_of)[None])
-    return {arm: np.stack(rows) for arm, rows in found.items()}
-
-
-def laid_out(keeps: Mapping[tuple[Any, Any], _Mask], seeds: Sequence[int]) -> tuple[pd.DataFrame, _Mask]:
+def _laid_out(keeps: Mapping[tuple[Any, Any], _Mask], seeds: Sequence[int]) -> tuple[pd.DataFrame, _Mask]:
     """Lay masks ``(S, n, P)``, by variant and arm, network after network.
 
     Returns:

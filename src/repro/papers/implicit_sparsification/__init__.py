@@ -15,15 +15,3 @@ is that of the second. The chapter is ``implicit-sparsification``.
 ``settings``     the sparse regression; data and networks
 ===============  ===============================================================================
 """
-
-from repro.papers.implicit_sparsification.method import (
-    Algorithm1,
-    Penalty,
-    Pilot,
-    Product,
-    fold,
-    parametrize,
-    squares,
-)
-
-__all__ = ["Algorithm1", "Penalty", "Pilot", "Product", "fold", "parametrize", "squares"]

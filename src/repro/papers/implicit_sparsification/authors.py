@@ -15,7 +15,7 @@ import torch
 from repro.base import Runs
 from repro.learn import DataNotFoundError, TrainingDivergedError
 from repro.papers.implicit_sparsification.method import METHODS, Choice, Method
-from repro.papers.implicit_sparsification.settings import SETTINGS, Setting
+from repro.papers.implicit_sparsification.settings import _SETTINGS, Setting
 from repro.papers.implicit_sparsification.training import fit
 
 _SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
@@ -60,7 +60,7 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
     tried = [(method, choice) for method, choices in _GRID.items() for choice in choices]
     # a seed is of use when every method has it
     for place, seed, (method, choice) in product(_PLACES, seeds, tried):
-        where, how = SETTINGS[place], METHODS[method]
+        where, how = _SETTINGS[place], METHODS[method]
         run = "-".join([place, method, *(f"{value}" for value in choice), str(seed)]).replace(" ", "-")
         made_with = {"sparsities": _SPARSITIES} | _told(where) | _told(how)
         rows = runs.get(run, made_with)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
-from repro.papers.implicit_sparsification.settings import Array, SparseRegression
+from repro.papers.implicit_sparsification.settings import SparseRegression, _Array
 
 _STEP_SIZE = 1e-2
 r"""$\eta$. Factors move x by about $\eta\sqrt{\beta^2+4x^2}$ times the gradient. The paper's is 1e-4, with a mean
@@ -32,7 +32,8 @@ _Samples = tuple[Tensor, Tensor]
 
 
 _Family = tuple[
-    Callable[[Array], tuple[Array, Array]], Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    Callable[[_Array], tuple[_Array, _Array]],
+    Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ]
 r"""From x0 to factors of its shape; one step, from m, w, the gradient of f with respect to x, and $\eta\alpha$ to m and
 w."""
@@ -72,7 +73,7 @@ def descend(
     runs: Mapping[str, pd.DataFrame],
     steps: Sequence[int],
     orders: Sequence[int] | None = None,
-) -> dict[str, Array]:
+) -> dict[str, _Array]:
     r"""Gradient descent on $\frac1{2d}\|Zx-y\|^2$ plus $\alpha_k$ times the family's penalty.
 
     A step of a family, for all problems and runs, is two batched matrix products and a few products of whole tensors.
@@ -106,8 +107,8 @@ def descend(
 
 
 def _path(
-    family: _Family, x0: Array, alphas: Array, batches: Iterable[_Samples], steps: Sequence[int]
-) -> Array:
+    family: _Family, x0: _Array, alphas: _Array, batches: Iterable[_Samples], steps: Sequence[int]
+) -> _Array:
     """x of one family at the steps, ``(T, P, R, n)``: what one core's cache holds, hence a family at a time."""
     begin, update = family
     m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in begin(x0))

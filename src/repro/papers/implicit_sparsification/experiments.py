@@ -26,8 +26,8 @@ from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation
 from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors
-from repro.papers.implicit_sparsification.settings import SETTINGS, Array, SparseRegression, tuned
-from repro.papers.implicit_sparsification.theory import Flow, Potential, Strength, least_l1
+from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Array, tuned
+from repro.papers.implicit_sparsification.theory import Flow, Potential, Strength, _least_l1
 from repro.papers.implicit_sparsification.training import cycles, fit
 
 _GENTLE = Strength(0.1, rate=0.1)
@@ -163,7 +163,7 @@ def optimality(seed: int) -> _Rows:
         yield {"where": "on the way", "dose": dose} | _stationarity(problem, x, dose, problem.Z @ x)
 
 
-def _stationarity(problem: SparseRegression, x: Array, dose: float, predictions: Array) -> dict[str, float]:
+def _stationarity(problem: SparseRegression, x: _Array, dose: float, predictions: _Array) -> dict[str, float]:
     """How far x is from the least potential among points with these predictions, by value and by gradient."""
     potential = Potential.after(dose, problem.x0)
     gradient = potential.gradient(x)
@@ -193,7 +193,7 @@ def transition(seed: int) -> _Rows:
         row, size = {"time": time, "dose": dose}, np.linalg.norm(x)
         shrunken = np.exp(-4 * dose) * problem.x0
         nearest = shrunken + np.linalg.pinv(Z) @ (Z @ (x - shrunken))
-        for name, point in {"l2": nearest, "l1": least_l1(Z, Z @ x)}.items():
+        for name, point in {"l2": nearest, "l1": _least_l1(Z, Z @ x)}.items():
             row[f"{name}_distance"] = float(np.linalg.norm(x - point) / size)
             row[f"{name}_cosine"] = float(x @ point / (size * np.linalg.norm(point)))
         yield row
@@ -280,7 +280,7 @@ def _late_slope(problem: SparseRegression, strength: Strength, expected: float) 
     return -float(np.polyfit(times[late], np.log(loss[late]), 1)[0])
 
 
-def _largest(values: Array) -> float:
+def _largest(values: _Array) -> float:
     return float(np.abs(values).max())
 
 
@@ -440,7 +440,7 @@ def tuning(
         grid = []
         for choices in _by_rate(how.choices):
             with suppress(TrainingDivergedError):  # all of them: not to be chosen
-                done = fit(SETTINGS["digits"], how, choices, seeds=seeds, n_epochs=n_epochs)
+                done = fit(_SETTINGS["digits"], how, choices, seeds=seeds, n_epochs=n_epochs)
                 grid.append(done.pruned_accuracy(_HIGH))
         table = pd.concat(grid).assign(method=name)
         for arm, (method, part) in {name: (name, None), **_PARTS}.items():
@@ -482,7 +482,7 @@ def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.Data
     tables, flips = [], []
     for (name, _), some in arms.groupby(["method", "rate"], sort=False):
         together, how = _choices(some.drop_duplicates(list(Choice._fields))), METHODS[str(name)]
-        done = fit(SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
+        done = fit(_SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
         tables.append(done.pruned_accuracy(sorted(some["sparsity"].unique())).assign(method=str(name)))
         flips.append(done.sign_flips().assign(method=str(name)))
     keys = ["method", *Choice._fields]
@@ -512,7 +512,7 @@ def _cycled(choices: Sequence[Choice], name: str, rewind: str, sizes: dict[str, 
     found = []
     for together in _by_rate(choices):
         with suppress(TrainingDivergedError):
-            found.append(cycles(SETTINGS["digits"], METHODS[name], together, rewind=rewind, **sizes))
+            found.append(cycles(_SETTINGS["digits"], METHODS[name], together, rewind=rewind, **sizes))
     return pd.concat(found, ignore_index=True)
 
 
@@ -533,6 +533,6 @@ def strengths_that_serve(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
     tables, strengths = [], sorted({choice.strength for choice in METHODS["l1_x"].choices})
     for arm, (method, choice) in arms.items():
         choices = [choice._replace(strength=strength) for strength in strengths]
-        done = fit(SETTINGS["digits"], METHODS[method], choices, seeds=seeds, n_epochs=n_epochs)
+        done = fit(_SETTINGS["digits"], METHODS[method], choices, seeds=seeds, n_epochs=n_epochs)
         tables.append(done.pruned_accuracy([0.99]).assign(arm=arm))
     return pd.concat(tables, ignore_index=True)

@@ -46,13 +46,13 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from repro.base import one_of
 from repro.learn import Ensemble, folding
-from repro.papers.implicit_sparsification.settings import Array
+from repro.papers.implicit_sparsification.settings import _Array
 from repro.prune import magnitude, prunable, select
 
 # --- how weights are written --------------------------------------------------------------------------------------
 
 
-_Numbers = TypeVar("_Numbers", Array, Tensor)
+_Numbers = TypeVar("_Numbers", _Array, Tensor)
 
 
 def pilot_factors(x: _Numbers, beta: float = 1.0) -> tuple[_Numbers, _Numbers]:
@@ -357,7 +357,7 @@ class Penalty:
 # --- how strongly -------------------------------------------------------------------------------------------------
 
 
-_SHAPES: dict[str, Callable[[int], Array]] = {
+_SHAPES: dict[str, Callable[[int], _Array]] = {
     "constant": np.ones,
     "harmonic": lambda n: 1 / np.arange(1.0, n + 1),
     "geometric": lambda n: 0.95 ** np.arange(1.0, n + 1),
@@ -366,7 +366,7 @@ _SHAPES: dict[str, Callable[[int], Array]] = {
 }
 
 
-def schedule(name: str, n: int) -> Array:
+def schedule(name: str, n: int) -> _Array:
     r"""Strength of each of n steps or epochs, in units of the amplitude $\alpha_0$.
 
     Args:

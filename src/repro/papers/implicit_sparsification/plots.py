@@ -126,18 +126,15 @@ def distances(table: pd.DataFrame, x: str) -> Figure:
 
 def coordinates(paths: pd.DataFrame) -> Figure:
     """Weights of ``weight_paths`` at the truth's non-zeros against steps, a panel a family; dotted: the truth."""
-    fig, axes = panels(paths["family"].nunique(), 3.7, 3.4, sharey=True)
-    for axis, (key, of_family) in zip(axes, paths.groupby("family", sort=False), strict=True):
-        for value in (0, *paths["x_star"].unique()):
-            axis.axhline(value, color=GREY, linestyle=":" if value else "-", linewidth=1)
-        for (_, rows), color in zip(of_family.groupby("coordinate"), PALETTE, strict=False):
-            aim = "^" if rows["x_star"].iloc[0] > 0 else "v"
-            axis.plot(rows["step"], rows["x"], color=color, linewidth=1.3)
-            axis.plot(0, rows["x"].iloc[0], aim, color=color, markersize=6, clip_on=False)
-        axis.set(xscale="symlog", title=_FAMILIES[str(key)], xlabel="step")
-        axis.set_xlim(0, paths["step"].max())
-    axes[0].set_ylabel("weight (▲ ▼ at the start: sign of the truth)")
-    return fig
+    signs = paths["x_star"].map({1.0: "+1", -1.0: "−1"})
+    grid = sns.relplot(
+        paths.assign(truth=signs).replace({"family": _FAMILIES}), x="step", y="x", col="family", hue="coordinate",
+        style="truth", kind="line", palette="colorblind", height=3.4, aspect=1.1,
+    )  # fmt: skip
+    for value in (0, *paths["x_star"].unique()):
+        grid.refline(y=value, color=GREY, linestyle=":" if value else "-", linewidth=1)
+    grid.set(xscale="symlog", xlim=(0, paths["step"].max()), ylabel="weight")
+    return grid.set_titles("{col_name}").figure
 
 
 # --- pruned networks ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import nn
 from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet20
 from repro.learn.networks import kaiming_normal_
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class SparseRegression:
         x0: where training starts, ``(n,)``.
     """
 
-    Z: Array
-    y: Array
-    x_star: Array
-    x0: Array
+    Z: _Array
+    y: _Array
+    x_star: _Array
+    x0: _Array
 
     @classmethod
     def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> SparseRegression:
@@ -55,16 +55,16 @@ class SparseRegression:
         x_star[rng.choice(n, n_nonzero, replace=False)] = rng.choice([-1.0, 1.0], n_nonzero)
         return cls(Z, Z @ x_star, x_star, n**-0.25 * rng.standard_normal(n))
 
-    def loss(self, x: Array) -> Array:
+    def loss(self, x: _Array) -> _Array:
         r"""$f(x)=\frac1{2d}\|Zx-y\|^2$ for points ``(..., n)``, shape ``(...)``."""
         residual = x @ self.Z.T - self.y
         return np.vecdot(residual, residual) / (2 * len(self.y))
 
-    def gradient(self, x: Array) -> Array:
+    def gradient(self, x: _Array) -> _Array:
         r"""$\nabla f(x)=\frac1d Z^\top(Zx-y)$ for points ``(..., n)``, same shape."""
         return (x @ self.Z.T - self.y) @ self.Z / len(self.y)
 
-    def misfit(self, x: Array) -> float:
+    def misfit(self, x: _Array) -> float:
         r"""$\|Zx-y\|/\|y\|$ of one point ``(n,)``: 0 where it interpolates, 1 at the origin."""
         return float(np.linalg.norm(self.Z @ x - self.y) / np.linalg.norm(self.y))
 
@@ -111,7 +111,7 @@ class Setting:
         return networks
 
 
-SETTINGS: dict[str, Setting] = {
+_SETTINGS: dict[str, Setting] = {
     "digits": Setting(
         "digits", partial(perceptron, (64, 128, 64, 10)), (None, 200, 500), "feature", batch_size=128
     ),

@@ -20,10 +20,10 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import linprog
 
 from repro.papers.implicit_sparsification.method import pilot_factors
-from repro.papers.implicit_sparsification.settings import Array
+from repro.papers.implicit_sparsification.settings import _Array
 
-_Gradient = Callable[[Array], Array]
-_Velocity = Callable[[float, Array], Array]
+_Gradient = Callable[[_Array], _Array]
+_Velocity = Callable[[float, _Array], _Array]
 
 # --- the potential ------------------------------------------------------------------------------------------------
 
@@ -42,8 +42,8 @@ class Potential:
         c: centre, no unit; one or ``(n,)``.
     """
 
-    a: float | Array
-    c: float | Array = 0.0
+    a: float | _Array
+    c: float | _Array = 0.0
 
     @classmethod
     def after(cls, dose: float, x0: ArrayLike, beta: float = 1.0) -> Potential:
@@ -58,19 +58,19 @@ class Potential:
         """
         return cls(beta / 2 * float(np.exp(-4 * dose)), np.arcsinh(2 * np.asarray(x0) / beta))
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: ArrayLike) -> _Array:
         r"""$R_a(x)$ of weights x, of their shape."""
         x = np.asarray(x)
         return 0.5 * (x * (np.arcsinh(x / self.a) - self.c) - np.hypot(x, self.a))
 
-    def gradient(self, x: ArrayLike) -> Array:
+    def gradient(self, x: ArrayLike) -> _Array:
         r"""The mirror map, $\nabla R_a(x) = \frac12\left[\mathrm{arcsinh}\frac xa-c\right]$, of the shape of x.
 
         Along the flow it is $-L_t = -\int_0^t\nabla f$.
         """
         return 0.5 * (np.arcsinh(np.asarray(x) / self.a) - self.c)
 
-    def least(self, Z: Array, y: Array) -> Array:
+    def least(self, Z: _Array, y: _Array) -> _Array:
         r"""The interpolator of least potential, $\arg\min_{Zx=y}\sum_iR_{a_i}(x_i)$.
 
         By damped Newton steps on the dual, $\min_\nu\sum_i\frac{a_i}2\cosh(2(Z^\top\nu)_i+c_i)-y^\top\nu$, with
@@ -106,7 +106,7 @@ class Potential:
         return x
 
 
-def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> Array:
+def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> _Array:
     r"""Weights of a dual state $\mu=-\int\nabla f$, $x = a\sinh(2\mu+c)$; also where the two factors are out of range.
 
     Args:
@@ -140,12 +140,12 @@ class Strength:
     rate: float = 0.0
     until: float = np.inf
 
-    def at(self, t: ArrayLike) -> Array:
+    def at(self, t: ArrayLike) -> _Array:
         r"""Strength $\alpha_t$ at the times t, of their shape."""
         t = np.asarray(t)
         return np.where(t < self.until, self.alpha * np.exp(-self.rate * t), 0.0)
 
-    def dose(self, t: ArrayLike) -> Array:
+    def dose(self, t: ArrayLike) -> _Array:
         r"""Dose $A_t = \int_0^t\alpha_s\,ds$ at the times t, of their shape."""
         t = np.minimum(t, self.until)
         return -self.alpha / self.rate * np.expm1(-self.rate * t) if self.rate else self.alpha * t
@@ -161,11 +161,13 @@ class Flow:
         beta: $m_0^2-w_0^2$. A balanced start (0) has no potential: ``factors`` alone follows it.
     """
 
-    x0: Array
+    x0: _Array
     strength: Strength
     beta: float = 1.0
 
-    def factors(self, gradient: _Gradient, times: Array, *, mask_only: bool = False) -> tuple[Array, Array]:
+    def factors(
+        self, gradient: _Gradient, times: _Array, *, mask_only: bool = False
+    ) -> tuple[_Array, _Array]:
         r"""The definition, $\dot m = -\nabla f(x)\odot w-2\alpha_tm$, $\dot w = -\nabla f(x)\odot m-2\alpha_tw$.
 
         Integrated by an explicit method of eighth order: for horizons of some tens, since leaving zero takes a time in
@@ -184,7 +186,7 @@ class Flow:
         """
         n = len(self.x0)
 
-        def velocity(t: float, state: Array) -> Array:
+        def velocity(t: float, state: _Array) -> _Array:
             m, w = state[:n], state[n:]
             g, decay = gradient(m * w), 2 * self.strength.at(t)
             return np.concatenate([-g * w - decay * m, -g * m - (0.0 if mask_only else decay) * w])
@@ -192,21 +194,21 @@ class Flow:
         states = self._integrate(velocity, np.concatenate(pilot_factors(self.x0, self.beta)), times)
         return states[:, :n], states[:, n:]
 
-    def mirror(self, gradient: _Gradient, times: Array) -> Array:
+    def mirror(self, gradient: _Gradient, times: _Array) -> _Array:
         r"""Mirror flow of the weights, $\dot x = -2\sqrt{x^2+a_t^2}\odot\nabla f(x)-4\alpha_tx$.
 
         It is $d\,\nabla R_{a_t}(x_t) = -\nabla f\,dt$, $a_t = \frac\beta2e^{-4A_t}$, written for x, without factors.
         Arguments as for ``factors``; returns x at the times, ``(n_times, n)``.
         """
 
-        def velocity(t: float, x: Array) -> Array:
+        def velocity(t: float, x: _Array) -> _Array:
             a = self.beta / 2 * np.exp(-4 * self.strength.dose(t))
             return -2 * np.hypot(x, a) * gradient(x) - 4 * self.strength.at(t) * x
 
         # the start of the factors to the last bit
         return self._integrate(velocity, np.multiply(*pilot_factors(self.x0, self.beta)), times)
 
-    def dual(self, Z: Array, y: Array, times: ArrayLike = (1e7,)) -> Array:
+    def dual(self, Z: _Array, y: _Array, times: ArrayLike = (1e7,)) -> _Array:
         r"""The flow for $f(x) = \frac1{2d}\|Zx-y\|^2$, in d dual variables.
 
         $\dot\nu = -(Zx-y)/d$ with $x = a_t\sinh(2Z^\top\nu+c)$: exact because $\nabla R_{a_t}(x_t) = -\int\nabla f$
@@ -229,13 +231,13 @@ class Flow:
         log_half, dose = np.log(self.beta / 2), self.strength.dose
         centre = np.arcsinh(np.multiply(*pilot_factors(self.x0, self.beta)) / (self.beta / 2))
 
-        def weights(t: ArrayLike, nu: Array) -> Array:
+        def weights(t: ArrayLike, nu: _Array) -> _Array:
             return _inverse_mirror_map(nu @ Z, log_half - 4 * dose(t), centre)
 
-        def velocity(t: float, nu: Array) -> Array:
+        def velocity(t: float, nu: _Array) -> _Array:
             return -(Z @ weights(t, nu) - y) / len(y)
 
-        def slope(t: float, nu: Array) -> Array:
+        def slope(t: float, nu: _Array) -> _Array:
             a = np.exp(log_half - 4 * dose(t))
             return -(Z * (2 * np.hypot(weights(t, nu), a))) @ Z.T / len(y)
 
@@ -243,7 +245,7 @@ class Flow:
         options = {"method": "LSODA", "jac": slope, "rtol": 1e-10, "atol": 1e-10}
         return weights(times[:, None], self._integrate(velocity, np.zeros(len(y)), times, **options))
 
-    def _integrate(self, velocity: _Velocity, start: Array, times: Array, **options: Any) -> Array:
+    def _integrate(self, velocity: _Velocity, start: _Array, times: _Array, **options: Any) -> _Array:
         """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
         edges = {0.0, float(times[-1]), min(float(self.strength.until), float(times[-1]))}
         if (
@@ -257,7 +259,7 @@ class Flow:
             # an end alone is the solver's last step, not interpolated
             asked = np.union1d(times[(times > left) & (times <= right)], [right]) if len(times) > 1 else None
 
-            def inside(t: float, state: Array, first: float = first, last: float = last) -> Array:
+            def inside(t: float, state: _Array, first: float = first, last: float = last) -> _Array:
                 return velocity(min(max(t, first), last), state)  # at a jump, too, the velocity from inside
 
             found = solve_ivp(inside, (left, right), start, t_eval=asked, **options)
@@ -271,10 +273,10 @@ class Flow:
 # --- where flows are said to end ----------------------------------------------------------------------------------
 
 
-def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array:
+def _newton(rows: _Array, targets: _Array, a: _Array, c: _Array, nu: _Array) -> _Array:
     """Minimiser of the dual from ``nu`` on; stops at round-off."""
 
-    def dual(at: Array) -> tuple[float, Array]:
+    def dual(at: _Array) -> tuple[float, _Array]:
         z = 2 * at @ rows + c
         with np.errstate(over="ignore"):  # a step too far is taken back
             return float((a * np.cosh(z)).sum() / 2 - targets @ at), a * np.sinh(z)
@@ -299,7 +301,7 @@ def _newton(rows: Array, targets: Array, a: Array, c: Array, nu: Array) -> Array
     return nu
 
 
-def least_l1(Z: Array, y: Array) -> Array:
+def _least_l1(Z: _Array, y: _Array) -> _Array:
     r"""An interpolator of least $L_1$ norm, $\arg\min_{Zx=y}\|x\|_1$, by SciPy's linear programming (HiGHS).
 
     Unique for almost every Z; otherwise one vertex of the set of solutions, with at most d entries that are not zero.
@@ -320,7 +322,7 @@ def least_l1(Z: Array, y: Array) -> Array:
     return unit * (positive - negative)
 
 
-def _orthonormal(Z: Array, y: Array) -> tuple[Array, Array]:
+def _orthonormal(Z: _Array, y: _Array) -> tuple[_Array, _Array]:
     """Orthonormal rows and targets of the same affine set; refuses an empty one."""
     u, s, rows = np.linalg.svd(Z, full_matrices=False)
     rank = int((s > s[0] * max(Z.shape) * np.finfo(np.float64).eps).sum())
