@@ -59,6 +59,8 @@ def test_accepting_into_results_that_cannot_be_written_is_told_before_the_run(
     monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(BookError, match="could not write"):
         cli._run(["toy"], ["profile=quick"], accept=True)
+    with pytest.raises(BookError, match="could not write"):
+        build.build(book, accept=True)
 
 
 def repro(book, *arguments):
