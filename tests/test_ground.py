@@ -118,6 +118,17 @@ def test_mathjax_parts_that_the_pages_need_are_packaged():
             assert (folder / part).exists(), part
 
 
+def test_one_command_runs_all_checks_and_what_the_forge_reads_is_yaml():
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    wanted = ("make lint", "make book", "make test", ".venv/bin/repro check")
+    assert [line for line in steps if line in wanted] == list(wanted)
+    assert any("set -e" in line for line in steps)
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"], path
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "title", "authors"} <= set(citation)
+
+
 # --- addresses and words ------------------------------------------------------------------------------------
 
 

@@ -135,13 +135,15 @@ def _run(
     Parameters are checked before anything runs. The executed notebook stays where the last line says.
     """
     from repro.book import _pages, parameters, results, runner
-    from repro.book._files import shown
+    from repro.book._files import check_writable, shown
 
     book = _book()
     plans = []
     for chapter in chapters:
         given = parameters.from_texts(parameters.declared(book.notebook(chapter)), _with(profile, parameter))
         plans.append((book.chapter(chapter), given))
+        if accept:
+            check_writable(book.results_file(chapter, str(given.get("profile", "quick"))))
     for chapter, given in plans:
         with _bar(chapter) as update:
             options: dict[str, Any] = {"output": output, "use_cache": not no_cache, "timeout": timeout}

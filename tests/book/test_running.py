@@ -17,6 +17,7 @@ import pytest
 import running_book
 import yaml
 
+from repro import cli
 from repro.book import _cache, build, claims, results, runner
 from repro.book._notebooks import LEDGER
 from repro.book._process import ProcessTree
@@ -39,6 +40,27 @@ def good(book):
 @pytest.fixture
 def no_process(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+
+
+def test_target_that_cannot_be_written_is_told_before_the_run(book, no_process, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "toy.quick.ipynb").mkdir()
+    for output in (tmp_path / "file", tmp_path):
+        with pytest.raises(BookError, match="could not write"):
+            runner.run(book, "toy", GOOD, output=output, use_cache=False)
+
+
+def test_accepting_into_results_that_cannot_be_written_is_told_before_the_run(
+    book, no_process, monkeypatch, tmp_path
+):
+    (tmp_path / "results").touch()
+    monkeypatch.setattr(type(book), "results_file", lambda *_: tmp_path / "results" / "toy.json")
+    monkeypatch.setattr(cli, "_book", lambda: book)
+    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(BookError, match="could not write"):
+        cli._run(["toy"], ["profile=quick"], accept=True)
+    with pytest.raises(BookError, match="could not write"):
+        build.build(book, accept=True)
 
 
 def repro(book, *arguments):
@@ -99,7 +121,8 @@ def test_without_a_cache_a_run_is_only_not_kept(tmp_path, capsys):
     assert re.fullmatch(r"note: the run is not kept for another time: could not write .*\n", said)
 
 
-def test_a_run_whose_place_cannot_be_written_is_not_lost(book, good, tmp_path):
+def test_a_run_whose_place_cannot_be_written_any_more_is_not_lost(book, good, monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, "check_writable", lambda path: None)  # it could, when the run began
     (tmp_path / "out").write_text("no folder")
     given = GOOD | {"level": 0.15}
     with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.ipynb: "):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """As ``base.write_atomically``; what the operating system refuses is one clear line."""
     with system_errors(path):
         base.write_atomically(path, content)
+
+
+def check_writable(path: Path) -> None:
+    """Raise in one clear line, before the work, where ``write_atomically`` could not write afterwards."""
+    with system_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
 
 
 def sha256(*parts: bytes) -> str:

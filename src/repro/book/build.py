@@ -23,7 +23,7 @@ import yaml
 
 from repro.book import _pages, results, runner
 from repro.book._environment import sealed
-from repro.book._files import hash_of_files, sha256, shown, system_errors, write_atomically
+from repro.book._files import check_writable, hash_of_files, sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
 from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
 from repro.book.layout import Book
@@ -60,6 +60,8 @@ def build(
         VerdictTurned: the run contradicts a committed answer; the message holds both values.
     """
     with _alone(book):
+        for chapter in book.chapters() if accept else ():
+            check_writable(book.results_file(chapter, profile))
         runs, other = _run_all(book, profile, use_cache, jobs, say)
         found = {run.name: run.results for run in runs}
         for result in found.values():

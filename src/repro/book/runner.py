@@ -16,7 +16,7 @@ from typing import Any
 
 from repro.book import _notebooks, claims, ledger, parameters, parts
 from repro.book._cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
-from repro.book._files import sha256, shown, write_atomically
+from repro.book._files import check_writable, sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
 from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
@@ -155,6 +155,7 @@ def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -
     What is written is the notebook as it is now, with the outputs of the run laid over it.
     """
     cache, key = job.book.cache_dir / "cache", run_key(job.depends)
+    check_writable(job.target)
     before = kept(cache, key) if use_cache else None
     name = job.about.get("chapter") or job.about["page"]
     notebook = json.loads(before) if before else _made(job, progress)
