@@ -12,7 +12,7 @@ from repro.book.sphinx_ext import _docstring_mathematics
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 PAGES = [BOOK / "api.md", *sorted((BOOK / "api").glob("*.md"))]
-SCIENCE = ("learn", "prune", "papers", "series", "base")
+SCIENCE = ("learn", "prune", "papers", "series", "base", "head_to_head")
 
 
 def documented(page):

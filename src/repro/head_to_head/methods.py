@@ -247,8 +247,9 @@ def _chaos(
         recorder(flat, lambda: evaluate(model, x, y, per_member=True)[0])
 
     trained = budget.train(networks, datasets, budget.n_epochs // 2, after_step=[record])
-    found = zip(recorder.errors, recorder.exponents, strict=True)
-    p_values = torch.tensor(np.stack([decide(errors, exponents).p for errors, exponents in found]))
+    exponents = recorder.exponents  # an error where the run is shorter than a window
+    found = zip(recorder.errors, exponents, strict=True)
+    p_values = torch.tensor(np.stack([decide(effect, causes).p for effect, causes in found]))
     flat = (-p_values).nan_to_num(nan=1.0)
     sizes = [trained.parameters[name][0].numel() for name in names]
     parts = zip(names, flat.split(sizes, dim=1), strict=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble
 from repro.papers.granger_causal_sgd.experiments import _line_through_zero
-from repro.papers.granger_causal_sgd.theory import _lasso, _ridge
+from repro.papers.granger_causal_sgd.theory import lasso, ridge
 from repro.papers.granger_causal_sgd.training import Trace, log
 
 
@@ -80,7 +80,7 @@ def problem(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
 
 def test_ridge_is_scikit_learns():
     x, y = problem()
-    found = _ridge(x, y, penalties := [1e-3, 0.1, 10.0])
+    found = ridge(x, y, penalties := [1e-3, 0.1, 10.0])
     for i, penalty in enumerate(penalties):
         # at unit scale: scikit-learn's solvers regularize what is as small as these features
         unit = np.sqrt(penalty * np.trace(x @ x.T) / len(y))
@@ -91,9 +91,9 @@ def test_ridge_is_scikit_learns():
 @pytest.mark.parametrize("n_rows", [30, 300])
 def test_ridge_without_penalty_is_the_least_squares_solution_of_least_norm(n_rows):
     x, y = problem(n_rows, 60)
-    (found,) = _ridge(x, y, [0.0])
+    (found,) = ridge(x, y, [0.0])
     torch.testing.assert_close(found, torch.linalg.pinv(x) @ y, rtol=1e-6, atol=0)
-    (twice,) = _ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
+    (twice,) = ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
     torch.testing.assert_close(twice, found, rtol=1e-6, atol=1e-9 * float(found.abs().max()))
 
 
@@ -107,7 +107,7 @@ def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
     def objective(beta: Tensor) -> float:
         return float((target - z @ beta).square().sum() / (2 * len(y)) + alpha * beta.abs().sum())
 
-    beta = _lasso(x, y, [penalty])[0] * scale
+    beta = lasso(x, y, [penalty])[0] * scale
     theirs = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=10**6).fit(z.numpy(), target.numpy())
     gap = 1e-5 * float(target.square().mean())
     assert objective(beta) <= objective(torch.from_numpy(theirs.coef_)) + gap
@@ -122,5 +122,5 @@ def test_orthogonal_columns_are_shrunk_by_the_penalty_and_units_do_not_matter():
     y = 3 * x[:, 0] - 2 * x[:, 1] + 7
     wanted = torch.tensor([[1.5, -0.5, 0], [0, 0, 0], [0.3, 0, 0]], dtype=torch.float64)
     penalties = [0.5, 1.0, 0.9]  # in any order, solved from the largest on
-    torch.testing.assert_close(_lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
-    torch.testing.assert_close(_lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)

@@ -19,7 +19,7 @@ _SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0
 
 
 @dataclass(frozen=True)
-class _ImageSetting:
+class ImageSetting:
     """Everything that one image experiment depends on besides method, seed and depth.
 
     Attributes:
@@ -68,14 +68,14 @@ class _ImageSetting:
 
 
 _SMALL = {"validation": 0, "standardize": "global"}
-_DIGITS = _ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
-_MNIST = _ImageSetting(
+_DIGITS = ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
+_MNIST = ImageSetting(
     "mnist", {"validation": 0, "standardize": (0.1307, 0.3081)}, split_by_seed=False, n_hidden=1024,
     batch_size=128, grow=1.1, shrink=1.1, max_steps=15_000, every_score=True,
 )  # fmt: skip
 _CIFAR10 = {"validation": 0, "standardize": (0.5, 0.5), "images": True}
 
-_IMAGES: dict[str, _ImageSetting] = {
+_IMAGES: dict[str, ImageSetting] = {
     "digits": replace(_DIGITS, levels=(0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95), every_score=True),
     "digits-sgd": replace(_DIGITS, batch_size=20),
     "mnist5k": replace(_DIGITS, dataset="mnist5k", data={"train": 500, "pool": 2, **_SMALL}),

@@ -17,7 +17,7 @@ from repro.learn import Ensemble, evaluate
 from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
 from repro.papers.granger_causal_sgd.settings import Start
-from repro.papers.granger_causal_sgd.theory import _lasso, _ridge
+from repro.papers.granger_causal_sgd.theory import lasso, ridge
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops, _tune, log
 from repro.prune import Mask, magnitude, random, select
 from repro.prune.overlap import agreement
@@ -234,8 +234,8 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
     "common": (_common, [0.0]),
     "tg_lasso": (tg_lasso, [1e-14]),
-    "lasso": (_lasso, np.logspace(0, -3.5, 15).tolist()),
-    "ridge": (_ridge, np.logspace(2, -7, 19).tolist()),
+    "lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
+    "ridge": (ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 
-def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return $\hat\gamma = X^\top (XX^\top + \lambda I)^{-1} y$, with $\lambda$ relative to $XX^\top$.
 
     With X and y less their means, the minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
@@ -36,7 +36,7 @@ def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     return dual @ vectors.T @ x
 
 
-def _lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return the coefficients of a Lasso that has converged on standardized columns, in the unit of x.
 
     The minimum of $\frac{1}{2T}\lVert \tilde y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, where Z holds the columns
