@@ -28,7 +28,7 @@ _HEADINGS = (
     *("Exercises", "References"),
 )
 _HEADINGS_OF_A_QUESTION = (
-    *("What we ask", "Parameters", "The answer", "The methods in code", "Experiments", "Controls"),
+    *("The answer", "What we ask", "Parameters", "The methods in code", "Experiments", "Controls"),
     *("Result", "Differences from the papers", "What would change our mind", "Exercises", "References"),
 )
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
