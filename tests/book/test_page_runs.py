@@ -77,3 +77,14 @@ def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book, tmp_pat
     assert caught.value.notebook == out.with_name("adding.failed.ipynb")
     wreck = json.loads(caught.value.notebook.read_text())
     assert wreck["cells"][-1]["outputs"][-1]["ename"] == "ValueError"
+
+
+def test_a_file_that_a_parameter_names_is_part_of_what_a_run_depends_on(tmp_path):
+    book = Book(tmp_path)
+    given = {"data": "mine.npz", "n": 3, "other": "none"}
+    assert runner._named_files(book, given) == {}
+    (tmp_path / "mine.npz").write_bytes(b"one")
+    before = runner._named_files(book, given)
+    (tmp_path / "mine.npz").write_bytes(b"two")
+    assert before.keys() == {"mine.npz"}
+    assert runner._named_files(book, given) != before

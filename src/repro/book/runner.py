@@ -106,12 +106,18 @@ def run(
     budget = found.budget[profile]  # type: ignore[index]
     source = _notebooks.read_notebook(path)
     target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
-    depends = key_parts(source, values, found, data_files())
+    depends = key_parts(source, values, found, data_files() | _named_files(book, values))
     limits = (timeout or budget.seconds, memory_mb or budget.memory_mb)
     about = {"chapter": chapter, "profile": profile}
     return _kept_or_run(
         _Job(book, path, source, values, limits, target, depends, about, found), use_cache, progress
     )
+
+
+def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
+    """Checksums of the files that parameters name, from the book's folder on: who changes one runs anew."""
+    named = [book.root / value for value in values.values() if isinstance(value, str)]
+    return {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
 
 
 def run_page(
@@ -140,9 +146,7 @@ def run_page(
     path = book.page(page)
     source = _notebooks.read_notebook(path)
     values = parameters.fill(parameters.declared(path, of_a_chapter=False), given or {})
-    named = [book.root / value for value in values.values() if isinstance(value, str)]
-    checksums = {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
-    depends = key_parts(source, values, None, checksums)
+    depends = key_parts(source, values, None, _named_files(book, values))
     target = output or book.build_dir / "notebooks" / path.name
     return _kept_or_run(
         _Job(book, path, source, values, _PAGE_LIMITS, target, depends, {"page": page}), use_cache

@@ -24,6 +24,7 @@ __all__ = ["Run", "methods_table", "pruned", "tuning"]
 
 _NOISE = 0.2  # of the weights that are left, relative to their size
 _TUNED_AT = (0.9, 0.95, 0.99)
+_OVERLAP_AT = 0.95  # the sparsity whose masks are compared
 _LATER = 1000  # added to the seed of the order of batches, after the mask
 
 
@@ -53,7 +54,6 @@ def pruned(
     shuffled: bool = False,
     tried: tuple[float, float] | None = None,
     flat_at: Sequence[float] = (),
-    overlap_at: float = 0.95,
 ) -> Run:
     """Prune with a method at each sparsity, train on with the mask held, measure.
 
@@ -67,7 +67,6 @@ def pruned(
         tried: learning rate and knob; by default those that were tuned for the task, or for digits (``tuned.csv``), and
             0.1 with the middle knob for methods that were never tuned.
         flat_at: sparsities at which ``noise`` is measured.
-        overlap_at: sparsity whose mask is kept.
 
     Raises:
         TrainingDivergedError: all networks diverged. One that does has the accuracy of chance.
@@ -87,7 +86,7 @@ def pruned(
         other = {p: (nets, _shuffled(mask, seeds)) for p, (nets, mask) in candidates.items() if p > 0}
         tables.append(_trained_on(other, datasets, budget, left, ()).assign(shuffled=True))
     accuracy = pd.concat(tables, ignore_index=True).assign(task=where.name, method=how.label)
-    nearest = min(candidates, key=lambda p: abs(p - overlap_at))
+    nearest = min(candidates, key=lambda p: abs(p - _OVERLAP_AT))
     seconds = ((chosen - began) / len(seeds), (ended - chosen) / len(seeds))
     return Run(accuracy, candidates[nearest][1], seconds)
 

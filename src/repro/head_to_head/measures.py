@@ -156,13 +156,12 @@ def in_one_table(compared: Compared, sparsities: Sequence[float] = (0.9, 0.95, 0
 
 
 def in_words(accuracy: pd.DataFrame, sparsity: float) -> dict[str, float]:
-    """Mean test accuracy in percent, by a word that a sentence can hold; NaN for a method that was not run."""
-    names = {
-        "magnitude": "magnitude",
-        "causal": "causal",
-        "chaos": "chaos-causality",
-        "ewn": "EWN",
-        "pilot": "PILoT",
-    }
+    """Mean test accuracy in percent, by a word that a sentence can hold; empty unless all its methods were run."""
+    names = {"magnitude": "magnitude", "causal": "causal", "chaos": "chaos-causality", "ewn": "EWN"}
+    names |= {"pilot": "PILoT", "l1": "L1"}
     found = _points(accuracy, sparsity).mean()
-    return {word: float(found.get(name, np.nan)) for word, name in (names | {"l1": "L1"}).items()}
+    return (
+        {word: float(found[name]) for word, name in names.items()}
+        if set(names.values()) <= set(found.index)
+        else {}
+    )

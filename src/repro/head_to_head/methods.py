@@ -41,7 +41,8 @@ from repro.prune import Mask, prunable, select
 __all__ = ["METHODS", "Budget", "Candidates", "Method", "named", "nested"]
 
 Candidates = dict[float, tuple[Ensemble, Mask]]
-"""Sparsity to plain networks and their mask ``(S, *shape)``; what a mask removes, those of higher sparsities do too."""
+"""Sparsity to plain networks and their mask ``(S, *shape)``. What a mask removes, those of higher sparsities do too,
+but for SynFlow's, each of which has a hundred rounds of its own."""
 
 _MOMENTUM = 0.9
 _LOGGING_RATE = 1e-2  # of the SGD without momentum whose steps are logged
