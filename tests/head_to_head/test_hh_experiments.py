@@ -33,6 +33,12 @@ def test_a_row_for_each_method_seed_and_sparsity(compared):
     assert plain.query("sparsity == 0.5")["noise"].isna().all()
 
 
+def test_a_perceptron_multiplies_as_often_as_it_has_weights_left(compared):
+    left, whole = compared.costs.loc["magnitude", ["left", "of"]]
+    assert whole == 64 * 128 + 128 * 64 + 64 * 10
+    assert left == pytest.approx(0.05 * whole, abs=1)
+
+
 def test_a_seed_is_the_same_whoever_runs_beside_it(compared):
     alone = pruned("L1", TASK, (1,)).accuracy
     both = compared.accuracy.query("method == 'L1' and seed == 1")
@@ -65,6 +71,16 @@ def test_tuning_takes_the_best_choice_and_says_where_the_grid_ends(monkeypatch):
     assert ("rate" in row.edge) == (row.rate in (0.05, 0.4))
 
 
+def test_long_tasks_try_eight_choices_spread_over_both_grids():
+    for method in METHODS.values():
+        few = method.few_choices
+        assert len(set(few)) == 8
+        assert set(few) <= set(method.choices)
+        rates, knobs = (len(set(each)) for each in zip(*few, strict=True))
+        assert rates > 1
+        assert knobs > 1 or len(method.knobs) == 1
+
+
 def _validated(method, rate):
     table = pruned(method, "digits", (0,), tried=(rate, 0.0)).accuracy
     return table[table["sparsity"].isin((0.9, 0.95, 0.99))]["validation_accuracy"].mean()
@@ -88,7 +104,7 @@ def _run(label, mask, accuracies=(0.5, 0.6)):
     rows = pd.DataFrame(
         {"seed": [0, 1], "sparsity": 0.95, "test_accuracy": accuracies, "shuffled": False, "method": label}
     )
-    return Run(rows, mask, (1.0, 2.0))
+    return Run(rows, mask, (1.0, 2.0), (40.0, 80))
 
 
 def table_of(label):

@@ -109,8 +109,13 @@ def _run_all(
 
     chapters = book.chapters()
     say(f"running {len(chapters)} chapter{'s' * (len(chapters) > 1)}, profile {profile} ...")
+    # those that took longest begin, so that no core waits for another at the end
+    known = {c: result.run["seconds"] for (c, p), result in _pages.all_results(book).items() if p == profile}
+    order = sorted(chapters, key=lambda chapter: -known.get(chapter, 0))
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        runs = list(pool.map(lambda chapter: told(chapter, runner.run, {"profile": profile}), chapters))
+        done = pool.map(lambda chapter: told(chapter, runner.run, {"profile": profile}), order)
+        by_name = dict(zip(order, done, strict=True))
+    runs = [by_name[chapter] for chapter in chapters]
     other = [told(page, runner.run_page) for page in book.pages()]
     if failures:
         raise failures[0]

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from repro.base import one_of
 from repro.head_to_head.methods import METHODS, Budget, Candidates, Method
 from repro.head_to_head.tasks import TASKS, Task
-from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate
+from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stacked
 from repro.papers.granger_causal_sgd.curvature import noise_sensitivity
-from repro.prune import Mask
+from repro.prune import Mask, costs
 
 __all__ = ["Run", "methods_table", "pruned", "tuning"]
 
@@ -38,11 +37,13 @@ class Run:
             the training loss under noise on the weights that are left (NaN where not asked for).
         mask: at the sparsity at which masks are compared, ``(S, *shape)``.
         seconds: a network's share until the masks are there, and after.
+        multiply_adds: for one example: those of the weights in ``mask``, a mean over seeds, and of all.
     """
 
     accuracy: pd.DataFrame
     mask: Mask
     seconds: tuple[float, float]
+    multiply_adds: tuple[float, int]
 
 
 def pruned(
@@ -86,9 +87,12 @@ def pruned(
         other = {p: (nets, _shuffled(mask, seeds)) for p, (nets, mask) in candidates.items() if p > 0}
         tables.append(_trained_on(other, datasets, budget, left, ()).assign(shuffled=True))
     accuracy = pd.concat(tables, ignore_index=True).assign(task=where.name, method=how.label)
-    nearest = min(candidates, key=lambda p: abs(p - _OVERLAP_AT))
+    _, mask = candidates[min(candidates, key=lambda p: abs(p - _OVERLAP_AT))]
     seconds = ((chosen - began) / len(seeds), (ended - chosen) / len(seeds))
-    return Run(accuracy, candidates[nearest][1], seconds)
+    shape, members = datasets[0].x_train.shape[1:], list(networks)
+    spent = [costs(each, shape, Mask({n: mask[n][i] for n in mask})) for i, each in enumerate(members)]
+    left_over = float(np.mean([each.multiply_adds_kept for each in spent]))
+    return Run(accuracy, mask, seconds, (left_over, spent[0].multiply_adds))
 
 
 def _method(given: str | Method) -> Method:
@@ -113,31 +117,21 @@ def _trained_on(
     networks = later.train(together, data, n_epochs, after_step=[mask])
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
-        found[f"{part}_accuracy"] = _measured(networks, data, part)[1]
-    found["train_loss"] = _measured(networks, data, "train")[0]
+        found[f"{part}_accuracy"] = evaluate(networks, *stacked(data, part), per_member=True)[1]
+    found["train_loss"] = evaluate(networks, *stacked(data, "train"), per_member=True)[0]
     for i, p in enumerate(candidates):
         some = slice(i * len(seeds), (i + 1) * len(seeds))
         noise: Any = np.nan
         if p in flat_at:
             members = Ensemble(list(networks)[some])
             kept = {name: mask[name][some] for name in mask}
-            noise = noise_sensitivity(members, *_part(datasets, "train"), _NOISE, kept).numpy()
+            noise = noise_sensitivity(members, *stacked(datasets, "train"), _NOISE, kept).numpy()
         rows.append(
             pd.DataFrame({"seed": budget.seeds, "sparsity": p, "noise": noise}).assign(
                 **{name: values[some].numpy() for name, values in found.items()}
             )
         )
     return pd.concat(rows, ignore_index=True)
-
-
-def _part(datasets: Sequence[Dataset], part: str) -> tuple[Tensor, Tensor]:
-    x, y = (torch.stack([getattr(each, f"{v}_{part}") for each in datasets]) for v in "xy")
-    return x, y
-
-
-def _measured(networks: Ensemble, datasets: Sequence[Dataset], part: str) -> tuple[Tensor, Tensor]:
-    """Losses and accuracies; a network that has diverged has those of a network that knows nothing."""
-    return evaluate(networks, *_part(datasets, part), per_member=True)
 
 
 def _shuffled(mask: Mask, seeds: Sequence[int]) -> Mask:
@@ -168,14 +162,15 @@ def tuning(methods: Iterable[str | Method], task: str, seeds: Sequence[int]) -> 
     rows, where = [], replace(TASKS[one_of("task", task, TASKS)], sparsities=_TUNED_AT)
     for given in methods:
         method, tried = _method(given), {}
-        for one in method.choices:
+        choices = method.few_choices if where.few_choices else method.choices
+        for one in choices:
             try:
                 table = pruned(method, where, seeds, tried=one).accuracy
             except TrainingDivergedError:
                 continue
             tried[one] = table["validation_accuracy"].mean()
         best = max(tried, key=lambda one: tried[one])
-        grid = pd.DataFrame(method.choices, columns=["rate", "knob"])
+        grid = pd.DataFrame(choices, columns=["rate", "knob"])
         ends = {name: (values.min(), values.max()) for name, values in grid.items() if values.nunique() > 1}
         edge = [str(name) for name, end in ends.items() if best[grid.columns.get_loc(name)] in end]
         rows.append((task, method.label, *best, tried[best], " ".join(edge)))

@@ -33,12 +33,13 @@ class Compared:
     Attributes:
         accuracy: as in ``experiments.Run``, of all methods.
         overlap: one row a pair of methods and seed: first, second, seed, beyond.
-        seconds: one row a method: a network's share until the masks are there, and after.
+        costs: one row a method: a network's share of seconds until the masks are there (``before``) and after, and
+            the multiply-adds that are ``left`` at 95 % sparsity ``of`` all.
     """
 
     accuracy: pd.DataFrame
     overlap: pd.DataFrame
-    seconds: pd.DataFrame
+    costs: pd.DataFrame
 
 
 def together(runs: Iterable[Run]) -> Compared:
@@ -49,7 +50,8 @@ def together(runs: Iterable[Run]) -> Compared:
     with $a_l=|A_l|$ and $b_l=|B_l|$ of $n_l$ weights: 0 as by chance, 1 for the largest overlap that there can be.
     """
     known = {run.accuracy["method"].iloc[0]: run for run in runs}
-    seconds = pd.DataFrame([run.seconds for run in known.values()], list(known), ["before", "after"])
+    spent = [(*run.seconds, *run.multiply_adds) for run in known.values()]
+    costs = pd.DataFrame(spent, list(known), ["before", "after", "left", "of"])
     rows = []
     for first, second in combinations(known, 2):
         a, b = known[first].mask, known[second].mask
@@ -57,7 +59,7 @@ def together(runs: Iterable[Run]) -> Compared:
         seeds = known[first].accuracy["seed"].unique()
         rows.append(pd.DataFrame(dict(zip(_PAIRS, (first, second, seeds, beyond), strict=True))))
     overlaps = pd.concat([pd.DataFrame(columns=_PAIRS), *rows], ignore_index=True).astype({"beyond": float})
-    return Compared(pd.concat([run.accuracy for run in known.values()], ignore_index=True), overlaps, seconds)
+    return Compared(pd.concat([run.accuracy for run in known.values()], ignore_index=True), overlaps, costs)
 
 
 def _beyond_chance(layers: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> Array:
@@ -142,7 +144,7 @@ def _reach(accuracy: pd.DataFrame) -> pd.Series:
 
 
 def in_one_table(compared: Compared, sparsities: Sequence[float] = (0.9, 0.95, 0.99)) -> pd.DataFrame:
-    """All methods, the best at the middle sparsity first: accuracies with 95 % intervals, their reach, seconds."""
+    """All methods, the best at the middle sparsity first: accuracies with 95 % intervals, their reach, costs."""
     points = {p: _points(compared.accuracy, p) for p in sparsities}
     order = points[sparsities[len(sparsities) // 2]].mean().sort_values(ascending=False).index
     table = pd.DataFrame(index=order)
@@ -151,7 +153,9 @@ def in_one_table(compared: Compared, sparsities: Sequence[float] = (0.9, 0.95, 0
         table[f"at {100 * p:g} %"] = [f"{i.estimate:.1f} [{i.low:.1f}, {i.high:.1f}]" for i in intervals]
     table["within a point up to"] = (100 * _reach(compared.accuracy)[order]).map("{:g} %".format)
     for column, heading in (("before", "seconds to the mask"), ("after", "seconds after it")):
-        table[heading] = compared.seconds.loc[order, column].map("{:.2f}".format)
+        table[heading] = compared.costs.loc[order, column].map("{:.2f}".format)
+    left, whole = compared.costs.loc[order, "left"], compared.costs["of"].iloc[0]
+    table[f"multiply-adds at 95 %, of {whole:,.0f}"] = left.map("{:,.0f}".format)
     return table.rename_axis(None)
 
 

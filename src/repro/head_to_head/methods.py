@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from repro.base import one_of
 from repro.head_to_head.scores import Scores, grasp, snip, synflow
-from repro.learn import Dataset, Ensemble, EpochReport, evaluate, train
+from repro.learn import Dataset, Ensemble, EpochReport, evaluate, stacked, train
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
 from repro.papers.ewn_inductive_bias import method as ewn
 from repro.papers.granger_causal_sgd.training import log
@@ -122,6 +122,14 @@ class Method:
         rates = [lowest * 2 ** (k * octaves) for k in range(_N_CHOICES // len(self.knobs))]
         return list(product(rates, self.knobs))
 
+    @property
+    def few_choices(self) -> list[tuple[float, float]]:
+        """Eight of them, spread over rates and knobs, for tasks whose runs take minutes."""
+        rates, knobs = (list(dict.fromkeys(each)) for each in zip(*self.choices, strict=True))
+        knobs = knobs[:: 1 if len(knobs) < 4 else 2]
+        step = len(rates) * len(knobs) // 8
+        return list(product(rates[step // 2 :: step], knobs))
+
 
 def nested(scores: Mapping[str, Tensor], sparsities: Sequence[float]) -> dict[float, Mask]:
     """Masks that remove the lowest scores over the whole network.
@@ -144,11 +152,6 @@ def _magnitudes(networks: Ensemble) -> Scores:
     return {name: networks.parameters[name].detach().abs() for name in prunable(networks.template)}
 
 
-def _stacked(datasets: Sequence[Dataset], n: int | None = None) -> tuple[Tensor, Tensor]:
-    """The first n training examples of each: inputs ``(S, n, ...)`` and classes ``(S, n)``."""
-    return torch.stack([d.x_train[:n] for d in datasets]), torch.stack([d.y_train[:n] for d in datasets])
-
-
 # --- before training --------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +171,7 @@ def _at_start(score: Callable[[Ensemble, Tensor, Tensor], Scores]) -> _Prune:
     def prune(
         networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
     ) -> Candidates:
-        scores = score(networks, *_stacked(datasets, _LEARNED))
+        scores = score(networks, *stacked(datasets, "train", _LEARNED))
         return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
 
     return prune
@@ -177,7 +180,7 @@ def _at_start(score: Callable[[Ensemble, Tensor, Tensor], Scores]) -> _Prune:
 def _synflow(
     networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
 ) -> Candidates:
-    x, _ = _stacked(datasets, 1)
+    x, _ = stacked(datasets, "train", 1)
     return {p: (networks, synflow(networks, x, _lowest, p)) for p in sparsities}
 
 
@@ -215,8 +218,8 @@ def _causal(target: str) -> _Prune:
     def prune(
         networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
     ) -> Candidates:
-        n_logged = int(budget.knob)
-        trained = budget.train(networks, datasets, max(1, budget.n_epochs // 2 - n_logged))
+        n_logged = max(1, min(int(budget.knob), budget.n_epochs // 2 - 1))
+        trained = budget.train(networks, datasets, budget.n_epochs // 2 - n_logged)
         trace = log(
             trained,
             datasets,
@@ -239,7 +242,7 @@ def _chaos(
 
     There are ``knob`` windows, or fewer where one would have less than ten updates. What cannot be tested stays.
     """
-    names, (x, y) = list(prunable(networks.template)), _stacked(datasets)
+    names, (x, y) = list(prunable(networks.template)), stacked(datasets, "train")
     n_updates = budget.n_epochs // 2 * -(-y.shape[1] // budget.batch_size)
     recorder = WindowRecorder(max(_SHORTEST_WINDOW, int(n_updates / (0.9 * budget.knob))))
 

@@ -32,6 +32,7 @@ class Task:
         n_epochs: of training in all, whatever the method does with them; even.
         batch_size: examples a step.
         sparsities: at which methods are compared, ascending.
+        few_choices: whether a method is tuned over eight choices in place of thirty-two: for runs that take minutes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Task:
     n_epochs: int = 40
     batch_size: int = 128
     sparsities: Sequence[float] = field(default=_SPARSITIES)
+    few_choices: bool = False
 
     def draw(self, seeds: Sequence[int]) -> tuple[Ensemble, list[Dataset]]:
         """Networks with weights $N(0, 2/\\text{fan-in})$ and data sets, one a seed."""
@@ -66,13 +68,14 @@ TASKS: dict[str, Task] = {
         _load("mnist5k", train=1500, validation=1000, test=2500, pool=2, standardize="global"),
         partial(perceptron, (196, 64, 64, 10)),
     ),
-    "mnist": Task("mnist", _load("mnist", **_GREY), lenet_300_100, 10, 128, _FEW),
-    "fashion": Task("fashion", _load("fashion_mnist", images=True, **_GREY), lenet5, 20, 128, _FEW),
+    "mnist": Task("mnist", _load("mnist", **_GREY), lenet_300_100, 8, 128, _FEW, True),
+    "fashion": Task("fashion", _load("fashion_mnist", images=True, **_GREY), lenet5, 20, 128, _FEW, True),
     "cifar10": Task(
         "cifar10",
         _load("cifar10", images=True, validation=5000, standardize="channel"),
         partial(resnet20, batch_norm=False),
         n_epochs=160,
+        few_choices=True,
     ),
 }
 """Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on Fashion-MNIST, ResNet-20 without

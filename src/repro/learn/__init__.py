@@ -9,7 +9,7 @@
 True
 """
 
-from repro.learn.data import Dataset, load, random_crop_flip
+from repro.learn.data import Dataset, load, random_crop_flip, stacked
 from repro.learn.ensembles import Ensemble
 from repro.learn.folding import fold
 from repro.learn.networks import (
@@ -54,6 +54,7 @@ __all__ = [
     "reproducible",
     "resnet20",
     "resolve_device",
+    "stacked",
     "streams",
     "train",
     "vgg16_bias_free",

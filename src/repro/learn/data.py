@@ -68,6 +68,21 @@ class Dataset:
         )
 
 
+def stacked(datasets: Sequence[Dataset], part: str, n: int | None = None) -> tuple[Tensor, Tensor]:
+    """One part of S data sets of one size, as ensembles take it.
+
+    Args:
+        datasets: one a member.
+        part: ``"train"``, ``"validation"`` or ``"test"``.
+        n: how many examples, the first ones; all by default.
+
+    Returns:
+        Inputs ``(S, n, ...)`` and classes ``(S, n)``.
+    """
+    x, y = (torch.stack([getattr(each, f"{name}_{part}")[:n] for each in datasets]) for name in "xy")
+    return x, y
+
+
 def load(
     name: str,
     *,

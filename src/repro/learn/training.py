@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repro.base import whole
-from repro.learn.data import Dataset
+from repro.learn.data import Dataset, stacked
 from repro.learn.ensembles import Ensemble
 from repro.learn.progress import bar
 from repro.learn.seeding import streams
@@ -322,7 +322,7 @@ def _parts(
     parts = {}
     for name, x, y in datasets[0].parts():
         if len(datasets) > 1:
-            x, y = (torch.stack([getattr(each, f"{xy}_{name}") for each in datasets]) for xy in "xy")
+            x, y = stacked(datasets, name)
         parts[name] = (x.to(device, dtype), y.to(device))
     return parts
 
