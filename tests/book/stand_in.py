@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from repro.book import _pages, figures
+from repro.book import _pages, figures, results
 from repro.book.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,9 +111,11 @@ def make(folder):
     for name in ("_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     (folder / "book/api").mkdir()
-    results = {("toy", "quick"): ledger_book.result(book)}
-    chapters = _pages.chapters(book, results)
-    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, results)}
+    shutil.copy2(ROOT / "CITATION.cff", folder)
+    results.write(book.results_file("toy", "quick"), ledger_book.result(book))
+    found = _pages.all_results(book)
+    chapters = _pages.chapters(book, found)
+    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, found)}
     for name, text in (PAGES | made | {"index": _pages.landing(PAGES["index"], chapters)}).items():
         (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
     ledger_book.write_notebook(folder, _pages.with_first_screen(chapters[0], _chapter(book), "quick"))

@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
+from repro.book import _found
 from repro.book._environment import cores
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
@@ -114,6 +115,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
     app.connect("html-page-context", _tidy_page)
+    app.connect("html-page-context", _found.described)
+    app.connect("build-finished", _found.beside_the_pages)
     app.connect("doctree-read", _mathematics_in_html)
     app.connect("build-finished", _copy_mathjax)
     app.connect("env-updated", _every_page)
