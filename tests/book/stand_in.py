@@ -23,7 +23,7 @@ TOC = """format: jb-book
 root: book/index
 parts:
   - caption: Reading the book
-    chapters: [{file: book/reading-guide}, {file: book/scoreboard}]
+    chapters: [{file: book/reading-guide}, {file: book/scoreboard}, {file: book/glossary}]
   - caption: The papers
     numbered: true
     chapters: [{file: book/chapters/toy}]
@@ -34,6 +34,8 @@ PAGES = {
     "index": "# What makes networks sparse?\n\nA stand-in. What is a verdict? See the {doc}`reading-guide`.\n\n"
     "<!-- answers: toy -->\n\n<!-- ruler -->",
     "reading-guide": "# Reading guide\n\nWhat a verdict means.",
+    "glossary": "# Glossary\n\nWords.\n\n```{glossary}\nquokkaword\nquokka\n    A small animal.\n\n"
+    "    [Exercises](chapters/toy.ipynb#exercises)\n```",
     "api": "# The library\n\n[`repro.base`](api/base.md) holds intervals.",
     "api/base": "# Intervals\n\n```{eval-rst}\n.. automodule:: repro.base\n   :members: t_interval\n```",
 }
@@ -87,6 +89,10 @@ def _chapter(book):
     judged.measure("T1", test="falls", values=ledger_book.T1)
     outputs = [
         ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
+        (
+            "from repro import base\nfrom repro.base import t_interval\nt_interval([1, 2]); base.t_interval([1, 2])",
+            new_output("stream", name="stdout", text="an interval\n"),
+        ),
         ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),
         (
             "figures.show(figure)",

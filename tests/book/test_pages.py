@@ -108,7 +108,8 @@ def test_a_committed_answer_leads_to_its_values_its_code_and_its_commit(run):
     for part in (
         "not tested: this run measured nothing for it",  # the page's own run
         "Committed answer, profile quick: reproduced",
-        "falls: 10 values by seed",
+        "falls: yes, 0.120 nats [0.111, 0.130]",
+        "10 values by seed",
         "0.123 0.1 0.105",
         '<a href="#measures-t1">this code</a>',
         "run 2026-11-21 with seeds from 500000 on",

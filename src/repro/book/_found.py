@@ -26,11 +26,13 @@ _MOST_CHANGES = 50  # in the feed
 def described(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Put into a page's head what search engines and cards show of it, and the way to the feed."""
     base, title = app.config.html_baseurl, Markup(context.get("title") or "Search").striptags()
+    title = re.sub(r"^[\d.]+ ", "", title)  # a chapter's number
     told = _description(doctree) or f"{title}: {app.config.html_title}"
     about = {"page": page, "title": title, "description": told}
     # the page for what is not there stands at any depth
     root = urlsplit(base).path if page == "404" else ""
-    context["metatags"] = context.get("metatags", "") + rendered("head.html", base=base, root=root, **about)
+    head = str(rendered("head.html", base=base, root=root, **about))
+    context["metatags"] = context.get("metatags", "") + head
 
 
 def _description(doctree: object) -> str:

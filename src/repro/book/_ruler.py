@@ -91,7 +91,8 @@ def picture(title: str, chapters: Iterable[tuple[str, str, Sequence[_Answered]]]
             place, word = row["marks"][-1]
             axes.plot(row["line"], [row["y"]] * 2, color=_STYLES[word]["color"], linewidth=1.5)
             axes.plot([place], [row["y"]], markersize=4, **_STYLES[word])
-        axes.set(title=name, xlim=(_LOW, _HIGH), xticks=(0, 1), yticks=[])
+        axes.set_title(name, size=10)
+        axes.set(xlim=(_LOW, _HIGH), xticks=(0, 1), yticks=[])
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
     figure.savefig(file, metadata={"Software": None})
