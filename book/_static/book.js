@@ -53,3 +53,11 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 });
+
+// An address that names a claim opens what stands folded in its row.
+const unfold = () => {
+  const origin = document.querySelector(`tr[id="${CSS.escape(location.hash.slice(1))}"] > td > details.origin`);
+  if (origin) origin.open = true;
+};
+document.addEventListener("DOMContentLoaded", unfold);
+window.addEventListener("hashchange", unfold);

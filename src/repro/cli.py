@@ -313,6 +313,17 @@ def _claims(
         _print_verdicts(book, name, profile, results.read(path))
 
 
+@_command("cite")
+def _cite(
+    name: Annotated[str, typer.Argument(help="A chapter, a method such as pilot, or `book`.")] = "book",
+) -> None:
+    """Print the BibTeX of a chapter's paper, of a method, or of the book."""
+    from repro.book.references import cited
+    from repro.head_to_head import METHODS
+
+    print(cited(_book(), name, {label: method.source for label, method in METHODS.items()}))
+
+
 @_command("build")
 def _build(
     profile: _Profile = "quick",

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from repro.book import _pages, figures
+from repro.book import _pages, figures, results
 from repro.book.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ TOC = """format: jb-book
 root: book/index
 parts:
   - caption: Reading the book
-    chapters: [{file: book/reading-guide}, {file: book/scoreboard}]
+    chapters: [{file: book/reading-guide}, {file: book/scoreboard}, {file: book/glossary}]
   - caption: The papers
     numbered: true
     chapters: [{file: book/chapters/toy}]
@@ -34,6 +34,8 @@ PAGES = {
     "index": "# What makes networks sparse?\n\nA stand-in. What is a verdict? See the {doc}`reading-guide`.\n\n"
     "<!-- answers: toy -->\n\n<!-- ruler -->",
     "reading-guide": "# Reading guide\n\nWhat a verdict means.",
+    "glossary": "# Glossary\n\nWords.\n\n```{glossary}\nquokkaword\nquokka\n    A small animal.\n\n"
+    "    [Exercises](chapters/toy.ipynb#exercises)\n```",
     "api": "# The library\n\n[`repro.base`](api/base.md) holds intervals.",
     "api/base": "# Intervals\n\n```{eval-rst}\n.. automodule:: repro.base\n   :members: t_interval\n```",
 }
@@ -87,6 +89,10 @@ def _chapter(book):
     judged.measure("T1", test="falls", values=ledger_book.T1)
     outputs = [
         ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
+        (
+            "from repro import base\nfrom repro.base import t_interval\nt_interval([1, 2]); base.t_interval([1, 2])",
+            new_output("stream", name="stdout", text="an interval\n"),
+        ),
         ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),
         (
             "figures.show(figure)",
@@ -111,9 +117,11 @@ def make(folder):
     for name in ("_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     (folder / "book/api").mkdir()
-    results = {("toy", "quick"): ledger_book.result(book)}
-    chapters = _pages.chapters(book, results)
-    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, results)}
+    shutil.copy2(ROOT / "CITATION.cff", folder)
+    results.write(book.results_file("toy", "quick"), ledger_book.result(book))
+    found = _pages.all_results(book)
+    chapters = _pages.chapters(book, found)
+    made = {"scoreboard": _pages.scoreboard(chapters), "status": _pages.status(book, found)}
     for name, text in (PAGES | made | {"index": _pages.landing(PAGES["index"], chapters)}).items():
         (folder / f"book/{name}.md").write_text(text + "\n", encoding="utf-8")
     ledger_book.write_notebook(folder, _pages.with_first_screen(chapters[0], _chapter(book), "quick"))

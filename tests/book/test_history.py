@@ -7,7 +7,7 @@ from ledger_book import make, result
 from typer.testing import CliRunner
 
 from repro.book import results
-from repro.book._history import doubts
+from repro.book._history import changes, doubts
 from repro.book.errors import BookError
 from repro.book.layout import Book
 from repro.cli import app
@@ -183,3 +183,28 @@ def test_where_git_cannot_look(book, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     out, error = checked(book, monkeypatch)
     assert (out, error) == ("cannot look: there is no git, or no repository", None)
+
+
+def test_the_feed_tells_how_answers_changed(book):
+    run(book)
+    worse = result(book, t1=[0.7 + 0.01 * k for k in range(10)])
+    for found in (
+        worse,
+        worse.model_copy(update={"run": {"finished": "2026-12-01T00:00:00"}}),
+    ):  # the second says the same
+        results.write(book.results_file("toy", "quick"), found)
+        commit(book)
+    latest, first = changes(book, [worse])
+    assert latest["words"] == {"T1": ("reproduced", "not reproduced")}
+    assert first["words"]["T1"] == ("", "reproduced")
+    assert (first["first"], latest["first"], latest["profile"]) == (True, False, "quick")
+    assert latest["when"] == git(book.root, "log", "-1", "--format=%cI", "HEAD~1")
+
+
+def test_without_git_the_feed_tells_what_is_there(tmp_path):
+    (only,) = changes(make(tmp_path), [result(make(tmp_path / "other"))])
+    assert (only["when"], only["first"], only["words"]["T3"]) == (
+        "2026-11-21T04:05:06",
+        True,
+        ("", "not tested"),
+    )

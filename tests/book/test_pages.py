@@ -5,8 +5,10 @@ import re
 import ledger_book
 import pytest
 from ledger_book import make, result
+from nbformat.v4 import new_code_cell, new_output
 
 from repro.book import _pages, _ruler, answers, claims, results
+from repro.book._notebooks import LEDGER
 from repro.book.errors import BadInput
 
 
@@ -34,7 +36,13 @@ def test_the_scoreboard_holds_every_claim_once(run):
     text = _pages.scoreboard(committed(run))
     for claim in ("t1", "t2", "t3"):
         lines = text[text.index('<ul class="scoreboard"') :]
-        assert lines.count(f"chapters/toy.html#claim-{claim}") == 1
+        assert (
+            lines.count(
+                f'<li data-verdict="{words(run)[claim.upper()][0]}"><a href="chapters/toy.html#claim-{claim}"'
+            )
+            == 1
+        )
+        assert lines.count(f"chapters/toy.html#claim-{claim}") == 2  # and to where the answer comes from
     for part in (
         '<a href="chapters/toy.html">toy</a>',
         "needs a GPU",
@@ -74,7 +82,9 @@ def test_the_first_screen_stands_after_the_title(run):
     assert title == "# A toy chapter"
     for part in (
         "The paper says.</strong> The loss falls",
-        '</span> <a href="#claim-t1">T1</a>: Asked whether the loss',
+        "</span> T1</a>: Asked whether the loss",
+        'The paper:</p> <div class="highlight"><pre>@misc{nobody2020, title = {A toy}, year = {2020}}</pre></div>',
+        "<code>repro cite toy</code>",
         "3 of 3 answers from the profile <em>quick</em> (10 to 10 seeds, small scale). Claims: 2 reproduced.",
         'Without an answer: <a href="#claim-t3">T3</a>.',
         "repro check --history",
@@ -84,10 +94,35 @@ def test_the_first_screen_stands_after_the_title(run):
         assert part in told
 
 
+def test_a_committed_answer_leads_to_its_values_its_code_and_its_commit(run):
+    (chapter,) = committed(run)
+    notebook = ledger_book.notebook()
+    content = {"chapter": "toy", "profile": "quick", "seed": 500_000, "measurements": [], "not_tested": {}}
+    notebook["cells"].append(new_code_cell("ledger", outputs=[new_output("display_data", {LEDGER: content})]))
+    cells = _pages.with_first_screen(chapter, notebook, "quick")["cells"]
+    code = next(i for i, cell in enumerate(cells) if "ledger.measure" in cell["source"])
+    anchors = [f'<div id="measures-{claim}"></div>' for claim in ("t1", "t2", "t3")]
+    assert [cell["source"] for cell in cells[code - 3 : code]] == anchors
+    shown = cells[-1]["outputs"][0]["data"]["text/html"]
+    row = shown[shown.index('id="claim-t1"') : shown.index('id="claim-t2"')]
+    for part in (
+        "not tested: this run measured nothing for it",  # the page's own run
+        "Committed answer, profile quick: reproduced",
+        "falls: yes, 0.120 nats [0.111, 0.130]",
+        "10 values by seed",
+        "0.123 0.1 0.105",
+        '<a href="#measures-t1">this code</a>',
+        "run 2026-11-21 with seeds from 500000 on",
+        f'<a href="https://example.org/toy/blob/{"0123456789" * 4}/book/chapters/toy.ipynb">commit 0123456789</a>',
+        '<a href="../results/toy.quick.json">',
+    ):
+        assert part.lower() in row.lower()
+
+
 def test_the_landing_page_has_the_answers_in_their_places(run):
     text = _pages.landing("one <!-- answers: toy --> two <!-- ruler -->", committed(run))
     assert re.search(
-        r"one <ul.*reproduced.*chapters/toy.html#claim-t1.*</ul>\n two <figure.*Controls.*</figure>", text
+        r"one <ul.*chapters/toy.html#claim-t1.*reproduced.*</ul>\n two <figure.*Controls.*</figure>", text
     )
 
 

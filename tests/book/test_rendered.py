@@ -13,11 +13,13 @@ from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 import stand_in
 import yaml
+from bs4 import BeautifulSoup
 
 pytestmark = pytest.mark.browser
 
@@ -234,6 +236,44 @@ def test_internal_links_resolve_to_files_and_anchors(site, pages):
     assert missing == []
 
 
+def test_every_page_says_what_it_is_and_where_it_stands(site, pages):
+    base = yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
+    said = {}
+    for name in pages:
+        page = BeautifulSoup((site / name).read_text(encoding="utf-8"), "html.parser")
+        head = {m.get("name") or m.get("property"): m.get("content") for m in page.head("meta")}
+        assert page.head.find("link", rel="canonical")["href"] == head["og:url"] == base + name
+        assert page.h1.get_text().startswith(head["og:title"])
+        assert not re.search(r"[\\<>]", head["description"]), name
+        said[name] = head["description"]
+        assert not page.body.find(string=re.compile("<meta"))
+    assert len(set(said.values())) == len(said)
+    assert (site / urlsplit(head["og:image"]).path.removeprefix(urlsplit(base).path)).is_file()
+    header = (site / "_static/ruler.png").read_bytes()[:24]
+    assert (header[1:4], *(int.from_bytes(header[at : at + 4], "big") for at in (16, 20))) == (
+        b"PNG",
+        1200,
+        630,
+    )
+    mapped = ElementTree.parse(site / "sitemap.xml").getroot()
+    assert sorted(each[0].text for each in mapped) == sorted(base + name for name in pages)
+    assert (
+        ElementTree.parse(site / "feed.xml").getroot().find("{*}entry/{*}link").get("href").startswith(base)
+    )
+
+
+def test_words_and_names_lead_to_their_explanations(site, chapters):
+    chapter = BeautifulSoup((site / chapters[0]).read_text(encoding="utf-8"), "html.parser")
+    explained = chapter.select("a.explained")
+    assert len({each["title"] for each in explained}) == len(explained) > 0  # each once
+    names = chapter.select("pre a.api")
+    assert names
+    page, _, anchor = names[0]["href"].partition("#")
+    api = BeautifulSoup((site / "book/chapters" / page).resolve().read_text(encoding="utf-8"), "html.parser")
+    back = api.find(id=anchor).parent.select("dd > p.used-in a")
+    assert any(Path(chapters[0]).name in link["href"] for link in back)
+
+
 # --- what a reader does -------------------------------------------------------------------------------------------
 
 
@@ -254,6 +294,33 @@ def test_search_finds_a_word(visit, chapters):
     assert any(Path(chapters[0]).stem in link for link in links), links
     assert not visit.errors
     assert not visit.outside
+
+
+def test_what_is_not_there_offers_a_search_from_any_depth(visit, site):
+    below = urlsplit(
+        yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
+    )
+
+    def serve(route):
+        path = site / urlsplit(route.request.url).path.removeprefix(below.path)
+        route.fulfill(**({"path": path} if path.is_file() else {"path": site / "404.html", "status": 404}))
+
+    visit.context.route(f"**{below.path}**", serve)
+    page = visit.page
+    page.goto(urljoin(visit.address, f"{below.path}no/such/page.html"))
+    page.get_by_label("Search the book").fill("exponential" if REAL else "quokkaword")
+    page.get_by_role("button", name="Search", exact=True).last.click()
+    page.wait_for_selector("#search-results li a")
+    assert page.url.startswith(urljoin(visit.address, f"{below.path}search.html?q="))
+
+
+def test_an_answer_leads_to_its_origin(visit, chapters):
+    page = visit.open(chapters[0])
+    page.locator("ul.answers a").first.click()
+    origin = page.locator("tr:target details.origin")
+    assert origin.get_attribute("open") is not None
+    assert "values by seed" in origin.inner_text()
+    assert "/blob/" in origin.locator("a", has_text="commit").get_attribute("href")
 
 
 def test_mathematics_is_typeset_with_its_own_fonts(visit, chapters):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from repro.book._environment import git
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, load, parsed
@@ -126,17 +128,10 @@ def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str
     All versions of all profiles count, on merged branches too. A run whose tree was not clean, or whose commit is
     gone, may have judged what was committed with it.
     """
-    own, place = _commit(results), f"./book/results/{results.chapter}.*"
-    log = git(
-        root, "log", "--full-history", "--raw", "--no-abbrev", "--no-renames", "--format=%H", "--", place
-    )
+    own = _commit(results)
     found = {f"its run at {own[:10]}": _claims_at(root, own, results.chapter)}
-    committed = ""
-    for line in (log or "").splitlines():
-        if not line.startswith(":"):
-            committed = line or committed
-            continue
-        seeds, commit, clean = _seeds_at(root, line.split()[3])
+    for committed, _, blob in _versions(root, f"{results.chapter}.*"):
+        seeds, commit, clean = _seeds_at(root, blob)
         if max(seeds.start, _seeds(results).start) >= min(seeds.stop, _seeds(results).stop):
             continue
         for each in (commit, committed):
@@ -146,6 +141,39 @@ def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str
             if isinstance(then, ChapterClaims) and clean:
                 break
     return found
+
+
+def _versions(root: Path, names: str) -> Iterator[tuple[str, str, str]]:
+    """All committed versions of results, the newest first: commit, when, and blob."""
+    options = ("--full-history", "--raw", "--no-abbrev", "--no-renames", "--format=%H %cI")
+    committed = when = ""
+    for line in (git(root, "log", *options, "--", f"./book/results/{names}") or "").splitlines():
+        if line.startswith(":"):
+            yield committed, when, line.split()[3]
+        elif line:
+            committed, when = line.split()
+
+
+def changes(book: Book, results: Iterable[Results]) -> list[dict[str, Any]]:
+    """How the answers of each chapter and profile changed, the newest first; without git, those that are there.
+
+    Each has ``chapter``, ``profile``, ``when``, ``version`` (of the result, a short hash), ``words`` (claim to the
+    answer before, which may be empty, and after), and whether it is the ``first``.
+    """
+    versions = () if _blind(book.root) else _versions(book.root, "*.json")
+    blobs = [(when, blob, _at(book.root, blob)) for _, when, blob in versions]
+    here = [(each.run.get("finished") or "", _commit(each), each) for each in results]
+    found, known = [], dict[tuple[str, str], dict[str, str]]()
+    for when, version, each in sorted(blobs or here, key=itemgetter(0)):
+        if each is None:
+            continue
+        key, now = (each.chapter, each.profile), {name: judged.word for name, judged in each.claims.items()}
+        was = known.get(key, {})
+        words = {claim: (was.get(claim, ""), word) for claim, word in now.items() if was.get(claim) != word}
+        about = {"chapter": each.chapter, "profile": each.profile, "when": when, "version": version[:10]}
+        found += [{**about, "words": words, "first": not was}] * bool(words)
+        known[key] = now
+    return found[::-1]
 
 
 def _seeds(results: Results) -> range:
@@ -159,11 +187,18 @@ def _seeds(results: Results) -> range:
 @cache
 def _seeds_at(root: Path, blob: str) -> tuple[range, str, bool]:
     """Seeds and commit of a committed result, and whether its tree was clean; no seeds where it is of an old form."""
-    try:
-        results = Results.model_validate(json.loads(git(root, "cat-file", "blob", blob) or ""))
-    except ValueError:  # deleted, or of a form that had no judging seeds
+    results = _at(root, blob)
+    if results is None:
         return range(0), "", True
     return _seeds(results), _commit(results), results.provenance.get("dirty") is False
+
+
+def _at(root: Path, blob: str) -> Results | None:
+    """A committed result; None where it was deleted, or is of a form that had no judging seeds."""
+    try:
+        return Results.model_validate(json.loads(git(root, "cat-file", "blob", blob) or ""))
+    except ValueError:
+        return None
 
 
 @cache

@@ -178,6 +178,8 @@ def _templates() -> Environment:
     found = Environment(loader=PackageLoader("repro.book"), autoescape=True, trim_blocks=True)
     plain = MarkdownIt("commonmark").enable("table")
     found.filters |= {
+        "lines": lambda text: Markup(escape(text).replace("\n", "&#10;")),
+        "number": number,
         "inline": lambda text: Markup(inline_html(text)),
         "markdown": lambda text: Markup(plain.render(text)),
         "one_line": _one_line,

@@ -16,16 +16,18 @@ from typing import Any
 
 from markupsafe import Markup
 
+from repro.book import ledger
 from repro.book._environment import repository_url
 from repro.book._files import write_atomically
 from repro.book._history import doubts
 from repro.book._markup import html_table, inline_html, rendered
-from repro.book._notebooks import read_notebook, source_of
+from repro.book._notebooks import LEDGER, code_cells, read_notebook, source_of
 from repro.book._ruler import ruler
 from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
+from repro.book.references import BOOK, entries
 from repro.book.results import Results, read
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
@@ -48,12 +50,17 @@ def all_results(book: Book) -> dict[tuple[str, str], Results]:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A claim with the answer that pages show, the profile it comes from, and why it is exploratory, if it is."""
+    """A claim with the answer that pages show, the run it comes from, and why it is exploratory, if it is."""
 
     claim: Claim
     judged: JudgedClaim
-    profile: str = "not run"
+    run: Results | None = None
     doubt: str = ""
+
+    @property
+    def profile(self) -> str:
+        """The profile of its run."""
+        return self.run.profile if self.run else "not run"
 
     @property
     def in_short(self) -> str:
@@ -65,13 +72,18 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Chapter:
-    """What the pages show of a chapter: its results, the strongest first, and the answer to each claim."""
+    """What the pages show of a chapter: its results, the strongest first, and the answer to each claim.
+
+    ``url`` is the repository's; ``cited`` is BibTeX by what it stands for.
+    """
 
     name: str
     title: str
     claims: ChapterClaims
     results: list[Results]
     shown: list[_Shown]
+    url: str | None
+    cited: dict[str, str]
 
     @property
     def page(self) -> str:
@@ -100,14 +112,14 @@ def _answers(book: Book, results: Results) -> dict[str, _Shown]:
     wanted = {each.id in doubted for each in claims.claims}
     judged = {exploratory: results.again(claims, exploratory) for exploratory in wanted}
     return {
-        each.id: _Shown(each, judged[each.id in doubted][each.id], results.profile, doubted.get(each.id, ""))
+        each.id: _Shown(each, judged[each.id in doubted][each.id], results, doubted.get(each.id, ""))
         for each in claims.claims
     }
 
 
 def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
     """All chapters in reading order, with the answer to each claim from the strongest of the results."""
-    found = []
+    found, url, references = [], repository_url(book.root), entries(book)
     for name in book.chapters():
         claims = load(book.claims_file(name))
         runs = [results[name, profile] for profile in _PROFILES if (name, profile) in results]
@@ -115,7 +127,11 @@ def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
         shown = [_strongest([a[claim.id] for a in answers], claim) for claim in claims.claims]
         cells = [c for c in read_notebook(book.notebook(name))["cells"] if c["cell_type"] == "markdown"]
         title = _TITLE.search("\n".join(map(source_of, cells)))
-        found.append(_Chapter(name, title[1] if title else name, claims, runs, shown))
+        keys = {"the paper": claims.paper.key} if claims.paper else {}
+        cited = {
+            what: references[key] for what, key in (keys | {"the book": BOOK}).items() if key in references
+        }
+        found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited))
     return found
 
 
@@ -124,7 +140,7 @@ def _strongest(offered: list[_Shown], claim: Claim) -> _Shown:
     return min(offered, key=lambda each: worth.get(each.judged.word, 0), default=_Shown(claim, _NEVER))
 
 
-def _drawn(chapter: _Chapter, title: str = "") -> tuple[str, str, list[tuple[Claim, JudgedClaim]]]:
+def drawn(chapter: _Chapter, title: str = "") -> tuple[str, str, list[tuple[Claim, JudgedClaim]]]:
     """What the ruler takes."""
     return title, chapter.page * bool(title), [(each.claim, each.judged) for each in chapter.shown]
 
@@ -155,13 +171,45 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
         explored=_explored(chapter),
         proved=any(each.judged.verdict not in (None, "not tested") for each in chapter.shown),
         profile=profile,
-        ruler=ruler([_drawn(chapter)]),
+        ruler=ruler([drawn(chapter)]),
     )
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown" and _TITLE.search(text := source_of(cell)):
             cell["source"] = _TITLE.sub(lambda title: f"{title[0]}\n\n{told}", text, count=1)
             break
+    origins = {
+        "shown": {each.claim.id: each for each in chapter.shown},
+        "code": _named_cells(notebook, chapter),
+    }
+    for cell in code_cells(notebook):
+        for data in (output.get("data", {}) for output in cell.get("outputs", ())):
+            if LEDGER in data:
+                data |= ledger.shown(chapter.claims, data[LEDGER], url=chapter.url, **origins)
     return notebook
+
+
+def _named_cells(notebook: dict[str, Any], chapter: _Chapter) -> dict[str, list[str]]:
+    """Put an anchor before each cell that measures a claim; the anchors by claim."""
+    cells: list[dict[str, Any]] = []
+    found: dict[str, list[str]] = {}
+    for cell in notebook["cells"]:
+        text = source_of(cell) if cell["cell_type"] == "code" else ""
+        for claim in [
+            each.id for each in chapter.claims.claims if ".measure(" in text and f'"{each.id}"' in text
+        ]:
+            places = found.setdefault(claim, [])
+            places.append(f"measures-{claim.lower()}" + f"-{len(places) + 1}" * bool(places))
+            cells.append(
+                {
+                    "cell_type": "markdown",
+                    "id": places[-1],
+                    "metadata": {},
+                    "source": f'<div id="{places[-1]}"></div>',
+                }
+            )
+        cells.append(cell)
+    notebook["cells"] = cells
+    return found
 
 
 def _source(chapter: _Chapter, run: Results) -> dict[str, Any]:
@@ -196,7 +244,7 @@ def landing(text: str, found: Iterable[_Chapter]) -> str:
 def _all_rulers(found: Iterable[_Chapter]) -> str:
     """The ruler of all chapters, a column each."""
     names = ((each, inline_html(each.title.partition(":")[0])) for each in found)
-    return ruler([_drawn(each, f'<a href="{each.page}">{name}</a>') for each, name in names], dense=True)
+    return ruler([drawn(each, f'<a href="{each.page}">{name}</a>') for each, name in names], dense=True)
 
 
 def scoreboard(found: Iterable[_Chapter]) -> str:

@@ -13,11 +13,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import accumulate
 from math import inf
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from repro.book._markup import anchor, rendered
 from repro.book.answers import JudgedClaim, JudgedTest
@@ -40,6 +42,12 @@ _SHAPES = {
     "ends": Markup('<path d="M-3-5H0V5H-3"/>'),
 }
 
+_STYLES: dict[str, dict[str, Any]] = {
+    "yes": {"color": "#0b6e4f", "marker": "o"},
+    "no": {"color": "#a8201a", "marker": "D"},
+    "open": {"color": "#4a5568", "marker": "s"},
+    "exploratory": {"color": "#b0b8c4", "marker": "."},
+}
 _Answered = tuple[Claim, JudgedClaim]
 
 
@@ -69,6 +77,26 @@ def ruler(chapters: Iterable[tuple[str, str, Sequence[_Answered]]], dense: bool 
         for part in ([claims] if dense else _halves(claims))
     ]
     return rendered("ruler.html", pictures=pictures, size=size, dense=dense, shapes=_SHAPES, percent=_percent)
+
+
+def picture(title: str, chapters: Iterable[tuple[str, str, Sequence[_Answered]]]) -> bytes:
+    """The ruler of all chapters, a column each, as PNG of 1200 by 630 pixels."""
+    parts, file = [(name, _picture("", claims, _DENSE)["rows"]) for name, _, claims in chapters], BytesIO()
+    figure = Figure(figsize=(12, 6.3), dpi=100, layout="constrained")
+    figure.suptitle(title, size=26, weight="bold")
+    for axes, (name, rows) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        for at in (0, 1):
+            axes.axvline(at, color="0.8", linewidth=1)
+        for row in (row for row in rows if row["line"]):
+            place, word = row["marks"][-1]
+            axes.plot(row["line"], [row["y"]] * 2, color=_STYLES[word]["color"], linewidth=1.5)
+            axes.plot([place], [row["y"]], markersize=4, **_STYLES[word])
+        axes.set_title(name, size=10)
+        axes.set(xlim=(_LOW, _HIGH), xticks=(0, 1), yticks=[])
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(False)
+    figure.savefig(file, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _halves(claims: Sequence[_Answered]) -> list[Sequence[_Answered]]:

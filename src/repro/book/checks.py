@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-
-from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
 
 from repro.base import nearest
 from repro.book._markup import document
 from repro.book._notebooks import read_notebook, source_of
 from repro.book.claims import ChapterClaims, load
-from repro.book.errors import BadInput, BookError
+from repro.book.errors import BookError
 from repro.book.layout import PROFILES, Book
 from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
+from repro.book.references import entries
 from repro.book.results import read
 
 _HEADINGS = (
@@ -63,7 +62,7 @@ def run(book: Book) -> list[str]:
             problems.append(f"{name}: {error}")
 
     path = book.root / "book" / "references.bib"
-    references = look(path, _references, path)
+    references = look(path, entries, book)
     for chapter in book.chapters():
         path = book.claims_file(chapter)
         claims = look(path, load, path)
@@ -80,23 +79,13 @@ def run(book: Book) -> list[str]:
     return problems
 
 
-def _references(path: Path) -> list[str]:
-    """The keys of a BibTeX file."""
-    if not path.is_file():
-        raise BadInput("book/references.bib is missing: the references stand in it")
-    try:
-        return list(parse_file(str(path)).entries.keys())
-    except (PybtexError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
-
-
-def _unknown(key: str, what: str, references: list[str] | None) -> _Found:
+def _unknown(key: str, what: str, references: Mapping[str, str] | None) -> _Found:
     """A key that is not among the references, if these could be read."""
     if references is not None and key not in references:
         yield None, f"{key!r} is {what}, but is not in references.bib; {nearest(key, references)}"
 
 
-def _claims(claims: ChapterClaims, references: list[str] | None) -> _Found:
+def _claims(claims: ChapterClaims, references: Mapping[str, str] | None) -> _Found:
     if claims.paper:
         yield from _unknown(claims.paper.key, "the key of the paper", references)
     check_seeds(claims)
@@ -111,7 +100,9 @@ def _results(claims: ChapterClaims, path: Path) -> _Found:
             yield None, message
 
 
-def _chapter(book: Book, chapter: str, claims: ChapterClaims | None, references: list[str] | None) -> _Found:
+def _chapter(
+    book: Book, chapter: str, claims: ChapterClaims | None, references: Mapping[str, str] | None
+) -> _Found:
     path = book.notebook(chapter)
     notebook = read_notebook(path)
     yield from _headings(notebook, _HEADINGS_OF_A_QUESTION if claims and claims.question else _HEADINGS)
@@ -122,14 +113,16 @@ def _chapter(book: Book, chapter: str, claims: ChapterClaims | None, references:
         fill(parameters, {"profile": profile}, profiles, f"{chapter}.yml")
 
 
-def _page(path: Path, references: list[str] | None) -> _Found:
+def _page(path: Path, references: Mapping[str, str] | None) -> _Found:
     """A notebook that is no chapter."""
     notebook = read_notebook(path)
     yield from _notebook(notebook, None, references)
     declared(path, of_a_chapter=False)
 
 
-def _notebook(notebook: dict[str, Any], claims: ChapterClaims | None, references: list[str] | None) -> _Found:
+def _notebook(
+    notebook: dict[str, Any], claims: ChapterClaims | None, references: Mapping[str, str] | None
+) -> _Found:
     """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
     # every machine has this kernel, and nbconvert asks for the ending
     wanted = (("kernelspec", "name", "python3"), ("language_info", "file_extension", ".py"))
@@ -157,7 +150,7 @@ def _quotable(claims: ChapterClaims | None) -> set[float]:
     return {bound for test in tests for bound in test.criterion.bounds} | margins | set(claims.quoted)
 
 
-def _markdown(index: int | None, text: str, references: list[str] | None) -> _Found:
+def _markdown(index: int | None, text: str, references: Mapping[str, str] | None) -> _Found:
     """Images without a text, and citations of what is not among the references."""
     for image in document(text)("img"):
         if not str(image.get("alt", "")).strip():

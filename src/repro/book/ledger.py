@@ -133,19 +133,16 @@ def _numbers(claim: Claim, test: SupportingTest, values: Any) -> list[float]:
 # --- as a reader sees it ------------------------------------------------------------------------------------------
 
 
-def shown(chapter: ChapterClaims, ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """A ledger as an output: the table for a person, by media type, and the values, which are judged again later."""
+def shown(chapter: ChapterClaims, ledger: Mapping[str, Any], **origins: Any) -> dict[str, Any]:
+    """A ledger as an output: the table for a person, by media type, and the values, which are judged again later.
+
+    Pages add the ``origins`` of the committed answers, see the template.
+    """
     judged = answers(chapter, ledger)
+    about = {"profile": ledger["profile"], "counts": tally(chapter, judged), **origins}
     lines = [f"{claim}: {found.word}: {found.sentence}" for claim, found in judged.items()]
     return {
         "text/plain": "\n".join([f"{chapter.chapter}, profile {ledger['profile']}", *lines]),
-        "text/html": _table(chapter, judged, ledger["profile"]),
+        "text/html": rendered("ledger.html", chapter=chapter, judged=judged, **about),
         LEDGER: dict(ledger),
     }
-
-
-def _table(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim], profile: str) -> str:
-    """The table of all claims, whose rows other pages can link to: show it once on a page."""
-    return rendered(
-        "ledger.html", chapter=chapter, judged=judged, profile=profile, counts=tally(chapter, judged)
-    )

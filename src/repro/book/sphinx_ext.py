@@ -17,10 +17,14 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
+from repro.book import _found
 from repro.book._environment import cores
+from repro.book._links import Links
 
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 _MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+
+_links = Links()
 
 
 def _copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
@@ -104,6 +108,7 @@ def _every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
     All cores write; reading is not safe in parallel for all extensions.
     """
     app.parallel = cores()
+    _links.gather(app)
     return sorted(env.all_docs)
 
 
@@ -114,6 +119,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
     app.connect("html-page-context", _tidy_page)
+    app.connect("doctree-resolved", _links.place)
+    app.connect("html-page-context", _links.in_code)
+    app.connect("html-page-context", _found.described)
+    app.connect("build-finished", _found.beside_the_pages)
     app.connect("doctree-read", _mathematics_in_html)
     app.connect("build-finished", _copy_mathjax)
     app.connect("env-updated", _every_page)

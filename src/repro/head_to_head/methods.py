@@ -108,12 +108,14 @@ class Method:
         prune: networks at their start, data sets, a budget and sparsities in, candidates out.
         knobs: the values of its knob that are tried; 1, 2, 4 or 8 of them.
         before_training: whether masks are chosen at the start, so that all epochs come after.
+        source: its paper, a key of ``book/references.bib``.
     """
 
     label: str
     prune: _Prune
     knobs: tuple[float, ...] = (0.0,)
     before_training: bool = False
+    source: str = ""
 
     @property
     def choices(self) -> list[tuple[float, float]]:
@@ -309,20 +311,25 @@ _STRENGTHS = tuple(2.5e-4 * 2**k for k in range(8))
 _FEW = (1.0, 2.0, 4.0, 8.0)
 
 _ALL = (
-    Method("magnitude", _magnitude),
-    Method("magnitude (stepwise)", _iterative),
-    Method("causal", _causal("cross_batch"), _FEW),
-    Method("causal (same batch)", _causal("same_batch"), _FEW),
-    Method("chaos-causality", _chaos, (10.0, 20.0)),
-    Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0)),
-    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS),
-    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS),
+    Method("magnitude", _magnitude, source="han2015learning"),
+    Method("magnitude (stepwise)", _iterative, source="renda2020comparing"),
+    Method("causal", _causal("cross_batch"), _FEW, source="shah2024granger"),
+    Method("causal (same batch)", _causal("same_batch"), _FEW, source="shah2024granger"),
+    Method("chaos-causality", _chaos, (10.0, 20.0), source="sahu2023prune"),
+    Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0), source="morwani2022inductive"),
+    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS, source="jacobs2025mask"),
+    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, source="jacobs2025mask"),
     Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
-    Method("spred", _penalised("spred", "constant"), _STRENGTHS),
-    Method("STR", _penalised("str", "constant"), tuple(4 * each for each in _STRENGTHS)),
-    Method("SNIP", _at_start(snip), before_training=True),
-    Method("GraSP", _at_start(grasp), before_training=True),
-    Method("SynFlow", _synflow, before_training=True),
+    Method("spred", _penalised("spred", "constant"), _STRENGTHS, source="ziyin2023spred"),
+    Method(
+        "STR",
+        _penalised("str", "constant"),
+        tuple(4 * each for each in _STRENGTHS),
+        source="kusupati2020soft",
+    ),
+    Method("SNIP", _at_start(snip), before_training=True, source="lee2019snip"),
+    Method("GraSP", _at_start(grasp), before_training=True, source="wang2020grasp"),
+    Method("SynFlow", _synflow, before_training=True, source="tanaka2020synflow"),
     Method("random", _random, before_training=True),
 )
 

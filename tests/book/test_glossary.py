@@ -1,0 +1,46 @@
+"""The glossary: its words lead to sections that are there, and a text is explained once."""
+
+import json
+import re
+from pathlib import Path
+
+from docutils import nodes
+
+from repro.book._links import _explained
+
+BOOK = Path(__file__).resolve().parents[2] / "book"
+
+
+def headings(path):
+    """The anchors of a page's headings, as MyST makes them."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+    titles = re.findall(r"^#{1,3} (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_word_leads_to_a_section():
+    text = (BOOK / "glossary.md").read_text("utf-8")
+    found = re.findall(r"^    \[[^]]+\]\(([^)#]+)#([^)]+)\)$", text, re.MULTILINE)
+    means = re.findall(r"^(?:\S.*\n)+    \S", text.partition("```{glossary}")[2], re.MULTILINE)
+    assert len(found) == len(means) >= 25
+    for page, anchor in found:
+        assert anchor in headings(BOOK / page), f"{page} has no section #{anchor}"
+
+
+def test_the_first_mention_is_explained_and_its_synonyms_with_it():
+    left = {
+        "mask": ("m", "which"),
+        "zeros": ("m", "which"),
+        "magnitude pruning": ("p", "least"),
+        "ewn": ("e", "x"),
+    }
+    pieces = list(
+        _explained(nodes.Text("Masks of magnitude pruning; a mask, unmasked, zeros."), left, "g.html")
+    )
+    links = [(each.astext(), each["refuri"]) for each in pieces if isinstance(each, nodes.reference)]
+    assert links == [("Masks", "g.html#m"), ("magnitude pruning", "g.html#p")]
+    assert "".join(each.astext() for each in pieces) == "Masks of magnitude pruning; a mask, unmasked, zeros."
+    assert list(left) == ["ewn"]
