@@ -56,11 +56,11 @@ def new(book: Book, name: str) -> list[Path]:
 def _skeleton(book: Book, name: str, package: str) -> dict[Path, str]:
     """The new files, by their place."""
     given = {"name": name, "package": package, "title": _title(name), "repository": repository_url(book.root)}
-    files = {}
+    files: dict[Path, str] = {}
     for template in sorted((_TEMPLATES / "new").rglob("*.jinja")):
         place = template.relative_to(_TEMPLATES / "new").as_posix().removesuffix(".jinja")
         place = place.replace("PACKAGE", package).replace("NAME", name)
-        files[book.root / place] = rendered(template.relative_to(_TEMPLATES).as_posix(), **given) + "\n"
+        files[book.root / place] = f"{rendered(template.relative_to(_TEMPLATES).as_posix(), **given)}\n"
     return files
 
 
@@ -110,9 +110,9 @@ def _write(book: Book, files: Mapping[Path, str]) -> None:
             write_atomically(path, text)
         write_readme(Book(book.root))
     except BaseException:
-        for path, text in before.items():
-            if text is not None:
-                write_atomically(path, text)
+        for path, was in before.items():
+            if was is not None:
+                write_atomically(path, was)
                 continue
             path.unlink(missing_ok=True)
             with suppress(OSError):  # a folder goes with its last file
