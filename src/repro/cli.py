@@ -324,6 +324,20 @@ def _cite(
     print(cited(_book(), name, {label: method.source for label, method in METHODS.items()}))
 
 
+@_command("new")
+def _new(name: Annotated[str, typer.Argument(help="Small letters and hyphens, as my-paper.")]) -> None:
+    """Begin a chapter: notebook, claims, package, tests, page of the library; all checks pass as they are.
+
+    What it measures is there to be replaced. The page "Adding a paper" shows how, with a small example.
+    """
+    from repro.book._files import shown
+    from repro.book.new import new
+
+    for path in new(_book(), name):
+        print(f"made {shown(path)}")
+    print(f"next: repro run {name} --profile smoke")
+
+
 @_command("build")
 def _build(
     profile: _Profile = "quick",

@@ -30,7 +30,7 @@ _HEADINGS_OF_A_QUESTION = (
     *("The answer", "What we ask", "Parameters", "The methods in code", "Experiments", "Controls"),
     *("Result", "Differences from the papers", "What would change our mind", "Exercises", "References"),
 )
-_CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}`([^`]+)`")
+_CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}\[(.+)\]", re.DOTALL)  # a role as ``document`` has it
 _LONGEST_FUNCTION = 8
 _Found = Iterator[tuple[int | None, str]]  # a cell, or None for the whole file, and what is wrong there
 
@@ -152,10 +152,12 @@ def _quotable(claims: ChapterClaims | None) -> set[float]:
 
 def _markdown(index: int | None, text: str, references: Mapping[str, str] | None) -> _Found:
     """Images without a text, and citations of what is not among the references."""
-    for image in document(text)("img"):
+    page = document(text)
+    for image in page("img"):
         if not str(image.get("alt", "")).strip():
             yield index, f"the image {str(image.get('src', ''))[:60]!r} has no alternative text"
-    for part in ",".join(_CITE.findall(text)).split(","):
+    cited = filter(None, (_CITE.fullmatch(role.get_text()) for role in page.select("code.role")))
+    for part in ",".join(match[1] for match in cited).split(","):
         if key := re.sub(r".*<([^<>]+)>\s*$", r"\1", part).strip():
             yield from ((index, message) for _, message in _unknown(key, "cited", references))
 

@@ -1,0 +1,90 @@
+"""A copy of this checkout that a test may change: its own library, its own tools, no chapter's results."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = (
+    "src",
+    "book",
+    "_toc.yml",
+    "_config.yml",
+    "README.md",
+    "pyproject.toml",
+    "Makefile",
+    "constraints.txt",
+)
+# the tools of the copy's environment see the copy's library before the one that is installed
+SCRIPT = """#!{python}
+import sys
+from importlib.metadata import entry_points
+(tool,) = entry_points(group="console_scripts", name="{name}")
+sys.exit(tool.load()())
+"""
+TOC = """format: jb-book
+root: book/index
+parts:
+- caption: The papers
+  numbered: true
+  chapters: [{{file: book/chapters/{chapter}}}]
+- caption: Behind the pages
+  chapters: [{{file: book/adding-a-paper}}, {{file: book/reading-guide}}, {{file: book/api/{chapter}}}]
+"""
+
+
+def copied(folder):
+    """The sources of the book and the library, without results."""
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+        copy(ROOT / part, folder / part)
+    shutil.rmtree(folder / "book/results")
+    return folder
+
+
+class Checkout:
+    """The folder of the copy, and commands that run there as in a terminal with its environment activated."""
+
+    def __init__(self, folder):
+        self.root = copied(folder)
+        (folder / ".gitignore").write_text(".venv/\n.repro/\n_build/\n__pycache__/\n.*_cache/\n")
+        (folder / "tests/papers").mkdir(parents=True)
+        venv.create(folder / ".venv", symlinks=True)
+        self.bin = folder / ".venv/bin"
+        (packages,) = (folder / ".venv/lib").glob("python*/site-packages")
+        paths = [str(folder / "src"), *(path for path in sys.path if path.endswith("-packages"))]
+        (packages / "library.pth").write_text("\n".join(paths))
+        for name in ("repro", "pytest", "lint-imports", "mypy"):
+            (self.bin / name).write_text(SCRIPT.format(python=self.bin / "python", name=name))
+            (self.bin / name).chmod(0o755)
+        (self.bin / "ruff").symlink_to(shutil.which("ruff", path=Path(sys.executable).parent))
+        (folder / ".venv/.installed").touch()
+        named = {
+            f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        self.environment = os.environ | named | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
+        # reading PyTorch anew takes mypy half a minute
+        self.environment |= {"COLUMNS": "200", "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+        self.run("git init -q && git add . && git commit -qm 'The book'")
+
+    def run(self, command, code=0):
+        """What a command prints, both of its streams; it must end with this exit code."""
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def only(self, chapter):
+        """Take the other chapters out of the contents: their runs take minutes, and have tests of their own."""
+        (self.root / "_toc.yml").write_text(TOC.format(chapter=chapter))
+        for page in ("index", "reading-guide"):
+            (self.root / f"book/{page}.md").write_text(f"# {page}\n")
