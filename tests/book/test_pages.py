@@ -101,7 +101,7 @@ def test_a_committed_answer_leads_to_its_values_its_code_and_its_commit(run):
     notebook["cells"].append(new_code_cell("ledger", outputs=[new_output("display_data", {LEDGER: content})]))
     cells = _pages.with_first_screen(chapter, notebook, "quick")["cells"]
     code = next(i for i, cell in enumerate(cells) if "ledger.measure" in cell["source"])
-    anchors = [f'<div id="measures-{claim}"></div>' for claim in ("t1", "t2", "t3")]
+    anchors = [f'<div id="measures-{claim}-1"></div>' for claim in ("t1", "t2", "t3")]
     assert [cell["source"] for cell in cells[code - 3 : code]] == anchors
     shown = cells[-1]["outputs"][0]["data"]["text/html"]
     row = shown[shown.index('id="claim-t1"') : shown.index('id="claim-t2"')]
@@ -111,7 +111,7 @@ def test_a_committed_answer_leads_to_its_values_its_code_and_its_commit(run):
         "falls: yes, 0.120 nats [0.111, 0.130]",
         "10 values by seed",
         "0.123 0.1 0.105",
-        '<a href="#measures-t1">this code</a>',
+        '<a href="#measures-t1-1">this code</a>',
         "run 2026-11-21 with seeds from 500000 on",
         f'<a href="https://example.org/toy/blob/{"0123456789" * 4}/book/chapters/toy.ipynb">commit 0123456789</a>',
         '<a href="../results/toy.quick.json">',

@@ -60,11 +60,8 @@ def beside_the_pages(app: Sphinx, exception: Exception | None) -> None:
     columns = [_pages.drawn(each, titles[each.name].partition(":")[0]) for each in chapters]
     (out / "_static" / "ruler.png").write_bytes(picture(app.config.html_title, columns))
     changes = [each for each in _history.changes(book, results.values()) if each["chapter"] in titles]
-    given = {
-        "base": base,
-        "book": app.config.html_title,
-        "pages": sorted(app.env.found_docs),
-        "titles": titles,
-    }
+    about = {"base": base, "book": app.config.html_title, "pages": sorted(app.env.found_docs)}
     for name in ("feed.xml", "sitemap.xml"):
-        (out / name).write_text(rendered(name, changes=changes[:_MOST_CHANGES], **given), "utf-8")
+        (out / name).write_text(
+            rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about), "utf-8"
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from operator import itemgetter
@@ -131,14 +132,14 @@ def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str
     own = _commit(results)
     found = {f"its run at {own[:10]}": _claims_at(root, own, results.chapter)}
     for committed, _, blob in _versions(root, f"{results.chapter}.*"):
-        seeds, commit, clean = _seeds_at(root, blob)
-        if max(seeds.start, _seeds(results).start) >= min(seeds.stop, _seeds(results).stop):
+        other = _at(root, blob)
+        if other is None or not set(_seeds(other)).intersection(_seeds(results)):
             continue
-        for each in (commit, committed):
+        for each in (_commit(other), committed):
             then = _claims_at(root, each, results.chapter)
             if isinstance(then, ChapterClaims) or each == committed:
                 found[f"a committed run with these seeds, {each[:10]}"] = then
-            if isinstance(then, ChapterClaims) and clean:
+            if isinstance(then, ChapterClaims) and other.provenance.get("dirty") is False:
                 break
     return found
 
@@ -161,18 +162,17 @@ def changes(book: Book, results: Iterable[Results]) -> list[dict[str, Any]]:
     answer before, which may be empty, and after), and whether it is the ``first``.
     """
     versions = () if _blind(book.root) else _versions(book.root, "*.json")
-    blobs = [(when, blob, _at(book.root, blob)) for _, when, blob in versions]
-    here = [(each.run.get("finished") or "", _commit(each), each) for each in results]
-    found, known = [], dict[tuple[str, str], dict[str, str]]()
+    blobs = [(when, blob[:10], _at(book.root, blob)) for _, when, blob in versions][::-1]
+    here = [(str(each.run.get("finished")), _commit(each)[:10], each) for each in results]
+    found, known = [], defaultdict[tuple[str, str], dict[str, str]](dict)
     for when, version, each in sorted(blobs or here, key=itemgetter(0)):
         if each is None:
             continue
-        key, now = (each.chapter, each.profile), {name: judged.word for name, judged in each.claims.items()}
-        was = known.get(key, {})
+        now, was = {name: one.word for name, one in each.claims.items()}, known[each.chapter, each.profile]
+        known[each.chapter, each.profile] = now
         words = {claim: (was.get(claim, ""), word) for claim, word in now.items() if was.get(claim) != word}
-        about = {"chapter": each.chapter, "profile": each.profile, "when": when, "version": version[:10]}
+        about = {"chapter": each.chapter, "profile": each.profile, "when": when, "version": version}
         found += [{**about, "words": words, "first": not was}] * bool(words)
-        known[key] = now
     return found[::-1]
 
 
@@ -185,14 +185,6 @@ def _seeds(results: Results) -> range:
 
 
 @cache
-def _seeds_at(root: Path, blob: str) -> tuple[range, str, bool]:
-    """Seeds and commit of a committed result, and whether its tree was clean; no seeds where it is of an old form."""
-    results = _at(root, blob)
-    if results is None:
-        return range(0), "", True
-    return _seeds(results), _commit(results), results.provenance.get("dirty") is False
-
-
 def _at(root: Path, blob: str) -> Results | None:
     """A committed result; None where it was deleted, or is of a form that had no judging seeds."""
     try:

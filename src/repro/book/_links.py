@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]
@@ -16,7 +18,6 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 _GLOSSARY, _CHAPTERS = "book/glossary", "book/chapters/"
-_Use = tuple[str, str, str]  # the chapter's page, the anchor and the title of a section
 
 
 class Links:
@@ -25,62 +26,48 @@ class Links:
     def __init__(self) -> None:
         self.terms: dict[str, tuple[str, str]] = {}  # a word in lower case: its anchor and what it means
         self.names: dict[str, dict[str, str]] = {}  # by chapter, as its code writes them: the library's names
-        self.uses: dict[
-            str, dict[str, _Use]
-        ] = {}  # by the library's name, by chapter: where it is used first
+        # by the library's name, by chapter: anchor and title of the section that uses it first
+        self.uses = defaultdict[str, dict[str, tuple[str, str]]](dict)
 
     def gather(self, app: Sphinx) -> None:
         """Read the glossary and the code of all chapters."""
-        pages = app.env.found_docs
-        items = (
-            app.env.get_doctree(_GLOSSARY).findall(nodes.definition_list_item) if _GLOSSARY in pages else ()
-        )
-        for item in items:
+        pages, documented = app.env.found_docs, app.env.domaindata["py"]["objects"]
+        glossary = app.env.get_doctree(_GLOSSARY) if _GLOSSARY in pages else nodes.Element()
+        for item in glossary.findall(nodes.definition_list_item):
             means = next(item.findall(nodes.paragraph)).astext().replace("\n", " ")
-            self.terms |= {
-                term.astext().lower(): (term["ids"][0], means) for term in item.findall(nodes.term)
-            }
-        documented = app.env.get_domain("py").objects  # type: ignore[attr-defined]
+            for term in item.findall(nodes.term):
+                self.terms[term.astext().lower()] = (term["ids"][0], means)
         for page in sorted(page for page in pages if page.startswith(_CHAPTERS)):
             names = self.names[page] = {}
-            doctree = app.env.get_doctree(page)
-            for written, name, block in _names(doctree):
+            for written, name, block in _names(app.env.get_doctree(page)):
                 # what a package passes on is documented there
-                for known in (name, re.sub(r"\.\w+(\.\w+)$", r"\1", name)):
-                    if known in documented and documented[known].objtype != "module":
-                        names[written] = known
-                        section = _section(block)
-                        use = (page, section["ids"][0], section[0].astext())
-                        self.uses.setdefault(known, {}).setdefault(page, use)
-                        break
+                known = name if name in documented else re.sub(r"\.\w+(\.\w+)$", r"\1", name)
+                if known in documented and documented[known].objtype != "module":
+                    names[written] = known
+                    self.uses[known].setdefault(page, _section(block))
 
     def place(self, app: Sphinx, doctree: nodes.document, page: str) -> None:
         """Put the links into a page: words of the glossary into chapters, chapters into the library's pages."""
-        if page.startswith(_CHAPTERS):
-            uri, left = app.builder.get_relative_uri(page, _GLOSSARY), dict(self.terms)
-            for text in list(doctree.findall(nodes.Text)) if left else ():
-                if isinstance(text.parent, nodes.paragraph | nodes.strong | nodes.emphasis):
-                    text.parent.replace(text, list(_explained(text, left, uri)))
+        uri_to, left = partial(app.builder.get_relative_uri, page), dict(self.terms)
+        texts = doctree.findall(nodes.Text) if left and page.startswith(_CHAPTERS) else ()
+        for text in list(texts):
+            if isinstance(text.parent, nodes.paragraph | nodes.strong | nodes.emphasis):
+                text.parent.replace(text, list(_explained(text, left, uri_to(_GLOSSARY))))
         for signature in doctree.findall(addnodes.desc_signature):
-            if found := [use for name in signature["ids"] for use in self.uses.get(name, {}).values()]:
-                line = nodes.paragraph("", "In the book: ", classes=["used-in"])
-                for n, (chapter, anchor, title) in enumerate(found):
-                    uri = f"{app.builder.get_relative_uri(page, chapter)}#{anchor}"
-                    name = app.env.titles[chapter].astext().partition(":")[0]
-                    line += [nodes.Text("; " * bool(n)), _link(f"{name}, {title}", uri)]
-                signature.parent[-1].append(line)
+            line = nodes.paragraph("", classes=["used-in"])
+            for chapter, (anchor, title) in self.uses.get(" ".join(signature["ids"]), {}).items():
+                name = app.env.titles[chapter].astext().partition(":")[0]
+                line += [nodes.Text("; " if len(line) else "In the book: ")]
+                line += [_link(f"{name}, {title}", f"{uri_to(chapter)}#{anchor}")]
+            signature.parent[-1] += [line] if len(line) else []
 
-    def in_code(
-        self, app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
-    ) -> None:
+    def in_code(self, app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
         """Link the library's names in the code of a chapter to their pages."""
-        documented = app.env.get_domain("py").objects  # type: ignore[attr-defined]
         for written, name in self.names.get(page, {}).items():
-            there = documented[name]
+            there = app.env.domaindata["py"]["objects"][name]
             uri = f"{app.builder.get_relative_uri(page, there.docname)}#{there.node_id}"
-            spans = '<span class="o">.</span>'.join(
-                f'<span class="n">{part}</span>' for part in written.split(".")
-            )
+            spans = re.sub(r"(\w+)", r'<span class="n">\1</span>', written)
+            spans = spans.replace(".", '<span class="o">.</span>')
             alone = rf'(?<!<span class="o">\.</span>){re.escape(spans)}'
             context["body"] = re.sub(alone, f'<a class="api" href="{uri}">{spans}</a>', context["body"])
 
@@ -92,37 +79,33 @@ def _names(doctree: nodes.document) -> Iterator[tuple[str, str, nodes.literal_bl
         with suppress(SyntaxError):
             for node in ast.walk(ast.parse(block.astext())):
                 if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("repro."):
-                    imported |= {
-                        each.asname or each.name: f"{node.module}.{each.name}" for each in node.names
-                    }
+                    imported |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
                 elif isinstance(node, ast.Name | ast.Attribute):
                     first, dot, rest = ast.unparse(node).partition(".")
                     if first in imported:
                         yield first + dot + rest, imported[first] + dot + rest, block
 
 
+def _section(node: nodes.Node) -> tuple[str, str]:
+    """Anchor and title of the section in which a node stands; a solution of an exercise is one without a title."""
+    while not (isinstance(node, nodes.section) and isinstance(node[0], nodes.title)):
+        node = node.parent
+    return node["ids"][0], node[0].astext()
+
+
 def _link(text: str, uri: str, **how: Any) -> nodes.reference:
     return nodes.reference("", text, refuri=uri, internal=True, **how)
 
 
-def _section(node: nodes.Node) -> nodes.section:
-    """The section with a title in which a node stands; a solution of an exercise is one without."""
-    while not (isinstance(node, nodes.section) and isinstance(node[0], nodes.title)):
-        node = node.parent
-    return node
-
-
 def _explained(text: nodes.Text, left: dict[str, tuple[str, str]], uri: str) -> Iterator[nodes.Node]:
     """A text in which words that are ``left`` are links that show what they mean; those are taken out."""
-    longest_first = "|".join(map(re.escape, sorted(left, key=len, reverse=True)))
-    done, said = 0, text.astext()
-    for match in re.finditer(rf"\b({longest_first})s?\b", said, re.IGNORECASE) if left else ():
-        if (word := match[1].lower()) not in left:
-            continue
-        anchor, means = left[word]
-        for other in [each for each, (same, told) in left.items() if told == means]:
-            del left[other]
-        yield nodes.Text(said[done : match.start()])
-        yield _link(match[0], f"{uri}#{anchor}", reftitle=means, classes=["explained"])
-        done = match.end()
-    yield nodes.Text(said[done:])
+    words = "|".join(map(re.escape, sorted(left, key=len, reverse=True)))  # the longest first
+    before = 0
+    for match in re.finditer(rf"\b({words})s?\b", text.astext(), re.IGNORECASE) if words else ():
+        if found := left.get(match[1].lower()):
+            for other in [word for word in left if left[word][1] == found[1]]:
+                del left[other]
+            yield nodes.Text(text.astext()[before : match.start()])
+            yield _link(match[0], f"{uri}#{found[0]}", reftitle=found[1], classes=["explained"])
+            before = match.end()
+    yield nodes.Text(text.astext()[before:])

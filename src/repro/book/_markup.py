@@ -120,21 +120,12 @@ def html_table(
     *,
     name: str = "scrolls",
     caption: str = "",
-) -> str:
+) -> Markup:
     """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
 
     ``label`` is what a screen reader calls the box; ``name`` is its class; ``caption`` stands above the table.
     """
-    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
-    lines = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="{name}" style="overflow-x:auto" role="region" aria-label="{escape(label)}" tabindex="0">'
-        f'<table class="dataframe table">{f"<caption>{caption}</caption>" * bool(caption)}'
-        f"<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
+    return rendered("table.html", label=label, head=head, rows=rows, name=name, caption=caption)
 
 
 # --- claims and templates -----------------------------------------------------------------------------------------

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup
 
 from repro.book import ledger
 from repro.book._environment import repository_url
@@ -128,9 +126,8 @@ def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
         cells = [c for c in read_notebook(book.notebook(name))["cells"] if c["cell_type"] == "markdown"]
         title = _TITLE.search("\n".join(map(source_of, cells)))
         keys = {"the paper": claims.paper.key} if claims.paper else {}
-        cited = {
-            what: references[key] for what, key in (keys | {"the book": BOOK}).items() if key in references
-        }
+        keys = {what: key for what, key in (keys | {"the book": BOOK}).items() if key in references}
+        cited = {what: references[key] for what, key in keys.items()}
         found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited))
     return found
 
@@ -165,11 +162,6 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
         says=(paper.says or asked) if paper else chapter.claims.question,
         sources=[_source(chapter, run) for run in chapter.used],
         counts={kind: _listed(words) for kind, words in chapter.counts.items()},
-        unanswered=[
-            each for each in chapter.shown if each.judged.word in ("undecided", "open", "not tested")
-        ],
-        explored=_explored(chapter),
-        proved=any(each.judged.verdict not in (None, "not tested") for each in chapter.shown),
         profile=profile,
         ruler=ruler([drawn(chapter)]),
     )
@@ -177,36 +169,25 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
         if cell["cell_type"] == "markdown" and _TITLE.search(text := source_of(cell)):
             cell["source"] = _TITLE.sub(lambda title: f"{title[0]}\n\n{told}", text, count=1)
             break
-    origins = {
-        "shown": {each.claim.id: each for each in chapter.shown},
-        "code": _named_cells(notebook, chapter),
-    }
+    origins: dict[str, Any] = {"shown": {each.claim.id: each for each in chapter.shown}, "url": chapter.url}
+    origins["code"] = _named_cells(notebook, chapter)
     for cell in code_cells(notebook):
         for data in (output.get("data", {}) for output in cell.get("outputs", ())):
             if LEDGER in data:
-                data |= ledger.shown(chapter.claims, data[LEDGER], url=chapter.url, **origins)
+                data |= ledger.shown(chapter.claims, data[LEDGER], **origins)
     return notebook
 
 
 def _named_cells(notebook: dict[str, Any], chapter: _Chapter) -> dict[str, list[str]]:
     """Put an anchor before each cell that measures a claim; the anchors by claim."""
-    cells: list[dict[str, Any]] = []
-    found: dict[str, list[str]] = {}
+    cells, found = [], defaultdict[str, list[str]](list)
     for cell in notebook["cells"]:
-        text = source_of(cell) if cell["cell_type"] == "code" else ""
-        for claim in [
-            each.id for each in chapter.claims.claims if ".measure(" in text and f'"{each.id}"' in text
-        ]:
-            places = found.setdefault(claim, [])
-            places.append(f"measures-{claim.lower()}" + f"-{len(places) + 1}" * bool(places))
-            cells.append(
-                {
-                    "cell_type": "markdown",
-                    "id": places[-1],
-                    "metadata": {},
-                    "source": f'<div id="{places[-1]}"></div>',
-                }
-            )
+        text = source_of(cell) if ".measure(" in source_of(cell) else ""
+        for claim in (each.id for each in chapter.claims.claims if f'"{each.id}"' in text):
+            place = f"measures-{claim.lower()}-{len(found[claim]) + 1}"
+            found[claim].append(place)
+            anchor = {"cell_type": "markdown", "metadata": {}, "source": f'<div id="{place}"></div>'}
+            cells.append({"id": place, **anchor})
         cells.append(cell)
     notebook["cells"] = cells
     return found
@@ -218,15 +199,6 @@ def _source(chapter: _Chapter, run: Results) -> dict[str, Any]:
     tests = [test for each in group for test in each.judged.deciding.values() if test.values]
     paper = sum(test.scale == "paper" for test in tests)
     return {"run": run, "n": len(group), "seeds": sorted(len(test.values) for test in tests), "paper": paper}
-
-
-def _explored(chapter: _Chapter) -> dict[str, list[_Shown]]:
-    """The exploratory answers, by why they are."""
-    found: dict[str, list[_Shown]] = {}
-    for each in chapter.shown:
-        if each.judged.verdict is None:
-            found.setdefault(each.doubt, []).append(each)
-    return found
 
 
 # --- the landing page and the scoreboard ------------------------------------------------------------------------------
@@ -252,7 +224,7 @@ def scoreboard(found: Iterable[_Chapter]) -> str:
     found = list(found)
     counted = [(_page(c.name), *map(_listed, c.counts.values())) for c in found]
     counts = html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts")
-    pieces = {"notice": _NOTICE, "counts": Markup(counts), "ruler": _all_rulers(found)}
+    pieces = {"notice": _NOTICE, "counts": counts, "ruler": _all_rulers(found)}
     return rendered("scoreboard.md", chapters=found, **pieces)
 
 

@@ -31,22 +31,11 @@ _HEAD = 44  # pixels above the first test
 _CONTROLS = 18  # and above the first control
 _LETTERS = 19  # of a label
 _SIGNS = {"yes": "✓", "no": "✗", "open": "?", "exploratory": "~", "not tested": "–"}
-_SHAPES = {
-    "yes": Markup('<circle r="3.4" class="dot"/>'),
-    "no": Markup('<path d="M0-4.2 4.2 0 0 4.2-4.2 0z" class="dot"/>'),
-    "open": Markup('<path d="M-3-3H3V3H-3z" class="dot"/>'),
-    "exploratory": Markup('<circle r="2.6" class="dot"/>'),
-    "goes on left": Markup('<path d="M4-3.5 0 0l4 3.5"/>'),
-    "goes on right": Markup('<path d="M-4-3.5 0 0l-4 3.5"/>'),
-    "begins": Markup('<path d="M3-5H0V5H3"/>'),
-    "ends": Markup('<path d="M-3-5H0V5H-3"/>'),
-}
-
-_STYLES: dict[str, dict[str, Any]] = {
-    "yes": {"color": "#0b6e4f", "marker": "o"},
-    "no": {"color": "#a8201a", "marker": "D"},
-    "open": {"color": "#4a5568", "marker": "s"},
-    "exploratory": {"color": "#b0b8c4", "marker": "."},
+_STYLES = {
+    "yes": ("#0b6e4f", "o"),
+    "no": ("#a8201a", "D"),
+    "open": ("#4a5568", "s"),
+    "exploratory": ("#b0b8c4", "."),
 }
 _Answered = tuple[Claim, JudgedClaim]
 
@@ -76,7 +65,7 @@ def ruler(chapters: Iterable[tuple[str, str, Sequence[_Answered]]], dense: bool 
         for title, page, claims in chapters
         for part in ([claims] if dense else _halves(claims))
     ]
-    return rendered("ruler.html", pictures=pictures, size=size, dense=dense, shapes=_SHAPES, percent=_percent)
+    return rendered("ruler.html", pictures=pictures, size=size, dense=dense, percent=_percent)
 
 
 def picture(title: str, chapters: Iterable[tuple[str, str, Sequence[_Answered]]]) -> bytes:
@@ -85,14 +74,14 @@ def picture(title: str, chapters: Iterable[tuple[str, str, Sequence[_Answered]]]
     figure = Figure(figsize=(12, 6.3), dpi=100, layout="constrained")
     figure.suptitle(title, size=26, weight="bold")
     for axes, (name, rows) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        for at in (0, 1):
-            axes.axvline(at, color="0.8", linewidth=1)
         for row in (row for row in rows if row["line"]):
             place, word = row["marks"][-1]
-            axes.plot(row["line"], [row["y"]] * 2, color=_STYLES[word]["color"], linewidth=1.5)
-            axes.plot([place], [row["y"]], markersize=4, **_STYLES[word])
+            color, marker = _STYLES[word]
+            axes.plot(row["line"], [row["y"]] * 2, color=color)
+            axes.plot(place, row["y"], marker, color=color, markersize=4)
         axes.set_title(name, size=10)
         axes.set(xlim=(_LOW, _HIGH), xticks=(0, 1), yticks=[])
+        axes.grid()
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
     figure.savefig(file, metadata={"Software": None})

@@ -25,9 +25,7 @@ def entries(book: Book) -> dict[str, str]:
     except (PybtexError, UnicodeDecodeError) as error:
         raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
     # as they stand there: written anew, pybtex would take the mathematics of a title for text
-    _, *texts = re.split(
-        r"^(?=@)", re.sub(r"^%.*\n", "", path.read_text("utf-8"), flags=re.MULTILINE), flags=re.MULTILINE
-    )
+    texts = re.findall(r"^@.+?(?=\n^[@%]|\Z)", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return dict(zip(keys, map(str.strip, texts), strict=True))
 
 

@@ -308,6 +308,7 @@ def _penalised(name: str, schedule: str) -> _Prune:
 
 
 _STRENGTHS = tuple(2.5e-4 * 2**k for k in range(8))
+_THRESHOLDS = tuple(4 * each for each in _STRENGTHS)
 _FEW = (1.0, 2.0, 4.0, 8.0)
 
 _ALL = (
@@ -321,12 +322,7 @@ _ALL = (
     Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, source="jacobs2025mask"),
     Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
     Method("spred", _penalised("spred", "constant"), _STRENGTHS, source="ziyin2023spred"),
-    Method(
-        "STR",
-        _penalised("str", "constant"),
-        tuple(4 * each for each in _STRENGTHS),
-        source="kusupati2020soft",
-    ),
+    Method("STR", _penalised("str", "constant"), _THRESHOLDS, source="kusupati2020soft"),
     Method("SNIP", _at_start(snip), before_training=True, source="lee2019snip"),
     Method("GraSP", _at_start(grasp), before_training=True, source="wang2020grasp"),
     Method("SynFlow", _synflow, before_training=True, source="tanaka2020synflow"),
