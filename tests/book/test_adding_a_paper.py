@@ -13,7 +13,8 @@ from repro.book.new import new
 
 PAGE = (ROOT / "book/adding-a-paper.md").read_text(encoding="utf-8")
 FENCE = re.compile(
-    r"^(`{3,})(?:\{code-block\} )?(\w+)\n(?::caption: ([^\n]+)\n\n)?(.*?)^\1$", re.MULTILINE | re.DOTALL
+    r"""^(`{3,})(?:\{code-block\} )?(\w+)\n(?::caption: "?([^\n]+?)"?\n\n)?(.*?)^\1$""",
+    re.MULTILINE | re.DOTALL,
 )
 
 

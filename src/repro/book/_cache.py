@@ -15,7 +15,7 @@ import ast
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -95,7 +95,8 @@ def versions() -> dict[str, str]:
 # --- the library --------------------------------------------------------------------------------------------------
 
 
-def _names(source: str) -> Iterator[str] | None:
+@cache
+def _names(source: str) -> tuple[str, ...] | None:
     """Dotted names that a module or cell may import, by full names; None where it cannot be read."""
     lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
     try:
@@ -104,9 +105,7 @@ def _names(source: str) -> Iterator[str] | None:
         return None
     plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     of = [(node.module or "", node.names) for node in nodes if isinstance(node, ast.ImportFrom)]
-    return iter(
-        [*plain, *(name for name, _ in of), *(f"{n}.{alias.name}" for n, some in of for alias in some)]
-    )
+    return (*plain, *(name for name, _ in of), *(f"{n}.{alias.name}" for n, some in of for alias in some))
 
 
 @cache

@@ -7,6 +7,7 @@ interval and no answer.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -256,7 +257,7 @@ def _unique(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} {twice[0]!r} stands twice; accepted: every {what} once")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML keeps the last of two equal keys; here that is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -284,8 +285,9 @@ def load(path: Path | str) -> ChapterClaims:
     return parsed(text, path.name)
 
 
+@lru_cache(maxsize=64)
 def parsed(text: str, name: str) -> ChapterClaims:
-    """A file of claims from its text, checked as by ``load``; ``name`` is the file's."""
+    """A file of claims from its text, checked as by ``load``; ``name`` is the file's. A build asks a dozen times."""
     try:
         content = yaml.load(text, Loader=_Loader)
         found = ChapterClaims.model_validate(content)
