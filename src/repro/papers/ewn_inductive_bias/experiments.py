@@ -23,7 +23,7 @@ from repro.learn.networks import perceptron
 from repro.learn.seeding import streams
 from repro.learn.training import resolve_device
 from repro.papers.ewn_inductive_bias import settings, theory, training
-from repro.papers.ewn_inductive_bias.measures import _gini
+from repro.papers.ewn_inductive_bias.measures import _gini, _with_best_of_scores
 from repro.papers.ewn_inductive_bias.method import _METHODS, normalize_weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend
 from repro.prune import select_units, unit_mask
@@ -31,7 +31,8 @@ from repro.prune import select_units, unit_mask
 _Array = NDArray[np.float64]
 
 _NORMALIZED = ("ewn", "swn")
-_LIN_SEP_SEED, _DEPTH_SEED = 2137, 6782
+_LIN_SEP_SEED, _DEPTH_SEED, _XOR_SEED = 2137, 6782, 9156
+"""The authors'."""
 _HORIZON = 5.0
 """Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
 _STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
@@ -367,10 +368,11 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     Initial weights and step rules are the authors'. Their rule leaves many SWN networks caught at a kink before z = 50.
 
     Returns:
-        Lengths on the way and at the end of each run, whether or not it got to z = 50: method, seed, status, steps,
-        end (whether it is the end), node, length.
+        Lengths on the way and at the end of each run, whether or not it got to z = 50: method, source ("random", or
+        "paper" for the authors' own seed, which runs beside the others), seed, status, steps, end (whether it is the
+        end), node, length.
     """
-    seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
+    seeds, output = [_XOR_SEED, *seeds], np.repeat([1.0, -1.0], 10)[None, :]
     weights = [[_default_weights((2, 20), seed)[0], output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
@@ -383,7 +385,8 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
         for number, (steps, state) in enumerate(_on_the_way(descent)):
             length = np.linalg.norm(state["1.weight"].numpy(), axis=-1)
             end = number == len(descent.targets)
-            table = {"seed": seeds, "status": descent.status, "steps": steps, "end": end}
+            table = {"seed": seeds, "source": ["paper"] + ["random"] * (len(seeds) - 1)}
+            table |= {"status": descent.status, "steps": steps, "end": end}
             wide = pd.DataFrame(table | {node: length[:, node] for node in range(20)})
             tall = wide.melt(list(table), var_name="node", value_name="length").assign(method=method)
             frames.append(tall.dropna())
@@ -498,7 +501,8 @@ def image_pruning(
         Runs, one row a method, seed and target: method, seed, z, status (of the whole run), reached, steps (or epochs),
         accuracy (unpruned, test, per cent) and gini (of the lengths, averaged over layers), NaN where the target was
         not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
-        accuracy.
+        accuracy. The score "best of scores" is the authors' rule: for each network and level, the best of their scores
+        on the *test* set.
     """
     setting, seeds = settings._IMAGES[name], list(seeds)
     device = str(resolve_device(device))
@@ -530,7 +534,7 @@ def image_pruning(
             run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
             run |= {"steps": descent.steps_to[:, number], "gini": np.mean(by_layer, axis=0)}
             runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
-    return pd.concat(runs, ignore_index=True), pd.concat(accuracies, ignore_index=True)
+    return pd.concat(runs, ignore_index=True), _with_best_of_scores(pd.concat(accuracies))
 
 
 def _unit_scores(

@@ -98,17 +98,18 @@ class StandardWeightNorm(_WeightNorm):
 
 
 class ExponentialWeightNorm(_WeightNorm):
-    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$, for ``torch.nn.utils.parametrize``.
+    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$.
 
-    The originals are ``original0`` = $\alpha$, shape ``(out, 1, ...)``, and ``original1`` = $v$, shape of the
-    weight. With $\|v_u\|=1$ the gradient flow of the weights is that of a plain network in which neuron $u$ has
-    the learning rate $\|w_u\|^2$.
+    For ``torch.nn.utils.parametrize``: the originals are ``original0`` = $\alpha$,
+    shape ``(out, 1, ...)``, and ``original1`` = $v$, shape of the weight. With
+    $\|v_u\|=1$ the gradient flow of the weights is that of a plain network in
+    which neuron $u$ has the learning rate $\|w_u\|^2$.
 
     Source: Morwani and Ramaswamy, arXiv:2010.12909.
     """
 
     def forward(self, alpha: Tensor, v: Tensor) -> Tensor:
-        """Weights ``(out, ...)`` of log-lengths ``(out, 1, ...)`` and directions ``(out, ...)``."""
+        """Weights ``(out, ...)``: log-lengths ``(out, 1, ...)``, directions ``(out, ...)``."""
         return alpha.exp() / self.norm(v) * v
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
