@@ -168,16 +168,6 @@ def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-# --- losses by depth --------------------------------------------------------------------------------------------
-
-
-def depth_ratios(curves: pd.DataFrame) -> pd.DataFrame:
-    """Largest over smallest loss among depths at the last step (E11): one ``ratio`` a method and seed."""
-    last = curves[curves["step"] == curves["step"].max()]
-    losses = last.groupby(["method", "seed"])["loss"]
-    return (losses.max() / losses.min()).rename("ratio").reset_index()
-
-
 # --- pruning ----------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from repro.papers._pictures import PALETTE, band, panels, where
 from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.settings import _SIMPLE_TRAJ_STARTS
-from repro.papers.ewn_inductive_bias.theory import conserved, exact_point
+from repro.papers.ewn_inductive_bias.theory import _conserved, exact_point
 
 NAMES = {
     "plain": "plain",
@@ -26,13 +26,6 @@ NAMES = {
 _COLORS = dict(zip(NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
 _MARKERS = dict(zip(NAMES, "os^D", strict=True))
 _SCORES = {"length": "final length, fixed in advance", "best of scores": "best of several, on the test set"}
-_IDENTITIES = (
-    ("ewn", 1.0, "deviation", "EWN, its own equation"),
-    ("swn", 1.0, "deviation", "SWN, its own equation"),
-    ("swn", 2.0, "deviation", "SWN with ‖v‖ = 2, general form"),
-    ("swn", 2.0, "short_form_deviation", "SWN with ‖v‖ = 2, short form (wrong)"),
-    ("ewn", 1.0, "plain_distance", "EWN against plain flow (control)"),
-)
 
 
 def two_weights() -> Figure:
@@ -44,22 +37,10 @@ def two_weights() -> Figure:
             axis.plot(*exact_point(start, z, method), color=_COLORS[method])
             axis.plot(*start, "o", color="0.2", markersize=4)
             if method == "ewn":
-                k = float(conserved(*start))
+                k = float(_conserved(*start))
                 line, limit = (axis.axhline, 1 / k) if k > 0 else (axis.axvline, -1 / (2 * k))
                 line(limit, color="0.6", linestyle=":", linewidth=1)
         axis.set(xlim=(0, 12), ylim=(0, 12))
-    return fig
-
-
-def identity(table: pd.DataFrame) -> Figure:
-    """Distances between flows, logarithmic: the right equation, the short form misused, the plain flow."""
-    fig, (axis,) = panels(1, height=2.6)
-    for y, (method, radius, column, _) in enumerate(_IDENTITIES):
-        chosen = where(table, method=method, radius=radius)[column]
-        axis.semilogx(chosen, np.full(len(chosen), -y), _MARKERS[method], color=_COLORS[method], alpha=0.7)
-    axis.axvline(1e-6, color="0.4", linestyle="--", linewidth=1)
-    axis.set(yticks=[-y for y in range(len(_IDENTITIES))], yticklabels=[row[3] for row in _IDENTITIES])
-    axis.set(xlabel="largest distance between the two flows (one mark a seed)")
     return fig
 
 
