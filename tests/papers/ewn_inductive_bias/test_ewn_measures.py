@@ -108,7 +108,7 @@ def test_best_of_scores_takes_the_highest_of_the_authors_scores():
     low = table(("plain", 0, 9.0, 50, 30.0), ("ewn", 0, 9.0, 50, 40.0))
     high = low.assign(score="since z = 10", accuracy=[80.0, 60.0])
     ignored = low.assign(score="with outgoing", accuracy=[99.0, 99.0])
-    scored = measures.with_best_of_scores(pd.concat([low, high, ignored]))
+    scored = measures._with_best_of_scores(pd.concat([low, high, ignored]))
     for score, advantage in (("best of scores", -20.0), ("length", 10.0)):
         assert measures.pruning_advantage(scored, 9.0, 50.0, ("plain",), score).to_dict() == {0: advantage}
     assert len(scored) == 6 + 2
@@ -116,9 +116,7 @@ def test_best_of_scores_takes_the_highest_of_the_authors_scores():
 
 def test_the_authors_logs_judged_by_our_measures():
     logged = authors.pruning()
-    mnist, cifar = (
-        measures.with_best_of_scores(logged[logged["dataset"] == n]) for n in ("mnist", "cifar10")
-    )
+    mnist, cifar = (logged[logged["dataset"] == name] for name in ("mnist", "cifar10"))
     # what the authors plot: means over seeds of the best of scores, per cent
     best = mnist[(mnist["score"] == "best of scores") & (mnist["pruned_percent"] == 90)]
     means = best.groupby(["z", "method"])["accuracy"].mean().unstack()[["plain", "swn", "ewn"]]

@@ -51,7 +51,7 @@ def test_autograd_through_a_layer_is_the_chain_rule_of_the_theory(kind, radius, 
     (layer.weight * g).sum().backward()
     parameters = [magnitude.detach().numpy(), v.detach().numpy()]
     np.testing.assert_allclose(theory._join(parameters, kind)[0], layer.weight.detach(), rtol=1e-12)
-    d_magnitude, d_v = theory.pull_back(parameters, [g.numpy()], kind)
+    d_magnitude, d_v = theory._pull_back(parameters, [g.numpy()], kind)
     np.testing.assert_allclose(d_magnitude, magnitude.grad, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(d_v, v.grad, rtol=1e-9, atol=1e-12)
 
@@ -136,17 +136,3 @@ def test_other_convolutions_and_a_layer_that_stands_twice(name):
     normalize_weights(network)
     torch.testing.assert_close(network(x), before, rtol=1e-13, atol=1e-13)
     assert sum(p.numel() for p in network.parameters()) == n_numbers
-
-
-@pytest.mark.parametrize("kind", ["swn", "ewn"])
-def test_the_state_of_a_plain_network_is_split_as_it_is_loaded(kind):
-    plain, network = small_cnn(), normalize_weights(small_cnn(), kind)
-    for p in plain.parameters():
-        p.data.mul_(1.5)
-    for own in (network, copy.deepcopy(network)):
-        own.load_state_dict(plain.state_dict())
-        own.load_state_dict(own.state_dict())
-        for name in ("0", "3", "5"):
-            expected = plain.get_submodule(name).weight
-            torch.testing.assert_close(own.get_submodule(name).weight, expected, rtol=1e-13, atol=1e-14)
-        fold(own).load_state_dict(plain.state_dict())

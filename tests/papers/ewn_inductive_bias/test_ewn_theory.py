@@ -1,4 +1,4 @@
-"""The equations and flows against autograd, a thousand digits, closed forms and conserved quantities."""
+"""The equations and flows against autograd, a thousand digits, closed forms and _conserved quantities."""
 
 from itertools import islice, pairwise
 
@@ -9,7 +9,7 @@ import torch
 
 from repro.papers.ewn_inductive_bias import experiments, theory
 from repro.papers.ewn_inductive_bias.method import _METHODS
-from repro.papers.ewn_inductive_bias.theory import euler_steps, loss_clock, weight_flow
+from repro.papers.ewn_inductive_bias.theory import _euler_steps, loss_clock, weight_flow
 from repro.papers.ewn_inductive_bias.training import _log_loss
 
 
@@ -23,8 +23,8 @@ def random_matrices(seed=0, shapes=((4, 3), (1, 4))):
 def test_a_small_step_moves_the_weights_as_the_flow_says_up_to_second_order(method, radius):
     weights, gradient = random_matrices(0), random_matrices(1)
     parameters = theory._split(weights, method, radius)
-    pulled = theory.pull_back(parameters, gradient, method)
-    predicted = theory.precondition(weights, gradient, method, radius)
+    pulled = theory._pull_back(parameters, gradient, method)
+    predicted = theory._precondition(weights, gradient, method, radius)
 
     def miss(h):
         moved = theory._join([p - h * g for p, g in zip(parameters, pulled, strict=True)], method)
@@ -104,10 +104,13 @@ def test_the_gradient_is_autograds_and_obeys_eulers_identity(activation, base, l
 def test_exact_points_lie_on_the_curve_at_the_right_loss(start):
     z = np.array([2 * start[0] + start[1], 10.0, 50.0, 1e4])
     w1, w2 = theory.exact_point(start, z, "ewn")
-    k = theory.conserved(*start)
+    k = theory._conserved(*start)
     np.testing.assert_allclose(2 * w1 + w2, z, rtol=1e-12)
-    np.testing.assert_allclose(theory.conserved(w1, w2), k, atol=1e-12)
+    np.testing.assert_allclose(theory._conserved(w1, w2), k, atol=1e-12)
     np.testing.assert_allclose([w1[0], w2[0]], start, rtol=1e-9)
+    # end points of an independent implementation
+    ends = {(1.0, 1.0): [24.040, 1.920], (1.0, 5.0): [1.556, 46.888]}
+    np.testing.assert_allclose([w1[2], w2[2]], ends.get(start, [w1[2], w2[2]]), atol=6e-4)
     if abs(k) > 0.01:  # the loser stops at 1/K or 1/(2|K|)
         assert min(w1[-1], w2[-1]) == pytest.approx(1 / k if k > 0 else -1 / (2 * k), rel=2e-3)
 
@@ -146,7 +149,7 @@ def test_layers_keep_their_balance(weights, method):
 def test_one_weight_in_closed_form():
     # descent: w ← w + h e^{-w}; flow: e^w = e^{w0} + t
     start = [np.array([[0.5]])]
-    (*_, log_loss), (second, *_) = islice(euler_steps(ONE_WEIGHT, "plain", start, 0.1), 2)
+    (*_, log_loss), (second, *_) = islice(_euler_steps(ONE_WEIGHT, "plain", start, 0.1), 2)
     assert second[0][0, 0] == pytest.approx(0.5 + 0.1 * np.exp(-0.5))
     assert log_loss == pytest.approx(-0.5)
     (path,) = weight_flow(ONE_WEIGHT, "plain", start, TIMES)

@@ -73,13 +73,16 @@ def test_each_member_trains_as_if_it_were_alone_on_its_data(method, batch_size):
     own_x, own_y = torch.stack([x, 1.5 * x.flip(0)]), torch.stack([y, y.flip(0)])
     rule = {"targets": (0.0, 1.0), "batch_size": batch_size, "max_steps": 300}
     together = descend(Ensemble(members(method, 2)), own_x, own_y, "logistic", seeds=[0, 1], **rule)
-    assert together.steps[0] != together.steps[1], "members must end at different times to test their leaving"
+    assert together.steps[0, -1] != together.steps[1, -1], (
+        "members must end at different times to test their leaving"
+    )
     for i, member in enumerate(members(method, 2)):
         alone = descend(Ensemble([member]), own_x[i], own_y[i], "logistic", seeds=[i], **rule)
-        assert (alone.status[0], alone.steps[0]) == (together.status[i], together.steps[i])
+        assert alone.status[0] == together.status[i]
+        np.testing.assert_array_equal(alone.steps[0], together.steps[i])
         assert alone.z[0] == pytest.approx(together.z[i], rel=1e-9)
-        for name, value in alone.final.items():
-            torch.testing.assert_close(together.final[name][i], value[0], rtol=1e-7, atol=1e-9)
+        for name, value in alone.states[-1].items():
+            torch.testing.assert_close(together.states[-1][name][i], value[0], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("lag", [False, True])
@@ -111,24 +114,23 @@ def test_the_step_rule_equals_a_slow_loop(lag):
                 for p, b in zip(parameters, before, strict=True):
                     p.copy_(b)
                 k /= 1.1
-    assert found.steps[0] == len(losses) - 1 - lag
+    assert found.steps[0, -1] == len(losses) - 1 - lag
     assert found.z[0] == pytest.approx(-np.log(losses[-1]), rel=1e-6)
     for name, p in member.named_parameters():
-        torch.testing.assert_close(found.final[name][0], p.detach(), rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(found.states[-1][name][0], p.detach(), rtol=1e-5, atol=1e-8)
 
 
 def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_underflow():
     x, y = points()
     found = descend(Ensemble(members("ewn", 2)), x, y, "logistic", (5.0, 100.0, 1000.0))
     assert found.status == ["reached"] * 2
-    np.testing.assert_array_equal(found.steps, found.steps_to[:, -1])
+    np.testing.assert_array_equal(found.steps[:, -1], found.steps[:, -2])
     assert (found.z > 1000).all()
     for j, target in enumerate(found.targets):
-        assert found.reached(target).all()
-        assert (-_log_loss(plain_scores(found.checkpoints[target], x), y, "logistic")[0] > target).all()
+        assert (-_log_loss(plain_scores(found.states[j], x), y, "logistic")[0] > target).all()
         for i, member in enumerate(members("ewn", 2)):
             ends_there = descend(Ensemble([member]), x, y, "logistic", (target,))
-            assert ends_there.steps[0] == found.steps_to[i, j]
+            assert (ends_there.steps[0] == found.steps[i, j]).all()
 
 
 def test_the_ensemble_is_left_alone_and_what_is_not_trained_does_not_move():
@@ -143,7 +145,7 @@ def test_the_ensemble_is_left_alone_and_what_is_not_trained_does_not_move():
     for name in plain[0]:
         start = torch.stack([own[name] for own in plain])
         torch.testing.assert_close(found.start[name], start, rtol=1e-13, atol=1e-15)
-        assert torch.equal(found.final[name], found.start[name]) == (name == "1.bias")
+        assert torch.equal(found.states[-1][name], found.start[name]) == (name == "1.bias")
 
 
 def test_every_ending_has_its_name():
@@ -154,9 +156,9 @@ def test_every_ending_has_its_name():
         dead[1].bias.fill_(-1.0)
     found = descend(Ensemble([normal, dead]), x, y, "logistic", (5.0, 8.0))
     assert found.status == ["reached", "flat"]
-    assert found.steps[1] == 0
-    assert found.reached(8.0).tolist() == [True, False]
-    assert found.checkpoints[8.0]["1.weight"][1].isnan().all()
-    assert not found.checkpoints[8.0]["1.weight"][0].isnan().any()
+    assert found.steps[1, -1] == 0
+    assert np.isnan(found.steps[:, 1]).tolist() == [False, True]
+    assert found.states[1]["1.weight"][1].isnan().all()
+    assert not found.states[1]["1.weight"][0].isnan().any()
     tired = descend(Ensemble(members("ewn", 1)), x, y, "logistic", (5.0,), max_steps=3)
     assert tired.status == ["max_steps"]

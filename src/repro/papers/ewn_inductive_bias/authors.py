@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from repro.papers.ewn_inductive_bias.measures import _with_best_of_scores
+
 _FOLDER = Path(__file__).parent
 
 _RUNS = pd.read_csv(_FOLDER / "authors_runs.csv").set_index(["run", "method"])
 """The logged runs on the synthetic sets: steps, and the longest neurons at the end, the longest first."""
-
-XOR_SEED = 9156
 
 SINGLE_RUNS = {
     ("E9", "ewn-count"): 4,
@@ -37,9 +37,8 @@ def pruning() -> pd.DataFrame:
     logged = pd.read_csv(_FOLDER / "authors_pruning.csv", dtype={"z": float})
     logged["accuracy"] = logged["accuracy"].str.split()
     logged["pruned_percent"] = logged["accuracy"].map(lambda levels: range(0, 5 * len(levels), 5))
-    return logged.explode(["accuracy", "pruned_percent"], ignore_index=True).astype(
-        {"accuracy": float, "pruned_percent": int}
-    )
+    tall = logged.explode(["accuracy", "pruned_percent"]).astype({"accuracy": float, "pruned_percent": int})
+    return _with_best_of_scores(tall)
 
 
 def agreement(race: pd.DataFrame, lin_sep: pd.DataFrame, xor: pd.DataFrame) -> pd.DataFrame:

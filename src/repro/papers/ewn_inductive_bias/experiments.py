@@ -9,7 +9,8 @@ default ``nn.Linear`` layers; both give the same numbers today, so that their lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice, pairwise
+from functools import reduce
+from itertools import islice, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from repro.learn.networks import perceptron
 from repro.learn.seeding import streams
 from repro.learn.training import resolve_device
 from repro.papers.ewn_inductive_bias import settings, theory, training
-from repro.papers.ewn_inductive_bias.measures import _gini
+from repro.papers.ewn_inductive_bias.measures import _gini, _with_best_of_scores
 from repro.papers.ewn_inductive_bias.method import _METHODS, normalize_weights
 from repro.papers.ewn_inductive_bias.training import Descent, descend
 from repro.prune import select_units, unit_mask
@@ -31,7 +32,8 @@ from repro.prune import select_units, unit_mask
 _Array = NDArray[np.float64]
 
 _NORMALIZED = ("ewn", "swn")
-_LIN_SEP_SEED, _DEPTH_SEED = 2137, 6782
+_LIN_SEP_SEED, _DEPTH_SEED, _XOR_SEED = 2137, 6782, 9156
+"""The authors'."""
 _HORIZON = 5.0
 """Time to which flows are compared, at unit learning rate; the weights then have moved by more than half."""
 _STEP_SIZES = (1e-2, 5e-3, 2.5e-3)
@@ -101,16 +103,9 @@ def _depth_weights(depth: int, width: int, seed: int, first_map: _Array) -> list
     if depth == 1:
         return [first_map[None, :].copy()]
     weights = _default_weights([first_map.size, *[width] * (depth - 1), 1], seed)
-    product = weights[0]
-    for w in weights[1:-1]:
-        product = w @ product
+    product = reduce(lambda before, w: w @ before, weights[:-1])
     weights[-1] = first_map[None, :] @ np.linalg.pinv(product)
     return weights
-
-
-def _flat(weights: Sequence[_Array]) -> _Array:
-    """Weights ``(n, n_out, n_in)`` of all layers as ``(n, n_weights)``."""
-    return np.concatenate([w.reshape(len(w), -1) for w in weights], axis=1)
 
 
 def _stacked(starts: Iterable[Sequence[_Array]]) -> list[_Array]:
@@ -154,13 +149,13 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
     rows = []
     for seed in seeds:
         start = _default_weights((2, 4, 1), seed)
-        plain = _flat(theory.weight_flow(gradient, "plain", start, times))
+        plain = theory._pack(theory.weight_flow(gradient, "plain", start, times))
         for method in _NORMALIZED:
-            short = _flat(theory.weight_flow(gradient, method, start, times))
+            short = theory._pack(theory.weight_flow(gradient, method, start, times))
             for radius in (1.0, 2.0):
                 weights, radii = theory.parameter_flow(gradient, method, start, times, radius)
-                path = _flat(weights)
-                general = _flat(theory.weight_flow(gradient, method, start, times, radius))
+                path = theory._pack(weights)
+                general = theory._pack(theory.weight_flow(gradient, method, start, times, radius))
                 others = {"deviation": general, "short_form_deviation": short, "plain_distance": plain}
                 row = {"seed": seed, "method": method, "radius": radius}
                 row |= {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
@@ -177,30 +172,29 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
         One row a method, step size (each half of the one before) and seed. ``deviation``: distance in weight space at
         the horizon; ``ratio``: the deviation at the step size before over this one (NaN for the first; 2 for a method
         of first order); ``recursion_error``: largest relative error of $\|v^{t+1}\|^2 = \|v^t\|^2 +
-        h^2\|\nabla_v\mathcal L\|^2$; ``smallest_growth``: smallest change of any $\|v_u\|^2$ in a step (never
-        negative beyond round-off).
+        h^2\|\nabla_v\mathcal L\|^2$, by which no $\|v_u\|$ ever shrinks.
     """
     gradient, seeds = _lin_sep_problem().gradient, list(seeds)
     starts = [_default_weights((2, 4, 1), seed) for seed in seeds]
     frames = []
     for method in _NORMALIZED:
         ends = [theory.weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
-        flow_end = np.stack([_flat(end)[-1] for end in ends])
+        flow_end = np.stack([theory._pack(end)[-1] for end in ends])
         coarser = np.full(len(seeds), np.nan)
         for h in _STEP_SIZES:
-            error, growth = np.zeros(len(seeds)), np.full(len(seeds), np.inf)
-            steps = islice(theory.euler_steps(gradient, method, _stacked(starts), h), round(_HORIZON / h) + 1)
+            error = np.zeros(len(seeds))
+            steps = islice(
+                theory._euler_steps(gradient, method, _stacked(starts), h), round(_HORIZON / h) + 1
+            )
             for (_, now, slopes, log_loss), after in pairwise(steps):
                 rate = h * np.exp(log_loss)[:, None]
                 for v, g, moved in zip(now[1::2], slopes[1::2], after[1][1::2], strict=True):
-                    squared, before = np.vecdot(moved, moved), np.vecdot(v, v)
-                    expected = before + rate**2 * np.vecdot(g, g)
-                    error = np.maximum(error, (np.abs(squared - expected) / expected).max(axis=-1))
-                    growth = np.minimum(growth, (squared - before).min(axis=-1))
-            deviation = np.linalg.norm(_flat(after[0]) - flow_end, axis=1)
+                    expected = np.vecdot(v, v) + rate**2 * np.vecdot(g, g)
+                    off = np.abs(np.vecdot(moved, moved) - expected) / expected
+                    error = np.maximum(error, off.max(axis=-1))
+            deviation = np.linalg.norm(theory._pack(after[0]) - flow_end, axis=1)
             table = {"seed": seeds, "method": method, "step_size": h, "deviation": deviation}
-            table |= {"ratio": coarser / deviation, "recursion_error": error, "smallest_growth": growth}
-            frames.append(pd.DataFrame(table))
+            frames.append(pd.DataFrame(table | {"ratio": coarser / deviation, "recursion_error": error}))
             coarser = deviation
     return pd.concat(frames, ignore_index=True)
 
@@ -256,8 +250,7 @@ def lin_sep_descent() -> pd.DataFrame:
 
     Returns:
         All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, z, steps, end, node,
-        layer, length, gradient_norm, cosine, angle (of a hidden node's weights, in degrees), margin
-        ($z/\|w\|^3$, which is the normalized margin $\min_i q_i/\|w\|^3$ up to $\log 4/\|w\|^3$).
+        layer, length, gradient_norm, cosine.
     """
     problem, frames = _lin_sep_problem(), []
     for method in _NORMALIZED:
@@ -266,24 +259,17 @@ def lin_sep_descent() -> pd.DataFrame:
             torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS,
             exponent=1 - 1 / 30, k_max=0.01, lag=True, max_steps=40_000,
         )  # fmt: skip
-        steps, states = zip(*_on_the_way(descent), strict=True)
-        weights = _stacked([w.numpy()[0] for w in state.values()] for state in states)
-        about = {"seed": _LIN_SEP_SEED, "method": method, "z": [*descent.targets, descent.z[0]]}
-        about |= {"steps": np.concatenate(steps), "end": np.arange(len(steps)) == len(steps) - 1}
-        nodes = _nodes(weights, problem.gradient(weights)[1], **about)
-        nodes.loc[nodes["layer"] == 0, "angle"] = np.degrees(np.arctan2(*weights[0].T[::-1])).T.ravel()
-        frames.append(nodes)
-    table = pd.concat(frames, ignore_index=True)
-    squared = (table["length"] ** 2).groupby([table["method"], table["z"]]).transform("sum")
-    return table.assign(margin=table["z"] / squared**1.5)
-
-
-def _on_the_way(descent: Descent) -> list[tuple[_Array, dict[str, Tensor]]]:
-    """Steps kept ``(S,)`` and parameters at every target, and at the end."""
-    return [
-        *zip(descent.steps_to.T, descent.checkpoints.values(), strict=True),
-        (descent.steps.astype(np.float64), descent.final),
-    ]
+        weights = _stacked([w.numpy()[0] for w in state.values()] for state in descent.states)
+        z = np.array([*descent.targets, descent.z[0]])
+        about = {
+            "seed": _LIN_SEP_SEED,
+            "method": method,
+            "z": z,
+            "steps": descent.steps[0],
+            "end": z == z[-1],
+        }
+        frames.append(_nodes(weights, problem.gradient(weights)[1], **about))
+    return pd.concat(frames, ignore_index=True)
 
 
 # --- two weights ------------------------------------------------------------------------------------------------
@@ -300,21 +286,20 @@ def _two_weights(weights: Sequence[_Array]) -> tuple[_Array, list[_Array]]:
 
 
 def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
-    """Integrated flows of two weights from the paper's five starts and from random ones, to z = 50 (E7).
+    """Integrated flows of two weights from random starts, both uniform on [0.2, 5], to z = 50 (E7).
 
-    Random starts have both weights uniform on [0.2, 5]; the integrator knows nothing of the exact solution.
+    The integrator knows nothing of the exact solution.
 
     Returns:
-        One row a start and method: source ("paper" or "random"), method, start_1, start_2, end_1, end_2,
-        path_error (largest distance from the exact curve over the distance travelled), drift (largest relative
-        change of K; NaN for plain flow), predicted (1 or 2, by the sign of K; 0 for plain flow, which has no
-        winner), winner (the weight that grows by the larger factor).
+        One row a start and method: method, start_1, start_2, end_1, end_2, path_error (largest distance from the exact
+        curve over the distance travelled), drift (largest relative change of K; NaN for plain flow), predicted (1 or
+        2, by the sign of K; 0 for plain flow, which has no winner), winner (the weight that grows by the larger
+        factor).
     """
-    random = np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2))
     rows = []
-    for index, start in enumerate(np.vstack([np.array(settings._SIMPLE_TRAJ_STARTS), random])):
+    for start in np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2)):
         clock = np.linspace(2 * start[0] + start[1], 50.0, 26)[1:]
-        k = float(theory.conserved(*start))
+        k = float(theory._conserved(*start))
         for method in ("ewn", "plain"):
             path = theory.loss_clock(_two_weights, method, [start[:, None]], clock)
             w1, w2 = path.weights[0][:, 0, 0], path.weights[0][:, 1, 0]
@@ -322,10 +307,14 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
             error = np.hypot(w1 - exact_1, w2 - exact_2).max()
             ewn = method == "ewn"
             # K can pass through zero: its own terms set the scale.
-            drift = np.abs(theory.conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
-            source = "paper" if index < len(settings._SIMPLE_TRAJ_STARTS) else "random"
-            row: dict[str, Any] = {"source": source, "method": method}
-            row |= {"start_1": start[0], "start_2": start[1], "end_1": w1[-1], "end_2": w2[-1]}
+            drift = np.abs(theory._conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
+            row = {
+                "method": method,
+                "start_1": start[0],
+                "start_2": start[1],
+                "end_1": w1[-1],
+                "end_2": w2[-1],
+            }
             row |= {"path_error": error / np.hypot(exact_1[-1] - start[0], exact_2[-1] - start[1])}
             row |= {"drift": drift if ewn else np.nan, "predicted": (1 if k > 0 else 2) if ewn else 0}
             rows.append(row | {"winner": 1 if w1[-1] / start[0] > w2[-1] / start[1] else 2})
@@ -342,20 +331,21 @@ def simple_trajectory_descent() -> pd.DataFrame:
         authors' logs), exact_1, exact_2 (of the flow at z = 50), relative_error (distance of the end point from the
         exact one, over the exact one's length; the overshoot is part of it).
     """
-    weights = [[np.array(start)[:, None], np.array([[2.0, 1.0]])] for start in settings._SIMPLE_TRAJ_STARTS]
-    one, rows = torch.ones(1, 1, dtype=torch.float64), []
+    starts, one = np.array(settings._SIMPLE_TRAJ_STARTS), torch.ones(1, 1, dtype=torch.float64)
+    frames = []
     for method in ("ewn", "plain"):
         descent = _trained(
-            weights, "identity", method, ["1"], one, one[0], "exponential", (50.0,),
-            exponent=1 - 1 / 10, k_max=0.1, lag=True,
+            [[start[:, None], np.array([[2.0, 1.0]])] for start in starts], "identity", method, ["1"],
+            one, one[0], "exponential", (50.0,), exponent=1 - 1 / 10, k_max=0.1, lag=True,
         )  # fmt: skip
-        ends = descent.final["1.weight"].squeeze(-1).numpy()
-        for start, steps, end in zip(settings._SIMPLE_TRAJ_STARTS, descent.steps, ends, strict=True):
-            exact = np.array(theory.exact_point(start, 50.0, method))
-            row = {"method": method, "start_1": start[0], "start_2": start[1], "steps": steps}
-            row |= {"end_1": end[0], "end_2": end[1], "exact_1": exact[0], "exact_2": exact[1]}
-            rows.append(row | {"relative_error": np.linalg.norm(end - exact) / np.linalg.norm(exact)})
-    return pd.DataFrame(rows)
+        ends = descent.states[-1]["1.weight"].squeeze(-1).numpy()
+        exact = np.array([theory.exact_point(start, 50.0, method) for start in starts])
+        points = zip(("start", "end", "exact"), (starts, ends, exact), strict=True)
+        table: dict[str, Any] = {"method": method, "steps": descent.steps[:, -1]}
+        table |= {f"{name}_{i + 1}": both[:, i] for name, both in points for i in range(2)}
+        off = np.linalg.norm(ends - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        frames.append(pd.DataFrame(table | {"relative_error": off}))
+    return pd.concat(frames, ignore_index=True)
 
 
 # --- XOR --------------------------------------------------------------------------------------------------------
@@ -367,10 +357,11 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
     Initial weights and step rules are the authors'. Their rule leaves many SWN networks caught at a kink before z = 50.
 
     Returns:
-        Lengths on the way and at the end of each run, whether or not it got to z = 50: method, seed, status, steps,
-        end (whether it is the end), node, length.
+        Lengths on the way and at the end of each run, whether or not it got to z = 50: method, source ("random", or
+        "paper" for the authors' own seed, which runs beside the others), seed, status, steps, end (whether it is the
+        end), node, length.
     """
-    seeds, output = list(seeds), np.repeat([1.0, -1.0], 10)[None, :]
+    seeds, output = [_XOR_SEED, *seeds], np.repeat([1.0, -1.0], 10)[None, :]
     weights = [[_default_weights((2, 20), seed)[0], output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
     frames = []
@@ -380,10 +371,11 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
             weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", _XOR_LEVELS,
             exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=6_000,
         )  # fmt: skip
-        for number, (steps, state) in enumerate(_on_the_way(descent)):
+        for steps, state in zip(descent.steps.T, descent.states, strict=True):
             length = np.linalg.norm(state["1.weight"].numpy(), axis=-1)
-            end = number == len(descent.targets)
-            table = {"seed": seeds, "status": descent.status, "steps": steps, "end": end}
+            end = state is descent.states[-1]
+            table = {"seed": seeds, "source": ["paper"] + ["random"] * (len(seeds) - 1)}
+            table |= {"status": descent.status, "steps": steps, "end": end}
             wide = pd.DataFrame(table | {node: length[:, node] for node in range(20)})
             tall = wide.melt(list(table), var_name="node", value_name="length").assign(method=method)
             frames.append(tall.dropna())
@@ -455,7 +447,7 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
 
     Returns:
         One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
-        start), log_loss, loss. The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
+        start), log_loss, loss, ratio (largest over smallest loss among the depths at this step). The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
     """
     (problem, first_map), seeds = _depth_problem("logistic"), list(seeds)
     frames = []
@@ -464,13 +456,15 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
         start = _stacked(_depth_weights(depth, 100, seed, first_map) for seed in different)
         own_length = np.linalg.norm(start[-1], axis=-1, keepdims=True)
         for method in _METHODS:
-            states = theory.euler_steps(problem.gradient, method, start, 1e-3, own_length)
+            states = theory._euler_steps(problem.gradient, method, start, 1e-3, own_length)
             for step, (*_, log_loss) in enumerate(islice(states, n_steps + 1)):
                 if step % 50 == 0 or step == n_steps:
                     about = {"depth": depth, "method": method, "seed": seeds, "step": step}
                     frames.append(pd.DataFrame(about | {"log_loss": np.broadcast_to(log_loss, len(seeds))}))
     table = pd.concat(frames, ignore_index=True)
-    return table.assign(loss=np.exp(table["log_loss"]))
+    losses = table.assign(loss=np.exp(table["log_loss"]))
+    depths = losses.groupby(["method", "seed", "step"])["loss"]
+    return losses.assign(ratio=depths.transform("max") / depths.transform("min"))
 
 
 # --- images -----------------------------------------------------------------------------------------------------
@@ -498,7 +492,8 @@ def image_pruning(
         Runs, one row a method, seed and target: method, seed, z, status (of the whole run), reached, steps (or epochs),
         accuracy (unpruned, test, per cent) and gini (of the lengths, averaged over layers), NaN where the target was
         not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
-        accuracy.
+        accuracy. The score "best of scores" is the authors' rule: for each network and level, the best of their scores
+        on the *test* set.
     """
     setting, seeds = settings._IMAGES[name], list(seeds)
     device = str(resolve_device(device))
@@ -518,46 +513,43 @@ def image_pruning(
         )  # fmt: skip
         for number, z in enumerate(descent.targets):
             scores = {
-                layer: _unit_scores(descent, z, layer, following, seeds, setting.every_score)
-                for layer, following in pairwise(layers)
+                layer: _unit_scores(descent, number, layer, seeds, setting.every_score) for layer in hidden
             }
-            weights, there = descent.checkpoints[z], descent.reached(z)
-            pruned = _pruned_accuracy(plain, weights, scores, x_test, y_test, setting.levels, device)
+            there = np.isfinite(descent.steps[:, number])
+            pruned = _pruned_accuracy(
+                plain, descent.states[number], scores, x_test, y_test, setting.levels, device
+            )
             pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned["member"]])
             accuracies.append(pruned[there[pruned["member"]]].drop(columns="member"))
             whole = pruned[(pruned["pruned_percent"] == 0) & (pruned["score"] == "length")]
             by_layer = [[_gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
             run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
-            run |= {"steps": descent.steps_to[:, number], "gini": np.mean(by_layer, axis=0)}
+            run |= {"steps": descent.steps[:, number], "gini": np.mean(by_layer, axis=0)}
             runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
-    return pd.concat(runs, ignore_index=True), pd.concat(accuracies, ignore_index=True)
+    return pd.concat(runs, ignore_index=True), _with_best_of_scores(pd.concat(accuracies))
 
 
 def _unit_scores(
-    descent: Descent, z: float, layer: str, following: str, seeds: Sequence[int], every: bool
+    descent: Descent, number: int, layer: str, seeds: Sequence[int], growth: bool
 ) -> dict[str, Tensor]:
-    r"""Scores of one layer's units (neurons or filters), name -> ``(S, units)``; the lowest go first.
+    r"""Scores of one layer's units (neurons or filters) at a target, name -> ``(S, units)``; the lowest go first.
 
-    ``length``: $\|w_u\|$ at the checkpoint. ``since start``, ``since z = ...``: minus its value at the start, and at
-    each earlier checkpoint. ``with outgoing``: times the length of the outgoing weights. ``random``: a floor.
+    ``length``: $\|w_u\|$. ``random``: a floor. With ``growth`` also ``since start``, ``since z = ...``: the length
+    minus its value at the start, and at each earlier target.
     """
-    length = {
-        at: found[f"{layer}.weight"].flatten(2).norm(dim=2) for at, found in descent.checkpoints.items()
-    }
-    now, start = length[z], descent.start[f"{layer}.weight"].flatten(2).norm(dim=2)
+    start, *until = (
+        state[f"{layer}.weight"].flatten(2).norm(dim=2)
+        for state in (descent.start, *descent.states[: number + 1])
+    )
+    scores = {"length": until[number]}
+    if growth:
+        earlier = zip(descent.targets, until[:number], strict=False)
+        scores["since start"] = until[number] - start
+        scores |= {f"since z = {z:g}": until[number] - length for z, length in earlier}
     # the stream of batch orders: independent of the initial weights and of the split
-    random = torch.stack([torch.rand(now.shape[1], generator=streams(seed).shuffle) for seed in seeds])
-    if not every:
-        return {"length": now, "random": random}
-    scores = {"length": now, "since start": now - start}
-    scores |= {f"since z = {at:g}": now - length[at] for at in descent.targets if at < z}
-    outgoing = descent.checkpoints[z][f"{following}.weight"]
-    # a linear layer behind a flattened convolution has several inputs a channel, side by side
-    by_unit = outgoing.reshape(*outgoing.shape[:2], now.shape[1], -1)
-    return scores | {
-        "with outgoing": now * torch.linalg.vector_norm(by_unit, dim=(1, 3)),
-        "random": random,
-    }
+    units = start.shape[1]
+    random = [torch.rand(units, generator=streams(seed).shuffle) for seed in seeds]
+    return scores | {"random": torch.stack(random)}
 
 
 def _pruned_accuracy(
@@ -587,15 +579,14 @@ def _pruned_accuracy(
     network, plain = plain.member(0), plain.to(device).eval()
     parameters, x, y = {n: p.to(device) for n, p in parameters.items()}, x.to(device), y.to(device)
     frames = []
-    for score in next(iter(scores.values())):
-        for percent in levels:
-            pruned = dict(parameters)
-            for layer, own in scores.items():
-                keep = select_units(own[score].nan_to_num(), percent / 100)
-                for name, kept in unit_mask(network, layer, keep).items():
-                    pruned[name] = pruned[name] * kept.to(device)
-            answers = training._scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
-            right = (answers == y).sum(dim=1).double()
-            table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
-            frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))
+    for score, percent in product(next(iter(scores.values())), levels):
+        pruned = dict(parameters)
+        for layer, own in scores.items():
+            keep = select_units(own[score].nan_to_num(), percent / 100)
+            for name, kept in unit_mask(network, layer, keep).items():
+                pruned[name] = pruned[name] * kept.to(device)
+        answers = training._scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
+        right = (answers == y).sum(dim=1).double()
+        table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
+        frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))
     return pd.concat(frames, ignore_index=True)

@@ -168,16 +168,6 @@ def sparsity(lengths: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-# --- losses by depth --------------------------------------------------------------------------------------------
-
-
-def depth_ratios(curves: pd.DataFrame) -> pd.DataFrame:
-    """Largest over smallest loss among depths at the last step (E11): one ``ratio`` a method and seed."""
-    last = curves[curves["step"] == curves["step"].max()]
-    losses = last.groupby(["method", "seed"])["loss"]
-    return (losses.max() / losses.min()).rename("ratio").reset_index()
-
-
 # --- pruning ----------------------------------------------------------------------------------------------------
 
 
@@ -187,14 +177,14 @@ def _pruned_at(accuracy: pd.DataFrame, z: float, percent: float, score: str = "l
     return chosen[chosen["score"] == score].pivot(index="seed", columns="method", values="accuracy")
 
 
-def with_best_of_scores(accuracy: pd.DataFrame) -> pd.DataFrame:
+def _with_best_of_scores(accuracy: pd.DataFrame) -> pd.DataFrame:
     """The table with the authors' rule as one more score: for each network and level, the best of their scores.
 
     It looks at the *test* set to choose, and has more scores to choose from the later the checkpoint: optimistic.
     It is here to compare with the authors' plots.
     """
     theirs = (accuracy["score"] == "length") | accuracy["score"].str.startswith("since")
-    keys = ["method", "seed", "z", "pruned_percent"]
+    keys = [name for name in accuracy if name not in ("score", "accuracy")]
     best = accuracy[theirs].groupby(keys, sort=False, as_index=False)["accuracy"].max()
     return pd.concat([accuracy, best.assign(score="best of scores")], ignore_index=True)
 
@@ -216,7 +206,7 @@ def pruning_advantage(
         z: the loss level, a target of the training.
         percent: of the hidden neurons removed.
         against: the methods to beat, seed by seed.
-        score: by which neurons are chosen; final length, or one of ``with_best_of_scores``.
+        score: by which neurons are chosen; final length, or another of the table.
         of: the method whose advantage it is; ``"control"`` for E18.
     """
     found = _pruned_at(accuracy, z, percent, score)

@@ -27,7 +27,6 @@ Normalize, train in any loop, fold back, prune the shortest neurons:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,17 +97,18 @@ class StandardWeightNorm(_WeightNorm):
 
 
 class ExponentialWeightNorm(_WeightNorm):
-    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$, for ``torch.nn.utils.parametrize``.
+    r"""Exponential weight normalization, $w_u = e^{\alpha_u} v_u/\|v_u\|$.
 
-    The originals are ``original0`` = $\alpha$, shape ``(out, 1, ...)``, and ``original1`` = $v$, shape of the
-    weight. With $\|v_u\|=1$ the gradient flow of the weights is that of a plain network in which neuron $u$ has
-    the learning rate $\|w_u\|^2$.
+    For ``torch.nn.utils.parametrize``: the originals are ``original0`` = $\alpha$,
+    shape ``(out, 1, ...)``, and ``original1`` = $v$, shape of the weight. With
+    $\|v_u\|=1$ the gradient flow of the weights is that of a plain network in
+    which neuron $u$ has the learning rate $\|w_u\|^2$.
 
     Source: Morwani and Ramaswamy, arXiv:2010.12909.
     """
 
     def forward(self, alpha: Tensor, v: Tensor) -> Tensor:
-        """Weights ``(out, ...)`` of log-lengths ``(out, 1, ...)`` and directions ``(out, ...)``."""
+        """Weights ``(out, ...)``: log-lengths ``(out, 1, ...)``, directions ``(out, ...)``."""
         return alpha.exp() / self.norm(v) * v
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,8 +126,6 @@ def normalize_weights(
     module: nn.Module, method: str = "ewn", layers: Sequence[str] | None = None
 ) -> nn.Module:
     """Register a weight normalization on a module's layers, in place; the network's function does not change.
-
-    The plain network's ``state_dict`` can still be loaded: its weights are split as they come in.
 
     Args:
         module: any module.
@@ -155,7 +153,6 @@ def normalize_weights(
         norms[name].length(known[name].weight.detach())
     for name, norm in norms.items():
         parametrize.register_parametrization(known[name], "weight", norm)
-        known[name].register_load_state_dict_pre_hook(_split_plain_weight)
     return module
 
 
@@ -179,15 +176,6 @@ def _trouble(layer: nn.Module, module: nn.Module) -> str:
         if shared:
             return f"shares its weight with {name}.{shared[0]}; normalization would untie them"
     return ""
-
-
-def _split_plain_weight(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before loading: the weight of a plain layer becomes the originals of a normalized one."""
-    weight = state.get(f"{prefix}weight")
-    if weight is not None and parametrize.is_parametrized(layer, "weight"):
-        norm: Any = layer.parametrizations["weight"][0]  # type: ignore[index]
-        for number, original in enumerate(norm.right_inverse(state.pop(f"{prefix}weight"))):
-            state[f"{prefix}parametrizations.weight.original{number}"] = original
 
 
 def fold(module: nn.Module) -> nn.Module:

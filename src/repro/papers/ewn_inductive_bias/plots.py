@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,24 +14,18 @@ from matplotlib.figure import Figure
 from repro.papers._pictures import PALETTE, band, panels, where
 from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.settings import _SIMPLE_TRAJ_STARTS
-from repro.papers.ewn_inductive_bias.theory import conserved, exact_point
+from repro.papers.ewn_inductive_bias.theory import _conserved, exact_point
 
-_NAMES = {
+NAMES = {
     "plain": "plain",
     "swn": "SWN",
     "ewn": "EWN",
     "control": "plain, gradient × ‖w‖²",
 }
-_COLORS = dict(zip(_NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
-_MARKERS = dict(zip(_NAMES, "os^D", strict=True))
+"""The methods, as pictures and tables call them."""
+_COLORS = dict(zip(NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
+_MARKERS = dict(zip(NAMES, "os^D", strict=True))
 _SCORES = {"length": "final length, fixed in advance", "best of scores": "best of several, on the test set"}
-_IDENTITIES = (
-    ("ewn", 1.0, "deviation", "EWN, its own equation"),
-    ("swn", 1.0, "deviation", "SWN, its own equation"),
-    ("swn", 2.0, "deviation", "SWN with ‖v‖ = 2, general form"),
-    ("swn", 2.0, "short_form_deviation", "SWN with ‖v‖ = 2, short form (wrong)"),
-    ("ewn", 1.0, "plain_distance", "EWN against plain flow (control)"),
-)
 
 
 def two_weights() -> Figure:
@@ -44,22 +37,10 @@ def two_weights() -> Figure:
             axis.plot(*exact_point(start, z, method), color=_COLORS[method])
             axis.plot(*start, "o", color="0.2", markersize=4)
             if method == "ewn":
-                k = float(conserved(*start))
+                k = float(_conserved(*start))
                 line, limit = (axis.axhline, 1 / k) if k > 0 else (axis.axvline, -1 / (2 * k))
                 line(limit, color="0.6", linestyle=":", linewidth=1)
         axis.set(xlim=(0, 12), ylim=(0, 12))
-    return fig
-
-
-def identity(table: pd.DataFrame) -> Figure:
-    """Distances between flows, logarithmic: the right equation, the short form misused, the plain flow."""
-    fig, (axis,) = panels(1, height=2.6)
-    for y, (method, radius, column, _) in enumerate(_IDENTITIES):
-        chosen = where(table, method=method, radius=radius)[column]
-        axis.semilogx(chosen, np.full(len(chosen), -y), _MARKERS[method], color=_COLORS[method], alpha=0.7)
-    axis.axvline(1e-6, color="0.4", linestyle="--", linewidth=1)
-    axis.set(yticks=[-y for y in range(len(_IDENTITIES))], yticklabels=[row[3] for row in _IDENTITIES])
-    axis.set(xlabel="largest distance between the two flows (one mark a seed)")
     return fig
 
 
@@ -67,37 +48,16 @@ def lengths(nodes: pd.DataFrame, x: str) -> Figure:
     """Length of every node of one network, one panel a method; an output node is dashed.
 
     Args:
-        nodes: rows of ``experiments.lin_sep_flows`` or ``xor_sparsity`` of one seed.
+        nodes: rows of ``experiments.lin_sep_flows``, ``lin_sep_descent`` or ``xor_sparsity`` of one seed.
         x: ``"z"`` or ``"steps"``.
     """
-    fig, by_method = _by_method(2.9, r"$z = -\log\mathcal{L}$" if x == "z" else "step", r"$\|w_u\|$")
+    methods = [method for method in _METHODS if method in set(nodes["method"])]
+    label = r"$z = -\log\mathcal{L}$" if x == "z" else "step"
+    fig, by_method = _by_method(2.9, label, r"$\|w_u\|$", methods)
     for method, axis in by_method.items():
         for _, path in where(nodes, method=method).groupby("node"):
             dashed = "layer" in path and path["layer"].any()
             axis.plot(path[x], path["length"], "--" if dashed else "-", color=_COLORS[method], linewidth=1)
-    return fig
-
-
-def lin_sep_descent(nodes: pd.DataFrame, active: pd.DataFrame, method: str) -> Figure:
-    """The authors' run step by step: lengths, directions and cosines of the nodes, and the margin.
-
-    Args:
-        nodes: of ``experiments.lin_sep_descent``.
-        active: of ``measures.active_nodes``; the other nodes are grey. The output node is dashed.
-        method: ``"swn"`` or ``"ewn"``.
-    """
-    fig, axes = panels(4, width=2.5, height=2.9)
-    own, chosen = where(nodes, method=method), where(active, method=method, active=True)["node"]
-    labels = (r"$\|w_u\|$", "direction of $w_u$ (degrees)", "cosine of $w_u$ and its gradient")
-    for axis, column, label in zip(axes, ("length", "angle", "cosine"), labels, strict=False):
-        for (node, layer), path in own.groupby(["node", "layer"]):
-            look: dict[str, Any] = {"color": _COLORS[method], "zorder": 3}
-            look = look if node in set(chosen) else {"color": "0.75", "linewidth": 1}
-            axis.plot(path["steps"], path[column], linestyle="--" if layer else "-", **look)
-        axis.set(xlabel="step", title=label)
-    margin = own.drop_duplicates("z")
-    axes[3].plot(margin["steps"], margin["margin"], color=_COLORS[method])
-    axes[3].set(xlabel="step", title=r"normalized margin", ylim=(0, None))
     return fig
 
 
@@ -127,7 +87,7 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
         own = where(table, method=method)
         sns.lineplot(
             own, x="rank", y="relative", estimator="median", errorbar=("pi", 50), ax=axis, color=_COLORS[method],
-            marker=_MARKERS[method], label=f"{_NAMES[method]} (quartiles, {own['seed'].nunique()} seeds)", legend=False,
+            marker=_MARKERS[method], label=f"{NAMES[method]} (quartiles, {own['seed'].nunique()} seeds)", legend=False,
         )  # fmt: skip
     axis.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
     axis.set(xlabel="neuron, by length", ylabel="length / longest", ylim=(0, 1.02), xticks=[1, 5, 10, 15, 20])
@@ -189,7 +149,7 @@ def pruning(
             n_seeds = own["seed"].nunique()
             interval = f"t 95 %, {n_seeds} seeds" if n_seeds > 1 else "1 seed, no interval"
             look = {"color": _COLORS[method], "marker": _MARKERS[method], "markersize": 3}
-            band(axis, own, "pruned_percent", "accuracy", label=f"{_NAMES[method]} ({interval})", **look)
+            band(axis, own, "pruned_percent", "accuracy", label=f"{NAMES[method]} ({interval})", **look)
         title = _SCORES[score] if len(scores) > 1 else rf"$\mathcal{{L}} = e^{{-{z:g}}}$"
         axis.set(title=title, xlabel="removed (%)", ylim=(0, 102))
     axes[0].set_ylabel("test accuracy (%)")
@@ -203,7 +163,7 @@ def _by_method(
     """A row of panels, one a method."""
     fig, axes = panels(len(methods), height=height, sharey=True)
     for axis, method in zip(axes, methods, strict=True):
-        axis.set(title=_NAMES[method], xlabel=xlabel)
+        axis.set(title=NAMES[method], xlabel=xlabel)
     axes[0].set_ylabel(ylabel)
     return fig, dict(zip(methods, axes, strict=True))
 

@@ -51,7 +51,7 @@ def _join(parameters: Sequence[_Array], method: str) -> list[_Array]:
     return [(np.exp(s) if method == "ewn" else s) / _row_norm(v) * v for s, v in pairs]
 
 
-def pull_back(parameters: Sequence[_Array], gradient: Sequence[_Array], method: str) -> list[_Array]:
+def _pull_back(parameters: Sequence[_Array], gradient: Sequence[_Array], method: str) -> list[_Array]:
     r"""Gradient by the parameters, from the one by the weights, $g_u$: the chain rule.
 
     $\nabla_{\gamma_u} = \langle\hat v_u, g_u\rangle$, $\nabla_{\alpha_u} = \langle w_u, g_u\rangle$,
@@ -71,7 +71,7 @@ def pull_back(parameters: Sequence[_Array], gradient: Sequence[_Array], method: 
     return pulled
 
 
-def precondition(
+def _precondition(
     weights: Sequence[_Array], gradient: Sequence[_Array], method: str, radius: float = 1.0
 ) -> list[_Array]:
     r"""$M(w)\,g$: flow on the parameters, $\dot\theta = -\nabla_\theta\mathcal L$, moves the weights by $-M(w)\,g$.
@@ -184,7 +184,7 @@ class BinaryProblem:
 # --- two weights, solved with pencil and paper ------------------------------------------------------------------
 
 
-def conserved(w1: ArrayLike, w2: ArrayLike) -> _Array:
+def _conserved(w1: ArrayLike, w2: ArrayLike) -> _Array:
     r"""$K = 1/w_2 - 1/(2w_1)$, constant along EWN flow; $w_1$ wins if it is positive, $w_2$ if negative."""
     return np.asarray(1 / np.asarray(w2, dtype=float) - 1 / (2 * np.asarray(w1, dtype=float)))
 
@@ -214,7 +214,7 @@ def exact_point(start: Sequence[float], z: ArrayLike, method: str) -> tuple[_Arr
     if one_of("flow with an exact solution", method, ("plain", "ewn")) == "plain":
         travelled = (target - 2 * w1 - w2) / 5
         return w1 + 2 * travelled, w2 + travelled
-    k = float(conserved(w1, w2))
+    k = float(_conserved(w1, w2))
     # (sqrt(4 + x²) - 2)/K written so that K = 0, the unstable balance, is no special case.
     difference = k * target**2 / (np.sqrt(4 + (k * target) ** 2) + 2)
     return (target + difference) / 4, (target - difference) / 2
@@ -287,7 +287,7 @@ def parameter_flow(
     """
 
     def velocity(theta: list[_Array]) -> list[_Array]:
-        return pull_back(theta, _descent_direction(gradient, _join(theta, method)), method)
+        return _pull_back(theta, _descent_direction(gradient, _join(theta, method)), method)
 
     parameters = _integrate(velocity, _split(weights, method, radius), times)
     return _join(parameters, method), [_row_norm(v) for v in parameters[1::2]]
@@ -302,11 +302,11 @@ def weight_flow(
     with learning rate $\|w_u\|^2$ for node $u$. Other arguments and errors as for :func:`parameter_flow`.
     """
     return _integrate(
-        lambda w: precondition(w, _descent_direction(gradient, w), method, radius), weights, times
+        lambda w: _precondition(w, _descent_direction(gradient, w), method, radius), weights, times
     )
 
 
-def euler_steps(
+def _euler_steps(
     gradient: _Gradient,
     method: str,
     weights: Sequence[_Array],
@@ -335,7 +335,7 @@ def euler_steps(
     while True:
         weights = _join(theta, method)
         log_loss, slopes = gradient(weights)
-        pulled = pull_back(theta, slopes, method)
+        pulled = _pull_back(theta, slopes, method)
         yield weights, theta, pulled, log_loss
         rate = step_size * np.exp(log_loss)[..., None, None]
         theta = [p - rate * g for p, g in zip(theta, pulled, strict=True)]
@@ -394,7 +394,7 @@ def loss_clock(gradient: _Gradient, method: str, weights: Sequence[_Array], z: _
         nonlocal rate
         w = _unpack(flat, weights)
         slopes = gradient(w)[1]
-        moved = _pack(precondition(w, slopes, method))
+        moved = _pack(_precondition(w, slopes, method))
         rates = np.vecdot(_pack(slopes), moved)
         rate = float(rates.min())
         return -moved / np.maximum(rates, _STALLED)[..., None]
@@ -424,7 +424,7 @@ def loss_clock(gradient: _Gradient, method: str, weights: Sequence[_Array], z: _
 
     path = _unpack(np.stack(states), weights)
     log_loss, gradients = gradient(path)
-    moved = _pack(precondition(path, gradients, method))
+    moved = _pack(_precondition(path, gradients, method))
     with np.errstate(divide="ignore"):
         log_rate = np.log(np.vecdot(_pack(gradients), moved))
     error = float(np.abs(-log_loss - points).max())

@@ -13,6 +13,7 @@ $e^{-372}$. Everything that the paper measures needs only $\log\mathcal L$ and $
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,28 +105,21 @@ class Descent:
     Attributes:
         targets: the loss levels $z=-\log\mathcal L$, rising.
         start: parameters at the start.
-        checkpoints: target -> parameters at the first step (or epoch) with $z$ beyond it; NaN rows for
-            members that never got there.
-        final: parameters at each member's end, reached or not.
+        states: parameters at the first step (or epoch) with $z$ beyond each target, NaN rows for members that never
+            got there; and, as the last, those at each member's end, whether it got there or not.
+        steps: steps (or epochs) that were kept until each of these states, ``(S, n_targets + 1)``, NaN if never
+            reached; the authors' logs count these.
         z: $z$ at the end, ``(S,)``.
-        steps: steps (or epochs) that were kept, ``(S,)``; the authors' logs count these.
-        steps_to: ``(S, n_targets)``, those kept until each target; NaN if never reached.
         status: for each member ``"reached"``, ``"max_steps"``, ``"stalled"`` (the step size vanished) or ``"flat"``
             (the gradient is exactly zero).
     """
 
     targets: tuple[float, ...]
     start: _Named
-    checkpoints: dict[float, _Named]
-    final: _Named
+    states: list[_Named]
+    steps: _Array
     z: _Array
-    steps: NDArray[np.int64]
-    steps_to: _Array
     status: list[str]
-
-    def reached(self, target: float) -> _Flags:
-        """Which members reached a target, ``(S,)``."""
-        return np.isfinite(self.steps_to[:, self.targets.index(target)])
 
 
 @torch.no_grad()
@@ -136,8 +130,9 @@ def _scores(ensemble: Ensemble, parameters: Mapping[str, Tensor], x: Tensor, per
 
 
 def _folded(network: nn.Module, parameters: Mapping[str, Tensor]) -> _Named:
-    """The parameters of plain networks that stacked ones of normalized networks stand for."""
+    """The parameters of plain networks that stacked ones of normalized networks stand for, on the CPU."""
     plain: _Named = {}
+    parameters = {name: tensor.detach().cpu() for name, tensor in parameters.items()}
     for name, tensor in parameters.items():
         prefix, _, original = name.partition("parametrizations.weight.original")
         if not original:
@@ -161,19 +156,14 @@ class _Problem:
     _of_members: tuple[str, ...] = ()
 
     def __init__(self, ensemble: Ensemble, x: Tensor, y: Tensor, loss: str, by_length: Sequence[str]) -> None:
-        self.x, self.y, self.loss, self.by_length = x, y, loss, by_length
+        self.ensemble, self.x, self.y, self.loss, self.by_length = ensemble, x, y, loss, by_length
         self.per_member = y.ndim == 2
-        self._adopt(ensemble)
-
-    def _adopt(self, ensemble: Ensemble) -> None:
-        self.ensemble = ensemble
         self._shapes = {n: p.shape[1:] for n, p in ensemble.parameters.items() if p.requires_grad}
-        self._fixed = {n: p.detach() for n, p in ensemble.parameters.items() if n not in self._shapes}
 
     def only(self, rows: list[int]) -> Self:
         """The same problem for some of the members."""
         chosen = copy.copy(self)
-        chosen._adopt(Ensemble([self.ensemble.member(i) for i in rows]))
+        chosen.ensemble = Ensemble([self.ensemble.member(i) for i in rows])
         for name in (*self._of_members, *(("x", "y") if self.per_member else ())):
             setattr(chosen, name, getattr(self, name)[rows])
         return chosen
@@ -186,7 +176,7 @@ class _Problem:
         """All parameters by name, the trained ones as views of a matrix."""
         parts = flat.split([shape.numel() for shape in self._shapes.values()], dim=1)
         pairs = zip(self._shapes.items(), parts, strict=True)
-        return {n: part.reshape(-1, *shape) for (n, shape), part in pairs} | self._fixed
+        return self.ensemble.parameters | {n: part.reshape(-1, *shape) for (n, shape), part in pairs}
 
     def forward(self, flat: Tensor, x: Tensor, per_member: bool) -> tuple[Tensor, _Named]:
         """Scores ``(members, n, ...)`` with their graph, and the leaves to differentiate by."""
@@ -281,67 +271,6 @@ class _MiniBatches(_Problem):
 # --- the descent ------------------------------------------------------------------------------------------------
 
 
-class _Members:
-    """Members that are still trained: one entry each in every array."""
-
-    def __init__(self, log_loss: _Array, lag: bool) -> None:
-        n = len(log_loss)
-        self.ids, self.k, self.steps = np.arange(n), np.full(n, _K_START), np.zeros(n, dtype=np.int64)
-        self.log_loss, self.stored = log_loss, np.zeros(n) if lag else log_loss
-
-    def only(self, stay: _Flags) -> Self:
-        """Some of the members."""
-        chosen = copy.copy(self)
-        vars(chosen).update({name: values[stay] for name, values in vars(self).items()})
-        return chosen
-
-    def rate(self, exponent: float) -> _Array:
-        r"""$k\,\mathcal L_s^{1-c}\,\mathcal L/\mathcal L_s$ with $\mathcal L_s$ the loss that is stored."""
-        return self.k * np.exp((1 - exponent) * self.stored + (self.log_loss - self.stored))
-
-    def decide(self, found: _Array, k_max: float, grow: float, shrink: float, lag: bool) -> _Flags:
-        """Which members keep a step that leads to these log-losses; the others undo it, and try a smaller one."""
-        kept = np.isfinite(found) & (found <= self.log_loss)
-        self.stored = np.where(kept, self.log_loss if lag else found, self.stored)
-        self.log_loss = np.where(kept, found, self.log_loss)
-        self.k = np.where(kept, np.where(self.k < k_max, self.k * grow, self.k), self.k / shrink)
-        self.steps = self.steps + kept
-        return kept
-
-
-class _Log:
-    """Collects what a ``Descent`` holds; parameters as matrices ``(members, numbers)``."""
-
-    def __init__(self, flat: Tensor, targets: Sequence[float]) -> None:
-        n, self.targets = len(flat), tuple(float(target) for target in targets)
-        self.start, self.final = flat, torch.full_like(flat, torch.nan)
-        self.saved, self.steps_to = [self.final.clone() for _ in targets], np.full((n, len(targets)), np.nan)
-        self.z, self.steps, self.status = np.full(n, np.nan), np.zeros(n, dtype=np.int64), [""] * n
-
-    def checkpoint(self, members: _Members, flat: Tensor) -> None:
-        """Keep the parameters of members that are beyond a target for the first time."""
-        beyond = -members.log_loss[:, None] > np.array(self.targets)
-        for i, j in zip(*np.nonzero(beyond & np.isnan(self.steps_to[members.ids])), strict=True):
-            self.saved[j][members.ids[i]], self.steps_to[members.ids[i], j] = flat[i], members.steps[i]
-
-    def end(self, members: _Members, flat: Tensor, why: NDArray[np.str_]) -> None:
-        """Keep what members that end now have found; ``why`` is empty for those that go on."""
-        for i in np.flatnonzero(why != ""):
-            member = members.ids[i]
-            self.status[member], self.final[member] = str(why[i]), flat[i]
-            self.z[member], self.steps[member] = -members.log_loss[i], members.steps[i]
-
-    def result(self, network: nn.Module, problem: _Problem) -> Descent:
-        start, final, *saved = (
-            _folded(network, {n: p.detach().cpu().clone() for n, p in problem.named(flat).items()})
-            for flat in (self.start, self.final, *self.saved)
-        )
-        checkpoints = dict(zip(self.targets, saved, strict=True))
-        return Descent(
-            self.targets, start, checkpoints, final, self.z, self.steps, self.steps_to, self.status
-        )
-
-
 def descend(
     ensemble: Ensemble,
     x: Tensor,
@@ -393,27 +322,47 @@ def descend(
     everyone: _FullBatch | _MiniBatches = (
         _MiniBatches(*data, batch_size=batch_size, seeds=seeds) if batch_size else _FullBatch(*data)
     )
-    problem, flat = everyone, everyone.flat()
-    members, log, tried = _Members(problem.judge(flat), lag), _Log(flat, targets), 0
-    problem.keep(np.ones(len(flat), dtype=bool))
-    while True:
-        log.checkpoint(members, flat)
+    problem, start, levels = everyone, everyone.flat(), np.array(targets, dtype=float)
+    n, flat, log_loss = len(start), start, problem.judge(start)
+    problem.keep(np.ones(n, dtype=bool))
+    # of all members
+    states = [torch.full_like(start, torch.nan) for _ in range(len(levels) + 1)]
+    steps, z, status = np.full((n, len(states)), np.nan), np.full(n, np.nan), np.full(n, "", dtype="U9")
+    # of those that are still trained
+    ids, k, kept_steps, stored = (
+        np.arange(n),
+        np.full(n, _K_START),
+        np.zeros(n),
+        np.zeros(n) if lag else log_loss,
+    )
+    for tried in itertools.count():
+        new = (-log_loss[:, None] > levels) & np.isnan(steps[ids, :-1])
+        for i, j in zip(*np.nonzero(new), strict=True):
+            states[j][ids[i]], steps[ids[i], j] = flat[i], kept_steps[i]
         ends = {
-            "reached": -members.stored > log.targets[-1],
+            "reached": -stored > levels[-1],
             # looking for zero gradients costs as much as a step of a small network
-            "flat": problem.zero_gradient() if tried % 100 == 0 else np.zeros(len(flat), dtype=bool),
-            "stalled": members.k < _SMALLEST_FACTOR,
-            "max_steps": np.full(len(flat), tried >= max_steps),
+            "flat": problem.zero_gradient() if tried % 100 == 0 else np.zeros(len(ids), dtype=bool),
+            "stalled": k < _SMALLEST_FACTOR,
+            "max_steps": np.full(len(ids), tried >= max_steps),
         }
         if any(flags.any() for flags in ends.values()):
             why = np.select(list(ends.values()), list(ends), "")
-            log.end(members, flat, why)
-            if (why != "").all():
-                return log.result(ensemble.member(0), everyone)
-            rows = np.flatnonzero(why == "").tolist()
-            members, problem, flat = members.only(why == ""), problem.only(rows), flat[rows]
-        tried += 1
-        trial = problem.propose(flat, members.rate(exponent), members.log_loss)
-        kept = members.decide(problem.judge(trial), k_max, grow, shrink, lag)
+            go, stay = ids[why != ""], why == ""
+            states[-1][go], steps[go, -1] = flat[~stay], kept_steps[~stay]
+            z[go], status[go] = -log_loss[~stay], why[~stay]
+            if not stay.any():
+                break
+            ids, k, kept_steps, log_loss, stored = (a[stay] for a in (ids, k, kept_steps, log_loss, stored))
+            problem, flat = problem.only(np.flatnonzero(stay).tolist()), flat[stay]
+        rate = k * np.exp((1 - exponent) * stored + (log_loss - stored))
+        trial = problem.propose(flat, rate, log_loss)
+        found = problem.judge(trial)
+        kept = np.isfinite(found) & (found <= log_loss)
+        stored = np.where(kept, log_loss if lag else found, stored)
+        log_loss, kept_steps = np.where(kept, found, log_loss), kept_steps + kept
+        k = np.where(kept, np.where(k < k_max, k * grow, k), k / shrink)
         problem.keep(kept)
         flat = trial if kept.all() else torch.where(_column(kept, flat), trial, flat)
+    first, *rest = (_folded(ensemble.member(0), everyone.named(each)) for each in (start, *states))
+    return Descent(tuple(levels.tolist()), first, rest, steps, z, status.tolist())
