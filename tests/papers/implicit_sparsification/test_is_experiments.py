@@ -110,7 +110,7 @@ def test_every_family_has_as_many_settings_and_decayed_factors_stay_inside_the_f
                 assert 1 - 2 * 0.01 * row.amplitude * schedule(row.schedule, 5).max() > 0
 
 
-@pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("weights", "constant")])
+@pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("l1_x", "constant")])
 def test_a_row_is_what_a_run_by_itself_gives(grid: pd.DataFrame, family: str, name: str) -> None:
     runs, problem = where(_RUNS[family], schedule=name).iloc[4:5], SparseRegression.draw(3)
     amplitude = runs["amplitude"].item()
@@ -138,10 +138,10 @@ def test_mini_batches_repeat_the_chosen_settings(grid: pd.DataFrame) -> None:
     keys = ["family", "schedule", "amplitude", "seed"]
     pd.testing.assert_frame_equal(found[keys], chosen[keys])
     assert found["full"].tolist() == chosen["distance"].tolist()
-    row = where(found, family="weights", seed=3).iloc[0]
+    row = where(found, family="l1_x", seed=3).iloc[0]
     runs = pd.DataFrame({"schedule": [row["schedule"]], "amplitude": [row["amplitude"]]})
     problem = SparseRegression.draw(3)
-    (end,) = descend([problem], {"weights": runs}, [200], [3])["weights"][0, :, 0]
+    (end,) = descend([problem], {"l1_x": runs}, [200], [3])["l1_x"][0, :, 0]
     assert row["stochastic"] == pytest.approx(np.linalg.norm(end - problem.x_star), rel=1e-9)
     assert row["stochastic"] != row["full"]
 

@@ -59,10 +59,10 @@ def _l1_on_weights(x: Tensor, ones: Tensor, g: Tensor, pull: Tensor) -> tuple[Te
 _FAMILIES: dict[str, _Family] = {
     "pilot": (pilot_factors, _decay_both),
     "spred": (partial(pilot_factors, beta=0.0), _decay_both),
-    "mask_l1": (pilot_factors, _l1_on_mask),
-    "weights": (lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
+    "l1_m": (pilot_factors, _l1_on_mask),
+    "l1_x": (lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
 }
-r"""The families by key: the paper compares ``pilot``, ``mask_l1`` (L1 on m) and ``weights`` (L1 on x, by subgradients;
+r"""The families by key: the paper compares ``pilot``, ``l1_m`` (L1 on m) and ``l1_x`` (L1 on x, by subgradients;
 the factors are x and ones), and ``spred``, the balanced start, in figure 1a."""
 
 # --- the loop -----------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def descend(
 
     Args:
         problems: P regressions of one size, each with its own start x0.
-        runs: of each family, ``pilot``, ``spred``, ``mask_l1`` or ``weights``, a table with R rows: schedule, a name
+        runs: of each family, ``pilot``, ``spred``, ``l1_m`` or ``l1_x``, a table with R rows: schedule, a name
             for ``method.schedule``, and amplitude.
         steps: to record, ascending; step 0 is the start, the last one the end.
         orders: seeds of the order of mini-batches, one a problem, which all its families and runs share; None for full

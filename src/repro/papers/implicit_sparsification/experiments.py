@@ -293,7 +293,7 @@ def _runs(strongest: float) -> pd.DataFrame:
     return pd.DataFrame(constant + dying, columns=["schedule", "amplitude"])
 
 
-_RUNS = {"pilot": _runs(40.0), "spred": _runs(40.0), "mask_l1": _runs(320.0), "weights": _runs(320.0)}
+_RUNS = {"pilot": _runs(40.0), "spred": _runs(40.0), "l1_m": _runs(320.0), "l1_x": _runs(320.0)}
 r"""Of each family and schedule, as many for each; the paper gives the schedules and no amplitudes.
 
 Decayed factors are multiplied by $1-2\eta\alpha_k$ in a step. With amplitudes below 50 every such number is above 0,

@@ -56,12 +56,13 @@ _Numbers = TypeVar("_Numbers", _Array, Tensor)
 
 
 def pilot_factors(x: _Numbers, beta: float = 1.0) -> tuple[_Numbers, _Numbers]:
-    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$; $\beta>0$ is unbalanced, so that signs can flip.
+    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$.
 
     $$m = \sqrt{\tfrac12\big(\beta+\sqrt{\beta^2+4x^2}\big)},\qquad w = x/m.$$
 
-    Balanced factors, $\beta=0$, are spred's start, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$: gradient flow
-    keeps every sign then, and a weight of exactly 0 never moves.
+    With $\beta>0$ they are unbalanced, so that signs can flip. Balanced factors,
+    $\beta=0$, are spred's start, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$:
+    gradient flow keeps every sign, and a weight of exactly 0 never moves.
 
     Source: section 4 of the paper's first version; algorithm 1 of its second.
     """
@@ -387,27 +388,36 @@ def schedule(name: str, n: int) -> _Array:
     return _SHAPES[one_of("schedule", name, _SHAPES)](n)
 
 
-class Algorithm1:
-    r"""Algorithm 1 of the paper: up by $\delta$ while it does no harm, down by $\delta$ otherwise.
+_Strengths = float | Tensor
 
-    After epoch k the strength is multiplied by $\delta$ if the training accuracy did not fall, $\|x\|_1\ge K$ and
-    $k\le T/2$, and divided by $\delta$ if not. Each network follows its own course. The comparison signs are a
-    reconstruction, and the accuracy is that over the batches of the epoch: both are doubts of the reproduction. The
-    paper's constants are not known: K is 0.03 of the L1 norm at the start here, $\delta^{T/2}$ 15 or what is asked.
+
+class Algorithm1:
+    r"""Algorithm 1: up by $\delta$ while it does no harm, down by $\delta$ otherwise.
+
+    After epoch k the strength is multiplied by $\delta$ if the training accuracy did
+    not fall, $\|x\|_1\ge K$ and $k\le T/2$, and divided by $\delta$ if not. Each network
+    follows its own course. The comparison signs are a reconstruction, and the accuracy
+    is that over the batches of the epoch: both are doubts of the reproduction. The
+    paper's constants are not known: K is 0.03 of the L1 norm at the start here,
+    $\delta^{T/2}$ 15 or what is asked.
 
     Args:
         n_epochs: T.
         start_l1: $\|x_0\|_1$, ``(S,)``.
-        rise: $\delta^{T/2}$, by how much the strength can grow; one for all or ``(S,)``.
+        rise: $\delta^{T/2}$, how much the strength can grow; one for all or ``(S,)``.
+
+    Source: algorithm 1 of the paper's second version.
     """
 
-    def __init__(self, n_epochs: int, start_l1: Tensor, rise: float | Tensor = 15.0) -> None:
+    def __init__(self, n_epochs: int, start_l1: Tensor, rise: _Strengths = 15.0) -> None:
         self.n_epochs, self.accuracy = n_epochs, torch.zeros(())
-        self.delta, self.least_l1 = rise ** (1 / max(1, n_epochs // 2)), 0.03 * start_l1
+        self.delta = rise ** (1 / max(1, n_epochs // 2))
+        self.least_l1 = 0.03 * start_l1
 
     def __call__(self, alpha: Tensor, epoch: int, accuracy: Tensor, l1: Tensor) -> Tensor:
-        """Strengths ``(S,)`` of the next epoch, from the strengths, training accuracies and L1 norms of this one."""
-        up = (accuracy >= self.accuracy) & (l1 >= self.least_l1) & (epoch <= self.n_epochs / 2)
+        """Strengths ``(S,)`` of the next epoch, from what this one had."""
+        no_harm = (accuracy >= self.accuracy) & (l1 >= self.least_l1)
+        up = no_harm & (epoch <= self.n_epochs / 2)
         self.accuracy = accuracy
         return torch.where(up, alpha * self.delta, alpha / self.delta)
 
