@@ -7,7 +7,7 @@ after the other in NumPy with gradients by hand, and 250 times less than with au
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 
@@ -93,37 +93,27 @@ def descend(
     """
     z = torch.from_numpy(np.stack([problem.Z for problem in problems]))
     minus_y = torch.from_numpy(np.stack([-problem.y for problem in problems]))
-    x0 = np.stack([problem.x0 for problem in problems])
+    x0, recorded = np.stack([problem.x0 for problem in problems]), set(steps)
     paths = {}
-    for name, table in runs.items():
+    for name, table in runs.items():  # one core's cache holds a family
+        begin, update = _FAMILIES[name]
         of_runs = zip(table["schedule"], table["amplitude"], strict=True)
         alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
+        pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
         batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
-        x = _path(_FAMILIES[name], x0, alphas, batches, steps)
-        gone = ~(np.abs(x).max(axis=-1) < 1e6)
-        x[np.logical_or.accumulate(gone, axis=0)] = np.nan
-        paths[name] = x
-    return paths
-
-
-def _path(
-    family: _Family, x0: _Array, alphas: _Array, batches: Iterable[_Samples], steps: Sequence[int]
-) -> _Array:
-    """x of one family at the steps, ``(T, P, R, n)``: what one core's cache holds, hence a family at a time."""
-    begin, update = family
-    m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in begin(x0))
-    x = m * w
-    kept = np.empty((len(steps), *x.shape))
-    at = dict(zip(steps, kept, strict=True))
-    if 0 in at:
-        at[0][...] = x.numpy()
-    pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
-    for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
-        m, w = update(m, w, _gradient(x, *batch), pull)
+        m, w = (torch.from_numpy(part)[:, None].repeat(1, len(table), 1) for part in begin(x0))
         x = m * w
-        if step in at:
-            at[step][...] = x.numpy()
-    return kept
+        kept = {0: x}
+        for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
+            m, w = update(m, w, _gradient(x, *batch), pull)
+            x = m * w
+            if step in recorded:
+                kept[step] = x
+        path = np.stack([kept[step].numpy() for step in steps])
+        gone = ~(np.abs(path).max(axis=-1) < 1e6)
+        path[np.logical_or.accumulate(gone, axis=0)] = np.nan
+        paths[name] = path
+    return paths
 
 
 def _gradient(x: Tensor, z: Tensor, minus_y: Tensor) -> Tensor:

@@ -267,7 +267,7 @@ def _template(model: nn.Module | Ensemble) -> nn.Module:
 _Act = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
 
 
-def squares(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+def _squares(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
     r"""Half the gradients of $\sum_i\|\theta_i\|^2$ over the tensors behind a weight: $\|m\|^2+\|w\|^2$ of factors."""
     return tensors
 
@@ -304,7 +304,7 @@ class Penalty:
 
         Args:
             model: a network, or an ensemble of S, written in the method's form.
-            act: ``squares``, or another such function; None for no penalty.
+            act: ``_squares``, or another such function; None for no penalty.
             strengths: one for all or ``(S,)``, none negative.
             weight_decay: PyTorch's, on everything that is not behind a weight.
             decays: whether it acts on the first tensor behind each weight too, a plain network's weight.
@@ -545,7 +545,7 @@ class Method:
     Attributes:
         label: in pictures and tables.
         form: from a choice's knob to the parametrization of a weight; None for plain weights.
-        penalty: ``squares`` or another; None for none.
+        penalty: ``_squares`` or another; None for none.
         choices: 28 of them, whatever the method.
         decays: whether ordinary weight decay acts on (the first of) a weight's tensors.
         temperature: of a sigmoid mask at the end of training, reached exponentially from 1.
@@ -566,13 +566,13 @@ _RISES = _choices(_STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0))
 _RISING = _choices(_STRENGTHS, ("constant", "rising"))
 _MASK_STARTS = _choices(_STRENGTHS, ("constant",), knobs=(0.0, 0.2))
 _THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2))
-_PILOT = Method("PILoT", lambda knob: Product(), squares)
+_PILOT = Method("PILoT", lambda knob: Product(), _squares)
 _GATED = Method(
     "continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, decays=True, temperature=200.0
 )
 
 METHODS: dict[str, Method] = {
-    "x": Method("x", None, squares, _UNPENALISED),
+    "x": Method("x", None, _squares, _UNPENALISED),
     "mw": replace(_PILOT, label="m ⊙ w", choices=_UNPENALISED),
     "pilot": _PILOT,
     "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", choices=_RISES),
@@ -581,7 +581,7 @@ METHODS: dict[str, Method] = {
     "spred": replace(_PILOT, label="spred", form=lambda knob: Product(0.0)),
     "beta_0.01": replace(_PILOT, label="β = 0.01", form=lambda knob: Product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", _SoftThreshold, squares, _THRESHOLDS),
+    "str": Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
     "powerprop": Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
     "continuous": Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
     "continuous_original": _GATED,

@@ -104,19 +104,6 @@ def distances(table: pd.DataFrame) -> Figure:
     return grid.figure
 
 
-def coordinates(paths: pd.DataFrame) -> Figure:
-    """Weights of ``weight_paths`` at the truth's non-zeros against steps, a panel a family; dotted: the truth."""
-    signs = paths["x_star"].map({1.0: "+1", -1.0: "−1"})
-    grid = sns.relplot(
-        paths.assign(truth=signs).replace({"family": LABELS}), x="step", y="x", col="family", hue="coordinate",
-        style="truth", kind="line", palette="colorblind", height=3.4, aspect=1.1,
-    )  # fmt: skip
-    for value in (0, *paths["x_star"].unique()):
-        grid.refline(y=value, color=GREY, linestyle=":" if value else "-", linewidth=1)
-    grid.set(xscale="symlog", xlim=(0, paths["step"].max()), ylabel="weight")
-    return grid.set_titles("{col_name}").figure
-
-
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
 _COLORS = [*PALETTE[:8], "0.1", PALETTE[9]]  # the ninth is a light yellow
