@@ -20,7 +20,7 @@ from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
 
-FAMILIES = ("pilot", "mask_l1", "weights")
+FAMILIES = ("pilot", "l1_m", "l1_x")
 N_STEPS, RATE = 2_000, 1e-2
 SEEDS = range(5)
 
@@ -56,12 +56,12 @@ def one_by_one(problems: list[SparseRegression], runs: pd.DataFrame) -> Array:
 
 def in_numpy(problem: SparseRegression, family: str, alphas: Array) -> Array:
     z, y, d = problem.Z, problem.y, len(problem.y)
-    m, w = (problem.x0, np.ones_like(problem.x0)) if family == "weights" else pilot_factors(problem.x0)
+    m, w = (problem.x0, np.ones_like(problem.x0)) if family == "l1_x" else pilot_factors(problem.x0)
     for alpha in alphas:
         g = (z @ (m * w) - y) @ z / d
         if family == "pilot":
             m, w = m - RATE * (g * w + 2 * alpha * m), w - RATE * (g * m + 2 * alpha * w)
-        elif family == "mask_l1":
+        elif family == "l1_m":
             m, w = m - RATE * (g * w + alpha * np.sign(m)), w - RATE * g * m
         else:
             m = m - RATE * (g + alpha * np.sign(m))
@@ -70,18 +70,18 @@ def in_numpy(problem: SparseRegression, family: str, alphas: Array) -> Array:
 
 def in_torch(problem: SparseRegression, family: str, alphas: Array) -> Array:
     z, y = torch.from_numpy(problem.Z), torch.from_numpy(problem.y)
-    parts = [problem.x0] if family == "weights" else pilot_factors(problem.x0)
+    parts = [problem.x0] if family == "l1_x" else pilot_factors(problem.x0)
     parameters = [torch.from_numpy(part).clone().requires_grad_() for part in parts]
     optimizer = torch.optim.SGD(parameters, lr=RATE)
     for alpha in alphas.tolist():
         optimizer.zero_grad()
-        x = parameters[0] if family == "weights" else parameters[0] * parameters[1]
+        x = parameters[0] if family == "l1_x" else parameters[0] * parameters[1]
         penalty = parameters[0].abs().sum()
         if family == "pilot":
             penalty = (parameters[0] ** 2).sum() + (parameters[1] ** 2).sum()
         (((z @ x - y) ** 2).sum() / (2 * len(y)) + alpha * penalty).backward()
         optimizer.step()
-    return (parameters[0] if family == "weights" else parameters[0] * parameters[1]).detach().numpy()
+    return (parameters[0] if family == "l1_x" else parameters[0] * parameters[1]).detach().numpy()
 
 
 def distances(problems: list[SparseRegression], x: Array) -> Array:

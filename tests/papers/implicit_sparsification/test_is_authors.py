@@ -14,10 +14,10 @@ from repro.learn import perceptron
 from repro.papers.implicit_sparsification import authors
 from repro.papers.implicit_sparsification.authors import at_scale
 from repro.papers.implicit_sparsification.method import METHODS, Choice
-from repro.papers.implicit_sparsification.settings import _SETTINGS, Setting
+from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
 from repro.papers.implicit_sparsification.training import fit
 
-SMALL = Setting(
+SMALL = _Setting(
     "digits", partial(perceptron, (64, 4, 10)), (60, 30, 40), "feature", n_epochs=2, batch_size=30
 )
 GRID = {"x": (Choice(0.0),), "pilot": (Choice(1e-4, "half", 0.2), Choice(1e-2, "half", 0.2))}
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, int]]:
     """What is trained, by label, strength and seed."""
     found: list[tuple[str, float, int]] = []
 
-    def noted(where: Setting, how: Any, choices: list[Choice], *, seeds: list[int], **options: Any) -> Any:
+    def noted(where: _Setting, how: Any, choices: list[Choice], *, seeds: list[int], **options: Any) -> Any:
         found.append((how.label, choices[0].strength, *seeds))
         return fit(where, how, choices, seeds=seeds, **options)
 
@@ -59,8 +59,6 @@ def test_parts_come_seed_by_seed_and_are_those_of_the_fits_themselves_and_read_b
     own = table[(table["method"] == "pilot") & (table["strength"] == 1e-2) & (table["seed"] == 1)]
     accuracies = alone.pruned_accuracy(LEVELS)
     pd.testing.assert_frame_equal(own[accuracies.columns.tolist()].reset_index(drop=True), accuracies)
-    assert set(own["flips"]) == set(alone.sign_flips()["flips"])
-    assert set(own["dose"]) == {alone.course["dose"].iloc[-1]}
     asked.clear()
     pd.testing.assert_frame_equal(at_scale(SEEDS, tmp_path, 0), table)
     assert not asked
@@ -91,7 +89,7 @@ def test_a_network_that_diverges_has_no_numbers(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(authors, "_GRID", {"pilot": (Choice(1e4, rate=0.2), Choice(1e-4, rate=0.2))})
     table = at_scale([0], tmp_path, 60)
     lost = table["strength"] == 1e4
-    numbers = table[["validation_accuracy", "test_accuracy", "zeros", "dose", "flips"]]
+    numbers = table[["validation_accuracy", "test_accuracy", "zeros", "flips"]]
     assert table["diverged"].tolist() == lost.tolist()
     assert (numbers.isna().all(axis=1) == lost).all()
     assert (numbers.notna().all(axis=1) == ~lost).all()

@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 PENALTIES = {
     "pilot": lambda m, w: (m**2).sum() + (w**2).sum(),
     "spred": lambda m, w: (m**2).sum() + (w**2).sum(),
-    "mask_l1": lambda m, w: m.abs().sum(),
-    "weights": lambda m, w: m.abs().sum(),
+    "l1_m": lambda m, w: m.abs().sum(),
+    "l1_x": lambda m, w: m.abs().sum(),
 }
 
 
@@ -36,7 +36,7 @@ def runs(*settings: tuple[str, float]) -> pd.DataFrame:
 def one_alone(problem: SparseRegression, family: str, alphas: Array, batches: Sequence[Array]) -> Array:
     """A run by itself: the objective written down, and PyTorch's derivative of it."""
     x0 = torch.tensor(problem.x0)
-    if family == "weights":
+    if family == "l1_x":
         m, w = x0, torch.ones_like(x0)
     elif family == "spred":
         m, w = x0.abs().sqrt(), x0.sign() * x0.abs().sqrt()
@@ -48,7 +48,7 @@ def one_alone(problem: SparseRegression, family: str, alphas: Array, batches: Se
         z, y = torch.tensor(problem.Z[rows]), torch.tensor(problem.y[rows])
         f = ((z @ (m * w) - y) ** 2).sum() / (2 * len(rows))
         gm, gw = torch.autograd.grad(f + alpha * PENALTIES[family](m, w), (m, w))
-        m, w = m - 0.01 * gm, w if family == "weights" else w - 0.01 * gw
+        m, w = m - 0.01 * gm, w if family == "l1_x" else w - 0.01 * gw
     return (m * w).detach().numpy()
 
 
@@ -73,8 +73,8 @@ def test_every_run_follows_the_path_it_would_follow_alone(family: str, orders: l
 def test_constant_strength_ends_at_the_lasso() -> None:
     """Of factors with penalty 2 alpha; a subgradient step keeps jumping around zero by as much as it is."""
     problem, n_steps, alpha = small(3), 5_000, 0.3
-    paths = descend([problem], dict.fromkeys(("pilot", "weights"), runs(("constant", alpha))), [n_steps])
-    x = paths["weights"][0, 0, 0]
+    paths = descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
+    x = paths["l1_x"][0, 0, 0]
     for found, penalty, atol in ((paths["pilot"][0, 0, 0], 2 * alpha, 1e-3), (x, alpha, 0.03 * alpha)):
         lasso = Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(problem.Z, problem.y)
         np.testing.assert_allclose(found, lasso.coef_, atol=atol)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize
 
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments
 from repro.papers.implicit_sparsification.measures import (
-    _certified_rate,
     balanced_start,
     best_schedules,
     chosen_by_validation,
@@ -19,7 +17,6 @@ from repro.papers.implicit_sparsification.measures import (
     steps_to_reach,
     window,
 )
-from repro.papers.implicit_sparsification.settings import SparseRegression
 
 # ---- flows
 
@@ -36,7 +33,7 @@ def test_crossings_are_counted_as_by_hand():
     assert np.isnan(never["time"])
 
 
-def test_the_error_falls_with_the_dose_by_the_certified_rate_and_depends_on_the_final_scale():
+def test_the_error_falls_with_the_dose_at_one_rate_and_depends_on_the_final_scale():
     table = experiments.recovery([0, 1])
     found = error_rates(table)
     late = where(table, matched=6.0).pivot_table(index="seed", columns="beta", values=["dose", "error"])
@@ -44,25 +41,8 @@ def test_the_error_falls_with_the_dose_by_the_certified_rate_and_depends_on_the_
     np.testing.assert_allclose(late["error"][100.0], late["error"][1.0], rtol=0.5)
     assert len(found) == 4
     assert found["r2"].min() > 0.999
-    assert found["rate"].to_numpy() == pytest.approx(found["certified"].to_numpy(), rel=0.04)
-
-
-def test_certificates_agree_with_a_generic_optimizer_and_are_4_for_orthogonal_columns():
-    problem = SparseRegression.draw(3, d=4, n=7, n_nonzero=2)
-    support = problem.x_star != 0
-    Z, signs = problem.Z, problem.x_star[support]
-    base = np.linalg.lstsq(Z[:, support].T, signs)[0]
-    free = np.linalg.svd(Z[:, support].T)[2][2:]
-
-    def largest(shift):
-        return np.abs((base + shift @ free) @ Z[:, ~support]).max()
-
-    closely = {"xatol": 1e-10, "fatol": 1e-10, "maxiter": 2000}
-    starts = np.vstack([np.eye(2), -np.eye(2)])
-    tries = [minimize(largest, start, method="Nelder-Mead", options=closely).fun for start in starts]
-    assert _certified_rate(problem) == pytest.approx(4 * (1 - min(tries)), abs=1e-6)
-    apart = SparseRegression(np.eye(2, 3), np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.ones(3))
-    assert _certified_rate(apart) == pytest.approx(4.0)
+    rates = found.pivot_table("rate", "seed", "beta")
+    np.testing.assert_allclose(rates[1.0], rates[100.0], rtol=0.02)  # the start has no part in it
 
 
 # ---- diagonal networks

@@ -30,12 +30,12 @@ from repro.papers.implicit_sparsification.method import (
     _SigmoidMask,
     _SignedPower,
     _SoftThreshold,
+    _squares,
     _weight_tensors,
     fold,
     parametrize,
     pilot_factors,
     schedule,
-    squares,
 )
 
 Form = Callable[[], nn.Module]
@@ -149,9 +149,9 @@ def ensemble_of(form: Form | None) -> Ensemble:
 
 
 FORMULAS: dict[str, tuple[Callable, Form | None, Callable[[list[Tensor]], Tensor]]] = {
-    "squares of factors": (squares, Product, lambda t: t[0] ** 2 + t[1] ** 2),
-    "squares of weights": (squares, None, lambda t: t[0] ** 2),
-    "squares, thresholds too": (squares, _SoftThreshold, lambda t: t[0] ** 2 + t[1] ** 2 / t[0][0].numel()),
+    "squares of factors": (_squares, Product, lambda t: t[0] ** 2 + t[1] ** 2),
+    "squares of weights": (_squares, None, lambda t: t[0] ** 2),
+    "squares, thresholds too": (_squares, _SoftThreshold, lambda t: t[0] ** 2 + t[1] ** 2 / t[0][0].numel()),
     "L1 of weights": (_l1_of_first, None, lambda t: 2 * t[0].abs()),
     "L1 of a mask": (_l1_of_first, Product, lambda t: 2 * t[0].abs()),
     "L1 of gates' numbers": (_l1_of_second, ALL["sigmoid"], lambda t: 2 * t[1].abs()),
@@ -183,7 +183,7 @@ def test_the_rest_decays_as_in_torch_and_weights_only_if_asked() -> None:
 def test_a_step_can_be_captured_but_for_what_pytorch_itself_leaves_out() -> None:
     """Forward pass and penalty are one graph each; backward pass and optimizer break by the design of PyTorch."""
     network = parametrize(small())
-    penalty = Penalty(network, squares, 0.1, weight_decay=0.01)
+    penalty = Penalty(network, _squares, 0.1, weight_decay=0.01)
     stepper = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
 
     def loss() -> Tensor:
@@ -208,7 +208,7 @@ def test_nothing_is_left_on_the_processor_when_the_network_is_elsewhere(name: st
     network = parametrize(small().to("meta"), ALL[name])
     assert {tensor.device.type for tensor in network.parameters()} == {"meta"}
     network(INPUTS.to("meta")).sum().backward()
-    Penalty(network, _gates if name == "sigmoid" else squares, 0.1, weight_decay=0.01)()
+    Penalty(network, _gates if name == "sigmoid" else _squares, 0.1, weight_decay=0.01)()
 
 
 # ---- PILoT for networks of one's own
@@ -379,7 +379,7 @@ def test_factors_have_their_own_start_and_never_decay_by_themselves() -> None:
         (lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4))), ValueError, "Linear"),
         (lambda: Product("1"), ValueError, "'1'"),  # type: ignore[arg-type]
         (lambda: schedule("geometrical", 5), ValueError, "unknown"),
-        (lambda: Penalty(small(), squares, -0.1), ValueError, "got"),
+        (lambda: Penalty(small(), _squares, -0.1), ValueError, "got"),
     ],
 )
 def test_bad_input_is_refused(act: Callable[[], object], error: type[Exception], words: str) -> None:

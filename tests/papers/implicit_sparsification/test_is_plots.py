@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
 from repro.papers.implicit_sparsification import plots
 
 
-def test_amplitudes_at_which_a_seed_diverged_are_left_out_and_middles_are_medians() -> None:
-    rows = [("weights", "constant", a, s, d) for a, own in ((1, [5, 1, 2]), (2, [3, 1, np.nan]))
-            for s, d in enumerate(own)]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["family", "schedule", "amplitude", "seed", "distance"])
-    figure = plots.distances(table, "amplitude")
+def test_distances_are_medians_over_seeds() -> None:
+    rows = [("l1_x", h, s, d) for h, own in ((10, [5, 1, 2]), (20, [3, 1, 8])) for s, d in enumerate(own)]
+    figure = plots.distances(pd.DataFrame(rows, columns=["family", "horizon", "seed", "distance"]))
     (axis,) = figure.axes
-    assert [list(axis.lines[0].get_xdata()), list(axis.lines[0].get_ydata())] == [[1], [2]]
+    assert [list(axis.lines[0].get_xdata()), list(axis.lines[0].get_ydata())] == [[10, 20], [2, 3]]
     plt.close(figure)

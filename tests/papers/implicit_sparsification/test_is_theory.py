@@ -18,12 +18,11 @@ from repro.papers.implicit_sparsification.settings import SparseRegression
 from repro.papers.implicit_sparsification.theory import (
     Flow,
     Potential,
-    Strength,
     _inverse_mirror_map,
     _least_l1,
 )
 
-STRENGTHS = [Strength(0.0), Strength(0.05), Strength(0.1, rate=0.2), Strength(0.1, until=3.3)]
+STRENGTHS = [{"alpha": 0.0}, {"alpha": 0.05}, {"alpha": 0.1, "rate": 0.2}, {"alpha": 0.1, "until": 3.3}]
 TIMES = np.linspace(0, 10, 11)
 
 
@@ -62,12 +61,13 @@ def test_the_two_maps_undo_each_other_and_meet_in_the_conjugate(x, exponent, c):
 # ---- strengths and flows
 
 
-@pytest.mark.parametrize("strength", [*STRENGTHS, Strength(0.3, rate=0.5, until=2.0)], ids=repr)
+@pytest.mark.parametrize("strength", [*STRENGTHS, {"alpha": 0.3, "rate": 0.5, "until": 2.0}], ids=repr)
 def test_doses_are_the_integrals_of_the_strengths(strength):
+    flow = Flow(np.zeros(1), **strength)
     for t in (0.0, 0.4, 3.3, 9.0):
-        integral = quad(strength.at, 0, t, points=[strength.until] if strength.until < t else None)[0]
-        assert strength.dose(t) == pytest.approx(integral, abs=1e-10)
-    assert strength.at(TIMES).shape == strength.dose(TIMES).shape == TIMES.shape
+        integral = quad(flow.strength, 0, t, points=[flow.until] if flow.until < t else None)[0]
+        assert flow.dose(t) == pytest.approx(integral, abs=1e-10)
+    assert flow.strength(TIMES).shape == flow.dose(TIMES).shape == TIMES.shape
 
 
 def regression(seed, d=12, n=30):
@@ -87,12 +87,12 @@ def logistic(seed, d=12, n=8):
 def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
     Z, y, *linear = regression(0)
     for beta, (x0, gradient) in ((10.0, logistic(0)), (0.3, linear)):
-        flow = Flow(x0, strength, beta)
+        flow = Flow(x0, beta=beta, **strength)
         m, w = flow.factors(gradient, TIMES)
         mirror = flow.mirror(gradient, TIMES)
         assert np.abs(m * w - mirror).max() < 1e-8
         assert np.abs(mirror - mirror[0]).max() > 0.3
-        gaps = np.broadcast_to(beta * np.exp(-4 * strength.dose(TIMES))[:, None], m.shape)
+        gaps = np.broadcast_to(beta * np.exp(-4 * flow.dose(TIMES))[:, None], m.shape)
         np.testing.assert_allclose(m**2 - w**2, gaps, rtol=1e-8, atol=1e-10)
     assert np.abs(m * w - flow.dual(Z, y, TIMES)).max() < 1e-6
 
@@ -102,7 +102,7 @@ def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_fl
     problem = SparseRegression.draw(0, 6, 20, 2)
     Z, y = problem.Z.copy(), problem.y.copy()
     Z[5] = Z[0]
-    times, flow = np.array([1.0, 5.0, 1e7]), Flow(problem.x0, Strength(1.0, rate=1.0))
+    times, flow = np.array([1.0, 5.0, 1e7]), Flow(problem.x0, 1.0, rate=1.0)
     dual, mirror = flow.dual(Z, y, times), flow.mirror(lambda x: (Z @ x - y) @ Z / 6, times[:2])
     np.testing.assert_allclose(dual[:2], mirror, atol=1e-6)
     assert np.abs(Z.T @ (Z @ dual[2] - y)).max() < 1e-6  # the least squares
@@ -112,8 +112,9 @@ def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_fl
 def test_factors_along_a_constant_gradient_have_their_closed_form_and_the_printed_scale_fails(strength):
     g, x0 = np.array([0.3, -0.2, 0.1]), np.array([0.3, -1.0, 2.0])
     m0, w0 = pilot_factors(x0)
-    m, w = Flow(x0, strength).factors(lambda x: g, TIMES)
-    L, A = TIMES[:, None] * g, strength.dose(TIMES)[:, None]
+    flow = Flow(x0, **strength)
+    m, w = flow.factors(lambda x: g, TIMES)
+    L, A = TIMES[:, None] * g, flow.dose(TIMES)[:, None]
     np.testing.assert_allclose(m, (m0 * np.cosh(L) - w0 * np.sinh(L)) * np.exp(-2 * A), rtol=1e-9)
     np.testing.assert_allclose(w, (w0 * np.cosh(L) - m0 * np.sinh(L)) * np.exp(-2 * A), rtol=1e-9, atol=1e-12)
     z = -2 * L + np.arcsinh(2 * x0)
@@ -126,7 +127,7 @@ def test_factors_along_a_constant_gradient_have_their_closed_form_and_the_printe
 def test_the_gap_under_a_penalised_mask_is_that_of_a_loop_of_small_steps():
     _, _, x0, gradient = regression(3)
     n_steps, alpha = 200, 0.1
-    m, w = Flow(x0, Strength(alpha)).factors(gradient, np.array([1.0]), mask_only=True)
+    m, w = Flow(x0, alpha).factors(gradient, np.array([1.0]), mask_only=True)
     (p, q), h = pilot_factors(x0), 1 / n_steps
 
     def velocity(p, q):
@@ -143,7 +144,7 @@ def test_the_gap_under_a_penalised_mask_is_that_of_a_loop_of_small_steps():
 def test_constant_decay_ends_at_the_lasso_and_does_not_interpolate():
     alpha = 0.05
     Z, y, x0, _ = regression(5)
-    (end,) = Flow(x0, Strength(alpha)).dual(Z, y, [1e5])  # where the scale is below the smallest float
+    (end,) = Flow(x0, alpha).dual(Z, y, [1e5])  # where the scale is below the smallest float
     slope = Z.T @ (Z @ end - y) / len(y)  # the Lasso's conditions, with a penalty of twice the strength
     np.testing.assert_allclose(slope[end != 0], -2 * alpha * np.sign(end[end != 0]), atol=1e-7)
     assert np.abs(slope).max() < 2 * alpha + 1e-7

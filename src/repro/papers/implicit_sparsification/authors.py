@@ -15,7 +15,7 @@ import torch
 from repro.base import Runs
 from repro.learn import DataNotFoundError, TrainingDivergedError
 from repro.papers.implicit_sparsification.method import METHODS, Choice, Method
-from repro.papers.implicit_sparsification.settings import _SETTINGS, Setting
+from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
 from repro.papers.implicit_sparsification.training import fit
 
 _SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
@@ -49,9 +49,8 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
 
     Returns:
         One row a network and sparsity that are there, none if there are none: setting, method, the fields of its
-        choice, seed, sparsity, validation_accuracy and test_accuracy, from 0 to 1, zeros, and of the whole network dose
-        $A$ at the end, flips as ``Fit.sign_flips`` says, diverged (the other numbers are NaN then). Data that are not
-        on this machine are left out.
+        choice, seed, sparsity, and validation_accuracy, test_accuracy, zeros and flips, as ``training.fit`` has them,
+        diverged (the other numbers are NaN then). Data that are not on this machine are left out.
 
     Raises:
         ValueError: a file in the folder was made with other settings.
@@ -75,20 +74,16 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _told(values: Setting | Method) -> dict[str, Any]:
+def _told(values: _Setting | Method) -> dict[str, Any]:
     """What a setting or method says in words and numbers; its functions follow from its name."""
     return {key: value for key, value in vars(values).items() if not callable(value) and key != "choices"}
 
 
-def _trained(where: Setting, how: Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
+def _trained(where: _Setting, how: Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
     """The rows of a network; of one that diverged without numbers."""
-    numbers = ["validation_accuracy", "test_accuracy", "zeros", "dose", "flips"]
     try:
         done = fit(where, how, [choice], seeds=[seed], mixed_precision=torch.cuda.is_available())
     except TrainingDivergedError:
-        told = choice._asdict() | {"seed": seed} | dict.fromkeys(numbers, float("nan"))
-        return [told | {"sparsity": p, "diverged": True} for p in _SPARSITIES]
-    table = done.pruned_accuracy(_SPARSITIES).assign(
-        dose=done.course["dose"].iloc[-1], flips=done.sign_flips()["flips"].item(), diverged=False
-    )
+        return [choice._asdict() | {"seed": seed, "sparsity": p, "diverged": True} for p in _SPARSITIES]
+    table = done.pruned_accuracy(_SPARSITIES).assign(diverged=False)
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

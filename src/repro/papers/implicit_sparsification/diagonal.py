@@ -7,7 +7,7 @@ after the other in NumPy with gradients by hand, and 250 times less than with au
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 
@@ -59,10 +59,10 @@ def _l1_on_weights(x: Tensor, ones: Tensor, g: Tensor, pull: Tensor) -> tuple[Te
 _FAMILIES: dict[str, _Family] = {
     "pilot": (pilot_factors, _decay_both),
     "spred": (partial(pilot_factors, beta=0.0), _decay_both),
-    "mask_l1": (pilot_factors, _l1_on_mask),
-    "weights": (lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
+    "l1_m": (pilot_factors, _l1_on_mask),
+    "l1_x": (lambda x0: (x0, np.ones_like(x0)), _l1_on_weights),
 }
-r"""The families by key: the paper compares ``pilot``, ``mask_l1`` (L1 on m) and ``weights`` (L1 on x, by subgradients;
+r"""The families by key: the paper compares ``pilot``, ``l1_m`` (L1 on m) and ``l1_x`` (L1 on x, by subgradients;
 the factors are x and ones), and ``spred``, the balanced start, in figure 1a."""
 
 # --- the loop -----------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def descend(
 
     Args:
         problems: P regressions of one size, each with its own start x0.
-        runs: of each family, ``pilot``, ``spred``, ``mask_l1`` or ``weights``, a table with R rows: schedule, a name
+        runs: of each family, ``pilot``, ``spred``, ``l1_m`` or ``l1_x``, a table with R rows: schedule, a name
             for ``method.schedule``, and amplitude.
         steps: to record, ascending; step 0 is the start, the last one the end.
         orders: seeds of the order of mini-batches, one a problem, which all its families and runs share; None for full
@@ -93,37 +93,27 @@ def descend(
     """
     z = torch.from_numpy(np.stack([problem.Z for problem in problems]))
     minus_y = torch.from_numpy(np.stack([-problem.y for problem in problems]))
-    x0 = np.stack([problem.x0 for problem in problems])
+    x0, recorded = np.stack([problem.x0 for problem in problems]), set(steps)
     paths = {}
-    for name, table in runs.items():
+    for name, table in runs.items():  # one core's cache holds a family
+        begin, update = _FAMILIES[name]
         of_runs = zip(table["schedule"], table["amplitude"], strict=True)
         alphas = np.stack([amplitude * schedule(how, steps[-1]) for how, amplitude in of_runs])
+        pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
         batches = repeat((z, minus_y[:, None])) if orders is None else _mini_batches(z, minus_y, orders)
-        x = _path(_FAMILIES[name], x0, alphas, batches, steps)
-        gone = ~(np.abs(x).max(axis=-1) < 1e6)
-        x[np.logical_or.accumulate(gone, axis=0)] = np.nan
-        paths[name] = x
-    return paths
-
-
-def _path(
-    family: _Family, x0: _Array, alphas: _Array, batches: Iterable[_Samples], steps: Sequence[int]
-) -> _Array:
-    """x of one family at the steps, ``(T, P, R, n)``: what one core's cache holds, hence a family at a time."""
-    begin, update = family
-    m, w = (torch.from_numpy(part)[:, None].repeat(1, len(alphas), 1) for part in begin(x0))
-    x = m * w
-    kept = np.empty((len(steps), *x.shape))
-    at = dict(zip(steps, kept, strict=True))
-    if 0 in at:
-        at[0][...] = x.numpy()
-    pulls = torch.from_numpy(_STEP_SIZE * alphas.T[:, :, None])  # (K, R, 1)
-    for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
-        m, w = update(m, w, _gradient(x, *batch), pull)
+        m, w = (torch.from_numpy(part)[:, None].repeat(1, len(table), 1) for part in begin(x0))
         x = m * w
-        if step in at:
-            at[step][...] = x.numpy()
-    return kept
+        kept = {0: x}
+        for step, (pull, batch) in enumerate(zip(pulls.unbind(0), batches, strict=False), start=1):
+            m, w = update(m, w, _gradient(x, *batch), pull)
+            x = m * w
+            if step in recorded:
+                kept[step] = x
+        path = np.stack([kept[step].numpy() for step in steps])
+        gone = ~(np.abs(path).max(axis=-1) < 1e6)
+        path[np.logical_or.accumulate(gone, axis=0)] = np.nan
+        paths[name] = path
+    return paths
 
 
 def _gradient(x: Tensor, z: Tensor, minus_y: Tensor) -> Tensor:

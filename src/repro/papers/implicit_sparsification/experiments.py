@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,10 @@ from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation
 from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Array, tuned
-from repro.papers.implicit_sparsification.theory import Flow, Potential, Strength, _least_l1
+from repro.papers.implicit_sparsification.theory import Flow, Potential, _least_l1
 from repro.papers.implicit_sparsification.training import cycles, fit
 
-_GENTLE = Strength(0.1, rate=0.1)
-"""Decay that dies out, of dose 0.86 at time 20."""
-_STEADY = Strength(0.05)
+_STEADY = 0.05
 """Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
 
 # --- flows --------------------------------------------------------------------------------------------------------
@@ -62,9 +60,9 @@ def flow_agreement(seed: int) -> _Rows:
         version prints; ``printed_at_start`` the same at t = 0.
     """
     times, problem = np.linspace(0.0, 20.0, 41), SparseRegression.draw(seed)
-    dose = _GENTLE.dose(times)[:, None]
     for beta in (1.0, 100.0):
-        flow, (m0, w0) = Flow(problem.x0, _GENTLE, beta), pilot_factors(problem.x0, beta)
+        flow, (m0, w0) = Flow(problem.x0, 0.1, rate=0.1, beta=beta), pilot_factors(problem.x0, beta)
+        dose = flow.dose(times)[:, None]
         m, w = flow.factors(problem.gradient, times)
         # (m + w) decays by e^{-L-2A}, whatever the potential is
         integral = -np.log((m + w) / (m0 + w0)) - 2 * dose
@@ -156,10 +154,11 @@ def optimality(seed: int) -> _Rows:
     """
     times, problem = np.array([1.0, 4.0, 16.0]), SparseRegression.draw(seed)
     for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
-        (limit,) = Flow(problem.x0, Strength(dose, rate=1.0)).dual(problem.Z, problem.y)
+        (limit,) = Flow(problem.x0, dose, rate=1.0).dual(problem.Z, problem.y)
         yield {"where": "limit", "dose": dose} | _stationarity(problem, limit, dose, problem.y)
-    m, w = Flow(problem.x0, _STEADY).factors(problem.gradient, times)
-    for x, dose in zip(m * w, _STEADY.dose(times), strict=True):
+    flow = Flow(problem.x0, _STEADY)
+    m, w = flow.factors(problem.gradient, times)
+    for x, dose in zip(m * w, flow.dose(times), strict=True):
         yield {"where": "on the way", "dose": dose} | _stationarity(problem, x, dose, problem.Z @ x)
 
 
@@ -187,9 +186,8 @@ def transition(seed: int) -> _Rows:
         and ``l1_cosine``.
     """
     times, problem = np.geomspace(0.5, 50.0, 21), SparseRegression.draw(seed)
-    Z = problem.Z
-    path = Flow(problem.x0, _STEADY).dual(Z, problem.y, times)
-    for time, x, dose in zip(times, path, _STEADY.dose(times), strict=True):
+    Z, flow = problem.Z, Flow(problem.x0, _STEADY)
+    for time, x, dose in zip(times, flow.dual(Z, problem.y, times), flow.dose(times), strict=True):
         row, size = {"time": time, "dose": dose}, np.linalg.norm(x)
         shrunken = np.exp(-4 * dose) * problem.x0
         nearest = shrunken + np.linalg.pinv(Z) @ (Z @ (x - shrunken))
@@ -232,10 +230,10 @@ def interpolation(seed: int) -> _Rows:
     """
     problem = SparseRegression.draw(seed)
     Z, y, x0 = problem.Z, problem.y, problem.x0
-    (end,) = Flow(x0, Strength(1.0, rate=1.0)).dual(Z, y)
+    (end,) = Flow(x0, 1.0, rate=1.0).dual(Z, y)
     yield {"decay": "dying out", "alpha": 1.0, "misfit": problem.misfit(end), "lasso_difference": np.nan}
     for alpha in (0.005, 0.02):
-        (end,) = Flow(x0, Strength(alpha)).dual(Z, y, [150 / alpha])
+        (end,) = Flow(x0, alpha).dual(Z, y, [150 / alpha])
         lasso = Lasso(2 * alpha, fit_intercept=False, tol=1e-14, max_iter=1_000_000).fit(Z, y)
         note = {"misfit": problem.misfit(end), "lasso_difference": _largest(end - lasso.coef_)}
         yield {"decay": "constant", "alpha": alpha} | note
@@ -262,19 +260,18 @@ def late_rate(seed: int) -> _Rows:
         bound = 4 * float(potential.a) * float(np.linalg.eigvalsh(Z @ Z.T / d)[0])
         speeds = 2 * np.hypot(potential.least(Z, problem.y), potential.a)
         exact = 2 * float(np.linalg.eigvalsh((Z * speeds) @ Z.T / d)[0])
-        decays = {"switched off": (Strength(dose, until=1.0), exact)}
+        decays = {"switched off": (Flow(problem.x0, dose, until=1.0), exact)}
         if dose:
-            decays["slow"] = (Strength(dose * bound / 8, rate=bound / 8), bound / 4)
-        for name, (strength, expected) in decays.items():
-            slope = _late_slope(problem, strength, expected)
+            decays["slow"] = (Flow(problem.x0, dose * bound / 8, rate=bound / 8), bound / 4)
+        for name, (flow, expected) in decays.items():
+            slope = _late_slope(problem, flow, expected)
             yield {"decay": name, "dose": dose, "slope": slope, "bound": bound, "linearized": exact}
 
 
-def _late_slope(problem: SparseRegression, strength: Strength, expected: float) -> float:
+def _late_slope(problem: SparseRegression, flow: Flow, expected: float) -> float:
     """Slope of minus the logarithm of f over the later half of the times at which f is above round-off."""
     times = np.linspace(0.0, 37 / expected, 400)
-    path = Flow(problem.x0, strength).dual(problem.Z, problem.y, times)
-    loss = problem.loss(path) / problem.loss(problem.x0)
+    loss = problem.loss(flow.dual(problem.Z, problem.y, times)) / problem.loss(problem.x0)
     above = int((loss > 1e-16).argmin()) or len(times)  # below, the solver's tolerance shows; it is e^-37
     late = slice(above // 2, above)
     return -float(np.polyfit(times[late], np.log(loss[late]), 1)[0])
@@ -293,7 +290,7 @@ def _runs(strongest: float) -> pd.DataFrame:
     return pd.DataFrame(constant + dying, columns=["schedule", "amplitude"])
 
 
-_RUNS = {"pilot": _runs(40.0), "spred": _runs(40.0), "mask_l1": _runs(320.0), "weights": _runs(320.0)}
+_RUNS = {"pilot": _runs(40.0), "spred": _runs(40.0), "l1_m": _runs(320.0), "l1_x": _runs(320.0)}
 r"""Of each family and schedule, as many for each; the paper gives the schedules and no amplitudes.
 
 Decayed factors are multiplied by $1-2\eta\alpha_k$ in a step. With amplitudes below 50 every such number is above 0,
@@ -373,27 +370,6 @@ def _logarithmic_steps(n_steps: int, per_decade: int = 8, also: Sequence[int] = 
     return sorted({0, *np.geomspace(1, n_steps, count).round().astype(int).tolist(), *also})
 
 
-def weight_paths(chosen: pd.DataFrame, seed: int, n_steps: int) -> pd.DataFrame:
-    """Weights at the places of the truth's non-zeros, along the way.
-
-    Args:
-        chosen: rows with family, schedule and amplitude, one a family.
-        seed: of the problem.
-        n_steps: steps of full gradient descent.
-
-    Returns:
-        One row a (family, coordinate, step): x, x_star.
-    """
-    problem, steps = SparseRegression.draw(seed), _logarithmic_steps(n_steps, per_decade=40)
-    runs = {str(family): row for family, row in chosen.groupby("family", sort=False)}
-    tables = []
-    for family, x in descend([problem], runs, steps).items():
-        for i in np.flatnonzero(problem.x_star):
-            place = {"family": family, "coordinate": i, "x_star": problem.x_star[i]}
-            tables.append(pd.DataFrame({"step": steps, "x": x[:, 0, 0, i]} | place))
-    return pd.concat(tables, ignore_index=True)
-
-
 # --- pruned networks ----------------------------------------------------------------------------------------------
 
 _HIGH = (0.95, 0.98, 0.99, 0.995, 0.997)
@@ -423,7 +399,7 @@ _AS_THE_PAPER = {
 """Arms at settings that the paper gives, not tuned: plain weights, and factors at twice their rate."""
 
 
-def tuning(
+def _tuning(
     seeds: Sequence[int], cycle_seeds: Sequence[int], n_epochs: int, cycle_epochs: int
 ) -> pd.DataFrame:
     """Train every method with all its choices, and choose: what ``settings.tuned`` reads was made by this once.
@@ -437,34 +413,38 @@ def tuning(
     """
     tables = []
     for name, how in METHODS.items():
-        grid = []
-        for choices in _by_rate(how.choices):
-            with suppress(TrainingDivergedError):  # all of them: not to be chosen
-                done = fit(_SETTINGS["digits"], how, choices, seeds=seeds, n_epochs=n_epochs)
-                grid.append(done.pruned_accuracy(_HIGH))
-        table = pd.concat(grid).assign(method=name)
+        train = partial(fit, _SETTINGS["digits"], how, seeds=seeds, n_epochs=n_epochs)
+        table = _by_rate(how.choices, train, lambda done: done.pruned_accuracy(_HIGH)).assign(method=name)
         for arm, (method, part) in {name: (name, None), **_PARTS}.items():
             if method == name:
                 tables.append(chosen_by_validation(table, part).assign(task="one-shot", arm=arm))
     for name, rewind in _CYCLED:
-        sizes = {"seeds": cycle_seeds, "n_cycles": 9, "n_epochs": cycle_epochs}
-        table = _cycled(METHODS[name].choices, name, rewind, sizes)
+        sizes: dict[str, Any] = {"seeds": cycle_seeds, "n_cycles": 9, "n_epochs": cycle_epochs}
+        prune = partial(cycles, _SETTINGS["digits"], METHODS[name], rewind=rewind, **sizes)
+        table = _by_rate(METHODS[name].choices, prune)
         late = table[table["cycle"] > 5].assign(sparsity=np.nan, method=name)
         tables.append(chosen_by_validation(late).assign(task=rewind, arm=name))
     return pd.concat(tables, ignore_index=True)[["task", *_ARM, "validation_accuracy"]]
 
 
-def _by_rate(choices: Sequence[Choice]) -> list[list[Choice]]:
-    """Choices that can be trained together."""
-    rates = dict.fromkeys(choice.rate for choice in choices)
-    return [[choice for choice in choices if choice.rate == rate] for rate in rates]
+def _by_rate(
+    choices: Sequence[Choice],
+    run: Callable[[list[Choice]], Any],
+    table_of: Callable[[Any], Any] = pd.DataFrame,
+) -> pd.DataFrame:
+    """Tables of choices that can be trained together, without those that all diverge: they are not to be chosen."""
+    tables = []
+    for rate in dict.fromkeys(choice.rate for choice in choices):
+        with suppress(TrainingDivergedError):
+            tables.append(table_of(run([choice for choice in choices if choice.rate == rate])))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _choices(arms: pd.DataFrame) -> list[Choice]:
     return [Choice(*row) for row in arms[list(Choice._fields)].to_numpy()]
 
 
-def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def one_shot(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
     """Train digits networks with each arm's tuned choices; prune and train no more (M12, M13, M15, M18, M20 to M23).
 
     Args:
@@ -472,22 +452,23 @@ def one_shot(seeds: Sequence[int], n_epochs: int) -> tuple[pd.DataFrame, pd.Data
         n_epochs: of training.
 
     Returns:
-        Accuracies: one row an arm, seed and sparsity, as ``Fit.pruned_accuracy`` has them, of the choice tuned for that
-        sparsity (for lower ones, of that for 95 %). Sign flips, as ``Fit.sign_flips`` has them, of the
-        choices for 99 %.
+        One row an arm, seed and sparsity, as ``pruned_accuracy`` of ``training.fit`` has them, of the choice tuned for
+        that sparsity (for lower ones, of that for 95 %).
     """
     fixed = [(arm, method, p, *choice) for arm, (method, choice) in _AS_THE_PAPER.items() for p in _HIGH]
     arms = pd.concat([where(tuned(), task="one-shot")[_ARM], pd.DataFrame(fixed, columns=_ARM)])
     arms = pd.concat([*(where(arms, sparsity=_HIGH[0]).assign(sparsity=p) for p in _LOWER), arms])
-    tables, flips = [], []
+    return _pruned(arms, seeds, n_epochs)
+
+
+def _pruned(arms: pd.DataFrame, seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
+    """What pruning leaves of arms, rows of ``_ARM``, for every seed."""
+    tables = []
     for (name, _), some in arms.groupby(["method", "rate"], sort=False):
         together, how = _choices(some.drop_duplicates(list(Choice._fields))), METHODS[str(name)]
         done = fit(_SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
         tables.append(done.pruned_accuracy(sorted(some["sparsity"].unique())).assign(method=str(name)))
-        flips.append(done.sign_flips().assign(method=str(name)))
-    keys = ["method", *Choice._fields]
-    accuracies = arms.merge(pd.concat(tables), on=[*keys, "sparsity"])
-    return accuracies, where(arms, sparsity=0.99).merge(pd.concat(flips), on=keys)
+    return arms.merge(pd.concat(tables), on=["method", *Choice._fields, "sparsity"])
 
 
 def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFrame:
@@ -502,18 +483,11 @@ def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFram
         One row an arm, rewind, cycle and seed: sparsity, validation_accuracy, test_accuracy.
     """
     arms, tables = tuned().query("task != 'one-shot'"), []
-    sizes = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
+    sizes: dict[str, Any] = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
     for arm, rewind, choice in zip(arms["arm"], arms["task"], _choices(arms), strict=True):
-        tables.append(_cycled([choice], arm, rewind, sizes).assign(arm=arm, rewind=rewind))
+        table = cycles(_SETTINGS["digits"], METHODS[arm], [choice], rewind=rewind, **sizes)
+        tables.append(table.assign(arm=arm, rewind=rewind))
     return pd.concat(tables)
-
-
-def _cycled(choices: Sequence[Choice], name: str, rewind: str, sizes: dict[str, Any]) -> pd.DataFrame:
-    found = []
-    for together in _by_rate(choices):
-        with suppress(TrainingDivergedError):
-            found.append(cycles(_SETTINGS["digits"], METHODS[name], together, rewind=rewind, **sizes))
-    return pd.concat(found, ignore_index=True)
 
 
 def strengths_that_serve(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
@@ -522,17 +496,14 @@ def strengths_that_serve(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
     PILoT follows algorithm 1 (second version) or is constant (first version); L1 penalties are constant.
 
     Returns:
-        One row an arm, strength and seed, as ``Fit.pruned_accuracy`` has them.
+        One row an arm, strength and seed, as in ``one_shot``.
     """
-    arms = {
-        "pilot_algorithm": ("pilot_algorithm", Choice(0.0, "algorithm 1", 0.2, 15.0)),
-        "pilot_constant": ("pilot", Choice(0.0, "constant", 0.2)),
-        "l1_x": ("l1_x", Choice(0.0, "constant", 0.1)),
-        "l1_m": ("l1_m", Choice(0.0, "constant", 0.2)),
+    as_given = {
+        "pilot_algorithm": ("pilot_algorithm", "algorithm 1", 0.2, 15.0),
+        "pilot_constant": ("pilot", "constant", 0.2, 0.0),
+        "l1_x": ("l1_x", "constant", 0.1, 0.0),
+        "l1_m": ("l1_m", "constant", 0.2, 0.0),
     }
-    tables, strengths = [], sorted({choice.strength for choice in METHODS["l1_x"].choices})
-    for arm, (method, choice) in arms.items():
-        choices = [choice._replace(strength=strength) for strength in strengths]
-        done = fit(_SETTINGS["digits"], METHODS[method], choices, seeds=seeds, n_epochs=n_epochs)
-        tables.append(done.pruned_accuracy([0.99]).assign(arm=arm))
-    return pd.concat(tables, ignore_index=True)
+    strengths = sorted({choice.strength for choice in METHODS["l1_x"].choices})
+    rows = [(arm, how, 0.99, a, *rest) for arm, (how, *rest) in as_given.items() for a in strengths]
+    return _pruned(pd.DataFrame(rows, columns=_ARM), seeds, n_epochs)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linprog
 from scipy.stats import linregress
 
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.method import Choice
-from repro.papers.implicit_sparsification.settings import SparseRegression
 
 _Part = Callable[[pd.DataFrame], pd.Series]
 
@@ -45,40 +42,13 @@ def error_rates(table: pd.DataFrame) -> pd.DataFrame:
     small.
 
     Returns:
-        One row a (seed, beta): ``rate``; ``r2``, the share of variance of the log error that the line explains;
-        ``certified``, the rate that a linear program foretells.
+        One row a (seed, beta): ``rate``; ``r2``, the share of variance of the log error that the line explains.
     """
     rows = []
     for (seed, beta), one in table[table["matched"] >= 3].groupby(["seed", "beta"], sort=False):
         line = linregress(one["dose"], np.log(one["error"]))
-        found = {"rate": -line.slope, "r2": line.rvalue**2}
-        certified = _certified_rate(SparseRegression.draw(one["seed"].iloc[0]))
-        rows.append({"seed": seed, "beta": beta} | found | {"certified": certified})
+        rows.append({"seed": seed, "beta": beta, "rate": -line.slope, "r2": line.rvalue**2})
     return pd.DataFrame(rows)
-
-
-def _certified_rate(problem: SparseRegression) -> float:
-    r"""Rate at which the error falls with the dose once a is small, $4(1-\rho)$, from a linear program.
-
-    On the support S of $x^*$, $\mathrm{arcsinh}(x/a)$ grows as $\log(1/a)\,\mathrm{sign}(x^*)$; elsewhere
-    $x_i=a\sinh(2(Z^\top\nu)_i+c_i)$ is of size $a^{1-\rho_i}$, and least potential asks for the smallest of these:
-    $\rho=\min_\nu\max_{i\notin S}|Z_i^\top\nu|$ among the $\nu$ with $Z_S^\top\nu=\mathrm{sign}(x^*_S)$. With
-    $\rho\ge1$ the interpolator of least $L_1$ norm is not $x^*$, nor is the limit.
-
-    Source: own; the paper has no rate.
-    """
-    support = problem.x_star != 0
-    inside, outside = problem.Z.T[support], problem.Z.T[~support]
-    bound = np.ones((len(outside), 1))
-    found: Any = linprog(
-        np.append(np.zeros(len(problem.y)), 1.0),
-        A_ub=np.block([[outside, -bound], [-outside, -bound]]),
-        b_ub=np.zeros(2 * len(outside)),
-        A_eq=np.hstack([inside, np.zeros((len(inside), 1))]),
-        b_eq=np.sign(problem.x_star[support]),
-        bounds=(None, None),
-    )
-    return 4 * (1 - float(found.x[-1]))
 
 
 # --- diagonal networks --------------------------------------------------------------------------------------------

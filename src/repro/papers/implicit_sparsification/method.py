@@ -56,12 +56,13 @@ _Numbers = TypeVar("_Numbers", _Array, Tensor)
 
 
 def pilot_factors(x: _Numbers, beta: float = 1.0) -> tuple[_Numbers, _Numbers]:
-    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$; $\beta>0$ is unbalanced, so that signs can flip.
+    r"""Factors with $m\odot w = x$ and $m^2-w^2=\beta$.
 
     $$m = \sqrt{\tfrac12\big(\beta+\sqrt{\beta^2+4x^2}\big)},\qquad w = x/m.$$
 
-    Balanced factors, $\beta=0$, are spred's start, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$: gradient flow
-    keeps every sign then, and a weight of exactly 0 never moves.
+    With $\beta>0$ they are unbalanced, so that signs can flip. Balanced factors,
+    $\beta=0$, are spred's start, $m=\sqrt{|x|}$ and $w=\mathrm{sign}(x)\sqrt{|x|}$:
+    gradient flow keeps every sign, and a weight of exactly 0 never moves.
 
     Source: section 4 of the paper's first version; algorithm 1 of its second.
     """
@@ -266,7 +267,7 @@ def _template(model: nn.Module | Ensemble) -> nn.Module:
 _Act = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
 
 
-def squares(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+def _squares(tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
     r"""Half the gradients of $\sum_i\|\theta_i\|^2$ over the tensors behind a weight: $\|m\|^2+\|w\|^2$ of factors."""
     return tensors
 
@@ -303,7 +304,7 @@ class Penalty:
 
         Args:
             model: a network, or an ensemble of S, written in the method's form.
-            act: ``squares``, or another such function; None for no penalty.
+            act: ``_squares``, or another such function; None for no penalty.
             strengths: one for all or ``(S,)``, none negative.
             weight_decay: PyTorch's, on everything that is not behind a weight.
             decays: whether it acts on the first tensor behind each weight too, a plain network's weight.
@@ -387,27 +388,36 @@ def schedule(name: str, n: int) -> _Array:
     return _SHAPES[one_of("schedule", name, _SHAPES)](n)
 
 
-class Algorithm1:
-    r"""Algorithm 1 of the paper: up by $\delta$ while it does no harm, down by $\delta$ otherwise.
+_Strengths = float | Tensor
 
-    After epoch k the strength is multiplied by $\delta$ if the training accuracy did not fall, $\|x\|_1\ge K$ and
-    $k\le T/2$, and divided by $\delta$ if not. Each network follows its own course. The comparison signs are a
-    reconstruction, and the accuracy is that over the batches of the epoch: both are doubts of the reproduction. The
-    paper's constants are not known: K is 0.03 of the L1 norm at the start here, $\delta^{T/2}$ 15 or what is asked.
+
+class Algorithm1:
+    r"""Algorithm 1: up by $\delta$ while it does no harm, down by $\delta$ otherwise.
+
+    After epoch k the strength is multiplied by $\delta$ if the training accuracy did
+    not fall, $\|x\|_1\ge K$ and $k\le T/2$, and divided by $\delta$ if not. Each network
+    follows its own course. The comparison signs are a reconstruction, and the accuracy
+    is that over the batches of the epoch: both are doubts of the reproduction. The
+    paper's constants are not known: K is 0.03 of the L1 norm at the start here,
+    $\delta^{T/2}$ 15 or what is asked.
 
     Args:
         n_epochs: T.
         start_l1: $\|x_0\|_1$, ``(S,)``.
-        rise: $\delta^{T/2}$, by how much the strength can grow; one for all or ``(S,)``.
+        rise: $\delta^{T/2}$, how much the strength can grow; one for all or ``(S,)``.
+
+    Source: algorithm 1 of the paper's second version.
     """
 
-    def __init__(self, n_epochs: int, start_l1: Tensor, rise: float | Tensor = 15.0) -> None:
+    def __init__(self, n_epochs: int, start_l1: Tensor, rise: _Strengths = 15.0) -> None:
         self.n_epochs, self.accuracy = n_epochs, torch.zeros(())
-        self.delta, self.least_l1 = rise ** (1 / max(1, n_epochs // 2)), 0.03 * start_l1
+        self.delta = rise ** (1 / max(1, n_epochs // 2))
+        self.least_l1 = 0.03 * start_l1
 
     def __call__(self, alpha: Tensor, epoch: int, accuracy: Tensor, l1: Tensor) -> Tensor:
-        """Strengths ``(S,)`` of the next epoch, from the strengths, training accuracies and L1 norms of this one."""
-        up = (accuracy >= self.accuracy) & (l1 >= self.least_l1) & (epoch <= self.n_epochs / 2)
+        """Strengths ``(S,)`` of the next epoch, from what this one had."""
+        no_harm = (accuracy >= self.accuracy) & (l1 >= self.least_l1)
+        up = no_harm & (epoch <= self.n_epochs / 2)
         self.accuracy = accuracy
         return torch.where(up, alpha * self.delta, alpha / self.delta)
 
@@ -535,7 +545,7 @@ class Method:
     Attributes:
         label: in pictures and tables.
         form: from a choice's knob to the parametrization of a weight; None for plain weights.
-        penalty: ``squares`` or another; None for none.
+        penalty: ``_squares`` or another; None for none.
         choices: 28 of them, whatever the method.
         decays: whether ordinary weight decay acts on (the first of) a weight's tensors.
         temperature: of a sigmoid mask at the end of training, reached exponentially from 1.
@@ -556,13 +566,13 @@ _RISES = _choices(_STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0))
 _RISING = _choices(_STRENGTHS, ("constant", "rising"))
 _MASK_STARTS = _choices(_STRENGTHS, ("constant",), knobs=(0.0, 0.2))
 _THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2))
-_PILOT = Method("PILoT", lambda knob: Product(), squares)
+_PILOT = Method("PILoT", lambda knob: Product(), _squares)
 _GATED = Method(
     "continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, decays=True, temperature=200.0
 )
 
 METHODS: dict[str, Method] = {
-    "x": Method("x", None, squares, _UNPENALISED),
+    "x": Method("x", None, _squares, _UNPENALISED),
     "mw": replace(_PILOT, label="m ⊙ w", choices=_UNPENALISED),
     "pilot": _PILOT,
     "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", choices=_RISES),
@@ -571,7 +581,7 @@ METHODS: dict[str, Method] = {
     "spred": replace(_PILOT, label="spred", form=lambda knob: Product(0.0)),
     "beta_0.01": replace(_PILOT, label="β = 0.01", form=lambda knob: Product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", _SoftThreshold, squares, _THRESHOLDS),
+    "str": Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
     "powerprop": Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
     "continuous": Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
     "continuous_original": _GATED,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,19 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
+from repro.papers._pictures import GREY, MARKERS, PALETTE, band, panels, where
 from repro.papers.implicit_sparsification.method import METHODS
 from repro.papers.implicit_sparsification.theory import Potential
+
+LABELS = {name: how.label for name, how in METHODS.items()} | {
+    "pilot_constant": "PILoT, constant",
+    "pilot_half": "PILoT, dying out",
+    "str_native": "STR, its own zeros",
+    "x_plain": "x, rate 0.1",
+    "x_doubled": "x, rate 0.2",
+    "mw_doubled": "m ⊙ w, rate 0.2",
+}
+"""Methods, arms of ``experiments.one_shot`` and families of diagonal networks in pictures and tables."""
 
 
 def _legend_below(fig: Figure, ncols: int) -> Figure:
@@ -74,80 +83,28 @@ def error_against_dose(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def late_rates(table: pd.DataFrame) -> Figure:
-    """Fitted late rates of the loss against the bound; below the line the bound fails."""
-    fig, (axis,) = panels(1, 5.6, 3.6)
-    sns.scatterplot(table, x="bound", y="slope", hue="decay", style="decay", alpha=0.7, ax=axis)
-    ends = np.array([table["bound"].min(), table["bound"].max()])
-    axis.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.2, label="rate = bound")
-    axis.set(xscale="log", yscale="log", xlabel="bound 2aλ, per unit of time", ylabel="late rate of the loss")
-    axis.legend()
-    return fig
-
-
 # --- diagonal networks --------------------------------------------------------------------------------------------
 
-_DISTANCE = "distance to the truth, ‖x − x*‖₂"
-_FAMILIES = {
-    "pilot": "m ⊙ w, unbalanced start",
-    "spred": "m ⊙ w, balanced start",
-    "mask_l1": "m ⊙ w, L1 on m",
-    "weights": "x, L1 by subgradient",
-}
-_SCHEDULES = {"constant": "constant", "harmonic": "∝ 1/k", "geometric": "∝ 0.95ᵏ"}
 
-
-def distances(table: pd.DataFrame, x: str) -> Figure:
-    """Distances to the truth, medians over seeds and bands that hold all seeds: they can differ by decades.
+def distances(table: pd.DataFrame) -> Figure:
+    """Distances to the truth after so many steps, a curve a family; bands hold all seeds: they differ by decades.
 
     Args:
-        table: best ones of ``best_schedules``, or ``diagonal_grid`` at one step.
-        x: ``"horizon"``, a curve a family; or ``"amplitude"``, a panel a family and a curve a schedule, without those
-            amplitudes at which a seed diverged.
+        table: the best ones of ``best_schedules``.
     """
-    own: dict[str, Any] = {"hue": "family", "aspect": 1.6}
-    if x == "amplitude":
-        own = {"hue": "schedule", "col": "family", "col_wrap": 4, "aspect": 0.9}
-    diverged = table["distance"].isna().groupby([table[key] for key in ("family", "schedule", x)])
-    shown = table[~diverged.transform("any")].replace({"family": _FAMILIES, "schedule": _SCHEDULES})
+    shown = table.replace({"family": LABELS})
     grid = sns.relplot(
-        shown, x=x, y="distance", style=own["hue"], **own, kind="line", estimator="median",
-        errorbar=("pi", 100), markers=True, palette="colorblind", height=2.8,
+        shown, x="horizon", y="distance", hue="family", style="family", kind="line", estimator="median",
+        errorbar=("pi", 100), markers=True, palette="colorblind", height=2.8, aspect=1.6,
     )  # fmt: skip
-    labels = {"horizon": "steps in all", "amplitude": "amplitude α₀"}
-    grid.set(xscale="log", yscale="log", xlabel=labels[x], ylabel="distance to the truth")
-    grid.set_titles("{col_name}")
-    if x == "horizon":
-        places = sorted(shown[x].unique())
-        grid.set(xticks=places, xticklabels=[f"{place:,}" for place in places])
-        grid.ax.xaxis.set_minor_formatter("")
+    grid.set(xscale="log", yscale="log", xlabel="steps in all", ylabel="distance to the truth")
+    places = sorted(shown["horizon"].unique())
+    grid.set(xticks=places, xticklabels=[f"{place:,}" for place in places])
+    grid.ax.xaxis.set_minor_formatter("")
     return grid.figure
 
 
-def coordinates(paths: pd.DataFrame) -> Figure:
-    """Weights of ``weight_paths`` at the truth's non-zeros against steps, a panel a family; dotted: the truth."""
-    signs = paths["x_star"].map({1.0: "+1", -1.0: "−1"})
-    grid = sns.relplot(
-        paths.assign(truth=signs).replace({"family": _FAMILIES}), x="step", y="x", col="family", hue="coordinate",
-        style="truth", kind="line", palette="colorblind", height=3.4, aspect=1.1,
-    )  # fmt: skip
-    for value in (0, *paths["x_star"].unique()):
-        grid.refline(y=value, color=GREY, linestyle=":" if value else "-", linewidth=1)
-    grid.set(xscale="symlog", xlim=(0, paths["step"].max()), ylabel="weight")
-    return grid.set_titles("{col_name}").figure
-
-
 # --- pruned networks ----------------------------------------------------------------------------------------------
-
-LABELS = {name: how.label for name, how in METHODS.items()} | {
-    "pilot_constant": "PILoT, constant",
-    "pilot_half": "PILoT, dying out",
-    "str_native": "STR, its own zeros",
-    "x_plain": "x, rate 0.1",
-    "x_doubled": "x, rate 0.2",
-    "mw_doubled": "m ⊙ w, rate 0.2",
-}
-"""The arms of ``experiments.one_shot`` in pictures and tables."""
 
 _COLORS = [*PALETTE[:8], "0.1", PALETTE[9]]  # the ninth is a light yellow
 
@@ -185,24 +142,4 @@ def errors_by_arm(tables: Mapping[str, pd.DataFrame], x: str, level: float | Non
         axis.xaxis.set_inverted(left)
         axis.legend(fontsize=8)
     axes[0].set_ylabel("test error (%)")
-    return fig
-
-
-def flips_and_accuracy(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Share of flipped signs, and accuracy, of the starts: means over seeds with 95 % intervals.
-
-    Args:
-        table: columns arm, seed, flips (a share), accuracy (of pruned networks, per cent).
-        names: of arms, from above.
-    """
-    fig, axes = panels(2, 4.0, 0.5 * len(names) + 1.4, sharey=True)
-    shown = table.assign(flips=100 * table["flips"])
-    labels = {"flips": "largest weights with a flipped sign (%)", "accuracy": "test accuracy (%)"}
-    for axis, (column, label) in zip(axes, labels.items(), strict=True):
-        for y, name in enumerate(names):
-            interval_bar(axis, where(shown, arm=name)[column].to_numpy(), y, color=PALETTE[0])
-        axis.set(xlabel=label)
-        axis.grid(axis="x", color=GREY, alpha=0.3)
-    axes[0].set(yticks=range(len(names)), yticklabels=[LABELS[name] for name in names])
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
     return fig

@@ -70,7 +70,7 @@ class SparseRegression:
 
 
 @dataclass(frozen=True)
-class Setting:
+class _Setting:
     r"""One data set with its network, and how it is trained; the same for all methods.
 
     Attributes:
@@ -111,22 +111,23 @@ class Setting:
         return networks
 
 
-_SETTINGS: dict[str, Setting] = {
-    "digits": Setting(
+_SETTINGS: dict[str, _Setting] = {
+    "digits": _Setting(
         "digits", partial(perceptron, (64, 128, 64, 10)), (None, 200, 500), "feature", batch_size=128
     ),
-    "lenet-mnist": Setting("mnist", lenet_300_100),
-    "lenet-fashion": Setting("fashion_mnist", lenet_300_100),
-    "resnet20-cifar10": Setting("cifar10", resnet20, standardize="channel", images=True, n_epochs=150),
+    "lenet-mnist": _Setting("mnist", lenet_300_100),
+    "lenet-fashion": _Setting("fashion_mnist", lenet_300_100),
+    "resnet20-cifar10": _Setting("cifar10", resnet20, standardize="channel", images=True, n_epochs=150),
 }
 
 
 def tuned() -> pd.DataFrame:
     """The choices that every arm makes on digits, tuned once on validation data.
 
-    Made by ``experiments.tuning(range(8), range(2), 40, 20)``: on planning seeds, none of which judges a claim.
+    Made by ``experiments._tuning(range(8), range(2), 40, 20)``: on planning seeds, none of which judges a claim.
 
     Returns:
-        As ``experiments.tuning``.
+        One row a task (``"one-shot"``, or a rewind), arm and sparsity (of cycles, missing): method, the fields of
+        ``method.Choice``, validation_accuracy.
     """
     return pd.read_csv(Path(__file__).with_name("tuned.csv"))

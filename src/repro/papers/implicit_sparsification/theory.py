@@ -124,23 +124,28 @@ def _inverse_mirror_map(mu: ArrayLike, log_a: ArrayLike, c: ArrayLike = 0.0) -> 
 
 
 @dataclass(frozen=True)
-class Strength:
-    r"""Strength of the penalty in time, $\alpha_t = \alpha e^{-rt}$ until a time T, then 0; its integral is the dose.
+class Flow:
+    r"""Gradient flow on $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$, in three forms.
 
-    Constant, unless it decays or ends. PyTorch's ``weight_decay`` is $2\alpha$. What is told by step and not by time
-    is a ``method.schedule``.
+    The strength is $\alpha_t = \alpha e^{-rt}$ until a time T, then 0; its integral is the dose. Constant, unless it
+    decays or ends. PyTorch's ``weight_decay`` is $2\alpha$. What is told by step and not by time is a
+    ``method.schedule``.
 
     Attributes:
-        alpha: at time 0.
+        x0: weights at time 0, ``(n,)``.
+        alpha: strength of the penalty at time 0.
         rate: r, 0 or above.
         until: T.
+        beta: $m_0^2-w_0^2$. A balanced start (0) has no potential: ``factors`` alone follows it.
     """
 
+    x0: _Array
     alpha: float
     rate: float = 0.0
     until: float = np.inf
+    beta: float = 1.0
 
-    def at(self, t: ArrayLike) -> _Array:
+    def strength(self, t: ArrayLike) -> _Array:
         r"""Strength $\alpha_t$ at the times t, of their shape."""
         t = np.asarray(t)
         return np.where(t < self.until, self.alpha * np.exp(-self.rate * t), 0.0)
@@ -149,21 +154,6 @@ class Strength:
         r"""Dose $A_t = \int_0^t\alpha_s\,ds$ at the times t, of their shape."""
         t = np.minimum(t, self.until)
         return -self.alpha / self.rate * np.expm1(-self.rate * t) if self.rate else self.alpha * t
-
-
-@dataclass(frozen=True)
-class Flow:
-    r"""Gradient flow on $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$, in three forms.
-
-    Attributes:
-        x0: weights at time 0, ``(n,)``.
-        strength: of the penalty.
-        beta: $m_0^2-w_0^2$. A balanced start (0) has no potential: ``factors`` alone follows it.
-    """
-
-    x0: _Array
-    strength: Strength
-    beta: float = 1.0
 
     def factors(
         self, gradient: _Gradient, times: _Array, *, mask_only: bool = False
@@ -188,7 +178,7 @@ class Flow:
 
         def velocity(t: float, state: _Array) -> _Array:
             m, w = state[:n], state[n:]
-            g, decay = gradient(m * w), 2 * self.strength.at(t)
+            g, decay = gradient(m * w), 2 * self.strength(t)
             return np.concatenate([-g * w - decay * m, -g * m - (0.0 if mask_only else decay) * w])
 
         states = self._integrate(velocity, np.concatenate(pilot_factors(self.x0, self.beta)), times)
@@ -202,8 +192,8 @@ class Flow:
         """
 
         def velocity(t: float, x: _Array) -> _Array:
-            a = self.beta / 2 * np.exp(-4 * self.strength.dose(t))
-            return -2 * np.hypot(x, a) * gradient(x) - 4 * self.strength.at(t) * x
+            a = self.beta / 2 * np.exp(-4 * self.dose(t))
+            return -2 * np.hypot(x, a) * gradient(x) - 4 * self.strength(t) * x
 
         # the start of the factors to the last bit
         return self._integrate(velocity, np.multiply(*pilot_factors(self.x0, self.beta)), times)
@@ -228,7 +218,7 @@ class Flow:
         times = np.asarray(times, dtype=np.float64)
         if np.linalg.matrix_rank(Z) < len(y):
             y = Z @ np.linalg.lstsq(Z, y)[0]
-        log_half, dose = np.log(self.beta / 2), self.strength.dose
+        log_half, dose = np.log(self.beta / 2), self.dose
         centre = np.arcsinh(np.multiply(*pilot_factors(self.x0, self.beta)) / (self.beta / 2))
 
         def weights(t: ArrayLike, nu: _Array) -> _Array:
@@ -247,7 +237,7 @@ class Flow:
 
     def _integrate(self, velocity: _Velocity, start: _Array, times: _Array, **options: Any) -> _Array:
         """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
-        edges = {0.0, float(times[-1]), min(float(self.strength.until), float(times[-1]))}
+        edges = {0.0, float(times[-1]), min(float(self.until), float(times[-1]))}
         if (
             not options
         ):  # the interpolation between steps of DOP853 is a thousand times coarser than the steps

@@ -12,16 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from repro.learn import (
-    Dataset,
-    Ensemble,
-    EpochReport,
-    History,
-    evaluate,
-    random_crop_flip,
-    resolve_device,
-    train,
-)
+from repro.learn import Dataset, Ensemble, EpochReport, evaluate, random_crop_flip, resolve_device, train
 from repro.papers.implicit_sparsification.method import (
     Algorithm1,
     Choice,
@@ -34,7 +25,7 @@ from repro.papers.implicit_sparsification.method import (
     parametrize,
     schedule,
 )
-from repro.papers.implicit_sparsification.settings import Setting
+from repro.papers.implicit_sparsification.settings import _Setting
 from repro.prune import Mask, select
 
 _KEEP = 0.5
@@ -46,7 +37,7 @@ _REWIND_EPOCH = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class _Fit:
     r"""Networks trained with one method, C choices and S seeds, M = C S in all.
 
     Attributes:
@@ -54,17 +45,12 @@ class Fit:
         datasets: one a network.
         networks: M plain networks, folded.
         start: the weights that each network had before training, name to ``(M, *shape)``.
-        course: one row a network and epoch: those of members, epoch, alpha, dose $A=\sum_k\eta_k\alpha_k/(1-\mu)$ over
-            steps, l1 $\|x\|_1$, batch_accuracy.
-        diverged: members whose loss became infinite or not a number.
     """
 
     members: pd.DataFrame
     datasets: list[Dataset]
     networks: Ensemble
     start: dict[str, Tensor]
-    course: pd.DataFrame
-    diverged: list[int]
 
     def pruned_accuracy(self, sparsities: Sequence[float]) -> pd.DataFrame:
         r"""Accuracy after the $\lfloor p\,n\rfloor$ smallest of all n weights are set to zero, without fine-tuning.
@@ -75,31 +61,22 @@ class Fit:
             sparsities: fractions p to remove, ascending.
 
         Returns:
-            One row a network and sparsity: those of members, sparsity, validation_accuracy, test_accuracy (fractions),
-            zeros (the share of weights that are 0 before pruning).
-        """
-        tables = []
-        pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
-        weights = _flat(_effective_weights(pruned))
-        zeros = (weights == 0).sum(dim=1) / weights.numel() * len(pruned)
-        for sparsity in sparsities:
-            _smallest(pruned, sparsity=sparsity).apply(pruned)
-            found = _accuracies(pruned, self.datasets)
-            tables.append(self.members.assign(sparsity=sparsity, zeros=zeros.tolist(), **found))
-        return pd.concat(tables, ignore_index=True)
-
-    def sign_flips(self) -> pd.DataFrame:
-        r"""Share of the largest 5 % of the weights, by $|x|$ at the end, whose sign is not the one they started with.
-
-        A weight that is exactly 0, at the start or at the end, has not flipped.
-
-        Returns:
-            One row a network: those of members, flips.
+            One row a network and sparsity: those of members, sparsity, validation_accuracy, test_accuracy (fractions);
+            of the network before pruning zeros (the share of weights that are 0) and flips (the share of the largest
+            5 % of the weights, by $|x|$, whose sign is not the one they started with; one that is exactly 0, at the
+            start or at the end, has not flipped).
         """
         final, first = _flat(_effective_weights(self.networks)), _flat(self.start)
         largest = final.abs().topk(round(0.05 * final.shape[1]), dim=1).indices
         flipped = final.gather(1, largest).sign() * first.gather(1, largest).sign() < 0
-        return self.members.assign(flips=flipped.double().mean(dim=1).tolist())
+        of_network = {"zeros": final == 0, "flips": flipped}
+        told = self.members.assign(**{k: v.double().mean(dim=1).tolist() for k, v in of_network.items()})
+        pruned = Ensemble(list(self.networks)).to(resolve_device("auto"))
+        tables = []
+        for sparsity in sparsities:
+            _smallest(pruned, sparsity=sparsity).apply(pruned)
+            tables.append(told.assign(sparsity=sparsity, **_accuracies(pruned, self.datasets)))
+        return pd.concat(tables, ignore_index=True)
 
 
 def _flat(weights: Mapping[str, Tensor]) -> Tensor:
@@ -108,41 +85,41 @@ def _flat(weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def fit(
-    where: Setting,
+    where: _Setting,
     how: Method,
     choices: Sequence[Choice],
     *,
     seeds: Sequence[int],
     n_epochs: int | None = None,
     mixed_precision: bool = False,
-) -> Fit:
+) -> _Fit:
     """Train networks with one method, each from the same initial weights for a seed.
 
     Args:
         where: data, network and training.
         how: the method.
-        choices: of one learning rate.
+        choices: of one learning rate; all of them follow algorithm 1, or none.
         seeds: of splits, initial weights and orders of batches.
         n_epochs: None for the setting's.
         mixed_precision: as in ``learn.train``.
 
+    Returns:
+        The trained networks, whose ``pruned_accuracy`` tells what is left of them at each sparsity.
+
     Raises:
-        ValueError: choices that differ in the learning rate, or of which only some follow algorithm 1.
-        TrainingDivergedError: all networks diverged; of some, ``Fit.diverged`` tells.
+        TrainingDivergedError: all networks diverged.
     """
     members, datasets, model = _written(where, how, choices, seeds)
     start = {name: weight.detach().clone() for name, weight in _effective_weights(model).items()}
     n_epochs = n_epochs or where.n_epochs
-    history, course = _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
-    course = course.join(members, on="member").drop(columns="member")
+    _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
     if not isinstance(model, Ensemble):
         model, start = Ensemble([model]), {name: weight[None] for name, weight in start.items()}
-    networks = Ensemble([fold(network) for network in model])
-    return Fit(members, datasets, networks, start, course, sorted(history.diverged))
+    return _Fit(members, datasets, Ensemble([fold(network) for network in model]), start)
 
 
 def _written(
-    where: Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]
+    where: _Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]
 ) -> tuple[pd.DataFrame, list[Dataset], nn.Module | Ensemble]:
     """Members, choice by choice and seed by seed; the data of each and the initial networks, written in a form."""
     rows = [(*choice, seed) for choice in choices for seed in seeds]
@@ -161,78 +138,53 @@ def _written(
 def _train(
     model: nn.Module | Ensemble,
     datasets: list[Dataset],
-    where: Setting,
+    where: _Setting,
     how: Method,
     members: pd.DataFrame,
     n_epochs: int,
     **options: Any,
-) -> tuple[History, pd.DataFrame]:
-    """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place.
-
-    Returns their course besides the history: one row a member and epoch.
-    """
-    rates = members["rate"].unique().tolist()
-    if len(rates) > 1:
-        raise ValueError(f"choices must have one learning rate; got {sorted(rates)}")
-    first, following = _strengths(model, members, n_epochs)
-    penalty = Penalty(model, how.penalty, first, where.weight_decay, how.decays)
-    layers, course = _weight_tensors(model).values(), []
+) -> None:
+    """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place."""
+    strengths, following = _strengths(model, members, n_epochs)
+    penalty = Penalty(model, how.penalty, strengths, where.weight_decay, how.decays)
+    layers = _weight_tensors(model).values()
 
     def end_epoch(model: nn.Module | Ensemble, report: EpochReport) -> None:
-        """Note the epoch that ended, set strengths and temperatures of the next."""
-        used, l1, accuracy = penalty.strengths, _l1_norms(model), report.batch_accuracy
-        per_alpha = report.step / report.epoch * report.learning_rate / (1 - where.momentum)
-        told = {"alpha": used, "dose": per_alpha * used, "l1": l1, "batch_accuracy": accuracy}
-        row = {"epoch": report.epoch, "member": members.index}
-        course.append(pd.DataFrame(row | {name: column.numpy() for name, column in told.items()}))
-        penalty.strengths = following(used, report.epoch, accuracy, l1)
+        """Set strengths and temperatures of the next epoch."""
+        penalty.strengths = following(penalty.strengths, report)
         if how.temperature != 1:
             for _, _, temperature, _ in layers:
                 temperature.fill_(how.temperature ** (report.epoch / n_epochs))
 
-    history = train(
+    train(
         model,
         datasets if len(datasets) > 1 else datasets[0],
-        optimizer=partial(torch.optim.SGD, lr=rates[0], momentum=where.momentum),
+        optimizer=partial(torch.optim.SGD, lr=members["rate"].iloc[0], momentum=where.momentum),
         schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=n_epochs),
         n_epochs=n_epochs,
         batch_size=where.batch_size,
         before_step=[penalty],
         after_epoch=[end_epoch],
-        augment=_CropFlip() if where.images else None,
+        augment=random_crop_flip if where.images else None,
         evaluate_every=n_epochs,
         seed=members["seed"].tolist(),
         **options,
     )
-    table = pd.concat(course, ignore_index=True)
-    return history, table.assign(dose=table.groupby("member")["dose"].cumsum())
 
 
 def _strengths(
     model: nn.Module | Ensemble, members: pd.DataFrame, n_epochs: int
-) -> tuple[Tensor, Callable[[Tensor, int, Tensor, Tensor], Tensor]]:
-    """Strengths of the first epoch, and the rule for the next: arguments as for ``Algorithm1``."""
+) -> tuple[Tensor, Callable[[Tensor, EpochReport], Tensor]]:
+    """Strengths of the first epoch, and the rule for the next, from those of an epoch and its report."""
     amplitude = torch.tensor(members["strength"].to_numpy())
     if "algorithm 1" in set(members["schedule"]):
-        if members["schedule"].nunique() > 1:
-            raise ValueError("algorithm 1 and fixed schedules cannot be trained together")
-        rise = torch.tensor(members["knob"].to_numpy())
-        return amplitude, Algorithm1(n_epochs, _l1_norms(model), rise)
+        rule = Algorithm1(n_epochs, _l1_norms(model), torch.tensor(members["knob"].to_numpy()))
+        return amplitude, lambda alpha, report: rule(
+            alpha, report.epoch, report.batch_accuracy, _l1_norms(model)
+        )
     shapes = np.array([[*schedule(name, n_epochs), 0.0] for name in members["schedule"]])
     planned = amplitude * torch.from_numpy(shapes.T)  # (T + 1, M)
-    return planned[0], lambda alpha, epoch, accuracy, l1: planned[epoch]
-
-
-class _CropFlip:
-    """``learn.random_crop_flip`` with the draws made where the images are."""
-
-    def __init__(self) -> None:
-        self._own: torch.Generator | None = None
-
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        if self._own is None:
-            self._own = torch.Generator(x.device).manual_seed(generator.initial_seed())
-        return random_crop_flip(x, self._own)
+    return planned[0], lambda alpha, report: planned[report.epoch]
 
 
 # --- pruning ------------------------------------------------------------------------------------------------------
@@ -261,7 +213,7 @@ def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, li
 
 
 def cycles(
-    where: Setting,
+    where: _Setting,
     how: Method,
     choices: Sequence[Choice],
     *,
@@ -284,7 +236,8 @@ def cycles(
         n_epochs: of every cycle.
 
     Returns:
-        One row a cycle, choice and seed: cycle, those of ``Fit.members``, sparsity, validation_accuracy, test_accuracy.
+        One row a cycle, choice and seed: cycle, the fields of the choice, seed, sparsity, validation_accuracy,
+        test_accuracy.
 
     Raises:
         TrainingDivergedError: all networks diverge in one cycle.
