@@ -55,7 +55,7 @@ _COUNTERPARTS = {
 
 def one_weight(path: pd.DataFrame) -> Figure:
     """A weight at every update, its exponents, and the network's error at the end of each window."""
-    fig, axes = plt.subplots(3, 1, figsize=(6.6, 4.6), sharex=True, layout="constrained")
+    fig, axes = plt.subplots(3, 1, figsize=(6.6, 5.0), sharex=True, layout="constrained")
     ends = path.dropna()
     length = ends.index[0] + 1
     start = ends.index[len(ends) // 2] - length
@@ -63,9 +63,9 @@ def one_weight(path: pd.DataFrame) -> Figure:
     axes[0].axvspan(start, start + length, color=OTHER, alpha=0.35, linewidth=0)
     axes[0].set(ylabel="weight")
     axes[1].plot(ends["exponent"], ".-", color=OTHER, linewidth=0.8, markersize=4)
-    axes[1].set(ylabel="exponent,\nnats an update")
+    axes[1].set(ylabel="exponent,\nnats")
     axes[2].plot(100 * ends["error"], ".-", color=PALETTE[2], linewidth=0.8, markersize=4)
-    axes[2].set(ylabel="wrong answers, %", xlabel="updates")
+    axes[2].set(ylabel="wrong\nanswers, %", xlabel="updates")
     inset = axes[0].inset_axes((0.72, 0.12, 0.26, 0.5))
     inset.plot(path["weight"].iloc[start : start + length], color=OURS, linewidth=0.8)
     inset.set(xticks=[], yticks=[])
@@ -74,13 +74,13 @@ def one_weight(path: pd.DataFrame) -> Figure:
 
 def known_processes(table: pd.DataFrame) -> Figure:
     """The paper's exponent and a usual one, for processes whose exponent is known: medians, 5 to 95 %."""
-    titles = {"paper": "the paper's, S(1) − S(0)", "usual": "Rosenstein, 5 dimensions, 8 steps"}
+    titles = {"paper": "the paper's", "usual": "Rosenstein's, as usual"}
     long = table.rename(columns=titles).melt(
         ["process", "length"], list(titles.values()), "estimate", "exponent"
     )
     grid = sns.catplot(
         long, x="exponent", y="process", hue="length", col="estimate", kind="point", estimator="median",
-        errorbar=("pi", 90), dodge=0.3, linestyle="none", palette=PALETTE[:2], height=3.2, aspect=1.1,
+        errorbar=("pi", 90), dodge=0.3, linestyle="none", palette=PALETTE[:2], height=3.2, aspect=1.3,
     )  # fmt: skip
     grid.refline(x=0, color=GREY, linestyle="-", linewidth=0.8)
     grid.refline(x=np.log(2), color=GREY, linestyle=":", linewidth=1.2)
@@ -124,9 +124,11 @@ def _intervals(table: pd.DataFrame, rows: Mapping[str, Any], value: str) -> sns.
     chosen = pd.concat({name: where(table, **of) for name, of in rows.items()}, names=["row"])
     of_seeds = chosen.replace({"table": NAMES}).groupby(["panel", "row", "table", "seed"], sort=False)
     means = of_seeds[value].mean().dropna().reset_index()
+    n_tables, wide = means["table"].nunique(), means["panel"].nunique() == 1
     grid = sns.catplot(
         means, x=value, y="row", hue="table", col="panel", order=list(rows), kind="point", errorbar=_t_interval,
-        dodge=0.4, linestyle="none", palette=PALETTE[: means["table"].nunique()], height=3.2, aspect=1.1,
+        dodge=0.4 if n_tables > 1 else False, linestyle="none", palette=PALETTE[:n_tables], height=3.2,
+        aspect=1.9 if wide else 1.3, col_order=sorted(means["panel"].unique()),
     )  # fmt: skip
     grid.legend.set_title("")
     return grid.set(ylabel="").set_titles("{col_name}")
@@ -179,7 +181,7 @@ def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:
     rows = {name: {"series": series} for series, name in _COUNTERPARTS.items()}
     shares = chosen.assign(causal=100 * chosen["causal"], panel=chosen["variant"].replace(NAMES))
     grid = _intervals(shares, rows, "causal").refline(x=5, color=GREY, linestyle=":")
-    return grid.set(xlabel="called causal, %", xlim=(0, 100)).figure
+    return grid.set(xlabel="called causal, %", xlim=(0, 101), xticks=range(0, 100, 20)).figure
 
 
 def null_shares(table: pd.DataFrame) -> Figure:
