@@ -41,7 +41,7 @@ def test_one_number_a_seed_is_the_mean_over_draws_and_tables_and_what_it_exceeds
     ).index.tolist() == [0]
     with pytest.raises(ValueError, match="missing from some tables"):
         by_seed(table[~((table["table"] == "b") & (table["seed"] == 1))], "macro_f1", FT, less=DENSE)
-    assert measures.overview(table).loc[("a", "ft", "random"), "failures"] == pytest.approx(25)
+    assert measures.overview(table).loc[("a", "ft", "random"), "failed, %"] == pytest.approx(25)
 
 
 def test_a_random_mask_wins_a_ticket_or_is_faster_with_ties_half():

@@ -9,7 +9,7 @@ import pytest
 
 from repro.learn import CorruptDataError, DataNotFoundError
 from repro.papers.chaos_causality_pruning import settings
-from repro.papers.chaos_causality_pruning.settings import Setting, Table, load_table
+from repro.papers.chaos_causality_pruning.settings import Setting, _Table, load_table
 
 CANCER = "5,1,1,1,2,1,3,1,1,0\n8,10,10,8,7,10,9,7,1,1\n"
 VOWEL = "F1,F2,F3,Y\r\n700,1500,2600,1\r\n550,1550.0625,2400,6\r\n"
@@ -37,7 +37,7 @@ def put(folder: Path, **files: str) -> None:
         (folder / f"{name}.csv").write_bytes(text.encode())
 
 
-def accept(monkeypatch, name: str) -> Table:
+def accept(monkeypatch, name: str) -> _Table:
     """Load a made-up table as if its contents were the expected ones."""
     with pytest.raises(CorruptDataError, match=f"{name}.*is not the table of that name") as refusal:
         load_table(name)

@@ -64,38 +64,32 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.as_tensor(np.random.default_rng(seed).normal(size=shape))
 
 
-class Nets:
-    """R random perceptrons with one hidden layer, evaluated side by side."""
-
-    def __init__(self, n_features: int, n_networks: int, n_classes: int = 3, seed: int = 0) -> None:
-        self.w1 = normal(seed, n_networks, 6, n_features)
-        self.w2 = normal(seed + 1, n_networks, n_classes, 6)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = torch.sigmoid(torch.einsum("rhf,mf->rmh", self.w1, x))
-        return torch.sigmoid(torch.einsum("rch,rmh->rmc", self.w2, hidden))
+def nets_of(n_features: int, n_networks: int, n_classes: int = 3, seed: int = 0) -> Perceptrons:
+    """Random perceptrons with one hidden layer, evaluated side by side."""
+    networks = Perceptrons.drawn((n_features, 6, n_classes), range(seed, seed + n_networks))
+    return Perceptrons([7 * w for w in networks.weights], networks.biases)
 
 
 @settings(deadline=None, max_examples=15)
 @given(n=st.integers(1, 8), m=st.integers(1, 5), networks=st.integers(1, 4), seed=st.integers(0, 1000))
 def test_values_add_up_to_the_difference_from_the_background(n, m, networks, seed):
-    nets, b, x = Nets(n, networks, seed=seed), normal(seed + 2, n), normal(seed + 3, m, n)
+    nets, b, x = nets_of(n, networks, seed=seed), normal(seed + 2, n), normal(seed + 3, m, n)
     difference = nets(x) - nets(b[None])
     torch.testing.assert_close(_shapley_values(nets, b, x).sum(-1), difference, rtol=0, atol=1e-12)
 
 
 def test_features_that_are_cut_off_are_worth_exactly_nothing_and_tie():
-    nets, x = Nets(6, 4), normal(6, 9, 6)
-    nets.w1[1, :, [2, 5]] = 0
+    nets, x = nets_of(6, 4), normal(6, 9, 6)
+    nets.weights[0][1, :, [2, 5]] = 0
     found = mean_absolute_shapley(nets, x.mean(0), x)
     assert found[1, [2, 5]].tolist() == [0, 0]
     assert (found > 0).sum() == 22
-    nets.w1[:] = 0
+    nets.weights[0][:] = 0
     assert not mean_absolute_shapley(nets, x.mean(0), x).any()
 
 
 def test_equal_to_the_mean_over_all_orders_of_the_features():
-    nets, b, x = Nets(5, 1, n_classes=1, seed=4), normal(10, 5), normal(11, 1, 5)
+    nets, b, x = nets_of(5, 1, n_classes=1, seed=4), normal(10, 5), normal(11, 1, 5)
     expected = torch.zeros(5, dtype=torch.float64)
     for order in permutations(range(5)):
         row, before = b.clone(), nets(b[None]).item()
@@ -108,7 +102,7 @@ def test_equal_to_the_mean_over_all_orders_of_the_features():
 
 
 def test_many_networks_at_once_are_as_one_by_one_in_chunks_of_any_size(monkeypatch):
-    nets, b, x = Nets(7, 5), normal(12, 7), normal(13, 11, 7)
+    nets, b, x = nets_of(7, 5), normal(12, 7), normal(13, 11, 7)
     together = mean_absolute_shapley(nets, b, x)
     alone = [mean_absolute_shapley(lambda z, r=r: nets(z)[r : r + 1], b, x)[0] for r in range(5)]
     np.testing.assert_allclose(together, alone, atol=1e-13)

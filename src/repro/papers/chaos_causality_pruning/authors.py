@@ -5,7 +5,6 @@ Numbers in this module's tables are theirs, none is a result of this library. Wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -14,9 +13,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from repro.base import one_of
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
 from repro.papers.chaos_causality_pruning.settings import load_table
 from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
 from repro.prune.overlap import jaccard
@@ -87,21 +85,22 @@ the mask of the printed row, which removes three weights.
 """
 
 
-_TABLE_1 = _read("""
-table flops_dense flops_ft non_causal epochs_dense epochs_ft accuracy_dense accuracy_ft f1_dense f1_ft pruned_percent
-cancer 60 54 6 70 38 0.8759 0.8686 0.8656 0.8570 10
-titanic 56 52 4 43 20 0.7225 0.7177 0.6948 0.6843 7.14
-banknote 40 36 4 9 7 0.9018 0.8909 0.9016 0.8906 10
-iris 42 40 2 182 166 0.9 0.9 0.9124 0.9419 4.76
-iris_3f 36 26 10 139 126 0.9 0.9 0.933 0.904 27.78
-vowel 36 34 2 36 14 0.7462 0.7538 0.7307 0.74 5.56
-mnist 41000 40861 139 27 30 0.9121 0.9165 0.8669 0.8781 0.34
+_PRINTED = _read("""
+table kept_dense kept_ft kept_pt epochs_dense epochs_ft epochs_pt \
+accuracy_dense accuracy_ft accuracy_pt F1_dense F1_ft F1_pt
+cancer 60 54 42 70 38 24 0.8759 0.8686 0.8759 0.8656 0.8570 0.8643
+titanic 56 52 29 43 20 36 0.7225 0.7177 0.7249 0.6948 0.6843 0.6969
+banknote 40 36 37 9 7 6 0.9018 0.8909 0.8945 0.9016 0.8906 0.8943
+iris 42 40 40 182 166 173 0.9 0.9 0.9000 0.9124 0.9419 0.9124
+iris_3f 36 26 28 139 126 135 0.9 0.9 0.9333 0.933 0.904 0.9330
+vowel 36 34 28 36 14 20 0.7462 0.7538 0.7538 0.7307 0.74 0.7441
+mnist 41000 40861 40867 27 30 29 0.9121 0.9165 0.9152 0.8669 0.8781 0.8408
 """)
-"""The paper's Table 1: dense networks and LEGCNet-FT, one row a set.
+"""The paper's Tables 1 (dense, LEGCNet-FT) and 2 (LEGCNet-PT), one row a set.
 
-Columns: ``flops_*``, the number of weights left (without biases; not operations of a pass); ``non_causal``,
-weights removed; ``epochs_*``, the first epoch, counted from 0, that ends at the benchmark; ``accuracy_*`` and
-macro ``f1_*`` on the test part after that epoch; ``pruned_percent`` of the weights.
+Columns: ``kept``, the number of weights left, which the paper calls FLOPs (without biases; not operations of a
+pass); ``epochs``, the first, counted from 0, that ends at the benchmark; ``accuracy`` and macro ``F1`` on the test
+part after that epoch. Table 2 prints another F1 of FT for Cancer (0.8656) and Iris (0.9124).
 """
 
 TABLE_4 = _read("""
@@ -114,33 +113,13 @@ magnitude 2.19 1.55 1.96
 """)
 """Power-law exponents of the MNIST network's layers in the paper's Table 4, one row a mask."""
 
-MNIST_REMOVED = {"ft": (293, 247, 138, 148, 313), "pt": (117, 34, 133, 120, 34)}
-"""Weights that the authors' published MNIST masks remove, of 1,800, for each of five initialisations."""
-
-_TABLE_2 = _read("""
-table logged_epochs flops_ft flops_pt epochs_ft epochs_pt accuracy_ft accuracy_pt f1_ft f1_pt pruned_percent
-cancer 12 54 42 38 24 0.8686 0.8759 0.8656 0.8643 30
-titanic 3 52 29 20 36 0.7177 0.7249 0.6843 0.6969 48.21
-banknote 2 36 37 7 6 0.8909 0.8945 0.8906 0.8943 7.5
-iris 20 40 40 166 173 0.9 0.9000 0.9124 0.9124 4.76
-iris_3f 20 26 28 126 135 0.9 0.9333 0.9040 0.9330 22.22
-vowel 5 34 28 14 20 0.7538 0.7538 0.7400 0.7441 22.22
-mnist 5 40861 40867 30 29 0.9165 0.9152 0.8781 0.8408 0.32
-""")
-"""The paper's Table 2: LEGCNet-FT and LEGCNet-PT, one row a set.
-
-Columns as in ``_TABLE_1``; ``logged_epochs`` are the passes that PT looks at, ``pruned_percent`` is PT's. The
-F1 of FT differs from Table 1's for Cancer and Iris: so it is printed.
-"""
-
 # --- their data and initial weights ---------------------------------------------------------------------------
 
 # two rows of the file that the authors took: scikit-learn has other values there
 _IRIS_ROWS, _IRIS_VALUES = [34, 37], {"iris": [4.9, 3.1, 1.5, 0.1], "iris_3f": [4.9, 1.5, 0.1]}
 
-_TRAINING_ROWS = {"iris": 120, "iris_3f": 120, "cancer": 546, "banknote": 1097, "vowel": 741, "titanic": 891}
-
-# of their legacy stream: examples shuffled before the weights are drawn, normals skipped
+# Of their legacy stream: examples shuffled before the weights are drawn, normals skipped. Vowel's weights cannot be
+# drawn again: their generator is unknown.
 _STREAMS = {
     "iris": (150, 0),
     "iris_3f": (150, 0),
@@ -148,9 +127,6 @@ _STREAMS = {
     "titanic": (891, 749),
     "banknote": (1372, 661),
 }
-
-RERUN = tuple(_STREAMS)
-"""Sets whose initial weights and masks are known; those of vowel cannot be drawn again: their generator is unknown."""
 
 
 def theorem_conditions() -> pd.DataFrame:
@@ -172,20 +148,20 @@ def _sizes(name: str) -> tuple[int, ...]:
 def _split(name: str) -> tuple[tuple[_Array, NDArray[np.int64]], ...]:
     """Split and scale a table as the authors' code does it, faults included; for reruns of their numbers only.
 
-    The rows are shuffled by ``RandomState(42).permutation(n)``; the first 80 % (vowel: 741 of 871) are for training.
+    The rows are shuffled by ``RandomState(42).permutation(n)``; the first 80 % are for training.
     Titanic's training part alone is shuffled, its test part is Kaggle's. Iris: two rows have the values of the
     authors' file; each feature is standardised, training and test part each with its own mean and population
     deviation. Cancer, Titanic, Banknote: each *example* is standardised over its features; one whose features
-    are all equal becomes zero. Vowel: each feature is mapped to [0, 1], each part by its own range; that its rows
-    are shuffled like the others' is not confirmed.
+    are all equal becomes zero.
 
     Args:
-        name: of one of the paper's tables: iris, iris_3f, cancer, banknote, vowel, titanic.
+        name: of one of the paper's tables: iris, iris_3f, cancer, banknote, titanic.
 
     Returns:
         Inputs ``(n, features)`` and classes ``(n,)`` for training, and for testing.
     """
-    table, n = load_table(name), _TRAINING_ROWS[name]
+    table = load_table(name)
+    n = len(table.y) if table.test else int(0.8 * len(table.y))
     order = np.random.RandomState(42).permutation(len(table.y))
     x = table.x.copy()
     if name in _IRIS_VALUES:
@@ -196,8 +172,6 @@ def _split(name: str) -> tuple[tuple[_Array, NDArray[np.int64]], ...]:
 
 
 def _scaled(name: str, x: _Array) -> _Array:
-    if name == "vowel":
-        return (x - x.min(0)) / np.ptp(x, 0)
     axis = 0 if name in _IRIS_VALUES else 1
     deviation = np.where(np.ptp(x, axis, keepdims=True) == 0, 1, x.std(axis, keepdims=True))
     return (x - x.mean(axis, keepdims=True)) / deviation
@@ -208,14 +182,8 @@ def _initial_weights(name: str) -> Perceptrons:
 
     The stream goes on where their shuffle left it (for Titanic and Banknote some normals later), trial after trial,
     and gives $W_1$, $b_1$, $W_2$, $b_2$.
-
-    Args:
-        name: one of ``RERUN``.
-
-    Raises:
-        ValueError: another set.
     """
-    shuffled, skipped = _STREAMS[one_of("rerun", name, RERUN)]
+    shuffled, skipped = _STREAMS[name]
     n_inputs, n_hidden, n_outputs = _sizes(name)
     shapes = ((n_hidden, n_inputs), (n_hidden, 1), (n_outputs, n_hidden), (n_outputs, 1))
     stream = np.random.RandomState(42)
@@ -232,84 +200,62 @@ _LEAST_CAP, _EXTRA_EPOCHS = 150, 50
 """Epochs that every network may take, and those beyond dense training; the authors' curves of cancer go to 150."""
 
 
-def regenerate(name: str, n_random: int) -> pd.DataFrame:
-    """Train the authors' five networks of a set again, under their masks, ours, and random ones.
+def regenerate(n_random: int, *, with_files: bool = False) -> pd.DataFrame:
+    r"""Train the authors' five networks of a set again, under their masks and random ones, and choose masks anew.
+
+    Masks are chosen by the paper's rule, with the set's windows, from the dense networks' training; as the authors
+    do it, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$.
 
     Args:
-        name: one of ``RERUN``.
         n_random: random masks a published mask, at least 1.
+        with_files: whether those of cancer, Titanic and banknote, too; else of the two sets of iris alone.
 
     Returns:
-        One row a (trial, variant, arm, draw), trials from 1, with the columns of ``retrain``; and ``jaccard``, the
-        Jaccard index of the sets of weights removed by the mask and by the published one (1 for two empty ones).
-        Arms: ``"dense"``; for ``"ft"`` and ``"pt"`` the ``"published"`` masks; ``"noncausal"``, recomputed by the
-        paper's rule; ``"random"``, which remove as many weights of each layer as the published ones. ``printed``:
-        whether the trial is the one of the paper's tables.
+        One row a (data, trial, variant, arm, draw), trials from 1, with the columns of ``retrain``. Arms:
+        ``"dense"``; for ``"ft"`` and ``"pt"`` the ``"published"`` masks, and ``"random"`` ones that remove as many
+        weights of each layer. ``printed``: whether the trial is the one of the paper's tables. And one row a mask
+        chosen anew, ``"noncausal"``, which is not retrained: ``jaccard``, the Jaccard index of the sets of weights
+        removed by it and by the published one (1 for two empty ones).
 
     Raises:
-        ValueError: another set.
-        DataNotFoundError: the set's files are not on this machine.
+        DataNotFoundError: a set's files are not on this machine.
     """
-    start = _initial_weights(name)
-    n_trials, layer_of = len(start), start.layer_of
-    whole = np.ones((n_trials, 1, len(layer_of)), bool)
-    published, keeps = {}, {("dense", "dense"): whole}
-    for i, (variant, ours) in enumerate(_recomputed_masks(name, start).items()):
-        published[variant] = keep = whole.copy()
-        drawn = []
+    names = [name for name in _STREAMS if with_files or name in _IRIS_VALUES]
+    return pd.concat([_regenerated(name, n_random) for name in names], ignore_index=True)
+
+
+def _regenerated(name: str, n_random: int) -> pd.DataFrame:
+    known, start, (train, test) = _RECIPES[name], _initial_weights(name), _examples(name)
+    whole = np.ones((len(start), 1, len(start.layer_of)), bool)
+    keeps, recorders = {("dense", "dense"): whole}, {}
+    for i, variant in enumerate(("ft", "pt")):
+        keep, drawn = whole.copy(), []
         for trial, removed in enumerate(_REMOVED[name, variant]):
             keep[trial, 0, removed] = False
             rng = np.random.default_rng([0, trial, i])
-            drawn.append(_random_masks(~keep[trial, 0], layer_of, whole[0, 0], n_random, rng))
-        keeps |= {(variant, "published"): keep, (variant, "noncausal"): ours}
-        keeps[variant, "random"] = np.stack(drawn)
-    runs, keep = _retrained(name, start, keeps, range(1, n_trials + 1))
-    runs["jaccard"] = [
-        np.nan if variant == "dense" else jaccard(~mask, ~published[variant][trial - 1, 0])
-        for variant, trial, mask in zip(runs["variant"], runs["seed"], keep, strict=True)
-    ]
-    return runs.rename(columns={"seed": "trial"}).assign(printed=runs["seed"] == _PRINTED_TRIALS[name])
-
-
-def _over_seeds(name: str, seeds: range) -> pd.DataFrame:
-    """Dense, FT and PT networks from initial weights of each seed, masks recomputed; the columns of ``retrain``."""
-    start = Perceptrons.drawn(_sizes(one_of("rerun", name, RERUN)), seeds)
-    keeps = {("dense", "dense"): np.ones((len(start), 1, len(start.layer_of)), bool)}
-    keeps |= {(variant, "noncausal"): keep for variant, keep in _recomputed_masks(name, start).items()}
-    return _retrained(name, start, keeps, seeds)[0]
-
-
-def _recomputed_masks(name: str, start: Perceptrons) -> dict[str, _Mask]:
-    r"""Choose FT and PT masks by the paper's rule, with the set's windows, from one dense training.
-
-    As the authors do, by the error on the *test* part, $y_t=1-\text{acc}_\text{test}$.
-
-    Args:
-        name: one of ``RERUN``.
-        start: R networks before training; left alone.
-
-    Returns:
-        Variant to masks ``(R, 1, P)``, True for weights that stay.
-    """
-    known, (train, test) = _RECIPES[name], _examples(name)
-    networks = start.pick(range(len(start)))
-    recorders = {}
-    for variant in ("ft", "pt"):
+            drawn.append(_random_masks(~keep[trial, 0], start.layer_of, whole[0, 0], n_random, rng))
+        keeps |= {(variant, "published"): keep, (variant, "random"): np.stack(drawn)}
         last, steps = known[f"{variant}_epochs"] * len(train), known[f"{variant}_steps"]
         recorders[variant] = WindowRecorder(known[f"{variant}_window"], last_update=last, forward_steps=steps)
+    runs, keep = _laid_out(keeps, range(1, len(start) + 1))
+    dense = np.flatnonzero(runs["arm"] == "dense")
 
-    def look() -> None:
-        weights = networks.flat()
+    def look(networks: Perceptrons) -> None:
+        weights = networks.flat()[dense]
         for recorder in recorders.values():
-            recorder(weights, lambda: 1 - networks.accuracy(test))
+            recorder(weights, lambda: 1 - networks.accuracy(test)[dense])
 
-    how = {"n_epochs": known["ft_epochs"], "learning_rate": known["learning_rate"]}
-    descend(networks, train, after_update=look, **how)
-    masks = {}
+    how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"]}
+    how |= {"budget": known["ft_epochs"], "cap": max(_LEAST_CAP, known["ft_epochs"] + _EXTRA_EPOCHS)}
+    measured, _ = retrain(start.pick(runs.pop("network")), keep, train, test, look=look, **how)
+    chosen = []
     for variant, seen in recorders.items():
-        pairs = zip(seen.errors, seen.exponents, strict=True)
-        masks[variant] = np.stack([[decide(y, x, max_lag=known[f"{variant}_lag"]).keep] for y, x in pairs])
-    return masks
+        for i, (y, x) in enumerate(zip(seen.errors, seen.exponents, strict=True)):
+            removed = decide(y, x, max_lag=known[f"{variant}_lag"]).non_causal
+            same = jaccard(removed, ~keeps[variant, "published"][i, 0])
+            chosen.append({"seed": i + 1, "variant": variant, "arm": "noncausal", "jaccard": same})
+    table = pd.concat([runs.join(measured), pd.DataFrame(chosen)]).rename(columns={"seed": "trial"})
+    return table.assign(data=name, printed=table["trial"] == _PRINTED_TRIALS[name])
 
 
 def _examples(name: str) -> tuple[Examples, ...]:
@@ -317,34 +263,14 @@ def _examples(name: str) -> tuple[Examples, ...]:
     return tuple(Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
 
 
-def _retrained(
-    name: str, start: Perceptrons, keeps: Mapping[tuple[str, str], _Mask], seeds: Sequence[int]
-) -> tuple[pd.DataFrame, _Mask]:
-    """Retrain networks under all masks, in one stack; one row a network, and the masks."""
-    known = _RECIPES[name]
-    rows, keep = _laid_out(keeps, seeds)
-    how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"], "budget": 1}
-    cap = max(_LEAST_CAP, known["ft_epochs"] + _EXTRA_EPOCHS)
-    measured, _ = retrain(start.pick(rows.pop("network")), keep, *_examples(name), cap=cap, **how)
-    return rows.assign(data=name).join(measured), keep
-
-
 # --- their rows beside ours -----------------------------------------------------------------------------------
-
-
-def _printed() -> pd.DataFrame:
-    """Epochs, accuracy and F1 of the dense, FT and PT networks as printed, one row a (data, network)."""
-    metrics, tables = ["epochs", "accuracy", "f1"], {"dense": _TABLE_1, "ft": _TABLE_1, "pt": _TABLE_2}
-    columns = {name: table[[f"{m}_{name}" for m in metrics]] for name, table in tables.items()}
-    named = {name: table.set_axis(metrics, axis=1).astype(float) for name, table in columns.items()}
-    return pd.concat(named, names=["network", "data"]).swaplevel()
 
 
 def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     """Set the printed trial's networks beside what the paper prints for them.
 
     Args:
-        runs: of ``regenerate``, for one or several sets.
+        runs: of ``regenerate``.
 
     Returns:
         One row a (data, network): epochs (from 0), accuracy and F1 of the paper and of the run, and whether all
@@ -352,43 +278,15 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
         published mask removes as many weights as the row says; another mask cannot lead to the row.
     """
     is_row = runs["printed"] & runs["arm"].isin(["dense", "published"])
-    ours = runs[is_row].rename(columns={"variant": "network", "test_accuracy": "accuracy", "macro_f1": "f1"})
-    both = ours.merge(_printed(), on=["data", "network"], suffixes=(", here", ", paper"))
-    left = {name: table[f"flops_{name}"] for name, table in (("ft", _TABLE_1), ("pt", _TABLE_2))}
-    own_mask = [
-        network == "dense" or left[network][data] == kept
-        for data, network, kept in zip(both["data"], both["network"], both["kept"], strict=True)
-    ]
+    ours = runs[is_row].rename(columns={"variant": "network", "test_accuracy": "accuracy", "macro_f1": "F1"})
+    by_network = _PRINTED.set_axis(_PRINTED.columns.str.split("_", expand=True), axis=1).stack()
+    printed = by_network.rename_axis(["data", "network"])
+    both = ours.merge(printed, on=["data", "network"], suffixes=(", here", ", paper"))
+    both = both.astype({"epochs, here": int, "epochs, paper": int})
     # the paper cuts or rounds the fourth digit
-    within = {"epochs": 0, "accuracy": 1.001e-4, "f1": 1.001e-4}
+    within = {"epochs": 0, "accuracy": 1.001e-4, "F1": 1.001e-4}
     near = [(both[f"{m}, here"] - both[f"{m}, paper"]).abs() <= most for m, most in within.items()]
-    columns = [f"{metric}, {whose}" for whose in ("paper", "here") for metric in within]
+    columns = [f"{metric}, {whose}" for metric in within for whose in ("paper", "here")]
     return both[["data", "trial", "network", *columns]].assign(
-        matches=np.all(near, axis=0), own_mask=own_mask
+        matches=np.all(near, axis=0), own_mask=both["kept, here"] == both["kept, paper"]
     )
-
-
-def beside_seeds(names: Sequence[str], seeds: range) -> pd.DataFrame:
-    """Set the printed epochs and accuracies beside the same recipe from fresh initial weights, one network a seed.
-
-    The authors' one split does not change: this is not the spread over data.
-
-    Args:
-        names: sets in ``RERUN``.
-        seeds: of the initial weights, $N(0, 0.1^2)$.
-
-    Returns:
-        One row a (data, network): what the paper prints, the median and the 5 % and 95 % quantiles over seeds.
-
-    Raises:
-        ValueError: another set.
-        DataNotFoundError: a set's files are not on this machine.
-    """
-    runs = pd.concat([_over_seeds(name, seeds) for name in names])
-    networks = runs.rename(columns={"variant": "network"}).groupby(["data", "network"], sort=False)
-    epochs = networks["epochs"]
-    found = {"5 %": epochs.quantile(0.05), "median": epochs.median(), "95 %": epochs.quantile(0.95)}
-    found |= {"failures, %": 100 * (1 - networks["reached"].mean())}
-    beside = pd.DataFrame(found).join(_printed().add_suffix(", paper"))
-    beside["accuracy, mean"] = networks["test_accuracy"].mean()
-    return beside[["epochs, paper", *found, "accuracy, paper", "accuracy, mean"]]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.stats import percentileofscore
 
 from repro.learn.progress import bar
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import method, theory, training
-from repro.papers.chaos_causality_pruning.method import WindowRecorder, _granger_tests, decide, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, retrain
 from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed
 from repro.prune.overlap import expected_jaccard, jaccard
-from repro.prune.selection import keep_highest, n_to_prune
 from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
@@ -77,30 +77,17 @@ def known_processes(n_series: int, seed: int) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def one_weight(setting: Setting, seed: int, weight: int) -> pd.DataFrame:
-    """Train one network and keep one weight at every update, with its FT windows.
-
-    Args:
-        setting: network and training, with FT windows.
-        seed: of split and initial weights.
-        weight: index in the flat order.
+def one_weight(observed: Observed) -> pd.DataFrame:
+    """Set the path of one weight beside its FT windows, in the first of the networks.
 
     Returns:
         One row an update: ``weight``, its value; where a window ends, its ``exponent`` in nats an update, and
         ``error``, the share of wrong answers on the validation part; else NaN.
     """
-    parts, network = setting.start([seed])
-    recorder = WindowRecorder(setting.window)
-    values: list[float] = []
-
-    def look() -> None:
-        values.append(float(network.flat()[0, weight]))
-        recorder(values[-1:], lambda: 1 - network.accuracy(parts.validation)[0])
-
-    descend(network, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
-    ends = recorder.length - 1 + recorder.stride * np.arange(len(recorder.errors))
-    seen = pd.DataFrame({"exponent": recorder.exponents[0], "error": recorder.errors}, index=ends)
-    return pd.DataFrame({"weight": values}).join(seen)
+    recorder, shown = observed.recorders["ft"], {"exponent": observed.series("ft")[0, training._SHOWN]}
+    ends = recorder.length - 1 + recorder.stride * np.arange(len(shown["exponent"]))
+    seen = pd.DataFrame(shown | {"error": observed.errors("ft")[0]}, index=ends)
+    return pd.DataFrame({"weight": observed.path}).join(seen)
 
 
 _SURROGATES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
@@ -108,14 +95,16 @@ _SURROGATES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
     "shuffled": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.shuffled),
     "linear": lambda windows, rng: surrogates.of_increments(windows, rng, surrogates.iaaft),
 }
-_EVERY = 32
-"""Of the windows one in so many, for surrogates."""
 
 
-def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) -> pd.DataFrame:
+def weights_and_surrogates(observed: Mapping[str, Observed], n_seeds: int) -> pd.DataFrame:
     """Estimate FT exponents of networks' weights, and of surrogates made from the same windows (claims C5 and C16).
 
     One in 32 windows of each weight.
+
+    Args:
+        observed: dense training, by data set.
+        n_seeds: of so many seeds, the first ones.
 
     Returns:
         One row a (table, series, seed, window, weight): ``exponent``, nats an update. Series: ``"weights"``;
@@ -123,30 +112,14 @@ def weights_and_surrogates(settings: Sequence[Setting], seeds: Sequence[int]) ->
         same values and, nearly, the same spectrum (IAAFT).
     """
     frames = []
-    for setting in settings:
-        paths = _paths(setting, seeds)
-        n_windows = len(paths) // setting.window
-        rows = paths[: n_windows * setting.window].reshape(n_windows, setting.window, len(seeds), -1)
-        windows = rows[::_EVERY].transpose(2, 0, 3, 1)  # (seeds, windows, weights, updates)
-        index = pd.MultiIndex.from_product([*map(range, windows.shape[1:3])], names=["window", "weight"])
-        for seed, own in zip(seeds, windows.reshape(len(seeds), -1, setting.window), strict=True):
-            rng = np.random.default_rng([seed, 5])
+    for table, seen in observed.items():
+        index = pd.MultiIndex.from_product([*map(range, seen.paths.shape[1:3])], names=["window", "weight"])
+        for seed, windows in list(zip(seen.seeds, seen.paths, strict=True))[:n_seeds]:
+            own, rng = windows.reshape(-1, windows.shape[-1]), np.random.default_rng([seed, 5])
             for name, make in _SURROGATES.items():
                 frame = pd.DataFrame({"exponent": method.paper_exponents(make(own, rng))}, index=index)
-                frames.append(frame.reset_index().assign(table=setting.name, series=name, seed=seed))
+                frames.append(frame.reset_index().assign(table=table, series=name, seed=seed))
     return pd.concat(frames, ignore_index=True)
-
-
-def _paths(setting: Setting, seeds: Sequence[int]) -> _Array:
-    """All weights before training and after every update, ``(updates + 1, seeds, P)``."""
-    parts, networks = setting.start(seeds)
-    log: list[_Array] = []
-
-    def look() -> None:
-        log.append(networks.flat().numpy())
-
-    descend(networks, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
-    return np.stack(log)
 
 
 def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -175,7 +148,9 @@ _N_EFFECTS = 10
 def null_shares(n_series: int, seed: int) -> pd.DataFrame:
     r"""Test independent series against independent effects under several rules.
 
-    Either both are white noise, or the causes are autoregressions with coefficient 0.5 and the effects with 0.9.
+    Either both are white noise, or the causes are autoregressions with coefficient 0.5 and the effects with 0.9. Or
+    both are $e^{-3t/T}$ plus white noise of standard deviation 0.2 of its own each, over 100 windows: a weight that
+    calms down while the error falls. Such a ``"shared trend"`` is tested at lag 1 alone, as it is and differenced.
 
     Args:
         n_series: causes an effect.
@@ -195,27 +170,14 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
             for rule in ("paper", "f_test", "single_lag", "honest"):
                 row = {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
                 rows.append(row | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()})
-    return pd.DataFrame(rows)
-
-
-def shared_trends(n_series: int, seed: int) -> pd.DataFrame:
-    r"""Test pairs that share a falling trend and nothing else, with the F-test at lag 1, over 100 windows.
-
-    Effect and cause are $e^{-3t/T}$ plus white noise of standard deviation 0.2 of its own each: a weight that calms
-    down while the error falls. The trend is removed by differencing both.
-
-    Returns:
-        One row a (difference, effect): the share of pairs with p below 0.05.
-    """
     rng = np.random.default_rng(seed)
     trend = np.exp(-3 * np.arange(100) / 100)
-    rows = []
     for effect in range(_N_EFFECTS):
-        y = trend + 0.2 * rng.standard_normal(100)
-        x = trend + 0.2 * rng.standard_normal((n_series, 100))
-        for difference in (0, 1):
-            decision = method.decide(y, x, rule="single_lag", max_lag=1, difference=difference)
-            rows.append({"difference": difference, "effect": effect, "causal": decision.causal.mean()})
+        y, *x = trend + 0.2 * rng.standard_normal((1 + n_series, 100))
+        for difference, process in enumerate(("shared trend", "shared trend, differenced")):
+            decision = decide(y, np.array(x), rule="single_lag", max_lag=1, difference=difference)
+            row = {"windows": 100, "max_lag": 1, "process": process, "rule": "single_lag"}
+            rows.append(row | {"effect": effect, "non_causal": decision.non_causal.mean()})
     return pd.DataFrame(rows)
 
 
@@ -276,7 +238,7 @@ def _compare_decisions(observed: Observed) -> pd.DataFrame:
 
 
 def in_new_orders(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
-    """Return the honest rule's ``Runs.decisions`` where the examples come in a new order in every pass."""
+    """Return the honest rule's ``decisions`` of ``runs_of`` where the examples come in a new order in every pass."""
     return _compare_decisions(Observed.of(replace(setting, reshuffle=True), seeds, ("honest",)))
 
 
@@ -350,58 +312,21 @@ def _delete_without_retraining(observed: Observed) -> pd.DataFrame:
         ``share_below``, the share of random deletions that raise the loss less (ties count half); for ``"random"``
         the mean of the first. NaN where FT removes nothing.
     """
-    chosen = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
     trained = observed.networks("own", trained=True)
-    found = observed.masks("ft", 200)
-    row, keep = training._laid_out({("ft", arm): found[arm] for arm in chosen}, observed.seeds)
+    found = {("ft", arm): keep for arm, keep in observed.masks("ft", 200).items()}
+    row, keep = training._laid_out(found, observed.seeds)
     before = trained.loss(observed.parts.train)[row["network"]]
     after = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
     row["doublings"] = np.where(keep.all(axis=1), np.nan, np.log2(after / before))
-    by_chance = {
-        seed: of_seed["doublings"].to_numpy() for seed, of_seed in where(row, arm="random").groupby("seed")
-    }
-    below = [
-        (by_chance[seed] < own).mean() + 0.5 * (by_chance[seed] == own).mean()
-        for seed, own in zip(row["seed"], row["doublings"], strict=True)
+    chance = where(row, arm="random").groupby("seed")["doublings"].agg(list)
+    of_chance = [
+        percentileofscore(chance[s], d, kind="mean")
+        for s, d in zip(row["seed"], row["doublings"], strict=True)
     ]
-    row["share_below"] = np.where(row["doublings"].isna() | (row["arm"] == "random"), np.nan, below)
+    row["share_below"] = np.array(of_chance) / 100
+    row.loc[row["arm"] == "random", "share_below"] = np.nan
     table = row.groupby(["seed", "arm"], sort=False)[["doublings", "share_below"]].mean().reset_index()
     return table.assign(table=observed.setting.name)
-
-
-def accuracy_against_sparsity(observed: Observed, sparsities: Sequence[float], epochs: int) -> pd.DataFrame:
-    """Remove the least causal, the smallest, or random weights, retrain from the start, and test.
-
-    The paper's rule has no dial: it removes what it removes. Ranking weights by their p-value, largest first,
-    gives it one. Only tested weights are ranked; all methods remove the same number over all layers.
-
-    Args:
-        observed: dense training.
-        sparsities: shares of the tested weights to remove, in [0, 1).
-        epochs: passes of the retraining.
-
-    Returns:
-        One row a (score, sparsity, seed): test accuracy after the last epoch, three random draws averaged.
-    """
-    tested, n_seeds = observed.tested, len(observed.seeds)
-    after = observed.networks("own", trained=True).flat().abs().numpy()[:, tested]
-    drawn = [np.random.default_rng([seed, 6]).random((3, after.shape[1])) for seed in observed.seeds]
-    # a weight that could not be tested is kept as long as any other is left
-    least_causal = [-np.nan_to_num(d.p, nan=-1.0) for d in observed.decisions(observed.variants[0])]
-    keeps = {}
-    for score, values in (("noncausal", least_causal), ("magnitude after", after), ("random", drawn)):
-        scores = torch.as_tensor(np.reshape(values, (n_seeds, -1, after.shape[1])))  # (S, draws, P)
-        for sparsity in sparsities:
-            n_pruned = n_to_prune(after.shape[1], sparsity=sparsity)
-            keep = np.ones((*scores.shape[:2], len(tested)), bool)
-            keep[..., tested] = [[keep_highest(row, n_pruned) for row in rows] for rows in scores]
-            keeps[score, sparsity] = keep
-    rows, keep = training._laid_out(keeps, observed.seeds)
-    networks = observed.networks("own").pick(rows["network"])
-    descend(networks, observed.parts.train, n_epochs=epochs, keep=keep, **observed.setting.how)
-    rows = rows.rename(columns={"variant": "score", "arm": "sparsity"})
-    rows["test_accuracy"] = networks.accuracy(observed.parts.test)
-    return rows.groupby(["score", "sparsity", "seed"], sort=False)["test_accuracy"].mean().reset_index()
 
 
 # --- what survives pruning (C9, C10) --------------------------------------------------------------------------
@@ -440,17 +365,12 @@ def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
         runs, networks: of ``_retrain_arms``.
 
     Returns:
-        One row a (seed, variant, arm, draw, layer), layers from 1: ``alpha``, and ``n_tail``, the number of
-        eigenvalues it rests on.
+        One row a (seed, variant, arm, draw, layer), layers from 1: ``alpha``.
     """
     tables = []
     for layer, weights in enumerate(networks.weights, start=1):
-        fits = pd.DataFrame(
-            [theory.PowerLaw.of_layer(weight) for weight in weights.numpy()], index=runs.index
-        )
-        tables.append(
-            runs[["seed", "variant", "arm", "draw"]].assign(layer=layer).join(fits[["alpha", "n_tail"]])
-        )
+        alpha = [theory.PowerLaw.of_layer(weight).alpha for weight in weights.numpy()]
+        tables.append(runs[["seed", "variant", "arm", "draw"]].assign(layer=layer, alpha=alpha))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -461,60 +381,11 @@ def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
     return _layer_exponents(runs, networks)
 
 
-# --- MNIST at the paper's size: which setting gives the counts that are published? ----------------------------
-
-
-def count_scan(observed: Observed) -> pd.DataFrame:
-    """Count non-causal weights of the paper's MNIST network under settings that the paper leaves open.
-
-    Args:
-        observed: dense training on MNIST, with exponents from 3 and from 20 forward steps.
-
-    Returns:
-        One row a (variant, forward steps, error, largest lag, seed): the number of weights that the paper's rule
-        removes, of those tested, for the ``"own"`` exponents and for white ``"noise"`` of the same length.
-    """
-    rows = []
-    for variant, steps in product(("ft", "pt"), (3, 20)):
-        seen = observed.recorders[variant if steps == 3 else f"{variant}, 20 steps"]
-        n_windows = seen.errors.shape[-1]
-        lags = [lag for lag in (1, 3, 5, 6, 7, 10, 14, 20) if n_windows >= 3 * lag + 2]
-        for part, (i, seed) in product(("validation", "train"), enumerate(observed.seeds)):
-            y, own = observed.errors(variant, part)[i], seen.exponents[i, 0]
-            noise = np.random.default_rng([seed, 7]).standard_normal(own.shape)
-            for lag in lags:
-                row = {"variant": variant, "steps": steps, "error": part, "lag": lag, "seed": seed}
-                of = {"own": own, "noise": noise}.items()
-                rows.append(row | {name: decide(y, x, max_lag=lag).non_causal.sum() for name, x in of})
-    return pd.DataFrame(rows)
-
-
 # --- all of it ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Runs:
-    """The experiments on several data sets, with the same seeds on each.
-
-    Attributes:
-        observed: dense training, by data set.
-        retrained: one row a network, retrained from its initial weights: table, seed, variant (``"dense"``, ``"ft"``,
-            ``"pt"``), arm, draw, the columns of ``perceptrons.retrain``, the share of weights ``removed``, and
-            ``log2_epochs``, counted from 1.
-        decisions: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
-            weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and
-            counterparts that cannot cause its errors; ``"reverse"``, whether the errors cause the exponents;
-            ``"planted"``, a cause that is there.
-        overlaps: one row a pair of non-causal sets and seed: the Jaccard index, and what is ``expected`` of
-            independent random sets of these sizes; None for images.
-        deletions: one row an arm and seed, weights deleted from the trained network, as many as FT removes:
-            ``doublings``, log2 of the training loss after over that before, and ``share_below``, the share of 200
-            random deletions that raise it less (ties count half); None for images.
-        rankings: one row a network but the dense one: ``spearman``, the correlation of its ranking of the features by
-            mean absolute Shapley value with that of the dense one; None for images.
-        spectra: one row a network and layer, from 1: ``alpha`` of the power law of its spectrum, and ``n_tail``, the
-            number of eigenvalues it rests on; None for tables.
-    """
+class _Runs(NamedTuple):
+    """The tables of ``runs_of``."""
 
     observed: dict[str, Observed]
     retrained: pd.DataFrame
@@ -525,13 +396,32 @@ class Runs:
     spectra: pd.DataFrame | None = None
 
 
-def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> Runs:
+def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> _Runs:
     """Train, test, prune, retrain and compare on each data set.
 
     Args:
         settings: data sets with their networks.
         seeds: one split with its initial weights each.
         n_random: random masks a seed and variant.
+
+    Returns:
+        Dense training, ``observed``, by data set, and tables. ``retrained``: one row a network, retrained from its
+        initial weights: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
+        ``perceptrons.retrain``, the share of weights ``removed``, and ``log2_epochs``, counted from 1.
+
+        ``decisions``: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
+        weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and
+        counterparts that cannot cause its errors; ``"reverse"``, whether the errors cause the exponents;
+        ``"planted"``, a cause that is there.
+
+        ``overlaps``, for tables: one row a pair of non-causal sets and seed: the Jaccard index, and what is
+        ``expected`` of independent random sets of these sizes. ``deletions``, for tables: one row an arm and seed,
+        weights deleted from the trained network, as many as FT removes: ``doublings``, log2 of the training loss
+        after over that before, and ``share_below``, the share of 200 random deletions that raise it less (ties count
+        half). ``rankings``, for tables: one row a network but the dense one: ``spearman``, the correlation of its
+        ranking of the features by mean absolute Shapley value with that of the dense one.
+
+        ``spectra``, for images: one row a network and layer, from 1: ``alpha`` of the power law of its spectrum.
     """
     observed: dict[str, Observed] = {}
     frames: dict[str, list[pd.DataFrame]] = defaultdict(list)
@@ -548,7 +438,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
                 frames["deletions"].append(_delete_without_retraining(seen))
                 frames["rankings"].append(_feature_rankings(seen, runs, networks))
             shown.update()
-    return Runs(observed, **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
+    return _Runs(observed, **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
 
 
 # --- our statistics beside the reference implementations (K5) -------------------------------------------------
@@ -558,7 +448,7 @@ def agreement(observed: Observed) -> pd.DataFrame:
     """Compare our batched statistics with statsmodels and nolds on a chapter's own series of three seeds.
 
     Granger tests: the FT errors and exponents of ten weights at lags 1, 5 and 14, those that the number of windows
-    allows. Exponents: the first 200 updates of 40 weights. What either refuses is not compared.
+    allows. Exponents: the first FT window of 40 weights. What either refuses is not compared.
 
     Returns:
         One row a seed: ``granger``, the largest relative difference from statsmodels over its four statistics, and
@@ -566,11 +456,10 @@ def agreement(observed: Observed) -> pd.DataFrame:
     """
     errors, series = observed.errors("ft"), observed.series("ft")
     lags = [lag for lag in (1, 5, 14) if errors.shape[1] >= 3 * lag + 2]
-    paths = _paths(replace(observed.setting, epochs=3, share=1.0), observed.seeds[:3])
     rows = []
-    for i in range(paths.shape[1]):
+    for i, windows in enumerate(observed.paths[:3]):
         granger = [_granger_difference(errors[i], cause, lags) for cause in series[i, :10]]
-        lyapunov = _lyapunov_differences(paths[:200, i, :40].T)
+        lyapunov = _lyapunov_differences(windows[0, :40])
         rows.append({"granger": np.nanmax(granger), "lyapunov": np.nanmax(lyapunov)})
     return pd.DataFrame(rows)
 

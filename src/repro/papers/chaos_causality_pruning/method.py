@@ -33,6 +33,7 @@ from repro.series.multiplicity import benjamini_hochberg, holm
 
 _Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
+_Error = Callable[[], ArrayLike]
 
 _LEVEL = 0.05
 """Of the tests; the false-discovery rate of the honest rule."""
@@ -91,15 +92,19 @@ class WindowRecorder:
         self._exponents: list[_Array] = []
         self._errors: list[_Array] = []
 
-    def __call__(self, weights: ArrayLike, error: Callable[[], ArrayLike] | None = None) -> None:
-        """Take in the weights after the next update, ``(..., P)``; ``error`` is asked at the end of each window."""
+    def __call__(self, weights: ArrayLike, error: _Error | None = None) -> None:
+        """Take in the weights after the next update, ``(..., P)``.
+
+        ``error`` is asked at the end of each window.
+        """
         if self._last is not None and self._update > self._last:
             return
         self._rows.append(np.array(np.asarray(weights), dtype=np.float64))
         self._update += 1
         if len(self._rows) == self.length:
             series = np.stack(self._rows, axis=-1)
-            exponents = paper_exponents(series.reshape(-1, self.length), self._forward_steps)
+            windows = series.reshape(-1, self.length)
+            exponents = paper_exponents(windows, self._forward_steps)
             self._exponents.append(exponents.reshape(series.shape[:-1]))
             if error is not None:
                 self._errors.append(np.asarray(error(), dtype=np.float64))
@@ -164,7 +169,8 @@ def _granger_tests(
 
 def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
     """Apply a rule to tests that were made, see ``decide``."""
-    p = tests.chi2_p_value if one_of("rule", rule, _RULES) == "paper" else tests.p_value  # (P, L)
+    one_of("rule", rule, _RULES)
+    p = tests.chi2_p_value if rule == "paper" else tests.p_value  # (P, L)
     if rule == "single_lag":
         p = p[:, -1:]
     if rule == "honest":
@@ -172,7 +178,8 @@ def judge(tests: GrangerResult, rule: str = "paper") -> Decision:
     least = p.min(axis=1)  # NaN where any lag could not be tested
     if rule == "honest":
         return Decision(least, benjamini_hochberg(least) <= _LEVEL)
-    return Decision(least, (least.round(4) if rule == "paper" else least) < _LEVEL)
+    rounded = least.round(4) if rule == "paper" else least
+    return Decision(least, rounded < _LEVEL)
 
 
 def decide(

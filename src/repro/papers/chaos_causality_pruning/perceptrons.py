@@ -303,6 +303,7 @@ def retrain(
     benchmark: float,
     budget: int,
     cap: int,
+    look: Callable[[Perceptrons], object] = lambda _: None,
     **how: Any,
 ) -> tuple[pd.DataFrame, Perceptrons]:
     """Train masked networks from ``initial``, which is left alone, for the budget and until each reaches the benchmark.
@@ -314,6 +315,7 @@ def retrain(
         benchmark: training accuracy to reach.
         budget: epochs that all networks train.
         cap: most epochs, at least the budget.
+        look: called with the networks before training and after each update.
         how: ``learning_rate``, ``batch_size``, ``reshuffle``, as for ``descend``.
 
     Returns:
@@ -342,5 +344,6 @@ def retrain(
             table["budget_accuracy"] = networks.accuracy(test)
         return epoch >= budget - 1 and bool(table["reached"].all())
 
-    descend(networks, train, n_epochs=cap, keep=keep, after_epoch=note, **how)
+    how |= {"after_update": lambda: look(networks), "after_epoch": note}
+    descend(networks, train, n_epochs=cap, keep=keep, **how)
     return table.assign(kept=keep.sum(axis=1)), stopped

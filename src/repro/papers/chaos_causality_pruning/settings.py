@@ -156,7 +156,7 @@ _Part = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, repr=False)
-class Table:
+class _Table:
     """A table as it was found: nothing shuffled, nothing scaled.
 
     Attributes:
@@ -208,7 +208,7 @@ _LICENCES = {
 }
 
 
-def load_table(name: str) -> Table:
+def load_table(name: str) -> _Table:
     """Load a table.
 
     ``iris``, ``iris_3f`` (columns 0, 2, 3), ``wine`` and ``breast_cancer_10`` (the first ten columns, the means, of the
@@ -235,7 +235,7 @@ def load_table(name: str) -> Table:
         wrong = f"expected sha256 {_CHECKSUMS[name]}, found {checksum}"
         raise CorruptDataError(f"{name!r} from {source} is not the table of that name: {wrong}")
     licence = _LICENCES.get(name, "CC BY 4.0 (UCI Machine Learning Repository)")
-    return Table(*parts[0], name, checksum, licence, source, *parts[1:])
+    return _Table(*parts[0], name, checksum, licence, source, *parts[1:])
 
 
 def _found(name: str) -> tuple[list[_Part], str]:
@@ -260,13 +260,13 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _numbers(cells: pd.DataFrame) -> NDArray[np.float64]:
-    return np.ascontiguousarray(cells.to_numpy(object).astype(np.float64))
+    return cells.to_numpy(object).astype(np.float64)
 
 
 def _last_column_is_class(path: Path) -> _Part:
     values = _numbers(_read(path))
     y = values[:, -1].astype(np.int64)
-    return np.ascontiguousarray(values[:, :-1]), y - y.min()
+    return values[:, :-1], y - y.min()
 
 
 def _titanic(*paths: Path) -> list[_Part]:

@@ -27,9 +27,13 @@ _PLANTED = 0.01
 """Variance of a planted cause, as a share of that of the error's changes."""
 _SHORT_WINDOW = 50
 """Rows in a window of LEGCNet-PT, and of the honest rule."""
-_PARTS = ("validation", "test", "train")
+_EVERY = 32
+"""Of the stretches of an FT window's length one in so many is kept in full, for surrogates."""
+_SHOWN = 5
+"""The weight of the first network whose path is kept in full."""
+_PARTS = ("validation", "test")
 
-_ARMS = ("noncausal", "causal", "noise", "magnitude before", "magnitude after", "largest", "random")
+_ARMS = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
 """LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
 
 
@@ -47,9 +51,11 @@ class Observed:
         initial: initial weights of all networks, those of a split in the order own, stranger, nudged.
         trained: the same after training.
         recorders: what was seen, by variant ``"ft"``, ``"pt"`` and ``"honest"`` (short windows without overlap over
-            the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(3, S, roles, T)``; for MNIST also
-            ``"ft, 20 steps"`` and ``"pt, 20 steps"``, exponents from fewer points of each window.
+            the whole training): exponents ``(S, roles, P_tested, T)`` and errors ``(2, S, roles, T)``.
         tested: which weights are tested, ``(P,)``.
+        paths: of the networks' weights in one of 32 stretches of an FT window's length, ``(S, stretches, P, rows)``;
+            for tables.
+        path: of one weight of the first network, ``(updates + 1,)``; for tables.
     """
 
     setting: Setting
@@ -59,6 +65,8 @@ class Observed:
     trained: Perceptrons
     recorders: dict[str, WindowRecorder]
     tested: _Mask
+    paths: _Array
+    path: _Array
 
     @classmethod
     def of(
@@ -93,24 +101,31 @@ class Observed:
             known["ft"] = WindowRecorder(setting.window)
             known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
         recorders = {variant: known[variant] for variant in variants if variant in known}
-        if setting.name == "mnist":
-            recorders["pt, 20 steps"] = WindowRecorder(_SHORT_WINDOW, last_update=early, forward_steps=20)
-            recorders["ft, 20 steps"] = WindowRecorder(setting.window, forward_steps=20)
         # only FT of nudged networks is looked at
         shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
         trained = initial.pick(range(len(initial)))
+        path: list[float] = []
+        rows: list[_Array] = []
 
         def look() -> None:
             weights = trained.flat().numpy()[:, tested].reshape(len(seeds), n_roles, -1)
             for variant, recorder in recorders.items():
                 recorder(weights[:, : shown[variant]], errors)
+            if not setting.images:
+                if len(path) // setting.window % _EVERY == 0:
+                    rows.append(weights[:, 0].copy())
+                path.append(weights[0, 0, _SHOWN])
 
         def errors() -> _Array:
-            wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test, parts.train)]
+            wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test)]
             return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
 
         descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
-        return cls(setting, parts, tuple(seeds), initial, trained, recorders, tested)
+        length = max(1, setting.window)
+        whole = np.array(rows[: len(rows) // length * length])  # (rows, S, P)
+        paths = whole.reshape(-1, length, len(seeds), int(tested.sum())).transpose(2, 0, 3, 1)
+        seen = (recorders, tested, paths, np.array(path))
+        return cls(setting, parts, tuple(seeds), initial, trained, *seen)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -181,14 +196,12 @@ class Observed:
             n_random: random masks a seed, at least 1.
         """
         tested, layer_of = self.tested, self.initial.layer_of
-        before = self.networks("own").flat().abs().numpy()
         after = self.networks("own", trained=True).flat().abs().numpy()
         one = self.series(variant).shape[1:]
         noise = np.stack([np.random.default_rng([seed, 2]).standard_normal(one) for seed in self.seeds])
         by_weight: dict[str, _Array | list[_Array]] = {
             "causal": [d.p for d in self.decisions(variant)],
             "noise": [-d.p for d in self.decisions(variant, noise)],
-            "magnitude before": before[:, tested],
             "magnitude after": after[:, tested],
             "largest": -after[:, tested],
         }
