@@ -82,11 +82,6 @@ def _tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         for script in context.get("script_files", [])
         if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
     ]
-    # the role of a list of references: docutils gives their entries another role than a list's items
-    if "body" in context:
-        context["body"] = context["body"].replace(
-            '<div role="list" class="citation-list">', '<div class="citation-list">'
-        )
 
 
 def _mathematics_in_html(app: Sphinx, doctree: nodes.document) -> None:
@@ -154,6 +149,13 @@ def _light_page(text: str, page: Path, out: Path) -> str:
     )
     text = re.sub(rf'<script [^>]*src="[^"]*({idle})\.js[^>]*></script>\n?', "", text)
     text = re.sub(r"<script (?=src=)", "<script defer ", text)
+    # what a screen reader would stumble over: heads of tables without a word, roles that are not allowed there or
+    # no longer known, and names that are not what is seen
+    text = re.sub(r'<th(?: scope="col")?></th>', "<td></td>", text)
+    text = re.sub(r'(<div (?:class="citation" id="[^"]*")?) ?role="(?:list|doc-biblioentry)"', r"\1", text)
+    text = re.sub(
+        r'(<summary|search-button-field search-button__button[^>]*) aria-label="[^"]*"', r"\1", text
+    )
     # the colours of the mode from the first moment, and not when the theme's script has run
     ask = 'matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"'
     return text.replace(
