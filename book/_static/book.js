@@ -37,7 +37,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return Number.isNaN(number) ? text : number;
   };
   for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.querySelectorAll("thead tr:first-child th")];
+    const heads = [...table.querySelectorAll("thead tr:first-child > *")];
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";

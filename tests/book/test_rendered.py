@@ -139,13 +139,15 @@ LOOK = r"""() => ({
     'an image that is not there': [...document.querySelectorAll('img')]
         .filter(i => i.complete && i.naturalWidth === 0).map(i => i.src),
 })"""
-ON_A_PHONE = """() => [
-    ...(document.documentElement.scrollWidth <= 390 ? [] : ['the page scrolls sideways']),
-    ...['p', 'li', 'h1', 'h2', 'h3', 'img']
-        .flatMap(tag => [...document.querySelectorAll(`article ${tag}`)])
-        .filter(e => e.offsetParent && e.getBoundingClientRect().right > 391
-                     && !e.closest('.pst-scrollable-table-container, .cell_output, pre, mjx-container'))
-        .map(e => e.outerHTML.slice(0, 120))]"""
+WIDER = """width => {
+    const scrolls = e => e && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+    return [
+        ...(document.documentElement.scrollWidth <= width ? [] : ['the page']),
+        ...[...document.querySelectorAll('article *')]
+            .filter(e => e.getClientRects().length && e.getBoundingClientRect().right > width + 1
+                         && !e.closest('mjx-assistive-mml') && !scrolls(e))
+            .map(e => e.outerHTML.slice(0, 120))];
+}"""
 
 
 @cache
@@ -154,15 +156,23 @@ def _axe():
 
 
 def _inaccessible(page):
-    return [
-        f"{fault['id']} ({fault['impact']}): {[node['html'][:160] for node in fault['nodes'][:3]]}"
-        for fault in _axe().run(page).response["violations"]
-        if fault["impact"] in ("serious", "critical") or fault["id"] == "region"
-    ]
+    faults = _axe().run(page).response["violations"]
+    return [f"{each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in faults]
+
+
+def _heavy(site, requests):
+    """What a page loads for its first view, if that is too much; files as they lie there."""
+    asked = {urlsplit(url).path.lstrip("/") for url in requests if url.startswith("http")}
+    sizes = {
+        name: (site / name).stat().st_size
+        for name in asked
+        if "mathjax" not in name and (site / name).is_file()
+    }
+    return sizes if sum(sizes.values()) > 700_000 else {}
 
 
 @pytest.fixture(scope="module")
-def faults(browser, address, pages):
+def faults(browser, address, site, pages):
     """Every page, opened once and left until nothing more is asked of the network: what is wrong with it."""
     found, each = {}, Visit(browser, address)
     for name in [*pages, "search.html", "genindex.html"]:
@@ -176,6 +186,7 @@ def faults(browser, address, pages):
             "an error in the console": [*each.errors],
             "a request that leaves the machine": each.outside,
             "a request for what is not there": [*each.failed],
+            "more than 0.7 MB before mathematics": _heavy(site, each.requests),
         }
         if name == "genindex.html":  # made by Sphinx for those who want it
             continue
@@ -187,27 +198,18 @@ def faults(browser, address, pages):
             page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
             found[name]["what not everybody can read in the dark"] = _inaccessible(page)
         page.set_viewport_size({"width": 390, "height": 844})
-        found[name]["what is wider than a phone"] = page.evaluate(ON_A_PHONE)
+        found[name]["what is wider than a phone"] = page.evaluate(WIDER, 390)
+        page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
+        page.emulate_media(media="print")
+        found[name]["what is cut on paper"] = page.evaluate(WIDER, 688)
+        page.emulate_media(media="screen")
     each.context.close()
     return found
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "an error in the console",
-        "a request that leaves the machine",
-        "a request for what is not there",
-        "a formula that is an error",
-        "an image without a text",
-        "an image that is not there",
-        "what not everybody can read",
-        "what not everybody can read in the dark",
-        "what is wider than a phone",
-    ],
-)
-def test_no_page_has(faults, kind):
-    assert {name: page[kind] for name, page in faults.items() if page.get(kind)} == {}
+def test_no_page_has_a_fault(faults):
+    found = {f"{name}: {kind}": what for name, page in faults.items() for kind, what in page.items() if what}
+    assert found == {}
 
 
 @cache
@@ -350,6 +352,19 @@ def test_the_scoreboard_is_short_and_can_be_filtered(visit):
     page.wait_for_function(
         f"document.querySelectorAll('ul.scoreboard > li:not([hidden])').length === {every}"
     )
+
+
+def test_code_has_room_and_figures_follow_the_mode(visit, chapters):
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit.page.emulate_media(color_scheme="dark")
+    page = visit.open(chapters[0])
+    room = "e => { e.textContent = '0'.repeat(88); return e.clientWidth - e.scrollWidth; }"
+    assert page.locator(".cell_input pre:visible").first.evaluate(room) >= 0
+    figures = page.locator("img[src*='figures/']")
+    look = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).filter.split('(')[0], e.loading]"
+    looks = [figure.evaluate(look) for figure in figures.all()]
+    assert looks
+    assert looks == [["rgba(0, 0, 0, 0)", "invert", "lazy"]] * len(looks)
 
 
 def test_the_ruler_is_read_in_order_and_fits_a_phone(visit, chapters):

@@ -1,7 +1,7 @@
 """Figures of the book: one theme, fixed colours, a caption, a text for those who cannot see it, and a source.
 
-Every figure is a PNG of twice the screen's resolution on a white card, so that it reads the same in light
-and in dark mode and on a phone.
+Every figure is a drawing without a background: on a white card where it stands alone, on the page's own paper
+in the book, which turns its lightness round in dark mode.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import inspect
 import io
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -26,8 +28,7 @@ from repro.book.layout import Book
 
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 """The book's colours, which people with a colour vision deficiency can tell apart."""
-_DPI = 100
-_SCALE = 2
+_DPI = 100  # pixels of the page in an inch of a figure
 _STYLE = {
     "figure.figsize": (7.0, 4.0),
     "figure.dpi": _DPI,
@@ -40,7 +41,6 @@ _STYLE = {
     "legend.title_fontsize": 11,
     "lines.linewidth": 2,
     "font.family": "DejaVu Sans",
-    "svg.hashsalt": "repro",
 }
 _page: dict[str, str | None] = {"chapter": None}  # what the figures of a page share
 
@@ -70,19 +70,32 @@ def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., o
         if not (callable(text) or (isinstance(text, str) and text.strip())):
             told = "a caption, an alt that says what one would see, and as source a function of the library"
             raise BadInput(f"a figure needs {told}; {name} is {text!r}")
-    buffer = io.BytesIO()
-    unsigned = {"Software": None}  # its version would change the bytes
-    figure.savefig(buffer, dpi=_DPI * _SCALE, bbox_inches="tight", facecolor="white", metadata=unsigned)
-    image = buffer.getvalue()
-    width = round(int.from_bytes(image[16:20], "big") / _SCALE)  # a PNG's bytes 16 to 19: its width in dots
+    image, width, height = _drawing(figure)
     return (
-        '<figure class="repro-figure" style="margin:1.5em 0">'
-        f'<img src="data:image/png;base64,{base64.b64encode(image).decode("ascii")}" '
-        f'alt="{escape(" ".join(alt.split()))}" width="{width}" '
-        'style="background:#fff;max-width:100%;height:auto;padding:0.5em;border-radius:6px;'
-        'box-sizing:border-box">'
-        f"<figcaption>{inline_html(caption)} <small>{_source(source)}</small></figcaption></figure>"
+        '<figure class="repro-figure" style="margin:1em 0">'
+        f'<img src="data:image/svg+xml;base64,{base64.b64encode(image).decode("ascii")}" '
+        f'alt="{escape(" ".join(alt.split()))}" width="{width}" height="{height}" loading="lazy" '
+        'style="background:var(--repro-figure, #fff);max-width:100%;height:auto">'
+        f"<figcaption>{inline_html(caption)} <details><summary>Source</summary> {_source(source)}</details>"
+        "</figcaption></figure>"
     )
+
+
+def _drawing(figure: Figure) -> tuple[bytes, int, int]:
+    """A figure as an SVG of few bytes, always the same ones, with its width and height in the page's pixels."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "repro", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
+    svg = re.sub(
+        r"<\?xml.*?\?>|<!.*?>|<metadata>.*?</metadata>", "", buffer.getvalue().decode(), flags=re.DOTALL
+    )
+    # places to a tenth of a point, and no space between tags
+    svg = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]).replace(".0", ""), svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
+    width, height = (
+        round(float(points) * _DPI / 72) for points in re.findall(r' (?:width|height)="([\d.]+)pt"', svg)
+    )
+    return svg.encode(), width, height
 
 
 def _source(source: Callable[..., object] | str) -> str:
@@ -101,4 +114,4 @@ def _source(source: Callable[..., object] | str) -> str:
                 place = f"{url}/blob/{commit}/{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
                 code = f'<a href="{escape(place)}">{code}</a>'
     parts.insert(1, code)
-    return "Source: " + ", ".join(parts if _page["chapter"] else parts[1:])
+    return ", ".join(parts if _page["chapter"] else parts[1:])

@@ -1,4 +1,4 @@
-"""Sphinx extension of the book: mathematics without a network, one search field, no idle scripts.
+"""Sphinx extension of the book: mathematics without a network, one search field, pages that load what they use.
 
 Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries
 the same files; this extension copies the few that a page needs beside the page. ``_config.yml`` points
@@ -7,12 +7,17 @@ the same files; this extension copies the few that a page needs beside the page.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import re
 import shutil
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes  # type: ignore[import-untyped]
+from fontTools import subset  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -81,11 +86,6 @@ def _tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         for script in context.get("script_files", [])
         if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
     ]
-    # the role of a list of references: docutils gives their entries another role than a list's items
-    if "body" in context:
-        context["body"] = context["body"].replace(
-            '<div role="list" class="citation-list">', '<div class="citation-list">'
-        )
 
 
 def _mathematics_in_html(app: Sphinx, doctree: nodes.document) -> None:
@@ -100,6 +100,90 @@ def _code_without_contents(
     """Leave the list of chapters out of the pages of source code, which are written only when the library changes."""
     if page.startswith("_modules/"):
         context["sidebars"] = [part for part in context["sidebars"] if "nav" not in part]
+
+
+def _lightened(app: Sphinx, exception: Exception | None) -> None:
+    """Leave in a finished HTML build what its pages use: of the theme's styles, of its icons, of its scripts.
+
+    Figures move out of the pages into files beside them, which a browser fetches when they are seen.
+    """
+    if exception is not None or app.builder.format != "html":
+        return
+    out, used = Path(app.outdir), set[str]()
+    shutil.rmtree(out / "figures", ignore_errors=True)  # every page that has figures is written anew
+    (out / "figures").mkdir()
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        used.update(" ".join(re.findall(r'class="([^"]*)"', text)).split())
+        if (light := _light_page(text, page, out)) != text:
+            page.write_text(light, encoding="utf-8")
+    (out / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)  # draws the icons a second time
+    for script in (out / "_static").glob("**/*.js"):
+        if "mathjax" not in script.parts:
+            used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf-8")))
+    icons = set[int]()
+    for sheet in (out / "_static").glob("**/*.css"):
+        style = _light_style(sheet.read_text(encoding="utf-8"), used)
+        icons.update(int(code, 16) for code in re.findall(r'content: ?"\\(f[0-9a-f]{3})"', style))
+        sheet.write_text(style, encoding="utf-8")
+    for font in (out / "_static").glob("**/webfonts/fa-*.ttf"):
+        font.with_suffix(".woff2").unlink(missing_ok=True)
+        options = subset.Options(notdef_outline=True, layout_features=[])
+        cut, whole = subset.Subsetter(options), subset.load_font(str(font), options)
+        cut.populate(unicodes=icons)
+        cut.subset(whole)
+        subset.save_font(whole, str(font), options)
+
+
+def _light_page(text: str, page: Path, out: Path) -> str:
+    """A page without what holds up its first screen."""
+
+    def beside(match: re.Match[str]) -> str:
+        image = base64.b64decode(match[1])
+        file = out / "figures" / f"{hashlib.sha256(image).hexdigest()[:16]}.svg"
+        file.write_bytes(image)
+        return f'src="{Path(os.path.relpath(file, page.parent)).as_posix()}"'
+
+    text = re.sub(r'src="data:image/svg\+xml;base64,([^"]+)"', beside, text)
+    text = re.sub(
+        r'<span class="[npw]">([^<]*)</span>', r"\1", text
+    )  # names and brackets: the code's own colour
+    idle = (
+        "fontawesome" if page.name == "search.html" else "fontawesome|searchtools|language_data|searchindex"
+    )
+    text = re.sub(rf'<script [^>]*src="[^"]*({idle})\.js[^>]*></script>\n?', "", text)
+    text = re.sub(r"<script (?=src=)", "<script defer ", text)
+    # what a screen reader would stumble over: heads of tables without a word, roles that are not allowed there or
+    # no longer known, and names that are not what is seen
+    text = re.sub(r'<th(?: scope="col")?></th>', "<td></td>", text)
+    text = re.sub(r'(<div (?:class="citation" id="[^"]*")?) ?role="(?:list|doc-biblioentry)"', r"\1", text)
+    text = re.sub(
+        r'(<summary|search-button-field search-button__button[^>]*) aria-label="[^"]*"', r"\1", text
+    )
+    # the colours of the mode from the first moment, and not when the theme's script has run
+    ask = 'matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"'
+    return text.replace(
+        'localStorage.getItem("theme") || "auto"', f'localStorage.getItem("theme") || ({ask})'
+    )
+
+
+def _light_style(style: str, used: set[str]) -> str:
+    """A style sheet without the rules of classes that no page and no script names."""
+
+    def kept(match: re.Match[str]) -> str:
+        # what stands in brackets may be a list of its own, and a thing that must not be there
+        selectors = [match[1]] if "(" in match[1] or "@" in match[1] else match[1].split(",")
+        names = (re.findall(r"\.(-?[a-zA-Z_][\w-]*)", re.sub(r"\(.*\)", "", each)) for each in selectors)
+        chosen = [each for each, classes in zip(selectors, names, strict=True) if used.issuperset(classes)]
+        return f"{','.join(chosen)}{{{match[2]}}}" if chosen else ""
+
+    style = re.sub(
+        r"/\*(?!!).*?\*/|src:url\(.*?(?=url\([^)]*\.ttf)",
+        lambda m: "" if m[0][0] == "/" else "src:",
+        style,
+        flags=re.DOTALL,
+    )
+    return re.sub(r"([^{};]+)\{([^{}]*)\}", kept, style)
 
 
 def _every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
@@ -125,5 +209,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", _found.beside_the_pages)
     app.connect("doctree-read", _mathematics_in_html)
     app.connect("build-finished", _copy_mathjax)
+    app.connect("build-finished", _lightened)
     app.connect("env-updated", _every_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -188,7 +188,7 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     assert (folder / "report.ipynb").is_file()
     html = page.read_text(encoding="utf-8")
     assert "<script" not in html
-    assert set(re.findall(r'(?:src|href)="(?!#)([^,"]{0,30})', html)) == {"data:image/png;base64"}
+    assert set(re.findall(r'(?:src|href)="(?!#)([^,"]{0,30})', html)) == {"data:image/svg+xml;base64"}
     assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]{40,}"', html)) == 1
     assert "colored by <code>rate</code>" in html
     assert "injected" not in html
