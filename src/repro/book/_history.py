@@ -200,9 +200,6 @@ def _claims_at(root: Path, commit: str, chapter: str) -> ChapterClaims | str:
     if text is None:
         return f"commit {commit[:10]} has no file of claims"
     try:
-        return _read(text, f"{chapter}.yml")
+        return parsed(text, f"{chapter}.yml")
     except BadInput as error:
         return f"at commit {commit[:10]} the claims cannot be read: {error}"
-
-
-_read = cache(parsed)

@@ -7,7 +7,7 @@ interval and no answer.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -285,7 +285,7 @@ def load(path: Path | str) -> ChapterClaims:
     return parsed(text, path.name)
 
 
-@lru_cache(maxsize=64)
+@cache
 def parsed(text: str, name: str) -> ChapterClaims:
     """A file of claims from its text, checked as by ``load``; ``name`` is the file's. A build asks a dozen times."""
     try:
