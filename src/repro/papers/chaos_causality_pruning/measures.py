@@ -47,7 +47,7 @@ def causal(
     """Return the share of testable weights that a rule calls causal, or what it exceeds that with a counterpart by.
 
     Args:
-        decisions: of ``experiments.Runs``; those by errors on the validation part count.
+        decisions: of ``experiments.runs_of``; those by errors on the validation part count.
         variant, rule: which decisions.
         series: what stands in the place of the cause.
         less: the counterpart that it is compared with.
