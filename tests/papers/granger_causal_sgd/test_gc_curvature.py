@@ -126,11 +126,12 @@ def test_a_quadratic_rises_by_half_its_weighted_trace(monkeypatch):
 def test_the_same_draws_serve_one_network_and_many_and_all_are_left_as_they_were(two):
     ensemble, x, y = two
     before = ensemble.state_dict()
-    together = noise_sensitivity(ensemble.train(), x, y, 0.3)
+    together = noise_sensitivity(ensemble.train(), x, y, 0.3, everything(ensemble))
     assert ensemble.training
     assert all(torch.equal(t, before[name]) for name, t in ensemble.state_dict().items())
     for i in range(2):
-        alone = noise_sensitivity(Ensemble([ensemble.member(i)]), x[i : i + 1], y[i : i + 1], 0.3)
+        one = Ensemble([ensemble.member(i)])
+        alone = noise_sensitivity(one, x[i : i + 1], y[i : i + 1], 0.3, everything(one))
         torch.testing.assert_close(alone[0], together[i])
     nothing = {"1.weight": torch.zeros(2, 5, 4, dtype=torch.bool)}
     assert not noise_sensitivity(ensemble, x, y, 0.5, nothing).any()
@@ -143,7 +144,7 @@ def test_bad_input_is_named_by_its_place_among_all_networks(two, monkeypatch):
     broken[1] = torch.nan
     for measure in (
         lambda *d: largest_eigenvalues(*d, everything(ensemble)),
-        lambda *d: noise_sensitivity(*d, 0.1),
+        lambda *d: noise_sensitivity(*d, 0.1, everything(ensemble)),
     ):
         with pytest.raises(ValueError, match="loss of network 1 is nan"):
             measure(ensemble, broken, y)

@@ -182,8 +182,12 @@ def pruned(alpha: float | list[float], start=None, **changed) -> list[Mask]:
     return causal_pruning(start.ensemble, start.datasets, alpha, **(how | changed))
 
 
+def dense() -> Mask:
+    return Mask.stack([Mask.dense(member) for member in iris().ensemble])
+
+
 def loop_by_hand(i: int, target: str, regress: bool) -> list[dict[str, Tensor]]:
-    mask, masks = {name: torch.ones_like(kept[i]) for name, kept in iris().dense().items()}, []
+    mask, masks = {name: torch.ones_like(kept[i]) for name, kept in dense().items()}, []
     for iteration in (1, 2):
         seed = _derived_seed(SEEDS[i], iteration)
         rows = descend(iris().ensemble.member(i), iris().datasets[i], seed, drop_last=False, mask=mask)
