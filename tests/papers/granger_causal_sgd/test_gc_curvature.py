@@ -81,19 +81,6 @@ def test_larger_negative_curvature_is_not_taken_for_the_largest(curvatures):
     assert float(found) == pytest.approx(curvatures[0], rel=1e-6)
 
 
-def test_convolutions_and_batch_normalization_in_evaluation_mode():
-    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(20, 1, 4, 4, generator=generator), torch.randint(0, 3, (20,), generator=generator)
-    module(x)  # running statistics other than those of the data
-    before, ensemble = {name: t.clone() for name, t in module.state_dict().items()}, Ensemble([module])
-    found = largest_eigenvalues(ensemble, x[None], y[None], everything(ensemble))
-    assert ensemble.training
-    assert all(torch.equal(t[0], before[name]) for name, t in ensemble.state_dict().items())
-    matrix = explicit(Ensemble([module.eval().double()]), x.double()[None], y[None], 0)
-    assert float(found) == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), rel=1e-5)
-
-
 def test_stopping_early_is_said(two, monkeypatch):
     monkeypatch.setattr(curvature, "_MOST_PRODUCTS", 3)
     with pytest.warns(RuntimeWarning, match="stopped at 3 products"):

@@ -132,10 +132,6 @@ def test_overlaps_are_those_of_the_masks_they_name(runs):
         beyond = (rows["jaccard"] - rows["chance"]) / (1 - rows["chance"])
         assert rows["beyond"].tolist() == pytest.approx(beyond.tolist())
     assert (overlaps["sparsity"] - overlaps.index.get_level_values("wanted")).abs().max() < 0.1
-    alone = experiments.mask_overlaps(iris().first(1), grid)
-    together = overlaps.xs(SEEDS[0], level="seed")["jaccard"]
-    wanted = alone.set_index(["target", "wanted", "other"]).sort_index()["jaccard"]
-    pd.testing.assert_series_equal(together, wanted, rtol=0.05)  # a weight on the threshold
 
 
 # --- the penalty as a dial ------------------------------------------------------------------------------------
@@ -152,7 +148,7 @@ def test_penalties_are_masks_of_one_log_and_networks_trained_alone():
         assert rows["sparsity"].to_numpy() == pytest.approx(1 - flat(mask).double().mean(dim=1).numpy())
         _, history = training._tune(iris(), mask, IRIS.tune_epochs)
         assert rows["test_accuracy"].to_numpy() == pytest.approx(history.last("test_accuracy"))
-    assert (frame.loc[frame["alpha"] == 1e-3, ["sparsity", "collapsed"]] == [1, 2]).all(axis=None)
+    assert (frame.loc[frame["alpha"] == 1e-3, "sparsity"] == 1).all()
 
 
 @pytest.mark.parametrize("hold", [True, False])
@@ -253,7 +249,7 @@ def test_accuracies_are_those_of_the_arms_trained_one_by_one_and_the_test_part_d
 # --- flatness -------------------------------------------------------------------------------------------------
 
 HOW = (("causal", "random"), (0.5, 0.9))
-STOPS = {"n_epochs": 3, "target_loss": 0.25, "max_epochs": 8}
+STOPS = {"target_loss": 0.25, "max_epochs": 8}  # and after 3 epochs, as the setting has it
 
 
 @pytest.fixture(scope="module")

@@ -228,8 +228,11 @@ def test_masks_drawn_again_are_first_masks_of_other_batches():
     assert not all(torch.equal(found[2][name], third[name]) for name in WEIGHTS)
 
 
-def test_each_network_has_its_own_penalty_and_one_that_loses_all_weights_harms_nobody():
-    both, alone = pruned([1e3, ALPHA["cross_batch"]]), pruned(ALPHA["cross_batch"])
+def test_each_network_has_its_own_penalty_and_loss_change_and_one_without_weights_harms_nobody():
+    both, alone = (
+        pruned([1e3, ALPHA["cross_batch"]], target=["same_batch", "cross_batch"]),
+        pruned(ALPHA["cross_batch"]),
+    )
     for mask, other in zip(both, alone, strict=True):
         for name in WEIGHTS:
             assert not mask[name][0].any()

@@ -18,14 +18,6 @@ def test_the_same_seed_gives_the_same_network_in_any_company():
     assert torch.equal(alone.datasets[0].x_test, iris().datasets[1].x_test)
 
 
-def test_the_first_networks_are_what_they_were_and_copies_repeat_them_in_order():
-    first = iris().first(1)
-    assert first.seeds == SEEDS[:1]
-    for name, tensor in iris().ensemble.state_dict().items():
-        assert torch.equal(first.ensemble.state_dict()[name], tensor[:1])
-        assert torch.equal(iris().times(2).ensemble.state_dict()[name], torch.cat([tensor] * 2))
-
-
 def test_weights_have_the_variance_of_fan_out():
     chapter = Start.draw([0])
     still = Start.draw([0], replace(chapter.setting, rate=1e-12, pretrain_epochs=1)).ensemble.parameters

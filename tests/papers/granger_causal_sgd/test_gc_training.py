@@ -137,8 +137,8 @@ def test_a_network_that_diverges_is_named(masks):
 def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
     n_epochs, target, max_epochs, masks, epochs
 ):
-    every, how = iris().times(3), {"n_epochs": n_epochs, "target_loss": target, "max_epochs": max_epochs}
-    stops = _train_to_stops(every, _joined(masks), **how)
+    every = replace(iris(), setting=replace(IRIS, tune_epochs=n_epochs)).times(3)
+    stops = _train_to_stops(every, _joined(masks), target_loss=target, max_epochs=max_epochs)
     losses = torch.stack([evaluate(each, *every.stacked("train"), per_member=True)[0] for each in epochs])
     low = (losses[:max_epochs] <= target).T.tolist()
     first = [own.index(True) + 1 if any(own) else max_epochs for own in low]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
@@ -50,11 +51,8 @@ def steps(start: Start) -> pd.DataFrame:
     """
     real, placebo = (_logged(start.first(1), placebo=placebo) for placebo in (False, True))
     frames = []
-    for condition, run, target in (
-        ("same-batch", real, "same_batch"),
-        ("cross-batch", real, "cross_batch"),
-        ("cross-batch, placebo", placebo, "cross_batch"),
-    ):
+    for condition, run in {"same-batch": real, "cross-batch": real, "cross-batch, placebo": placebo}.items():
+        target = "same_batch" if condition == "same-batch" else "cross_batch"
         columns = {"predicted": run.first_order()[0], "observed": run.loss_changes[target][0]}
         frames.append(pd.DataFrame(columns).assign(condition=condition))
     return pd.concat(frames, ignore_index=True)
@@ -286,18 +284,17 @@ def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     r"""Prune once at every penalty, all from one log of each network, and train what is left (claim G6).
 
     Returns:
-        One row a (target, alpha, seed): those, ``sparsity``, ``collapsed`` (layers without a weight) and
-        ``test_accuracy``.
+        One row a (target, alpha, seed): those, ``sparsity`` and ``test_accuracy``.
     """
     run = _logged(start, drop_last=False)
     grid = torch.tensor(alphas, dtype=torch.float64).expand(len(start.seeds), -1)
+    rows = pd.DataFrame(product(alphas, start.seeds), columns=["alpha", "seed"])
     frames, many = [], start.times(len(alphas))
     for target in _TARGETS:
         kept = _causal_weights(run, run.loss_changes[target], grid, start.seeds)
         mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
         _, history = _tune(many, mask, start.setting.tune_epochs)
-        found = _counts(mask).assign(target=_words(target), seed=many.seeds)
-        found["alpha"] = np.repeat(alphas, len(start.seeds))
+        found = rows.assign(target=_words(target), sparsity=_sparsities(mask))
         frames.append(found.assign(test_accuracy=history.last("test_accuracy")))
     return pd.concat(frames, ignore_index=True)
 
@@ -327,23 +324,25 @@ def loop_runs(
     Returns:
         One row a (target, logging_epochs, iteration, alpha, seed): those and ``sparsity``.
     """
-    many, each_alpha, frames = start.times(len(alphas)), np.repeat(alphas, len(start.seeds)), []
-    for target, n_epochs in product(targets, logging_epochs or [start.setting.logging_epochs]):
+    rows = pd.DataFrame(product(targets, alphas, start.seeds), columns=["target", "alpha", "seed"])
+    many, frames = start.times(len(targets) * len(alphas)), []
+    for n_epochs in logging_epochs or [start.setting.logging_epochs]:
         masks = causal_pruning(
             many.ensemble,
             many.datasets,
-            each_alpha.tolist(),
+            rows["alpha"].tolist(),
             seeds=many.seeds,
-            target=target,
+            target=rows["target"].tolist(),
             n_iterations=n_iterations,
             regress=regress,
             hold=hold,
             **(start.setting.sgd() | {"n_epochs": n_epochs}),
         )
         for iteration, mask in enumerate(masks, start=1):
-            found = _counts(mask).assign(alpha=each_alpha, seed=many.seeds, iteration=iteration)
-            frames.append(found.assign(target=_words(target), logging_epochs=n_epochs))
-    return pd.concat(frames, ignore_index=True)
+            found = rows.assign(iteration=iteration, sparsity=_sparsities(mask))
+            frames.append(found.assign(logging_epochs=n_epochs))
+    found = pd.concat(frames, ignore_index=True)
+    return found.assign(target=found["target"].map(_words))
 
 
 def _joined(masks: Iterable[Mask]) -> Mask:
@@ -352,12 +351,10 @@ def _joined(masks: Iterable[Mask]) -> Mask:
     return Mask({name: torch.cat([kept, *(mask[name] for mask in others)]) for name, kept in first.items()})
 
 
-def _counts(mask: Mask) -> pd.DataFrame:
-    """Return the sparsity of each network and how many of its layers have no weight left, for ``(N, *shape)``."""
-    kept = [entries.flatten(1) for entries in mask.values()]
-    sparsity = (~torch.cat(kept, dim=1)).double().mean(dim=1)
-    collapsed = torch.stack([~each.any(dim=1) for each in kept]).sum(dim=0)
-    return pd.DataFrame({"sparsity": sparsity, "collapsed": collapsed})
+def _sparsities(mask: Mask) -> NDArray[np.float64]:
+    """The sparsity of each network, for entries ``(N, *shape)``."""
+    kept = torch.cat([entries.flatten(1) for entries in mask.values()], dim=1)
+    return (~kept).double().mean(dim=1).numpy()
 
 
 # --- accuracy at matched sparsity (G5 to G7, G13 to G16, K3, K4) ------------------------------------------------------
@@ -470,7 +467,6 @@ def flatness_runs(
     arms: Sequence[str],
     sparsities: Sequence[float],
     *,
-    n_epochs: int,
     target_loss: float,
     max_epochs: int,
 ) -> pd.DataFrame:
@@ -488,7 +484,7 @@ def flatness_runs(
     Args:
         start: S networks at $\theta_0$.
         arms, sparsities: as in ``accuracy_runs``.
-        n_epochs, target_loss, max_epochs: of the two stops, see ``training``.
+        target_loss, max_epochs: of the stop by loss; the other is after the setting's epochs, see ``training``.
 
     Returns:
         One row a (seed, arm, sparsity, stopping): reached (the target loss; True for stopping by epochs),
@@ -500,9 +496,7 @@ def flatness_runs(
     survivors, every = _joined(conditions.values()), start.times(len(conditions))
     train, test = every.stacked("train"), every.stacked("test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
-    stops = _train_to_stops(
-        every, survivors, n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
-    )
+    stops = _train_to_stops(every, survivors, target_loss=target_loss, max_epochs=max_epochs)
     frames, n_dense = [], len(start.seeds)
     for stopping, (networks, reached) in stops.items():
         largest = largest_eigenvalues(networks, *train, whole)

@@ -181,7 +181,7 @@ def knees(frame: pd.DataFrame, tolerances: Sequence[float]) -> pd.DataFrame:
     lost, frames = 100 * validation.rsub(validation[0.0], axis=0), {}
     for tolerance in tolerances:
         last = lost.le(tolerance).mul(lost.columns).max(axis=1)
-        there = test.to_numpy()[range(len(test)), test.columns.get_indexer(last)]
+        there = test.to_numpy()[np.arange(len(test)), test.columns.get_indexer(pd.Index(last))]
         difference = 100 * (there - test[0.0])
         frames[tolerance] = pd.DataFrame({"decades": -np.log10(1 - last), "difference": difference})
     return pd.concat(frames, names=["tolerance"])

@@ -162,7 +162,7 @@ def causal_pruning(
     alpha: float | Sequence[float],
     *,
     seeds: Sequence[int],
-    target: str = "cross_batch",
+    target: str | Sequence[str] = "cross_batch",
     n_iterations: int = 10,
     n_epochs: int = 10,
     learning_rate: float = 1e-3,
@@ -182,7 +182,7 @@ def causal_pruning(
         seeds: one a network. In each iteration the order of batches is another, drawn
             from the seed and its number.
         target: loss change to regress on: ``"cross_batch"``, as in the authors' code, or
-            ``"same_batch"``.
+            ``"same_batch"``; one, or one a network.
         n_iterations: how often to log and prune.
         n_epochs, learning_rate, batch_size: of the logged SGD, the authors' by default;
             last short batches are kept.
@@ -202,7 +202,9 @@ def causal_pruning(
 
     Source: the authors' code of September 2024.
     """
-    one_of("target", target, ("cross_batch", "same_batch"))
+    targets = [target] * len(ensemble) if isinstance(target, str) else target
+    for each in targets:
+        one_of("target", each, ("cross_batch", "same_batch"))
     alphas = torch.as_tensor(alpha, dtype=torch.float64).expand(len(ensemble))
     if not bool((alphas > 0).all()):
         raise ValueError(f"alpha must be above 0, got {alpha}")
@@ -220,10 +222,9 @@ def causal_pruning(
             rows=regress,
             drop_last=False,
         )
-        if regress:
-            kept = _causal_weights(trace, trace.loss_changes[target], alphas, orders)
-        else:
-            kept = trace.covariance[target].abs() > alphas[:, None]
+        found = trace.loss_changes if regress else trace.covariance
+        own = torch.stack([found[each][i] for i, each in enumerate(targets)])
+        kept = _causal_weights(trace, own, alphas, orders) if regress else own.abs() > alphas[:, None]
         mask = mask & Mask(trace.by_name(kept))
         masks.append(mask)
     return masks

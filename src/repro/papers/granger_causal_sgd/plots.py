@@ -99,7 +99,7 @@ def curves(table: pd.DataFrame, x: str, hue: str, titles: Mapping[str, str], *, 
     """Columns in percent against another one, a panel a column, a line for each value of ``hue``.
 
     Args:
-        table: one row a seed and condition; where ``collapsed`` counts layers that are gone, a cross says so.
+        table: one row a seed and condition.
         x, hue: columns.
         titles: column to the title of its panel.
         log: whether x is logarithmic.
@@ -109,10 +109,6 @@ def curves(table: pd.DataFrame, x: str, hue: str, titles: Mapping[str, str], *, 
         for j, (name, rows) in enumerate(table.groupby(hue, sort=False)):
             _percent(axis, rows, x, column, color=PALETTE[j], marker=MARKERS[j], label=name)
         axis.set(xscale="log" if log else "linear", xlabel=x, title=f"{title}, %", ylim=(-4, 104))
-        if "collapsed" in table:
-            gone = table[table["collapsed"] > 0]
-            look: dict[str, Any] = {"color": "0.1", "markeredgewidth": 1.2, "label": "a layer is gone"}
-            axis.plot(gone[x], 100 * gone[column], "x", **look)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
@@ -345,8 +346,12 @@ def _tune(
     return networks if isinstance(networks, Ensemble) else Ensemble([networks]), history
 
 
+class _AllReached(Exception):
+    """Nothing is left to train for."""
+
+
 def _train_to_stops(
-    start: Start, mask: Mask, *, n_epochs: int, target_loss: float, max_epochs: int
+    start: Start, mask: Mask, *, target_loss: float, max_epochs: int
 ) -> dict[str, tuple[Ensemble, Tensor]]:
     r"""Train S networks, as ``_tune`` does, and keep each as it is at two stops on its way.
 
@@ -355,16 +360,15 @@ def _train_to_stops(
     Args:
         start: networks at $\theta_0$.
         mask: entries ``(S, *shape)``.
-        n_epochs: of the stop by epochs.
         target_loss: mean cross-entropy on the whole training part for the stop by loss, looked at after each epoch.
         max_epochs: where a network that does not reach it stops.
 
     Returns:
-        By stopping, after as many ``"epochs"`` and at the end of the first epoch with the training ``"loss"`` at or
-        below the target: the networks, and of each whether it came down to the target (True for stopping by epochs);
-        one that did not is in its last state.
+        By stopping, after the setting's ``"epochs"`` and at the end of the first epoch with the training ``"loss"`` at
+        or below the target: the networks, and of each whether it came down to the target (True for stopping by
+        epochs); one that did not is in its last state.
     """
-    x, y = start.stacked("train")
+    (x, y), n_epochs = start.stacked("train"), start.setting.tune_epochs
     reached = torch.zeros(len(y), dtype=torch.bool)
     states: dict[str, dict[str, Tensor]] = {"epochs": {}, "loss": {}}
 
@@ -372,6 +376,8 @@ def _train_to_stops(
         now = ensemble.state_dict()
         if report.epoch == n_epochs:
             states["epochs"] = now
+        if reached.all() and report.epoch >= n_epochs:
+            raise _AllReached
         if report.epoch > max_epochs or reached.all():
             return
         some, kept = next(iter(now.values())), states["loss"] or now
@@ -379,10 +385,11 @@ def _train_to_stops(
         states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
         reached.logical_or_(losses <= target_loss)
 
-    ensemble, _ = _tune(start, mask, max(n_epochs, max_epochs), [look])
+    with suppress(_AllReached):
+        _tune(start, mask, max(n_epochs, max_epochs), [look])
     found = {}
     for stopping, came_down in {"epochs": torch.ones_like(reached), "loss": reached}.items():
-        networks = Ensemble(list(ensemble))
+        networks = Ensemble(list(start.ensemble))
         networks.load_state_dict(states[stopping])
         found[stopping] = networks, came_down
     return found
