@@ -129,11 +129,7 @@ def test_bad_input_is_named_by_its_place_among_all_networks(two, monkeypatch):
     (ensemble, x, y), nothing = two, torch.ones(2, 5, 4, dtype=torch.bool)
     broken, nothing[1] = x.clone(), False
     broken[1] = torch.nan
-    for measure in (
-        lambda *d: largest_eigenvalues(*d, everything(ensemble)),
-        lambda *d: noise_sensitivity(*d, 0.1, everything(ensemble)),
-    ):
-        with pytest.raises(ValueError, match="loss of network 1 is nan"):
-            measure(ensemble, broken, y)
+    with pytest.raises(ValueError, match="loss of network 1 is nan"):
+        largest_eigenvalues(ensemble, broken, y, everything(ensemble))
     with pytest.raises(ValueError, match="nothing is kept of network 1"):
         largest_eigenvalues(ensemble, x, y, {"1.weight": nothing})

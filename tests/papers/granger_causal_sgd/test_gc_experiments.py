@@ -151,9 +151,8 @@ def test_penalties_are_masks_of_one_log_and_networks_trained_alone():
     assert (frame.loc[frame["alpha"] == 1e-3, "sparsity"] == 1).all()
 
 
-@pytest.mark.parametrize("hold", [True, False])
-def test_the_grid_is_single_loops_put_together(hold):
-    alphas = (1e-9, 1.0)
+def test_the_grid_is_single_loops_put_together():
+    alphas, hold = (1e-9, 1.0), False
     frame = experiments.loop_runs(iris(), alphas, logging_epochs=(2, 3), n_iterations=2, hold=hold)
     groups = dict(iter(frame.groupby(["target", "logging_epochs", "alpha", "iteration"])))
     assert len(groups) == 2 * 2 * 2 * 2
