@@ -16,7 +16,7 @@ from repro.papers.granger_causal_sgd.settings import Setting, Start
 
 #: 90 examples for training: four batches of 20 and one of 10.
 IRIS = Setting(
-    "iris", "iris", partial(perceptron, (4, 8, 3)), pretrain_epochs=3, logging_epochs=4, tune_epochs=3, rate=0.02,
+    "iris", partial(perceptron, (4, 8, 3)), pretrain_epochs=3, logging_epochs=4, tune_epochs=3, rate=0.02,
     batch_size=20,
 )  # fmt: skip
 SEEDS = (0, 3)

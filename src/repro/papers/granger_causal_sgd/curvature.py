@@ -15,8 +15,6 @@ from torch import Tensor
 from repro.learn import Ensemble, evaluate
 from repro.learn.training import Loss, cross_entropy
 
-__all__ = ["largest_eigenvalues", "noise_sensitivity"]
-
 _MOST_PRODUCTS = 200
 _TOLERANCE = 1e-3
 #: Networks whose graph is in memory at once. A small graph stays in the processor's cache: 5 at once take a seventh
@@ -150,7 +148,7 @@ def noise_sensitivity(
     x: Tensor,
     y: Tensor,
     sigma: float,
-    kept: Mapping[str, Tensor] | None = None,
+    kept: Mapping[str, Tensor],
     *,
     loss: Loss = cross_entropy,
 ) -> Tensor:
@@ -163,8 +161,7 @@ def noise_sensitivity(
     Args:
         ensemble, x, y, loss: as in ``largest_eigenvalues``.
         sigma: strength, 0 or above, without unit.
-        kept: parameter name to bool ``(S, *shape)``; only these parameters are disturbed, and only where kept. None for
-            all.
+        kept: parameter name to bool ``(S, *shape)``; only these parameters are disturbed, and only where kept.
 
     Returns:
         ``(S,)``, float64.
@@ -173,8 +170,8 @@ def noise_sensitivity(
         ValueError: a loss that is not finite without noise.
     """
     shown = _exact(ensemble)
-    still = {name: shown.parameters[name].detach().clone() for name in kept or shown.parameters}
-    scale = {name: weight.abs() * (kept[name] if kept else 1) for name, weight in still.items()}
+    still = {name: shown.parameters[name].detach().clone() for name in kept}
+    scale = {name: weight.abs() * kept[name] for name, weight in still.items()}
 
     def losses() -> Tensor:
         return evaluate(shown, x.double(), y, loss=loss, per_member=True)[0]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn import Ensemble, evaluate
@@ -23,20 +24,6 @@ from repro.prune import Mask, magnitude, random, select
 from repro.prune.overlap import agreement
 from repro.prune.selection import keep_highest
 
-__all__ = [
-    "accuracy_runs",
-    "alpha_runs",
-    "flatness_runs",
-    "granger_runs",
-    "held_out_fits",
-    "identity_runs",
-    "loop_runs",
-    "mask_overlaps",
-    "momentum_runs",
-    "permutation_level",
-    "steps",
-]
-
 _TARGETS = ("same_batch", "cross_batch")
 _TRAINED_TOGETHER = 40  # perceptrons: fastest so on one processor
 
@@ -45,6 +32,11 @@ def _logged(start: Start, **changed: Any) -> Trace:
     """Log the networks of a start on their own data: rate, epochs, batches and seeds of the setting, if not changed."""
     how = {"seeds": start.seeds, **start.setting.sgd(), **changed}
     return log(start.ensemble, start.datasets, **how)
+
+
+def _words(target: str) -> str:
+    """A loss change as tables and pictures name it."""
+    return target.replace("_", "-")
 
 
 # --- one step (G1, G2, G11, K1, K2) -----------------------------------------------------------------------------------
@@ -58,67 +50,47 @@ def steps(start: Start) -> pd.DataFrame:
         cross-batch change, and that of a placebo, which sees the same batches and never moves.
     """
     real, placebo = (_logged(start.first(1), placebo=placebo) for placebo in (False, True))
-    rows = []
-    for condition, run, target in (
-        ("same batch", real, "same_batch"),
-        ("cross-batch", real, "cross_batch"),
-        ("cross-batch, placebo", placebo, "cross_batch"),
-    ):
+    frames = []
+    for condition, run in {"same-batch": real, "cross-batch": real, "cross-batch, placebo": placebo}.items():
+        target = "same_batch" if condition == "same-batch" else "cross_batch"
         columns = {"predicted": run.first_order()[0], "observed": run.loss_changes[target][0]}
-        rows.append(pd.DataFrame(columns).assign(condition=condition))
-    return pd.concat(rows, ignore_index=True)
+        frames.append(pd.DataFrame(columns).assign(condition=condition))
+    return pd.concat(frames, ignore_index=True)
 
 
 def identity_runs(start: Start) -> pd.DataFrame:
-    r"""Fit loss changes by what the identity predicts, at several learning rates (claim G1).
+    r"""Fit loss changes by what the identity predicts, at several learning rates and with momentum (claims G1, G11).
 
     In float64: at small rates the rounding of a float32 loss is as large as what the identity leaves over.
 
     Returns:
         One row a (seed, learning_rate, target): ``slope`` b of $\Delta L_t \approx b\,\hat y_t$ by least squares;
         ``r2`` = $1-\sum_t(\Delta L_t-b\,\hat y_t)^2/\sum_t(\Delta L_t-\overline{\Delta L})^2$, about the mean and so
-        below 0 where a constant would predict better; ``r2_identity``, the same with b = 1; the last two are NaN where
-        the loss change is constant. Targets are ``"same_batch"``, ``"cross_batch"`` and ``"full_batch"``: the
-        same-batch change of 20 steps on the whole
-        training part. Full-batch steps hardly differ at small rates, so that their r2 can fall where their slope goes
-        to 1.
+        below 0 where a constant would predict better, and NaN where the loss change is constant. Targets are
+        ``"same-batch"`` and ``"cross-batch"``, and same-batch changes under momentum 0.9: ``"momentum, squares alone"``
+        and ``"momentum, squares and products"`` of successive steps. Each sum has its best coefficient: squares are not
+        judged by their scale.
     """
-    exact = _in_float64(start)
+    exact = replace(start, ensemble=Ensemble([member.double() for member in start.ensemble]))
     frames = []
+
+    def fit(target: str, run: Trace, change: str = "same_batch", **terms: bool) -> None:
+        names = {"seed": start.seeds, "learning_rate": run.learning_rate, "target": target}
+        line = _line_through_zero(run.first_order(**terms), run.loss_changes[change])
+        frames.append(pd.DataFrame(names | line))
+
     for rate in (1e-3, 1e-2, 1e-1):
         batches = _logged(exact, learning_rate=rate)
-        whole = _logged(exact, learning_rate=rate, n_epochs=20, batch_size=None)
-        for target, run, change in (
-            ("same_batch", batches, "same_batch"),
-            ("cross_batch", batches, "cross_batch"),
-            ("full_batch", whole, "same_batch"),
-        ):
-            names = {"seed": start.seeds, "learning_rate": rate, "target": target}
-            frames.append(
-                pd.DataFrame(names | _line_through_zero(run.first_order(), run.loss_changes[change]))
-            )
+        fit("same-batch", batches)
+        fit("cross-batch", batches, "cross_batch")
+    pushed = _logged(exact, learning_rate=1e-3, momentum=0.9)
+    fit("momentum, squares alone", pushed, products=False)
+    fit("momentum, squares and products", pushed)
     return pd.concat(frames, ignore_index=True)
 
 
-def momentum_runs(start: Start) -> pd.DataFrame:
-    """Fit same-batch loss changes under momentum 0.9, with and without products of successive steps (claim G11).
-
-    In float64, at a learning rate of 0.001. Each sum has its best coefficient: squares are not judged by their scale.
-
-    Returns:
-        One row a (seed, features): slope, r2, r2_identity; ``features`` is ``"squares"`` or ``"squares and cross"``.
-    """
-    run = _logged(_in_float64(start), learning_rate=1e-3, momentum=0.9)
-    frames = []
-    for features, products in (("squares", False), ("squares and cross", True)):
-        names = {"seed": start.seeds, "features": features}
-        fit = _line_through_zero(run.first_order(products=products), run.loss_changes["same_batch"])
-        frames.append(pd.DataFrame(names | fit))
-    return pd.concat(frames, ignore_index=True)
-
-
-def granger_runs(start: Start, *, full_loss: bool = True) -> pd.DataFrame:
-    r"""Test steps that were taken, steps that were not, and steps in another order (claims G1, G2, K1).
+def granger_runs(start: Start, *, full_loss: bool = True, n_permutations: int = 0) -> pd.DataFrame:
+    r"""Test steps that were taken, steps that were not, and steps in another order (claims G1, G2, K1, K2).
 
     Real and placebo runs see the same batches from the same weights. A placebo's parameters never move, so its
     same-batch and full-loss changes are 0, and whatever it explains of the cross-batch change is no effect of a
@@ -127,60 +99,50 @@ def granger_runs(start: Start, *, full_loss: bool = True) -> pd.DataFrame:
     Args:
         start: S networks at $\theta_0$.
         full_loss: whether to test the change of the loss on the whole training part, too.
+        n_permutations: orders of chance of the steps, for ``level``.
 
     Returns:
         One row a (seed, target, condition): f, p_value, partial_r2, status, see ``method.step_test``; lagged_r2, the
-        partial R² of steps strictly in the past; slope, r2, r2_identity, see ``identity_runs``. ``condition`` is
-        ``"real"``, ``"placebo"`` or ``"permuted"``: the real run with its energies in random order.
+        partial R² of steps strictly in the past; slope, r2, see ``identity_runs``. ``target`` is
+        ``"same-batch"``, ``"cross-batch"`` or ``"full-loss"``; ``condition`` is ``"real run"``, ``"placebo"`` or
+        ``"steps shuffled"``: the real run with its energies in random order. Of cross-batch changes and shuffled
+        steps also ``level``, the share of ``n_permutations`` orders with p < 0.05, which is 0.05 of a valid test.
     """
     real, placebo = (_logged(start, full_loss=full_loss, placebo=placebo) for placebo in (False, True))
-    orders = _orders(start.seeds, real.energy.shape[1])
     conditions = {
-        "real": (real, real.energy),
+        "real run": (real, real.energy),
         "placebo": (placebo, placebo.energy),
-        "permuted": (real, real.energy.gather(1, orders)),
+        "steps shuffled": (real, real.energy.gather(1, _orders(start.seeds, real.energy.shape[1]))),
     }
     frames = []
     for target, (condition, (run, energy)) in product(real.loss_changes, conditions.items()):
         change = run.loss_changes[target]
-        lagged = {"lagged_r2": step_test(energy, change, first_lag=1)["partial_r2"]}
         line = _line_through_zero(-energy / run.learning_rate, change)
-        names = {"seed": start.seeds, "target": target, "condition": condition}
-        frames.append(pd.DataFrame(names | step_test(energy, change) | lagged | line))
+        names = {"seed": start.seeds, "target": _words(target), "condition": condition}
+        found = pd.DataFrame(names | step_test(energy, change) | line)
+        found["lagged_r2"] = step_test(energy, change, first_lag=1)["partial_r2"]
+        if n_permutations and (target, condition) == ("cross_batch", "steps shuffled"):
+            found["level"] = _level(real.energy, change, start.seeds, n_permutations)
+        frames.append(found)
     return pd.concat(frames, ignore_index=True)
 
 
-def permutation_level(start: Start, n_permutations: int) -> pd.Series:
-    """Return how often the test of cross-batch changes has p < 0.05 when the steps stand in random order (claim K2).
-
-    Returns:
-        By seed, shares in [0, 1]; 0.05 is what a valid test has.
-    """
-    run = _logged(start)
-    energy, change = run.energy, run.loss_changes["cross_batch"]
+def _level(energy: Tensor, change: Tensor, seeds: Sequence[int], n: int) -> list[float]:
+    """How often each network's test has p < 0.05 when its steps stand in random order."""
     shares = []
-    for i, seed in enumerate(start.seeds):
+    for own, y, seed in zip(energy, change, seeds, strict=True):
         draw = torch.Generator().manual_seed(seed)
-        orders = torch.stack([torch.randperm(energy.shape[1], generator=draw) for _ in range(n_permutations)])
-        found = step_test(energy[i][orders], change[i].expand(n_permutations, -1))
-        shares.append(np.mean(found["p_value"] < 0.05))
-    return pd.Series(shares, index=pd.Index(start.seeds, name="seed"))
+        orders = torch.stack([torch.randperm(len(y), generator=draw) for _ in range(n)])
+        shares.append(np.mean(step_test(own[orders], y.expand(n, -1))["p_value"] < 0.05))
+    return shares
 
 
 def _line_through_zero(prediction: Tensor, change: Tensor) -> dict[str, Tensor]:
     """Fit loss changes ``(S, T)`` by a multiple of predictions; the columns ``(S,)`` of ``identity_runs``."""
     slope = (prediction * change).sum(dim=1) / prediction.square().sum(dim=1)
+    left = (change - slope[:, None] * prediction).square().sum(dim=1)
     about_mean = (change - change.mean(dim=1, keepdim=True)).square().sum(dim=1)
-
-    def r2(factor: Tensor) -> Tensor:
-        left = (change - factor[:, None] * prediction).square().sum(dim=1)
-        return torch.where(about_mean > 0, 1 - left / about_mean, torch.nan)
-
-    return {"slope": slope, "r2": r2(slope), "r2_identity": r2(torch.ones_like(slope))}
-
-
-def _in_float64(start: Start) -> Start:
-    return replace(start, ensemble=Ensemble([member.double() for member in start.ensemble]))
+    return {"slope": slope, "r2": torch.where(about_mean > 0, 1 - left / about_mean, torch.nan)}
 
 
 def _orders(seeds: Sequence[int], n_rows: int) -> Tensor:
@@ -195,9 +157,9 @@ def _orders(seeds: Sequence[int], n_rows: int) -> Tensor:
 def held_out_fits(start: Start, learning_rate: float) -> pd.DataFrame:
     r"""Fit $\Delta L_t \approx b+\sum_k\gamma_k(\Delta\theta_{t,k})^2$ to one run; predict another (claim G3).
 
-    Both runs start from $\theta_0$ and differ in the order of batches alone. Methods: ``"common"``, one coefficient
-    $\gamma$ for all weights; ``"tg_lasso"``, over all weights at once at the authors' default $\alpha = 10^{-14}$
-    (any other predicts as little); ``"lasso"``, converged on columns of standard deviation 1,
+    Both runs start from $\theta_0$ and differ in the order of batches alone. Methods: ``"one for all"``, one
+    coefficient $\gamma$; ``"authors'"``, ``tg_lasso`` over all weights at once at the authors' default
+    $\alpha = 10^{-14}$ (any other predicts as little); ``"Lasso"``, converged on columns of standard deviation 1,
     $\frac{1}{2T}\lVert y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, and ``"ridge"``,
     $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$, each at the penalty that predicts the last quarter
     of the first run best after a fit to the quarters before. All have an intercept, $b = \bar y - \bar x^\top\gamma$.
@@ -208,7 +170,7 @@ def held_out_fits(start: Start, learning_rate: float) -> pd.DataFrame:
 
     Returns:
         One row a (seed, target, method): r2, $1-\sum(y-\hat y)^2/\sum(y-\bar y)^2$ on the second run, not bounded
-        below; place, that of the chosen penalty in its grid, from 0 (the largest) to 1.
+        below.
     """
     first, second = (_run(start, number, learning_rate=learning_rate) for number in (0, 1))
     rows = []
@@ -216,10 +178,9 @@ def held_out_fits(start: Start, learning_rate: float) -> pd.DataFrame:
         x, new = first.squares(i), second.squares(i)
         for target, (method, (fit, penalties)) in product(_TARGETS, _FITS.items()):
             y, truth = first.loss_changes[target][i], second.loss_changes[target][i]
-            predicted, place = _tuned(fit, x, y, new, penalties)
-            r2 = 1 - (truth - predicted).square().sum() / (truth - truth.mean()).square().sum()
-            names = {"seed": seed, "target": target, "method": method}
-            rows.append(names | {"r2": float(r2), "place": place / max(len(penalties) - 1, 1)})
+            left = (truth - _tuned(fit, x, y, new, penalties)).square().sum()
+            r2 = float(1 - left / (truth - truth.mean()).square().sum())
+            rows.append({"seed": seed, "target": _words(target), "method": method, "r2": r2})
     return pd.DataFrame(rows)
 
 
@@ -232,24 +193,24 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
 
 
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
-    "common": (_common, [0.0]),
-    "tg_lasso": (tg_lasso, [1e-14]),
-    "lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
+    "one for all": (_common, [0.0]),
+    "authors'": (tg_lasso, [1e-14]),
+    "Lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
     "ridge": (ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 
-def _tuned(fit: _Fit, x: Tensor, y: Tensor, new: Tensor, penalties: Sequence[float]) -> tuple[Tensor, int]:
-    """Predict new rows at the penalty that predicts the last quarter of rows best; which it was."""
+def _tuned(fit: _Fit, x: Tensor, y: Tensor, new: Tensor, penalties: Sequence[float]) -> Tensor:
+    """Predict new rows at the penalty that predicts the last quarter of rows best."""
 
     def predictions(x: Tensor, y: Tensor, new: Tensor, penalties: Sequence[float]) -> Tensor:
         return y.mean() + fit(x, y, penalties) @ (new - x.mean(dim=0)).T
 
-    cut, best = 3 * len(y) // 4, 0
     if len(penalties) > 1:
+        cut = 3 * len(y) // 4
         errors = predictions(x[:cut], y[:cut], x[cut:], penalties) - y[cut:]
-        best = int(errors.square().sum(dim=1).argmin())
-    return predictions(x, y, new, [penalties[best]])[0], best
+        penalties = [penalties[int(errors.square().sum(dim=1).argmin())]]
+    return predictions(x, y, new, penalties)[0]
 
 
 def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
@@ -258,13 +219,13 @@ def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
     The mask of a run: one regression a layer, with $\alpha$ the quantile of
     $|\frac1T\sum_t\Delta L_t(\Delta\theta_{t,k})^2|$ that leaves the sparsity wanted. Others:
 
-    - ``"covariance"``: the threshold $\alpha$ on that size itself.
-    - ``"energy"``: the weights of largest $\frac1T\sum_t(\Delta\theta_{t,k})^2$.
-    - ``"permuted"``: loss changes in an order of chance, so that none belongs to its step.
-    - ``"placebo"``: steps that were computed and never taken, on the same batches (cross-batch alone: its same-batch
-      changes are 0).
-    - ``"again"``: another run from $\theta_0$. ``"reordered"``: the same run, its rows in another order in the
-      regression.
+    - ``"threshold on the covariance"``: the threshold $\alpha$ on that size itself.
+    - ``"largest squared changes"``: the weights of largest $\frac1T\sum_t(\Delta\theta_{t,k})^2$.
+    - ``"shuffled loss changes"``: loss changes in an order of chance, so that none belongs to its step.
+    - ``"steps never taken"``: steps that were computed and never taken, on the same batches (cross-batch
+      alone: its same-batch changes are 0).
+    - ``"another log"``: another run from $\theta_0$. ``"rows in another order"``: the same run, its rows in another
+      order in the regression.
 
     Returns:
         One row a (seed, target, wanted, other): sparsity of the authors' mask; jaccard of the kept sets, 1 where both
@@ -273,24 +234,24 @@ def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
     """
     run, again, placebo = _run(start, 0), _run(start, 1), _run(start, 0, placebo=True)
     orders = _orders(start.seeds, run.energy.shape[1])
-    rows = []
+    reordered, rows = [_derived_seed(seed, 3) for seed in start.seeds], []
     for target in _TARGETS:
         y = run.loss_changes[target]
         masks_of = partial(_authors_masks, sparsities=sparsities, seeds=start.seeds)
         alphas, mask = masks_of(run, y)
         others = {
-            "covariance": run.covariance[target].abs()[:, None] > alphas[:, :, None],
-            "energy": torch.stack([_largest(*pair) for pair in zip(run.mean_squares, mask, strict=True)]),
-            "permuted": masks_of(run, y.gather(1, orders))[1],
-            "again": masks_of(again, again.loss_changes[target])[1],
-            "reordered": _causal_weights(run, y, alphas, [_derived_seed(seed, 3) for seed in start.seeds]),
+            "threshold on the covariance": run.covariance[target].abs()[:, None] > alphas[:, :, None],
+            "rows in another order": _causal_weights(run, y, alphas, reordered),
+            "largest squared changes": torch.stack([*map(_largest, run.mean_squares, mask)]),
+            "shuffled loss changes": masks_of(run, y.gather(1, orders))[1],
         }
         if target == "cross_batch":
-            others["placebo"] = masks_of(placebo, placebo.loss_changes[target])[1]
+            others["steps never taken"] = masks_of(placebo, placebo.loss_changes[target])[1]
+        others["another log"] = masks_of(again, again.loss_changes[target])[1]
         for (other, masks), (i, seed), (a, wanted) in product(
             others.items(), enumerate(start.seeds), enumerate(sparsities)
         ):
-            names = {"seed": seed, "target": target, "wanted": wanted, "other": other}
+            names = {"seed": seed, "target": _words(target), "wanted": wanted, "other": other}
             found = agreement(mask[i, a], masks[i, a])
             found["beyond"] = (found["jaccard"] - found["chance"]) / (1 - found["chance"])
             rows.append(names | {"sparsity": 1 - float(mask[i, a].double().mean())} | found)
@@ -323,22 +284,18 @@ def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     r"""Prune once at every penalty, all from one log of each network, and train what is left (claim G6).
 
     Returns:
-        One row a (target, alpha, seed): those, ``sparsity``, ``collapsed`` (layers without a weight) and
-        ``test_accuracy``.
+        One row a (target, alpha, seed): those, ``sparsity`` and ``test_accuracy``.
     """
     run = _logged(start, drop_last=False)
     grid = torch.tensor(alphas, dtype=torch.float64).expand(len(start.seeds), -1)
+    rows = pd.DataFrame(product(alphas, start.seeds), columns=["alpha", "seed"])
     frames, many = [], start.times(len(alphas))
     for target in _TARGETS:
         kept = _causal_weights(run, run.loss_changes[target], grid, start.seeds)
         mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
         _, history = _tune(many, mask, start.setting.tune_epochs)
-        names: dict[str, Any] = {
-            "target": target,
-            "alpha": np.repeat(alphas, len(start.seeds)),
-            "seed": many.seeds,
-        }
-        frames.append(_counts(mask).assign(**names, test_accuracy=history.last("test_accuracy")))
+        found = rows.assign(target=_words(target), sparsity=_sparsities(mask))
+        frames.append(found.assign(test_accuracy=history.last("test_accuracy")))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -367,23 +324,25 @@ def loop_runs(
     Returns:
         One row a (target, logging_epochs, iteration, alpha, seed): those and ``sparsity``.
     """
-    many, each_alpha, frames = start.times(len(alphas)), np.repeat(alphas, len(start.seeds)), []
-    for target, n_epochs in product(targets, logging_epochs or [start.setting.logging_epochs]):
+    rows = pd.DataFrame(product(targets, alphas, start.seeds), columns=["target", "alpha", "seed"])
+    many, frames = start.times(len(targets) * len(alphas)), []
+    for n_epochs in logging_epochs or [start.setting.logging_epochs]:
         masks = causal_pruning(
             many.ensemble,
             many.datasets,
-            each_alpha.tolist(),
+            rows["alpha"].tolist(),
             seeds=many.seeds,
-            target=target,
+            target=rows["target"].tolist(),
             n_iterations=n_iterations,
             regress=regress,
             hold=hold,
             **(start.setting.sgd() | {"n_epochs": n_epochs}),
         )
-        names: dict[str, Any] = {"target": target, "logging_epochs": n_epochs}
-        names |= {"alpha": each_alpha, "seed": many.seeds}
-        frames += [_counts(mask).assign(iteration=j, **names) for j, mask in enumerate(masks, start=1)]
-    return pd.concat(frames, ignore_index=True)
+        for iteration, mask in enumerate(masks, start=1):
+            found = rows.assign(iteration=iteration, sparsity=_sparsities(mask))
+            frames.append(found.assign(logging_epochs=n_epochs))
+    found = pd.concat(frames, ignore_index=True)
+    return found.assign(target=found["target"].map(_words))
 
 
 def _joined(masks: Iterable[Mask]) -> Mask:
@@ -392,15 +351,13 @@ def _joined(masks: Iterable[Mask]) -> Mask:
     return Mask({name: torch.cat([kept, *(mask[name] for mask in others)]) for name, kept in first.items()})
 
 
-def _counts(mask: Mask) -> pd.DataFrame:
-    """Return the sparsity of each network and how many of its layers have no weight left, for ``(N, *shape)``."""
-    kept = [entries.flatten(1) for entries in mask.values()]
-    sparsity = (~torch.cat(kept, dim=1)).double().mean(dim=1)
-    collapsed = torch.stack([~each.any(dim=1) for each in kept]).sum(dim=0)
-    return pd.DataFrame({"sparsity": sparsity, "collapsed": collapsed})
+def _sparsities(mask: Mask) -> NDArray[np.float64]:
+    """The sparsity of each network, for entries ``(N, *shape)``."""
+    kept = torch.cat([entries.flatten(1) for entries in mask.values()], dim=1)
+    return (~kept).double().mean(dim=1).numpy()
 
 
-# --- accuracy at matched sparsity (G5 to G7, G13 to G16, K3) ----------------------------------------------------------
+# --- accuracy at matched sparsity (G5 to G7, G13 to G16, K3, K4) ------------------------------------------------------
 
 _Score = Callable[[Trace, int, nn.Module, torch.Generator], Tensor]
 
@@ -423,13 +380,13 @@ def _flat(scores: Mapping[str, Tensor]) -> Tensor:
 # Scores ``(p,)`` of one network's weights; ``accuracy_runs`` says what they are.
 _ARMS: dict[str, _Score] = {
     "causal": lambda run, i, network, draw: run.covariance["same_batch"][i].abs(),
-    "causal_cross": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
-    "energy": lambda run, i, network, draw: run.mean_squares[i],
-    "permuted": partial(_permuted, "same_batch"),
-    "permuted_cross": partial(_permuted, "cross_batch"),
+    "causal, cross-batch": lambda run, i, network, draw: run.covariance["cross_batch"][i].abs(),
+    "squared change alone": lambda run, i, network, draw: run.mean_squares[i],
+    "shuffled loss changes": partial(_permuted, "same_batch"),
+    "shuffled, cross-batch": partial(_permuted, "cross_batch"),
     "magnitude": lambda run, i, network, draw: _flat(magnitude(network)),
     "random": lambda run, i, network, draw: _flat(random(network, generator=draw)),
-    "random_layerwise": _random_layerwise,
+    "random within layers": _random_layerwise,
 }
 
 
@@ -443,7 +400,7 @@ def _arm_masks(
     its seed and the arm alone; masks of an arm are nested.
     """
     run, members = _logged(start), list(start.ensemble)
-    masks = {("dense", 0.0): start.dense()}
+    masks = {("dense", 0.0): Mask.stack([Mask.dense(member) for member in members])}
     for arm in arms:
         scores = []
         for i, seed in enumerate(start.seeds):
@@ -468,13 +425,13 @@ def accuracy_runs(
     With $x_{t,k} = (\Delta\theta_{t,k})^2$ and $\Delta L_t$ the loss change on the same batch:
 
     - ``"causal"``: $|\frac1T\sum_t\Delta L_t x_{t,k}|$, which is what TG_LASSO compares with $\alpha$ (claim G4): one
-      $\alpha$ for all layers is one ranking of all weights. ``"causal_cross"``: with the loss change from batch to
-      batch, as in the authors' code.
-    - ``"energy"``: $\frac1T\sum_t x_{t,k}$. ``"permuted"``, ``"permuted_cross"``: as the causal ones, rows of
-      $\Delta L$ in a random order.
+      $\alpha$ for all layers is one ranking of all weights. ``"causal, cross-batch"``: with the loss change from batch
+      to batch, as in the authors' code.
+    - ``"squared change alone"``: $\frac1T\sum_t x_{t,k}$. ``"shuffled loss changes"``, ``"shuffled, cross-batch"``: as
+      the causal ones, rows of $\Delta L$ in a random order.
     - ``"magnitude"``: $|\theta_{0,k}|$. ``"random"``: uniform numbers.
-    - ``"random_layerwise"``: the causal scores of each layer in a random order, so that at every sparsity each layer
-      loses as many weights as with causal scores.
+    - ``"random within layers"``: the causal scores of each layer in a random order, so that at every sparsity each
+      layer loses as many weights as with causal scores.
 
     Args:
         start: S networks at $\theta_0$.
@@ -482,21 +439,17 @@ def accuracy_runs(
         arms: which of them.
 
     Returns:
-        One row a network: ``seed``, ``arm`` (first ``"dense"``, with sparsity 0), ``sparsity``, ``train_loss``
-        (mean cross-entropy of the whole training part), ``validation_accuracy``, ``test_accuracy`` (in [0, 1])
-        and ``collapsed``, the number of layers without a weight left.
+        One row a network: ``seed``, ``arm`` (first ``"dense"``, with sparsity 0), ``sparsity``,
+        ``validation_accuracy`` and ``test_accuracy``, in [0, 1].
     """
     conditions = list(_arm_masks(start, arms, sparsities).items())
     at_once = 1 if start.setting.images else max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
-        mask = _joined(some.values())
-        _, history = _tune(start.times(len(some)), mask, start.setting.tune_epochs)
-        measured = {
-            name: history.last(name) for name in ("train_loss", "validation_accuracy", "test_accuracy")
-        }
-        frames.append(_labels(start, some).assign(**measured, collapsed=_counts(mask)["collapsed"]))
+        _, history = _tune(start.times(len(some)), _joined(some.values()), start.setting.tune_epochs)
+        measured = {name: history.last(name) for name in ("validation_accuracy", "test_accuracy")}
+        frames.append(_labels(start, some).assign(**measured))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -514,7 +467,6 @@ def flatness_runs(
     arms: Sequence[str],
     sparsities: Sequence[float],
     *,
-    n_epochs: int,
     target_loss: float,
     max_epochs: int,
 ) -> pd.DataFrame:
@@ -532,10 +484,10 @@ def flatness_runs(
     Args:
         start: S networks at $\theta_0$.
         arms, sparsities: as in ``accuracy_runs``.
-        n_epochs, target_loss, max_epochs: of the two stops, see ``training``.
+        target_loss, max_epochs: of the stop by loss; the other is after the setting's epochs, see ``training``.
 
     Returns:
-        One row a (seed, arm, sparsity, stopping): epoch, reached (the target loss; True for stopping by epochs),
+        One row a (seed, arm, sparsity, stopping): reached (the target loss; True for stopping by epochs),
         train_loss, test_accuracy in [0, 1], noise (mean rise of the training loss under noise of 20 % of
         each weight, which leaves pruned ones where they are), all and kept (algebraically largest eigenvalues).
         ``stopping`` is ``"epochs"`` or ``"loss"``.
@@ -544,21 +496,21 @@ def flatness_runs(
     survivors, every = _joined(conditions.values()), start.times(len(conditions))
     train, test = every.stacked("train"), every.stacked("test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
-    stops = _train_to_stops(
-        every, survivors, n_epochs=n_epochs, target_loss=target_loss, max_epochs=max_epochs
-    )
+    stops = _train_to_stops(every, survivors, target_loss=target_loss, max_epochs=max_epochs)
     frames, n_dense = [], len(start.seeds)
-    for stopping, (networks, rows) in stops.items():
+    for stopping, (networks, reached) in stops.items():
         largest = largest_eigenvalues(networks, *train, whole)
         pruned = Ensemble(list(networks)[n_dense:])
         kept = {name: entries[n_dense:] for name, entries in survivors.items()}
         of_pruned = largest_eigenvalues(pruned, train[0][n_dense:], train[1][n_dense:], kept)
-        measured = rows.assign(
+        measured = _labels(start, conditions).assign(
+            stopping=stopping,
+            reached=reached.numpy(),
             train_loss=evaluate(networks, *train, per_member=True)[0].numpy(),
             test_accuracy=evaluate(networks, *test, per_member=True)[1].numpy(),
             noise=noise_sensitivity(networks, *train, 0.2, survivors).numpy(),
             all=largest.numpy(),
             kept=torch.cat([largest[:n_dense], of_pruned]).numpy(),
         )
-        frames.append(_labels(start, conditions).assign(stopping=stopping).join(measured))
+        frames.append(measured)
     return pd.concat(frames, ignore_index=True)

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import rankdata
-
-__all__ = [
-    "against_dense",
-    "associations",
-    "difference",
-    "false_alarms",
-    "knees",
-    "phase_shifts",
-    "steepest",
-    "variance_shares",
-]
 
 _Vector = NDArray[np.float64]
 
@@ -96,20 +85,17 @@ def phase_shifts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Source: ours; the paper's own definition of a phase shift is not known.
     """
-    curves = _curves(frame)
-    s = next(iter(curves.values())).index.to_numpy()
-    index = pd.MultiIndex.from_tuples(curves, names=["arm", "seed"])
-    return _fitted(s, np.stack([each["test_accuracy"] for each in curves.values()])).set_index(index)
+    curves = _curves(frame, "test_accuracy")
+    return _fitted(curves.columns.to_numpy(), curves.to_numpy()).set_index(curves.index)
 
 
-def _curves(frame: pd.DataFrame) -> dict[tuple[Hashable, Hashable], pd.DataFrame]:
-    """Each arm's accuracies of each seed at rising sparsities, the dense network first."""
-    dense, pruned = (frame[(frame["arm"] == "dense") == is_dense] for is_dense in (True, False))
-    groups = pruned.groupby(["arm", "seed"], sort=False)
-    return {
-        (arm, seed): pd.concat([dense[dense["seed"] == seed], own]).set_index("sparsity").sort_index()
-        for (arm, seed), own in groups
-    }
+def _curves(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A row an (arm, seed), a column a sparsity from the dense network's 0 on."""
+    dense = frame[frame["arm"] == "dense"].set_index("seed")[column]
+    pruned = frame[frame["arm"] != "dense"]
+    table = pruned.pivot(index=["arm", "seed"], columns="sparsity", values=column)
+    table[0.0] = dense.loc[table.index.get_level_values("seed")].to_numpy()
+    return table.sort_index(axis=1).reindex(pruned["arm"].unique(), level="arm")
 
 
 def _fitted(s: _Vector, curves: _Vector) -> pd.DataFrame:
@@ -141,9 +127,11 @@ def _best(shapes: _Vector, curves: _Vector, n_parameters: int) -> tuple[_Vector,
     shapes = shapes - shapes.mean(axis=1, keepdims=True)
     shapes = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)
     centered, n = curves - curves.mean(axis=1, keepdims=True), curves.shape[1]
-    drops = np.maximum(-centered @ shapes.T, 0)
-    rss = (centered**2).sum(axis=1) - drops.max(axis=1) ** 2
-    return n * np.log(np.maximum(rss / n, _EXACT)) + 2 * n_parameters, drops.argmax(axis=1)
+    drops = -centered @ shapes.T
+    which = drops.argmax(axis=1)
+    best = np.maximum(drops[np.arange(len(drops)), which], 0)
+    rss = (centered**2).sum(axis=1) - best**2
+    return n * np.log(np.maximum(rss / n, _EXACT)) + 2 * n_parameters, np.where(best > 0, which, 0)
 
 
 # Accuracy against the share of weights kept, 1 - s, and the decades removed, u: high without pruning, low at the end.
@@ -169,15 +157,11 @@ def false_alarms(sparsities: Sequence[float], noises: Sequence[float], n: int = 
         Shares in [0, 1] of ``is_shift`` of ``phase_shifts``, a row a shape, a column a noise.
     """
     s, draw = np.array([0.0, *sparsities]), np.random.default_rng(0)
-    shares = {
-        name: [
-            _fitted(s, 0.1 + 0.87 * shape(1 - s, -np.log10(1 - s)) + draw.normal(0, noise, (n, len(s))))[
-                "is_shift"
-            ].mean()
-            for noise in noises
-        ]
-        for name, shape in _SHAPES.items()
-    }
+    shares = {}
+    for name, shape in _SHAPES.items():
+        curve = 0.1 + 0.87 * shape(1 - s, -np.log10(1 - s))
+        noisy = (curve + draw.normal(0, noise, (n, len(s))) for noise in noises)
+        shares[name] = [_fitted(s, each)["is_shift"].mean() for each in noisy]
     return pd.DataFrame.from_dict(shares, orient="index", columns=list(noises))
 
 
@@ -193,16 +177,14 @@ def knees(frame: pd.DataFrame, tolerances: Sequence[float]) -> pd.DataFrame:
         within $\tau$ of the dense network's, 0 where none is; ``difference``, the test accuracy there minus the dense
         network's in percentage points.
     """
-    rows = {}
-    for (arm, seed), curve in _curves(frame).items():
-        lost = 100 * (curve["validation_accuracy"].iloc[0] - curve["validation_accuracy"])
-        test = curve["test_accuracy"]
-        for tolerance in tolerances:
-            s = float(lost.index[lost <= tolerance].max())
-            rows[tolerance, arm, seed] = {
-                "decades": -np.log10(1 - s), "difference": 100 * (test[s] - test.iloc[0])
-            }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["tolerance", "arm", "seed"])
+    validation, test = (_curves(frame, f"{part}_accuracy") for part in ("validation", "test"))
+    lost, frames = 100 * validation.rsub(validation[0.0], axis=0), {}
+    for tolerance in tolerances:
+        last = lost.le(tolerance).mul(lost.columns).max(axis=1)
+        there = test.to_numpy()[np.arange(len(test)), test.columns.get_indexer(pd.Index(last))]
+        difference = 100 * (there - test[0.0])
+        frames[tolerance] = pd.DataFrame({"decades": -np.log10(1 - last), "difference": difference})
+    return pd.concat(frames, names=["tolerance"])
 
 
 def steepest(frame: pd.DataFrame, within: float) -> pd.Series:

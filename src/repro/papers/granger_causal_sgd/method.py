@@ -19,8 +19,6 @@ from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, log
 from repro.prune import Mask
 from repro.series.granger import Status, granger_test
 
-__all__ = ["causal_pruning", "step_test", "tg_lasso"]
-
 # Of tg_lasso over the rows. A slip in the authors' code compares the error of a pass with that of the last row of an
 # earlier one, sees no improvement after the first pass, and stops after two more, whatever the data. Where features are
 # so small that nothing is predicted, the rule that was meant (two passes without an improvement of 1e-4) stops there,
@@ -64,22 +62,34 @@ def step_test(energy: Tensor, loss_change: Tensor, n_lags: int = 2, *, first_lag
     return {"f": found.f, "p_value": found.p_value, "partial_r2": partial_r2, "status": status}
 
 
-def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor, *, seed: int = 0) -> Tensor:
+def tg_lasso(
+    x: Tensor,
+    y: Tensor,
+    alpha: float | Sequence[float] | Tensor,
+    *,
+    seed: int = 0,
+) -> Tensor:
     r"""Regress y on x with SGD and an L1 penalty that accumulates (truncated gradient).
 
-    One row at a time, in random order, three times over, from $\gamma = q = u = 0$, with $\eta_t = 10^{-2}\,t^{-1/4}$:
+    One row at a time, in random order, three times over, from $\gamma = q = u = 0$,
+    with $\eta_t = 10^{-2}\,t^{-1/4}$:
 
-    $$z = \gamma - \eta_t\,(x^\top\gamma - y)\,x,\qquad u \leftarrow u + \eta_t\alpha,\qquad
-    \gamma_k = \begin{cases}\max(0, z_k - (u + q_k)) & z_k > 0\\ \min(0, z_k + (u - q_k)) & z_k < 0\end{cases},
+    $$z = \gamma - \eta_t\,(x^\top\gamma - y)\,x,\qquad
+    u \leftarrow u + \eta_t\alpha,\qquad
+    \gamma_k = \begin{cases}\max(0, z_k - (u + q_k)) & z_k > 0\\
+    \min(0, z_k + (u - q_k)) & z_k < 0\end{cases},
     \qquad q \leftarrow q + (\gamma - z),$$
 
-    where the gradient is clamped to $\pm10^{12}$. In exact arithmetic $v = \gamma - q$ then takes plain SGD steps, and
-    $\gamma$ is v shrunk towards 0 by u: this is how it is computed. It also says what the rule selects where
-    $x^\top\gamma$ is nothing beside y, as for squared weight changes of size $10^{-12}$: $\gamma_k \ne 0$ where
-    $|\sum_t\eta_t y_t x_{t,k}| > \alpha\sum_t\eta_t$, a threshold on a weighted mean of products.
+    where the gradient is clamped to $\pm10^{12}$. In exact arithmetic $v = \gamma - q$
+    then takes plain SGD steps, and $\gamma$ is v shrunk towards 0 by u: this is how it
+    is computed. It also says what the rule selects where $x^\top\gamma$ is nothing
+    beside y, as for squared weight changes of size $10^{-12}$: $\gamma_k \ne 0$ where
+    $|\sum_t\eta_t y_t x_{t,k}| > \alpha\sum_t\eta_t$, a threshold on a weighted mean
+    of products.
 
     Args:
-        x: squared weight changes ``(T, p)``; computed in float64, products of numbers this small leave float32's range.
+        x: squared weight changes ``(T, p)``; computed in float64, products of numbers
+            this small leave float32's range.
         y: loss changes ``(T,)``.
         alpha: the penalty, above 0, or A of them at once.
         seed: of the order of rows.
@@ -88,25 +98,29 @@ def tg_lasso(x: Tensor, y: Tensor, alpha: float | Sequence[float] | Tensor, *, s
         $\hat\gamma$ ``(p,)``, or ``(A, p)``, float64.
 
     Raises:
-        ValueError: a penalty not above 0, values that are not finite, shapes that do not fit.
+        ValueError: a penalty not above 0, values that are not finite, shapes that do not
+            fit.
 
-    Not to be confused with a Lasso that has converged (as in ``held_out_fits``): this one stops far from the minimum.
-    Source: Tsuruoka, Tsujii and Ananiadou (2009), section 3; step sizes and stopping from the authors' code.
+    Not to be confused with a Lasso that has converged (as in ``held_out_fits``): this
+    one stops far from the minimum.
+    Source: Tsuruoka, Tsujii and Ananiadou (2009), section 3; step sizes and stopping
+    from the authors' code.
     """
-    x, y, alpha = x.double(), y.double(), torch.as_tensor(alpha, dtype=torch.float64)[..., None]
+    x, y = x.double(), y.double()
+    alpha = torch.as_tensor(alpha, dtype=torch.float64)[..., None]
     _check_regression(x, y, alpha)
     gamma = torch.zeros(*alpha.shape[:-1], x.shape[1], dtype=torch.float64)
     v, u = torch.zeros_like(gamma), torch.zeros_like(alpha)
-    for t, i in enumerate(_rows_in_random_order(len(y), seed), start=1):
+    for t, i in enumerate(_in_random_order(len(y), seed), start=1):
         eta = 1e-2 * t**-0.25
-        error = gamma @ x[i] - y[i]
-        v -= eta * (error[..., None] * x[i]).clamp_(-_LARGEST_GRADIENT, _LARGEST_GRADIENT)
+        gradient = (gamma @ x[i] - y[i])[..., None] * x[i]
+        v -= eta * gradient.clamp_(-_LARGEST_GRADIENT, _LARGEST_GRADIENT)
         u += eta * alpha
         gamma = v - v.clamp(-u, u)
     return gamma
 
 
-def _rows_in_random_order(n: int, seed: int) -> Iterator[int]:
+def _in_random_order(n: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_PASSES):
         yield from torch.randperm(n, generator=generator).tolist()
@@ -148,7 +162,7 @@ def causal_pruning(
     alpha: float | Sequence[float],
     *,
     seeds: Sequence[int],
-    target: str = "cross_batch",
+    target: str | Sequence[str] = "cross_batch",
     n_iterations: int = 10,
     n_epochs: int = 10,
     learning_rate: float = 1e-3,
@@ -156,39 +170,47 @@ def causal_pruning(
     regress: bool = True,
     hold: bool = True,
 ) -> list[Mask]:
-    r"""Prune by the authors' loop: log SGD, regress, delete, rewind; $m \leftarrow m\odot[\hat\gamma\ne0]$.
+    r"""Log SGD, regress, delete, rewind: $m \leftarrow m\odot[\hat\gamma\ne0]$.
 
-    There is no target sparsity: it is what $\alpha$ makes of it. A network that has lost a layer, or all its weights,
-    goes on, as in the authors' code.
+    There is no target sparsity: it is what $\alpha$ makes of it. A network that has
+    lost a layer, or all its weights, goes on, as in the authors' code.
 
     Args:
         ensemble: S networks at $\theta_0$, which stay as they are.
         datasets: one a network.
         alpha: penalty, above 0; one, or one a network.
-        seeds: one a network. In each iteration the order of batches is another, drawn from the seed and its number.
-        target: loss change to regress on: ``"cross_batch"``, as in the authors' code, or ``"same_batch"``.
+        seeds: one a network. In each iteration the order of batches is another, drawn
+            from the seed and its number.
+        target: loss change to regress on: ``"cross_batch"``, as in the authors' code, or
+            ``"same_batch"``; one, or one a network.
         n_iterations: how often to log and prune.
-        n_epochs, learning_rate, batch_size: of the logged SGD, the authors' by default; last short batches are kept.
-        regress: False keeps $|\frac1T\sum_t\Delta L_t\Delta\theta_{t,k}^2|>\alpha$ instead, which is what the
-            regression does to features so small (claim G4), and needs no rows in memory.
-        hold: False logs every time without a mask: the masks are drawn again, not iterated, and what all of them
-            keep is kept (claim G10).
+        n_epochs, learning_rate, batch_size: of the logged SGD, the authors' by default;
+            last short batches are kept.
+        regress: False keeps $|\frac1T\sum_t\Delta L_t\Delta\theta_{t,k}^2|>\alpha$
+            instead, which is what the regression does to features so small (claim G4),
+            and needs no rows in memory.
+        hold: False logs every time without a mask: the masks are drawn again, not
+            iterated, and what all of them keep is kept (claim G10).
 
     Returns:
-        After each iteration a mask, entries ``(S, *shape)``; each keeps a part of what the one before keeps.
+        After each iteration a mask, entries ``(S, *shape)``; each keeps a part of what
+        the one before keeps.
 
     Raises:
-        ValueError, MemoryError, TrainingDivergedError: as ``log``; an unknown target; a penalty not above 0.
+        ValueError, MemoryError, TrainingDivergedError: as ``log``; an unknown target; a
+            penalty not above 0.
 
     Source: the authors' code of September 2024.
     """
-    one_of("target", target, ("cross_batch", "same_batch"))
+    targets = [target] * len(ensemble) if isinstance(target, str) else target
+    for each in targets:
+        one_of("target", each, ("cross_batch", "same_batch"))
     alphas = torch.as_tensor(alpha, dtype=torch.float64).expand(len(ensemble))
     if not bool((alphas > 0).all()):
         raise ValueError(f"alpha must be above 0, got {alpha}")
     mask, masks = Mask.stack([Mask.dense(member) for member in ensemble]), []
     for j in range(1, whole("n_iterations", n_iterations) + 1):
-        # log works on a copy, and so each iteration begins at the weights that were given
+        # log works on a copy: each iteration begins at the weights that were given
         trace = log(
             ensemble,
             datasets,
@@ -200,10 +222,9 @@ def causal_pruning(
             rows=regress,
             drop_last=False,
         )
-        if regress:
-            kept = _causal_weights(trace, trace.loss_changes[target], alphas, orders)
-        else:
-            kept = trace.covariance[target].abs() > alphas[:, None]
+        found = trace.loss_changes if regress else trace.covariance
+        own = torch.stack([found[each][i] for i, each in enumerate(targets)])
+        kept = _causal_weights(trace, own, alphas, orders) if regress else own.abs() > alphas[:, None]
         mask = mask & Mask(trace.by_name(kept))
         masks.append(mask)
     return masks

@@ -10,10 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Dataset, Ensemble, initialization, kaiming_normal_, lenet5, load, perceptron, train
-from repro.prune import Mask
-
-__all__ = ["Setting", "Start"]
+from repro.learn import (
+    Dataset,
+    Ensemble,
+    History,
+    initialization,
+    kaiming_normal_,
+    lenet5,
+    load,
+    perceptron,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,6 @@ class Setting:
     r"""One data set with its network, and how the network is trained, watched and fine-tuned.
 
     Attributes:
-        name: of the setting.
         dataset: a name that ``learn.load`` knows.
         build: the network, without arguments.
         images: whether the network takes images rather than rows of numbers.
@@ -35,7 +41,6 @@ class Setting:
         batch_size: examples a step, in all phases.
     """
 
-    name: str
     dataset: str
     build: Callable[[], nn.Module]
     images: bool = False
@@ -56,9 +61,18 @@ class Setting:
             "batch_size": self.batch_size,
         }
 
-    def adam(self) -> Callable[..., torch.optim.Optimizer]:
-        """Return the optimizer of the phases before and after pruning, as ``learn.train`` takes it."""
-        return partial(torch.optim.Adam, lr=self.rate)
+    def train(
+        self,
+        networks: nn.Module | Ensemble,
+        datasets: Sequence[Dataset],
+        seeds: Sequence[int],
+        n_epochs: int,
+        **hooks: Any,
+    ) -> History:
+        """Train with Adam, before or after pruning, as ``learn.train`` does; measured after the last epoch."""
+        adam = partial(torch.optim.Adam, lr=self.rate)
+        how: dict[str, Any] = {"batch_size": self.batch_size, "evaluate_every": n_epochs, "seed": list(seeds)}
+        return train(networks, datasets, optimizer=adam, n_epochs=n_epochs, **how, **hooks)
 
     @classmethod
     def lenet(cls, n_images: int, n_epochs: int) -> Setting:
@@ -69,7 +83,6 @@ class Setting:
             n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
         """
         return cls(
-            "lenet-fashion",
             "fashion_mnist",
             lenet5,
             images=True,
@@ -84,7 +97,7 @@ class Setting:
         )
 
 
-_DIGITS = Setting("digits", "digits", partial(perceptron, (64, 128, 64, 10)))
+_DIGITS = Setting("digits", partial(perceptron, (64, 128, 64, 10)))
 
 
 @dataclass(frozen=True)
@@ -115,24 +128,11 @@ class Start:
             with initialization(seed):
                 members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
         ensemble = Ensemble(members)
-        train(
-            ensemble,
-            datasets,
-            optimizer=chosen.adam(),
-            n_epochs=chosen.pretrain_epochs,
-            batch_size=chosen.batch_size,
-            seed=list(seeds),
-        )
+        chosen.train(ensemble, datasets, seeds, chosen.pretrain_epochs)
         return cls(chosen, tuple(seeds), datasets, ensemble)
 
     def first(self, n: int) -> Start:
-        """Return the first n of the networks, with their seeds and data.
-
-        Raises:
-            ValueError: n below 1 or above the number of networks.
-        """
-        if not 1 <= n <= len(self.seeds):
-            raise ValueError(f"there are {len(self.seeds)} networks to choose from; got n={n!r}")
+        """Return the first n of the networks, with their seeds and data."""
         return Start(self.setting, self.seeds[:n], self.datasets[:n], Ensemble(list(self.ensemble)[:n]))
 
     def times(self, n: int) -> Start:
@@ -143,7 +143,3 @@ class Start:
         """Return inputs ``(S, n, ...)`` and classes ``(S, n)`` of ``"train"``, ``"validation"`` or ``"test"``."""
         x, y = (torch.stack([getattr(each, f"{v}_{part}") for each in self.datasets]) for v in "xy")
         return x, y
-
-    def dense(self) -> Mask:
-        """Return the mask ``(S, *shape)`` that keeps every prunable weight."""
-        return Mask.stack([Mask.dense(member) for member in self.ensemble])

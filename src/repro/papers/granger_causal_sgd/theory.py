@@ -51,7 +51,7 @@ def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     Args:
         x: squared weight changes ``(T, p)``.
         y: loss changes ``(T,)``.
-        penalties: A shares of the least penalty that leaves nothing, in (0, 1].
+        penalties: A shares of the least penalty that leaves nothing, in (0, 1], from the largest on.
 
     Returns:
         ``(A, p)``, float64. Constant columns have 0; all have where y is constant.
@@ -69,13 +69,8 @@ def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     largest = float(np.abs(z.T @ target).max()) / len(target)
     if largest <= torch.finfo(x.dtype).eps * float(y.abs().max()):
         return torch.zeros(len(penalties), x.shape[1], dtype=torch.float64)
-    shares = np.array(penalties)
-    falling = np.argsort(-shares)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        _, path, _ = celer_path(
-            z, target, "lasso", alphas=largest * shares[falling], tol=1e-5, max_iter=200, prune=1
-        )
-    beta = torch.empty(len(shares), x.shape[1], dtype=torch.float64)
-    beta[torch.from_numpy(falling)] = torch.from_numpy(path.T.copy())
-    return beta / scale
+        alphas = largest * np.array(penalties)
+        _, path, _ = celer_path(z, target, "lasso", alphas=alphas, tol=1e-5, max_iter=200, prune=1)
+    return torch.from_numpy(path.T.copy()).double() / scale

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble, EpochReport, History, TrainingDivergedError, evaluate, train
-from repro.learn.training import Loss, cross_entropy
+from repro.learn.training import Loss, _EpochHook, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
-__all__ = ["Trace", "log"]
-
-_EpochHook = Callable[[Ensemble, EpochReport], object]
-
-_TARGETS = ("cross_batch", "same_batch", "full_loss")
 _MOST_BYTES = 2**32  # of the steps of a trace
 
 
@@ -144,7 +139,7 @@ def log(
         ValueError: bad arguments, nothing to prune, fewer than two steps or buffers (batch normalization), before any
             work.
         MemoryError: the steps would take more than 4 GiB, before any work.
-        TrainingDivergedError: a loss is not finite; names network, epoch and step.
+        TrainingDivergedError: a loss is not finite; names network, seed, epoch and step.
     """
     if not 0 < learning_rate < math.inf:
         raise ValueError(
@@ -188,20 +183,12 @@ def log(
         evaluate_every=n_epochs,
         seed=list(seeds),
     )
-    _raise_if_diverged(history, [f"network {i}" for i in range(len(ensemble))])
+    _raise_if_diverged(history, seeds)
     series = {name: torch.stack([row[name] for row in logged.rows], dim=1).cpu() for name in logged.rows[0]}
     mean = {name: learning_rate**2 / n_rows * total.cpu() for name, total in logged.sums.items()}
-    return Trace(
-        logged.steps,
-        {name: series[name] for name in _TARGETS if name in series},
-        learning_rate**2 * series["energy"],
-        learning_rate**2 * series["cross"],
-        mean.pop("energy"),
-        mean,
-        shapes,
-        learning_rate,
-        momentum,
-    )
+    energy, cross = (learning_rate**2 * series.pop(name) for name in ("energy", "cross"))
+    moved = mean.pop("energy")
+    return Trace(logged.steps, series, energy, cross, moved, mean, shapes, learning_rate, momentum)
 
 
 @dataclass
@@ -353,24 +340,19 @@ def _tune(
         networks = start.ensemble.member(0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mask = Mask({name: kept[0] for name, kept in mask.items()})
     mask.apply(networks)
-    history = train(
-        networks,
-        start.datasets,
-        optimizer=start.setting.adam(),
-        n_epochs=n_epochs,
-        batch_size=start.setting.batch_size,
-        after_step=[mask],
-        after_epoch=after_epoch,
-        evaluate_every=n_epochs,
-        seed=list(start.seeds),
-    )
-    _raise_if_diverged(history, [f"network {i}, seed {seed}" for i, seed in enumerate(start.seeds)])
+    hooks = {"after_step": [mask], "after_epoch": after_epoch}
+    history = start.setting.train(networks, start.datasets, start.seeds, n_epochs, **hooks)
+    _raise_if_diverged(history, start.seeds)
     return networks if isinstance(networks, Ensemble) else Ensemble([networks]), history
 
 
+class _AllReached(Exception):
+    """Nothing is left to train for."""
+
+
 def _train_to_stops(
-    start: Start, mask: Mask, *, n_epochs: int, target_loss: float, max_epochs: int
-) -> dict[str, tuple[Ensemble, pd.DataFrame]]:
+    start: Start, mask: Mask, *, target_loss: float, max_epochs: int
+) -> dict[str, tuple[Ensemble, Tensor]]:
     r"""Train S networks, as ``_tune`` does, and keep each as it is at two stops on its way.
 
     Curvature falls as the training loss does, so networks are compared both after equal epochs and at equal loss.
@@ -378,40 +360,38 @@ def _train_to_stops(
     Args:
         start: networks at $\theta_0$.
         mask: entries ``(S, *shape)``.
-        n_epochs: of the stop by epochs.
         target_loss: mean cross-entropy on the whole training part for the stop by loss, looked at after each epoch.
         max_epochs: where a network that does not reach it stops.
 
     Returns:
-        By stopping, after as many ``"epochs"`` and at the end of the first epoch with the training ``"loss"`` at or
-        below the target: the networks, and one row a network, ``epoch`` and ``reached``, whether it came down to the
-        target (True for stopping by epochs); one that did not is in its last state.
+        By stopping, after the setting's ``"epochs"`` and at the end of the first epoch with the training ``"loss"`` at
+        or below the target: the networks, and of each whether it came down to the target (True for stopping by
+        epochs); one that did not is in its last state.
     """
-    x, y = start.stacked("train")
+    (x, y), n_epochs = start.stacked("train"), start.setting.tune_epochs
     reached = torch.zeros(len(y), dtype=torch.bool)
-    epochs = torch.full((len(y),), max_epochs)
     states: dict[str, dict[str, Tensor]] = {"epochs": {}, "loss": {}}
 
     def look(ensemble: Ensemble, report: EpochReport) -> None:
         now = ensemble.state_dict()
         if report.epoch == n_epochs:
             states["epochs"] = now
+        if reached.all() and report.epoch >= n_epochs:
+            raise _AllReached
         if report.epoch > max_epochs or reached.all():
             return
         some, kept = next(iter(now.values())), states["loss"] or now
         losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
         states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
-        low = losses <= target_loss
-        epochs[low & ~reached] = report.epoch
-        reached.logical_or_(low)
+        reached.logical_or_(losses <= target_loss)
 
-    ensemble, _ = _tune(start, mask, max(n_epochs, max_epochs), [look])
+    with suppress(_AllReached):
+        _tune(start, mask, max(n_epochs, max_epochs), [look])
     found = {}
-    for stopping, epoch, came_down in (("epochs", n_epochs, True), ("loss", epochs, reached)):
-        networks = Ensemble(list(ensemble))
+    for stopping, came_down in {"epochs": torch.ones_like(reached), "loss": reached}.items():
+        networks = Ensemble(list(start.ensemble))
         networks.load_state_dict(states[stopping])
-        rows = pd.DataFrame({"epoch": epoch, "reached": came_down}, index=range(len(y)))
-        found[stopping] = networks, rows
+        found[stopping] = networks, came_down
     return found
 
 
@@ -420,9 +400,8 @@ def _per_network(first: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(first.to(a.device).view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
-def _raise_if_diverged(history: History, names: Sequence[str]) -> None:
-    """Raise ``TrainingDivergedError`` for the first network whose loss was not finite, by its name."""
+def _raise_if_diverged(history: History, seeds: Sequence[int]) -> None:
+    """Raise ``TrainingDivergedError`` for the first network whose loss was not finite."""
     for i, (epoch, step) in history.diverged.items():
-        raise TrainingDivergedError(
-            f"the loss of {names[i]} is not finite in epoch {epoch}, step {step}; a smaller learning rate may help"
-        )
+        told = f"network {i}, seed {seeds[i]}, is not finite in epoch {epoch}, step {step}"
+        raise TrainingDivergedError(f"the loss of {told}; a smaller learning rate may help")
