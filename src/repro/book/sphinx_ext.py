@@ -26,6 +26,23 @@ from repro.book import _found
 from repro.book._environment import cores
 from repro.book._links import Links
 
+# scripts without use: icons drawn a second time; thebe, whose button is off, which names a content delivery network
+_IDLE = "(?:fontawesome|thebe|THEBE)"
+_MENDED = {
+    # names and brackets in code: they have the code's own colour
+    r'<span class="[npw]">([^<]*)</span>': r"\1",
+    r"<script (?=src=)": "<script defer ",
+    # the colours of the mode from the first moment, and not when the theme's script has run
+    r'(localStorage.getItem\("theme"\) \|\| )"auto"': (
+        r'\1(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
+    ),
+    # over which a screen reader stumbles: heads without a word, roles that are not allowed there or out of use, and
+    # names that are not what is seen
+    r'<th(?: scope="col")?></th>': "<td></td>",
+    r'(<div (?:class="citation" id="[^"]*")?) ?role="(?:list|doc-biblioentry)"': r"\1",
+    r'(<summary|search-button-field search-button__button[^>]*) aria-label="[^"]*"': r"\1",
+}
+
 # the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
 _MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
@@ -75,17 +92,6 @@ def _one_search_field(app: Sphinx, config: Config) -> None:
     ``_config.yml`` cannot say so: Jupyter Book writes the theme's options itself and would lose them.
     """
     config.html_theme_options.setdefault("navbar_persistent", [])
-
-
-def _tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Take out of a page what does not work, or is not allowed, there."""
-    # sphinx-thebe's scripts, which Jupyter Book loads although its button is off: they name a content delivery
-    # network, and their constants come twice in a page, which is an error there
-    context["script_files"] = [
-        script
-        for script in context.get("script_files", [])
-        if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
-    ]
 
 
 def _mathematics_in_html(app: Sphinx, doctree: nodes.document) -> None:
@@ -145,26 +151,13 @@ def _light_page(text: str, page: Path, out: Path) -> str:
         return f'src="{Path(os.path.relpath(file, page.parent)).as_posix()}"'
 
     text = re.sub(r'src="data:image/svg\+xml;base64,([^"]+)"', beside, text)
+    search = "" if page.name == "search.html" else "|searchtools|language_data|searchindex"
     text = re.sub(
-        r'<span class="[npw]">([^<]*)</span>', r"\1", text
-    )  # names and brackets: the code's own colour
-    idle = (
-        "fontawesome" if page.name == "search.html" else "fontawesome|searchtools|language_data|searchindex"
+        rf"<script [^>]*({_IDLE}{search})[^<]*</script>|<script>[^<]*{_IDLE}[^<]*</script>", "", text
     )
-    text = re.sub(rf'<script [^>]*src="[^"]*({idle})\.js[^>]*></script>\n?', "", text)
-    text = re.sub(r"<script (?=src=)", "<script defer ", text)
-    # what a screen reader would stumble over: heads of tables without a word, roles that are not allowed there or
-    # no longer known, and names that are not what is seen
-    text = re.sub(r'<th(?: scope="col")?></th>', "<td></td>", text)
-    text = re.sub(r'(<div (?:class="citation" id="[^"]*")?) ?role="(?:list|doc-biblioentry)"', r"\1", text)
-    text = re.sub(
-        r'(<summary|search-button-field search-button__button[^>]*) aria-label="[^"]*"', r"\1", text
-    )
-    # the colours of the mode from the first moment, and not when the theme's script has run
-    ask = 'matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"'
-    return text.replace(
-        'localStorage.getItem("theme") || "auto"', f'localStorage.getItem("theme") || ({ask})'
-    )
+    for wrong, right in _MENDED.items():
+        text = re.sub(wrong, right, text)
+    return text
 
 
 def _light_style(style: str, used: set[str]) -> str:
@@ -172,17 +165,12 @@ def _light_style(style: str, used: set[str]) -> str:
 
     def kept(match: re.Match[str]) -> str:
         # what stands in brackets may be a list of its own, and a thing that must not be there
-        selectors = [match[1]] if "(" in match[1] or "@" in match[1] else match[1].split(",")
+        selectors = [match[1]] if "(" in match[1] else match[1].split(",")
         names = (re.findall(r"\.(-?[a-zA-Z_][\w-]*)", re.sub(r"\(.*\)", "", each)) for each in selectors)
         chosen = [each for each, classes in zip(selectors, names, strict=True) if used.issuperset(classes)]
         return f"{','.join(chosen)}{{{match[2]}}}" if chosen else ""
 
-    style = re.sub(
-        r"/\*(?!!).*?\*/|src:url\(.*?(?=url\([^)]*\.ttf)",
-        lambda m: "" if m[0][0] == "/" else "src:",
-        style,
-        flags=re.DOTALL,
-    )
+    style = re.sub(r"/\*(?!!)(?s:.*?)\*/|url\([^)]*\.woff2\) format\(.woff2.\),", "", style)
     return re.sub(r"([^{};]+)\{([^{}]*)\}", kept, style)
 
 
@@ -202,7 +190,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _one_search_field)
     app.connect("autodoc-process-docstring", _docstring_mathematics, priority=400)
     app.connect("html-page-context", _code_without_contents, priority=400)
-    app.connect("html-page-context", _tidy_page)
     app.connect("doctree-resolved", _links.place)
     app.connect("html-page-context", _links.in_code)
     app.connect("html-page-context", _found.described)
