@@ -447,7 +447,8 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
 
     Returns:
         One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
-        start), log_loss, loss, ratio (largest over smallest loss among the depths at this step). The n-th entry of the authors' logs is the loss before the n-th step: step n - 1 here.
+        start), log_loss, loss, ratio (largest over smallest loss among the depths at this step). The n-th entry of the
+        authors' logs is the loss before the n-th step: step n - 1 here.
     """
     (problem, first_map), seeds = _depth_problem("logistic"), list(seeds)
     frames = []

@@ -118,24 +118,18 @@ def _log_loss_slopes(margins: _Array, loss: str) -> tuple[_Array, _Array]:
         ``log_loss`` of shape ``(...)`` in natural logarithms, and ``slopes`` of shape ``(..., n_samples)``,
         all of them negative or zero.
     """
-    log_losses, slopes = _per_sample(margins, loss)
+    log_losses, slopes = -margins, np.ones_like(margins)
+    if loss == "logistic":
+        half_tail, far = 0.5 * np.exp(-np.maximum(margins, _TAIL)), margins > _TAIL
+        # The branch that np.where discards must not overflow or take the log of zero.
+        capped = np.minimum(margins, _TAIL)
+        softplus = np.logaddexp(0.0, -capped)
+        log_losses = np.where(far, -margins - half_tail, np.log(softplus))
+        slopes = np.where(far, 1.0 - half_tail, expit(-capped) / softplus)
     largest = log_losses.max(axis=-1, keepdims=True)
     shares = np.exp(log_losses - largest)
     total = shares.sum(axis=-1, keepdims=True)
     return (largest + np.log(total))[..., 0], -shares / total * slopes
-
-
-def _per_sample(margins: _Array, loss: str) -> tuple[_Array, float | _Array]:
-    """Log of each sample's loss and its slope $-\\partial\\log\\ell_i/\\partial q_i$."""
-    if loss == "exponential":
-        return -margins, 1.0
-    half_tail = 0.5 * np.exp(-np.maximum(margins, _TAIL))
-    # The branch that np.where discards must not overflow or take the log of zero.
-    capped = np.minimum(margins, _TAIL)
-    softplus = np.logaddexp(0.0, -capped)
-    far = margins > _TAIL
-    log_losses = np.where(far, -margins - half_tail, np.log(softplus))
-    return log_losses, np.where(far, 1.0 - half_tail, expit(-capped) / softplus)
 
 
 @dataclass(frozen=True, eq=False)
