@@ -150,7 +150,7 @@ def _light_page(text: str, page: Path, out: Path) -> str:
         file.write_bytes(image)
         return f'src="{Path(os.path.relpath(file, page.parent)).as_posix()}"'
 
-    text = re.sub(r'src="data:image/svg\+xml;base64,([^"]+)"', beside, text)
+    text = re.sub(r'src="data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)"', beside, text)
     search = "" if page.name == "search.html" else "|searchtools|language_data|searchindex"
     text = re.sub(
         rf"<script [^>]*({_IDLE}{search})[^<]*</script>|<script>[^<]*{_IDLE}[^<]*</script>", "", text
