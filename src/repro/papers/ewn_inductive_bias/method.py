@@ -108,7 +108,7 @@ class ExponentialWeightNorm(_WeightNorm):
     """
 
     def forward(self, alpha: Tensor, v: Tensor) -> Tensor:
-        """Weights ``(out, ...)``: log-lengths ``(out, 1, ...)``, directions ``(out, ...)``."""
+        """Weights from log-lengths ``(out, 1, ...)`` and directions ``(out, ...)``."""
         return alpha.exp() / self.norm(v) * v
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
