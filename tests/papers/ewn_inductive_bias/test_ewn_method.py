@@ -63,11 +63,22 @@ class Tied(nn.Module):
         self.output.weight = self.words.weight
 
 
+def old_weight_norm() -> nn.Module:
+    with pytest.warns(FutureWarning):
+        return nn.utils.weight_norm(nn.Linear(3, 3))
+
+
 REFUSED = {
     "shares its weight with words.weight": Tied,
-    "is a ConvTranspose2d, whose neurons": lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 3)),
-    "already parametrized by _WeightNorm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)),
+    "is a ConvTranspose2d, whose neurons are not the rows": lambda: nn.Sequential(
+        nn.ConvTranspose2d(3, 2, 3)
+    ),
+    "already parametrized by _WeightNorm; call torch.nn.utils.parametrize.remove_parametrizations": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+    ),
+    r"call torch.nn.utils.remove_weight_norm\(layer\) first": old_weight_norm,
     "has no weights yet": lambda: nn.LazyLinear(3),
+    "on the meta device": lambda: nn.Linear(3, 3, device="meta"),
     "ReLU has none with neurons": nn.ReLU,
     "has length nan": lambda: with_row(nn.Linear(4, 3), 1, np.inf),
 }
@@ -125,3 +136,17 @@ def test_other_convolutions_and_a_layer_that_stands_twice(name):
     normalize_weights(network)
     torch.testing.assert_close(network(x), before, rtol=1e-13, atol=1e-13)
     assert sum(p.numel() for p in network.parameters()) == n_numbers
+
+
+@pytest.mark.parametrize("kind", ["swn", "ewn"])
+def test_the_state_of_a_plain_network_is_split_as_it_is_loaded(kind):
+    plain, network = small_cnn(), normalize_weights(small_cnn(), kind)
+    for p in plain.parameters():
+        p.data.mul_(1.5)
+    for own in (network, copy.deepcopy(network)):
+        own.load_state_dict(plain.state_dict())
+        own.load_state_dict(own.state_dict())
+        for name in ("0", "3", "5"):
+            expected = plain.get_submodule(name).weight
+            torch.testing.assert_close(own.get_submodule(name).weight, expected, rtol=1e-13, atol=1e-14)
+        fold(own).load_state_dict(plain.state_dict())

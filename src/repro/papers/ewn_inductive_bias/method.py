@@ -27,6 +27,7 @@ Normalize, train in any loop, fold back, prune the shortest neurons:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +128,8 @@ def normalize_weights(
 ) -> nn.Module:
     """Register a weight normalization on a module's layers, in place; the network's function does not change.
 
+    The plain network's ``state_dict`` can still be loaded: its weights are split as they come in.
+
     Args:
         module: any module.
         method: ``"plain"`` (nothing is registered), ``"swn"`` or ``"ewn"``.
@@ -153,6 +156,7 @@ def normalize_weights(
         norms[name].length(known[name].weight.detach())
     for name, norm in norms.items():
         parametrize.register_parametrization(known[name], "weight", norm)
+        known[name].register_load_state_dict_pre_hook(_split_plain_weight)
     return module
 
 
@@ -176,6 +180,15 @@ def _trouble(layer: nn.Module, module: nn.Module) -> str:
         if shared:
             return f"shares its weight with {name}.{shared[0]}; normalization would untie them"
     return ""
+
+
+def _split_plain_weight(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before loading: the weight of a plain layer becomes the originals of a normalized one."""
+    weight = state.get(f"{prefix}weight")
+    if weight is not None and parametrize.is_parametrized(layer, "weight"):
+        norm: Any = layer.parametrizations["weight"][0]  # type: ignore[index]
+        for number, original in enumerate(norm.right_inverse(state.pop(f"{prefix}weight"))):
+            state[f"{prefix}parametrizations.weight.original{number}"] = original
 
 
 def fold(module: nn.Module) -> nn.Module:
