@@ -251,8 +251,8 @@ def _regenerated(name: str, n_random: int) -> pd.DataFrame:
     chosen = []
     for variant, seen in recorders.items():
         for i, (y, x) in enumerate(zip(seen.errors, seen.exponents, strict=True)):
-            removed = decide(y, x, max_lag=known[f"{variant}_lag"]).non_causal
-            same = jaccard(removed, ~keeps[variant, "published"][i, 0])
+            ours = decide(y, x, max_lag=known[f"{variant}_lag"]).non_causal
+            same = jaccard(ours, ~keeps[variant, "published"][i, 0])
             chosen.append({"seed": i + 1, "variant": variant, "arm": "noncausal", "jaccard": same})
     table = pd.concat([runs.join(measured), pd.DataFrame(chosen)]).rename(columns={"seed": "trial"})
     return table.assign(data=name, printed=table["trial"] == _PRINTED_TRIALS[name])
