@@ -3,10 +3,11 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 from docutils import nodes
 
-from repro.book._links import _explained
+from repro.book._links import Links, _explained
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
@@ -44,3 +45,19 @@ def test_the_first_mention_is_explained_and_its_synonyms_with_it():
     assert links == [("Masks", "g.html#m"), ("magnitude pruning", "g.html#p")]
     assert "".join(each.astext() for each in pieces) == "Masks of magnitude pruning; a mask, unmasked, zeros."
     assert list(left) == ["ewn"]
+
+
+def test_the_name_of_a_method_is_one_link_and_not_two_in_each_other():
+    objects = {name: SimpleNamespace(docname="api", node_id=name) for name in ("r.A", "r.A.of")}
+    app = SimpleNamespace(
+        env=SimpleNamespace(domaindata={"py": {"objects": objects}}),
+        builder=SimpleNamespace(get_relative_uri=lambda page, other: f"{other}.html"),
+    )
+    links = Links()
+    links.names["toy"] = {"A": "r.A", "A.of": "r.A.of"}
+    a, of, b = (f'<span class="n">{name}</span>' for name in ("A", "of", "b"))
+    dot = '<span class="o">.</span>'
+    context = {"body": f"{a}{dot}{of} {a} {b}{dot}{a}"}
+    links.in_code(app, "toy", "", context, None)
+    method, itself = (f'<a class="api" href="api.html#r.{name}">' for name in ("A.of", "A"))
+    assert context["body"] == f"{method}{a}{dot}{of}</a> {itself}{a}</a> {b}{dot}{a}"

@@ -38,7 +38,7 @@ def described(app: Sphinx, page: str, template: str, context: dict[str, Any], do
 def _description(doctree: object) -> str:
     """How a page's text begins: a sentence, or two short ones, without the commands of TeX."""
     found = next(doctree.findall(nodes.paragraph), None) if isinstance(doctree, nodes.document) else None
-    text = re.sub(r"\\\w+ ?", "", " ".join(found.astext().split())) if found else ""
+    text = re.sub(r"\\(\w+ ?|\W)", "", " ".join(found.astext().split())) if found else ""
     begin = re.match(r".{60,}?[.?](?=\s|$)", text)
     return begin[0] if begin else text
 
@@ -55,7 +55,8 @@ def beside_the_pages(app: Sphinx, exception: Exception | None) -> None:
     (out / "book" / "results").mkdir(parents=True, exist_ok=True)
     for key in results:
         shutil.copy2(book.results_file(*key), out / "book" / "results")
-    shutil.copy2(book.root / "CITATION.cff", out)
+    for citation in book.root.glob("CITATION.cff"):
+        shutil.copy2(citation, out)
     titles = {each.name: Markup(each.title).striptags() for each in chapters}
     columns = [_pages.drawn(each, titles[each.name].partition(":")[0]) for each in chapters]
     (out / "_static" / "ruler.png").write_bytes(picture(app.config.html_title, columns))

@@ -63,13 +63,17 @@ class Links:
 
     def in_code(self, app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
         """Link the library's names in the code of a chapter to their pages."""
+        links = {}
         for written, name in self.names.get(page, {}).items():
             there = app.env.domaindata["py"]["objects"][name]
             uri = f"{app.builder.get_relative_uri(page, there.docname)}#{there.node_id}"
             spans = re.sub(r"(\w+)", r'<span class="n">\1</span>', written)
             spans = spans.replace(".", '<span class="o">.</span>')
-            alone = rf'(?<!<span class="o">\.</span>){re.escape(spans)}'
-            context["body"] = re.sub(alone, f'<a class="api" href="{uri}">{spans}</a>', context["body"])
+            links[spans] = f'<a class="api" href="{uri}">{spans}</a>'
+        if links:  # a class and its method at once, the longer first: no link stands in another
+            longest_first = "|".join(map(re.escape, sorted(links, key=len, reverse=True)))
+            alone = rf'(?<!<span class="o">\.</span>)(?:{longest_first})'
+            context["body"] = re.sub(alone, lambda match: links[match[0]], context["body"])
 
 
 def _names(doctree: nodes.document) -> Iterator[tuple[str, str, nodes.literal_block]]:
