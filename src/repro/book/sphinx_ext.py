@@ -31,7 +31,7 @@ _IDLE = "(?:fontawesome|thebe|THEBE)"
 _MENDED = {
     # names and brackets in code: they have the code's own colour
     r'<span class="[npw]">([^<]*)</span>': r"\1",
-    r"<script (?=src=)": "<script defer ",
+    r"<script (?=src=(?!.*documentation_options))": "<script defer ",  # not what scripts in the page ask for
     # the colours of the mode from the first moment, and not when the theme's script has run
     r'(localStorage.getItem\("theme"\) \|\| )"auto"': (
         r'\1(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")'
