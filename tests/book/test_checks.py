@@ -66,6 +66,7 @@ def test_faults_of_the_text(book, text, expected):
         "![a line](a.png)",
         "```{figure} a.png\n:alt: a line\n\nA caption\n```",
         "### A section of its own",
+        "```{code-block} markdown\n{cite:t}`nobody2021`\n```",
         "{cite:t}`nobody2020` and {cite}`him <nobody2020>` and {ref}`nobody <x>`",
     ],
 )
