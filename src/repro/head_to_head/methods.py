@@ -190,11 +190,15 @@ def _synflow(
 
 
 def _magnitude(
-    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+    networks: Ensemble,
+    datasets: Sequence[Dataset],
+    budget: Budget,
+    sparsities: Sequence[float],
 ) -> Candidates:
     """Train, remove the smallest weights at once."""
     trained = budget.train(networks, datasets, budget.n_epochs // 2)
-    return {p: (trained, mask) for p, mask in nested(_magnitudes(trained), sparsities).items()}
+    masks = nested(_magnitudes(trained), sparsities)
+    return {p: (trained, mask) for p, mask in masks.items()}
 
 
 def _iterative(
@@ -212,13 +216,17 @@ def _iterative(
 
 
 def _causal(target: str) -> _Prune:
-    r"""Keep where $|\frac1T\sum_t\Delta L_t\,(\Delta\theta_t)^2|$ is large: the paper's regression, for small features.
+    r"""Keep where $|\frac1T\sum_t\Delta L_t\,(\Delta\theta_t)^2|$ is large.
 
-    The steps are logged at the end of the first half, ``knob`` epochs of them, and rewound.
+    This is the paper's regression, for small features. The steps are logged at the
+    end of the first half, ``knob`` epochs of them, and rewound.
     """
 
     def prune(
-        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+        networks: Ensemble,
+        datasets: Sequence[Dataset],
+        budget: Budget,
+        sparsities: Sequence[float],
     ) -> Candidates:
         n_logged = max(1, min(int(budget.knob), budget.n_epochs // 2 - 1))
         trained = budget.train(networks, datasets, budget.n_epochs // 2 - n_logged)
@@ -231,8 +239,8 @@ def _causal(target: str) -> _Prune:
             seeds=budget.seeds,
             rows=False,
         )
-        scores = trace.by_name(trace.covariance[target].abs())
-        return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
+        masks = nested(trace.by_name(trace.covariance[target].abs()), sparsities)
+        return {p: (trained, mask) for p, mask in masks.items()}
 
     return prune
 

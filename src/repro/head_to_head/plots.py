@@ -54,12 +54,12 @@ def curves(accuracy: pd.DataFrame, groups: Mapping[str, Sequence[str]] = _GROUPS
 def shuffled(accuracy: pd.DataFrame, sparsities: Sequence[float]) -> Figure:
     """What each criterion gains over its own mask shuffled within layers, points with 95 % intervals."""
     names = accuracy[accuracy["shuffled"]]["method"].unique().tolist()
-    fig, axes = panels(len(sparsities), 3.6, 3.0, sharey=True)
+    fig, axes = panels(len(sparsities), 4.2, 3.0, sharey=True)
     for axis, p in zip(axes, sparsities, strict=True):
         for y, name in enumerate(names):
             interval_bar(axis, beyond_its_layers(accuracy, name, p), y, PALETTE[0])
         axis.axvline(0, color=GREY, linestyle=":", linewidth=1.2)
-        axis.set(title=f"{100 * p:g} % removed", xlabel="points above the shuffled mask")
+        axis.set(title=f"{100 * p:g} % removed", xlabel="points above it shuffled")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     return fig

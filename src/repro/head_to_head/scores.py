@@ -34,14 +34,17 @@ def _loss(networks: Ensemble, x: Tensor, y: Tensor) -> Tensor:
 
 
 def snip(networks: Ensemble, x: Tensor, y: Tensor) -> Scores:
-    r"""Connection sensitivity, $|w\,\partial L/\partial w|$: how much the loss feels a weight's gate.
+    r"""Connection sensitivity, $|w\,\partial L/\partial w|$.
+
+    It says how much the loss feels a weight's gate.
 
     Args:
         networks: S of them.
         x: inputs ``(S, n, ...)``, of each network its own.
         y: classes ``(S, n)``.
 
-    Source: Lee, Ajanthan and Torr (2019), equation 6, without the normalization, which changes no order.
+    Source: Lee, Ajanthan and Torr (2019), equation 6, without the normalization, which
+    changes no order.
     """
     weights = _weights(networks)
     gradients = torch.autograd.grad(_loss(networks, x, y), list(weights.values()))

@@ -224,7 +224,9 @@ def causal_pruning(
         )
         found = trace.loss_changes if regress else trace.covariance
         own = torch.stack([found[each][i] for i, each in enumerate(targets)])
-        kept = _causal_weights(trace, own, alphas, orders) if regress else own.abs() > alphas[:, None]
+        kept = own.abs() > alphas[:, None]
+        if regress:
+            kept = _causal_weights(trace, own, alphas, orders)
         mask = mask & Mask(trace.by_name(kept))
         masks.append(mask)
     return masks

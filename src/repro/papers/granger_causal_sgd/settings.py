@@ -19,6 +19,7 @@ from repro.learn import (
     lenet5,
     load,
     perceptron,
+    stacked,
     train,
 )
 
@@ -141,5 +142,4 @@ class Start:
 
     def stacked(self, part: str) -> tuple[Tensor, Tensor]:
         """Return inputs ``(S, n, ...)`` and classes ``(S, n)`` of ``"train"``, ``"validation"`` or ``"test"``."""
-        x, y = (torch.stack([getattr(each, f"{v}_{part}") for each in self.datasets]) for v in "xy")
-        return x, y
+        return stacked(self.datasets, part)

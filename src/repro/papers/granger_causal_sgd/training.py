@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Dataset, Ensemble, EpochReport, History, TrainingDivergedError, evaluate, train
+from repro.learn import (
+    Dataset,
+    Ensemble,
+    EpochReport,
+    History,
+    TrainingDivergedError,
+    evaluate,
+    stacked,
+    train,
+)
 from repro.learn.training import Loss, _EpochHook, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
@@ -275,7 +284,7 @@ class _Logging:
 
     @cached_property
     def _whole(self) -> tuple[Tensor, Tensor]:
-        x, y = (torch.stack([getattr(each, f"{v}_train") for each in self.datasets]) for v in "xy")
+        x, y = stacked(self.datasets, "train")
         return x.to(self.x), y.to(self.y.device)
 
 

@@ -12,7 +12,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from repro.learn import Dataset, Ensemble, EpochReport, evaluate, random_crop_flip, resolve_device, train
+from repro.learn import (
+    Dataset,
+    Ensemble,
+    EpochReport,
+    evaluate,
+    random_crop_flip,
+    resolve_device,
+    stacked,
+    train,
+)
 from repro.papers.implicit_sparsification.method import (
     Algorithm1,
     Choice,
@@ -207,7 +216,7 @@ def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, li
     device = next(iter(networks.parameters.values())).device
     found = {}
     for part in ("validation", "test"):
-        x, y = (torch.stack([getattr(data, f"{xy}_{part}") for data in datasets]).to(device) for xy in "xy")
+        x, y = (each.to(device) for each in stacked(datasets, part))
         found[f"{part}_accuracy"] = evaluate(networks, x, y, per_member=True)[1].tolist()
     return found
 
