@@ -17,5 +17,5 @@ from repro._extras import require
 require(
     "book",
     *("filelock", "ipykernel", "jinja2", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat"),
-    *("papermill", "psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4", "mathjax"),
+    *("papermill", "psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4", "mathjax", "fontTools"),
 )
