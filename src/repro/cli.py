@@ -44,8 +44,8 @@ app = typer.Typer(
 )
 _command = partial(app.command, epilog=_EXIT_CODES)
 _out = Console()
-_COLOURS = dict.fromkeys(("reproduced", "passed"), "green") | dict.fromkeys(("undecided", "open"), "blue")
-_COLOURS |= dict.fromkeys(("not reproduced", "failed"), "red") | {"partly": "yellow"}
+_COLOURS = dict.fromkeys(("reproduced", "yes", "passed"), "green") | dict.fromkeys(("undecided", "open"), "blue")
+_COLOURS |= dict.fromkeys(("not reproduced", "no", "failed"), "red") | {"partly": "yellow"}
 
 _P = ("-p", "--parameter")
 _SIZES = "smoke, quick, full or paper"

@@ -71,3 +71,13 @@ print(parts.kept(module, SimpleNamespace(profile="full"), Path({str(tmp_path)!r}
 """
     told = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True) for _ in range(2)]
     assert [each.stdout.split() for each in told] == [["9", "1"], ["9", "0"]]
+
+
+def test_calls_beside_each_other_give_what_calls_one_by_one_do_and_are_kept(module, tmp_path):
+    calls = [{"x": 2}, {"x": 3, "times": 2}]
+    for profile in ("quick", "full"):
+        square = kept(module, tmp_path, profile).square
+        assert parts.beside(square, calls, SimpleNamespace(profile=profile)) == [4, 18]
+    before = len(module.calls)
+    assert kept(module, tmp_path).square(x=2) == 4
+    assert len(module.calls) == before

@@ -17,12 +17,14 @@ from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import Criterion
 
 _Verdict = Literal[
-    "reproduced", "not reproduced", "partly", "undecided", "not tested", "passed", "failed", "open"
+    "reproduced", "not reproduced", "yes", "no", "partly", "undecided", "not tested", "passed", "failed", "open"
 ]
 _Scale = Literal["small", "paper"]
 WORDS = {
     "reproduced": "✓",
     "not reproduced": "✗",
+    "yes": "✓",
+    "no": "✗",
     "partly": "◐",
     "undecided": "?",
     "not tested": "–",
@@ -32,19 +34,18 @@ WORDS = {
     "exploratory": "~",
 }
 """What can be said of a claim or a control, with its sign, in the order in which pages count."""
-_OF_A_CONTROL: dict[_Verdict, _Verdict] = {
-    "reproduced": "passed",
-    "not reproduced": "failed",
-    "undecided": "open",
-    "not tested": "not tested",
+_OWN_WORDS: dict[str, dict[_Verdict, _Verdict]] = {
+    "control": {"reproduced": "passed", "not reproduced": "failed", "undecided": "open"},
+    "question": {"reproduced": "yes", "not reproduced": "no"},
 }
+"""Of what is no claim of a paper."""
 
 
 class JudgedTest(BaseModel):
     """One test after judging; ``None`` where there was nothing to compute or the number is infinite.
 
-    ``p`` holds the p-values of the two questions, for yes and for no; those of empirical claims are corrected over the
-    chapter. ``words`` is the answer in short, or the reason why there is none.
+    ``p`` holds the p-values of the two questions, for yes and for no; those of empirical claims and questions are
+    corrected over the chapter. ``words`` is the answer in short, or the reason why there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -307,7 +308,7 @@ def _claim(
     if exploratory and ran:
         verdict, sentence = None, f"exploratory: {sentence}"
     return JudgedClaim(
-        verdict=_OF_A_CONTROL[verdict] if verdict and claim.kind == "control" else verdict,
+        verdict=_OWN_WORDS.get(claim.kind, {}).get(verdict, verdict) if verdict else None,
         scale=scale,
         sentence=sentence[0].upper() + sentence[1:],
         deciding=deciding,

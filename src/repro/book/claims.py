@@ -139,7 +139,7 @@ def _parsed(claim: str) -> tuple[Literal["above", "below", "between"], tuple[flo
 
 
 class Claim(_Strict):
-    """One claim of the paper (or a control of our own), in Markdown that may hold mathematics.
+    """One claim of the paper, a question or a control of our own, in Markdown that may hold mathematics.
 
     ``together``: *all* for a claim that needs every deciding test, *readings* where they are alternative ways to
     understand it. ``headline`` marks the answers on the chapter's first screen.
@@ -148,7 +148,7 @@ class Claim(_Strict):
     id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
     statement: _Text
     where: _Text
-    kind: Literal["theory", "empirical", "control"]
+    kind: Literal["theory", "empirical", "question", "control"]
     paper_value: _Text | FiniteFloat | None = None
     paper_value_is: _Text | None = None
     together: Literal["all", "readings"] = "all"
@@ -240,14 +240,14 @@ class ChapterClaims(_Strict):
         return test.seeds if isinstance(test.seeds, int) else int(self.profiles[profile][test.seeds])
 
     def family(self, profile: str) -> list[tuple[str, str]]:
-        """The deciding tests, by claim and name, that share the correction: all of empirical claims but worst cases.
+        """The deciding tests, by claim and name, that share the correction: all of empirical claims and questions but worst cases.
 
         The file and the profile fix them before the run; that one of them measured nothing makes the others no easier.
         """
         return [
             (claim.id, test.name)
             for claim, test in self.deciding()
-            if claim.kind == "empirical" and test.statistic != "worst" and profile in test.profiles
+            if claim.kind in ("empirical", "question") and test.statistic != "worst" and profile in test.profiles
         ]
 
 

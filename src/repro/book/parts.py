@@ -12,7 +12,7 @@ import inspect
 import io
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -55,6 +55,27 @@ def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> 
     own = inspect.getmembers(experiments, inspect.isfunction)
     place = folder or _place(Book.find(), experiments.__name__.split(".")[-2])
     return SimpleNamespace(**{name: _kept(function, place) for name, function in own})
+
+
+def beside(function: Callable[..., Any], calls: Sequence[Mapping[str, Any]], settings: Any) -> list[Any]:
+    """What a function of an experiment returns for each of several sets of arguments, in their order.
+
+    The profiles that take hours run as many calls beside each other as there are cores, each in a process with one
+    thread, unless there is a GPU; the short ones run them one by one.
+    """
+    import torch
+    from joblib import Parallel, delayed
+
+    alone = settings.profile not in _LONG or torch.cuda.is_available()
+    found: list[Any] = Parallel(n_jobs=1 if alone else -1)(delayed(_in_a_process)(function, call) for call in calls)
+    return found
+
+
+def _in_a_process(function: Callable[..., Any], call: Mapping[str, Any]) -> Any:
+    from repro.learn.seeding import reproducible
+
+    reproducible(threads=1)
+    return function(**call)
 
 
 def forget(book: Book, chapter: str) -> None:

@@ -86,7 +86,7 @@ class Budget:
                 schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=n_epochs),
                 n_epochs=n_epochs,
                 batch_size=self.batch_size,
-                evaluate_every=n_epochs,
+                evaluate_every=0,
                 seed=list(self.seeds),
                 **hooks,
             )
@@ -108,6 +108,7 @@ class Method:
         prune: networks at their start, data sets, a budget and sparsities in, candidates out.
         knobs: the values of its knob that are tried; 1, 2, 4 or 8 of them.
         before_training: whether masks are chosen at the start, so that all epochs come after.
+        stride: from one value of the knob to the next where tuning walks, see ``experiments.tuning``.
         source: its paper, a key of ``book/references.bib``.
     """
 
@@ -115,6 +116,7 @@ class Method:
     prune: _Prune
     knobs: tuple[float, ...] = (0.0,)
     before_training: bool = False
+    stride: float = 2.0
     source: str = ""
 
     @property
@@ -123,14 +125,6 @@ class Method:
         lowest, octaves = _RATES[len(self.knobs)]
         rates = [lowest * 2 ** (k * octaves) for k in range(_N_CHOICES // len(self.knobs))]
         return list(product(rates, self.knobs))
-
-    @property
-    def few_choices(self) -> list[tuple[float, float]]:
-        """Eight of them, spread over rates and knobs, for tasks whose runs take minutes."""
-        rates, knobs = (list(dict.fromkeys(each)) for each in zip(*self.choices, strict=True))
-        knobs = knobs[:: 1 if len(knobs) < 4 else 2]
-        step = len(rates) * len(knobs) // 8
-        return list(product(rates[step // 2 :: step], knobs))
 
 
 def nested(scores: Mapping[str, Tensor], sparsities: Sequence[float]) -> dict[float, Mask]:
@@ -326,11 +320,11 @@ _ALL = (
     Method("causal (same batch)", _causal("same_batch"), _FEW, source="shah2024granger"),
     Method("chaos-causality", _chaos, (10.0, 20.0), source="sahu2023prune"),
     Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0), source="morwani2022inductive"),
-    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS, source="jacobs2025mask"),
-    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, source="jacobs2025mask"),
-    Method("L1", _penalised("l1_x", "constant"), _STRENGTHS),
-    Method("spred", _penalised("spred", "constant"), _STRENGTHS, source="ziyin2023spred"),
-    Method("STR", _penalised("str", "constant"), _THRESHOLDS, source="kusupati2020soft"),
+    Method("PILoT", _penalised("pilot", "half"), _STRENGTHS, stride=4, source="jacobs2025mask"),
+    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, stride=4, source="jacobs2025mask"),
+    Method("L1", _penalised("l1_x", "constant"), _STRENGTHS, stride=4),
+    Method("spred", _penalised("spred", "constant"), _STRENGTHS, stride=4, source="ziyin2023spred"),
+    Method("STR", _penalised("str", "constant"), _THRESHOLDS, stride=4, source="kusupati2020soft"),
     Method("SNIP", _at_start(snip), before_training=True, source="lee2019snip"),
     Method("GraSP", _at_start(grasp), before_training=True, source="wang2020grasp"),
     Method("SynFlow", _synflow, before_training=True, source="tanaka2020synflow"),

@@ -32,7 +32,7 @@ class Task:
         n_epochs: of training in all, whatever the method does with them; even.
         batch_size: examples a step.
         sparsities: at which methods are compared, ascending.
-        few_choices: whether a method is tuned over eight choices in place of thirty-two: for runs that take minutes.
+        first_rate: where tuning begins to walk; None for a grid, see ``experiments.tuning``.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Task:
     n_epochs: int = 40
     batch_size: int = 128
     sparsities: Sequence[float] = field(default=_SPARSITIES)
-    few_choices: bool = False
+    first_rate: float | None = None
 
     def draw(self, seeds: Sequence[int]) -> tuple[Ensemble, list[Dataset]]:
         """Networks with weights $N(0, 2/\\text{fan-in})$ and data sets, one a seed."""
@@ -68,17 +68,19 @@ TASKS: dict[str, Task] = {
         _load("mnist5k", train=1500, validation=1000, test=2500, pool=2, standardize="global"),
         partial(perceptron, (196, 64, 64, 10)),
     ),
-    "mnist": Task("mnist", _load("mnist", **_GREY), lenet_300_100, 8, 128, _FEW, True),
-    "fashion": Task("fashion", _load("fashion_mnist", images=True, **_GREY), lenet5, 20, 128, _FEW, True),
+    "mnist": Task("mnist", _load("mnist", **_GREY), lenet_300_100, 8, 128, _FEW, 0.1),
+    "fashion": Task(
+        "fashion", _load("fashion_mnist", images=True, train=6000, **_GREY), lenet5, 10, 128, _FEW, 0.025
+    ),
     "cifar10": Task(
         "cifar10",
         _load("cifar10", images=True, validation=5000, standardize="channel"),
         partial(resnet20, batch_norm=False),
         n_epochs=160,
-        few_choices=True,
+        first_rate=0.05,
     ),
 }
-"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on Fashion-MNIST, ResNet-20 without
+"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on 6,000 images of Fashion-MNIST, ResNet-20 without
 batch normalization on CIFAR-10."""
 
 

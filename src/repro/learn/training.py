@@ -214,7 +214,7 @@ def train(
         augment: from the inputs of a training batch, ``(b, ...)`` or ``(S, b, ...)`` on the device, and a CPU
             generator that depends on the (first) seed, to inputs of the same shape; as ``random_crop_flip``.
         evaluate_every: epochs between evaluations on all parts; None for 1, or more in runs of more than 100
-            epochs so that there are about 100. Before training and at the end there is always one.
+            epochs so that there are about 100. Before training and at the end there is always one; 0 for none at all.
         seed: of the order of batches. One seed: all members see the same batches; S seeds: each has its own
             order, as it would alone.
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
@@ -230,7 +230,7 @@ def train(
     """
     networks, datasets, seeds = _checked(model, dataset, seed)
     n_epochs = whole("n_epochs", n_epochs)
-    every = evaluate_every or max(1, n_epochs // 100)
+    every = max(1, n_epochs // 100) if evaluate_every is None else whole("evaluate_every", evaluate_every, 0)
     for hook in (*before_step, *after_step, *after_epoch):
         if not callable(hook):
             raise TypeError(f"hooks come as lists of callables; got {hook!r} in one of them")
@@ -251,6 +251,8 @@ def train(
             return float(stepper.param_groups[0]["lr"])
 
         def note(epoch: int) -> None:
+            if not every:
+                return
             of_members = {"member": range(networks.size), "seed": seeds * (networks.size // len(seeds))}
             row = {"epoch": epoch, "step": step} | of_members | {"learning_rate": rate()}
             for name, (x, y) in parts.items():
@@ -292,12 +294,12 @@ def train(
                             told(model, report)
                 if clock:
                     clock.step()
-                if epoch % every == 0 or epoch == n_epochs:
+                if epoch == n_epochs or (every and epoch % every == 0):
                     note(epoch)
     finally:
         model.to(origin)
         model.train(mode)
-    return History(pd.concat(tables, ignore_index=True), diverged)
+    return History(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), diverged)
 
 
 def _checked(
