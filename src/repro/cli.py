@@ -44,7 +44,9 @@ app = typer.Typer(
 )
 _command = partial(app.command, epilog=_EXIT_CODES)
 _out = Console()
-_COLOURS = dict.fromkeys(("reproduced", "yes", "passed"), "green") | dict.fromkeys(("undecided", "open"), "blue")
+_COLOURS = dict.fromkeys(("reproduced", "yes", "passed"), "green") | dict.fromkeys(
+    ("undecided", "open"), "blue"
+)
 _COLOURS |= dict.fromkeys(("not reproduced", "no", "failed"), "red") | {"partly": "yellow"}
 
 _P = ("-p", "--parameter")

@@ -17,7 +17,16 @@ from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import Criterion
 
 _Verdict = Literal[
-    "reproduced", "not reproduced", "yes", "no", "partly", "undecided", "not tested", "passed", "failed", "open"
+    "reproduced",
+    "not reproduced",
+    "yes",
+    "no",
+    "partly",
+    "undecided",
+    "not tested",
+    "passed",
+    "failed",
+    "open",
 ]
 _Scale = Literal["small", "paper"]
 WORDS = {

@@ -240,14 +240,17 @@ class ChapterClaims(_Strict):
         return test.seeds if isinstance(test.seeds, int) else int(self.profiles[profile][test.seeds])
 
     def family(self, profile: str) -> list[tuple[str, str]]:
-        """The deciding tests, by claim and name, that share the correction: all of empirical claims and questions but worst cases.
+        """The deciding tests, by claim and name, that share the correction: of empirical claims and questions, but no
+        worst cases.
 
         The file and the profile fix them before the run; that one of them measured nothing makes the others no easier.
         """
         return [
             (claim.id, test.name)
             for claim, test in self.deciding()
-            if claim.kind in ("empirical", "question") and test.statistic != "worst" and profile in test.profiles
+            if claim.kind in ("empirical", "question")
+            and test.statistic != "worst"
+            and profile in test.profiles
         ]
 
 

@@ -30,7 +30,7 @@ _LONG = ("full", "paper")
 @cache
 def _made_with() -> dict[str, Any]:
     library = Path(repro.__file__).parent
-    files = hash_of_files(library, sorted(library.rglob("*.py")))
+    files = hash_of_files(library, sorted(p for p in library.rglob("*.*") if p.suffix != ".pyc"))
     return {"library": files, "versions": versions(), "data": data_files()}
 
 
@@ -67,7 +67,9 @@ def beside(function: Callable[..., Any], calls: Sequence[Mapping[str, Any]], set
     from joblib import Parallel, delayed
 
     alone = settings.profile not in _LONG or torch.cuda.is_available()
-    found: list[Any] = Parallel(n_jobs=1 if alone else -1)(delayed(_in_a_process)(function, call) for call in calls)
+    found: list[Any] = Parallel(n_jobs=1 if alone else -1)(
+        delayed(_in_a_process)(function, call) for call in calls
+    )
     return found
 
 

@@ -193,7 +193,9 @@ def _whole_grid(method: Method, score: _Score) -> _Found:
 def _walk(method: Method, task: Task, score: _Score) -> _Found:
     """Up or down along one coordinate; a step that helps is tried again first."""
     steps = {"rate": [(2.0, 1.0), (0.5, 1.0)], "knob": [(1.0, method.stride), (1.0, 1 / method.stride)]}
-    ways = [(name, step) for name, both in steps.items() for step in both if name == "rate" or any(method.knobs)]
+    ways = [
+        (name, step) for name, both in steps.items() for step in both if name == "rate" or any(method.knobs)
+    ]
     best = (task.first_rate or 0.1, method.knobs[0])
     tried = {best: score(method, best)}
 

@@ -321,7 +321,9 @@ _ALL = (
     Method("chaos-causality", _chaos, (10.0, 20.0), source="sahu2023prune"),
     Method("EWN", _ewn, (0.25, 0.5, 1.0, 2.0), source="morwani2022inductive"),
     Method("PILoT", _penalised("pilot", "half"), _STRENGTHS, stride=4, source="jacobs2025mask"),
-    Method("PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, stride=4, source="jacobs2025mask"),
+    Method(
+        "PILoT (constant)", _penalised("pilot", "constant"), _STRENGTHS, stride=4, source="jacobs2025mask"
+    ),
     Method("L1", _penalised("l1_x", "constant"), _STRENGTHS, stride=4),
     Method("spred", _penalised("spred", "constant"), _STRENGTHS, stride=4, source="ziyin2023spred"),
     Method("STR", _penalised("str", "constant"), _THRESHOLDS, stride=4, source="kusupati2020soft"),

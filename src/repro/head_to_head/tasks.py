@@ -80,8 +80,8 @@ TASKS: dict[str, Task] = {
         first_rate=0.05,
     ),
 }
-"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on 6,000 images of Fashion-MNIST, ResNet-20 without
-batch normalization on CIFAR-10."""
+"""Two small sets that come with packages; LeNet-300-100 on MNIST, LeNet-5 on 6,000 images of Fashion-MNIST, ResNet-20
+without batch normalization on CIFAR-10."""
 
 
 def own_data(path: str | Path, widths: Sequence[int] = (128, 64)) -> Task:
