@@ -72,7 +72,7 @@ class _Shown:
 class _Chapter:
     """What the pages show of a chapter: its results, the strongest first, and the answer to each claim.
 
-    ``url`` is the repository's; ``cited`` is BibTeX by what it stands for.
+    ``url`` is the repository's; ``cited`` is BibTeX by what it stands for; ``words`` counts a profile's answers.
     """
 
     name: str
@@ -82,6 +82,7 @@ class _Chapter:
     shown: list[_Shown]
     url: str | None
     cited: dict[str, str]
+    words: dict[str, Counter[str]]
 
     @property
     def page(self) -> str:
@@ -128,8 +129,13 @@ def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
         keys = {"the paper": claims.paper.key} if claims.paper else {}
         keys = {what: key for what, key in (keys | {"the book": BOOK}).items() if key in references}
         cited = {what: references[key] for what, key in keys.items()}
-        found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited))
+        words = {run.profile: _counted(answered) for run, answered in zip(runs, answers, strict=True)}
+        found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited, words))
     return found
+
+
+def _counted(answered: Mapping[str, _Shown]) -> Counter[str]:
+    return Counter(each.judged.word for each in answered.values())
 
 
 def _strongest(offered: list[_Shown], claim: Claim) -> _Shown:
@@ -231,12 +237,16 @@ def scoreboard(found: Iterable[_Chapter]) -> str:
 # --- the status page ----------------------------------------------------------------------------------------------
 
 
-def status(book: Book, results: _AllResults) -> str:
-    """The page that says when each chapter ran, on what, with which versions, and what it cost."""
+def status(book: Book, results: _AllResults, found: Iterable[_Chapter] = ()) -> str:
+    """The page that says when each chapter ran, on what, with which versions, and what it cost.
+
+    Answers of ``found`` are not judged again.
+    """
+    known = {id(run): chapter.words[run.profile] for chapter in found for run in chapter.results}
     runs = []
     for run in results.values():
         budget = load(book.claims_file(run.chapter)).budget[run.profile]
-        words = Counter(each.judged.word for each in _answers(book, run).values())
+        words = known.get(id(run)) or _counted(_answers(book, run))
         runs.append((run, budget, _listed(words)))
     ran = {chapter for chapter, _ in results}
     versions = {f"{c}, {p}": run.provenance.get("versions") or {} for (c, p), run in results.items()}

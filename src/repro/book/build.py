@@ -169,7 +169,7 @@ def _staged(
     index = (book.root / "book" / "index.md").read_text(encoding="utf-8")
     staged["book/index.md"] = _pages.landing(index, chapters)
     staged["book/scoreboard.md"] = _pages.scoreboard(chapters)
-    staged["book/status.md"] = _pages.status(book, committed | fresh)
+    staged["book/status.md"] = _pages.status(book, committed | fresh, chapters)
     return {name: each.encode() if isinstance(each, str) else each for name, each in sorted(staged.items())}
 
 
