@@ -185,8 +185,7 @@ def _sweep(
     finished is kept whatever happens: the same command with --resume goes on. The exit code is 1 if any run failed.
     """
     from repro.book import claims, parameters
-    from repro.book._cache import commit_of
-    from repro.book._environment import cores
+    from repro.book._environment import commit_of, cores
     from repro.book._files import shown
     from repro.book.sweep import _engine, _runs, grid
 

@@ -9,8 +9,8 @@ import pytest
 import running_book
 
 import repro
-from repro.book import _cache, runner
-from repro.book._environment import sealed
+from repro.book import runner
+from repro.book._environment import key_parts, sealed
 
 PROBE = """import os, sys, time, warnings
 import matplotlib, numpy as np, torch
@@ -89,7 +89,7 @@ def test_a_hostile_home_changes_no_bit_and_no_key(book, hostile):
 
 def test_what_cannot_be_shut_out_belongs_to_the_key(book, monkeypatch):
     def key():
-        return _cache.run_key(_cache.key_parts({"cells": []}, {}, None, {}))
+        return key_parts({"cells": []}, {}, None, {})
 
     before = key()
     for name, value in (("OMP_NUM_THREADS", "7"), ("EDITOR", "ed")):  # ours in any case; no matter

@@ -72,7 +72,7 @@ def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book, tmp_pat
     with pytest.raises(
         RunFailed, match=r"adding: ValueError: could not convert string to float: 'one'"
     ) as caught:
-        runner.run_page(book, "book/adding", output=out)
+        runner.run(book, "book/adding", output=out.parent)
     assert out.read_text() == "the last good one"
     assert caught.value.notebook == out.with_name("adding.failed.ipynb")
     wreck = json.loads(caught.value.notebook.read_text())

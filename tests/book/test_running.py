@@ -18,10 +18,12 @@ import running_book
 import yaml
 
 from repro import cli
-from repro.book import _cache, build, claims, results, runner
+from repro.book import build, claims, results, runner
+from repro.book._environment import key_parts
+from repro.book._files import Locked, hash_of
 from repro.book._notebooks import LEDGER
 from repro.book._process import ProcessTree
-from repro.book.errors import BadInput, BookError, BudgetExceeded, DiskFull, Locked, RunFailed
+from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
 
 GOOD = {"profile": "quick"}
 
@@ -168,7 +170,7 @@ os.wait()
 
 def test_more_seconds_than_the_limit(book, good):
     before = set(psutil.Process().children(recursive=True))
-    with pytest.raises(BudgetExceeded, match="3 seconds of its budget"):
+    with pytest.raises(RunFailed, match="3 seconds of its budget"):
         runner.run(book, "toy", GOOD | {"mode": "sleep"}, timeout=3)
     left = set(psutil.Process().children(recursive=True)) - before
     assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
@@ -209,7 +211,7 @@ def test_a_key_covers_what_a_run_depends_on_and_no_words(book):
     def key(notebook=source, n=1, replaced=("", "")):
         text = running_book.CLAIMS.replace(*replaced) if replaced[0] else running_book.CLAIMS
         found = claims.ChapterClaims.model_validate(yaml.safe_load(text))
-        return _cache.run_key(_cache.key_parts(notebook, {"n": n}, found, {}))
+        return hash_of(key_parts(notebook, {"n": n}, found, {}))
 
     words = (("below one half", "small"), ("the value", "x"), ("fixed", "why"), ("600", "700"))
     words += (("below 0.5", "above 0.4"), ("margin: 0.1", "margin: 0.2"), ("theory", "control"))

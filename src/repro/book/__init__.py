@@ -16,6 +16,6 @@ from repro._extras import require
 
 require(
     "book",
-    *("filelock", "ipykernel", "jinja2", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat"),
-    *("papermill", "psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4", "mathjax", "fontTools"),
+    *("filelock", "ipykernel", "jinja2", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat", "mathjax"),
+    *("papermill", "psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4", "fontTools"),
 )

@@ -12,26 +12,30 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-import filelock
 import yaml
 
 from repro.book import _pages, results, runner
-from repro.book._environment import sealed
-from repro.book._files import check_writable, hash_of_files, sha256, shown, system_errors, write_atomically
+from repro.book._environment import sealed, whole_library
+from repro.book._files import alone, check_writable, sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
-from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
+from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
 _Say = Callable[[str], None]
 _TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "pydata-sphinx-theme")
+
+
+class _Turned(BookError):
+    """A run contradicts a committed answer."""
+
+    exit_code = 3
 
 
 def build(
@@ -54,12 +58,11 @@ def build(
         say: gets one line a step.
 
     Raises:
-        Locked: another build of this book is at work.
         BadInput: something in the sources is wrong; nothing has run.
         RunFailed: a chapter, a page or the rendering failed.
-        VerdictTurned: the run contradicts a committed answer; the message holds both values.
+        BookError: another build of this book is at work, or the run contradicts a committed answer.
     """
-    with _alone(book):
+    with alone(book.cache_dir / "build.lock", f"build of {shown(book.root)} is at work"):
         for chapter in book.chapters() if accept else ():
             check_writable(book.results_file(chapter, profile))
         runs, other = _run_all(book, profile, use_cache, jobs, say)
@@ -75,30 +78,15 @@ def build(
         return _render(book, _staged(book, runs, other, found, profile), use_cache, say)
 
 
-@contextmanager
-def _alone(book: Book) -> Iterator[None]:
-    """One build of a book at a time; the lock goes with the process, however it ends."""
-    with system_errors(book.cache_dir):
-        book.cache_dir.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(book.cache_dir / "build.lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout:
-        raise Locked(
-            f"another build of {shown(book.root)} is at work; wait for it, or stop it first"
-        ) from None
-
-
 def _run_all(
     book: Book, profile: str, use_cache: bool, jobs: int, say: _Say
 ) -> tuple[list[RunResult], list[RunResult]]:
     """Chapters, and then the other notebooks; all are tried even if one fails, and the first failure is raised."""
     failures: list[BookError] = []
 
-    def told(name: str, run: Callable[..., RunResult], *given: object) -> RunResult | None:
+    def told(name: str, **given: object) -> RunResult | None:
         try:
-            done = run(book, name, *given, use_cache=use_cache)
+            done = runner.run(book, name, given, use_cache=use_cache)
         except BookError as error:
             failures.append(error)
             say(f"{name}: failed")
@@ -113,10 +101,10 @@ def _run_all(
     known = {c: result.run["seconds"] for (c, p), result in _pages.all_results(book).items() if p == profile}
     order = sorted(chapters, key=lambda chapter: -known.get(chapter, 0))
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        done = pool.map(lambda chapter: told(chapter, runner.run, {"profile": profile}), order)
+        done = pool.map(lambda chapter: told(chapter, profile=profile), order)
         by_name = dict(zip(order, done, strict=True))
     runs = [by_name[chapter] for chapter in chapters]
-    other = [told(page, runner.run_page) for page in book.pages()]
+    other = [told(page) for page in book.pages()]
     if failures:
         raise failures[0]
     return [run for run in runs if run], [run for run in other if run]
@@ -135,7 +123,7 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
                         say(f"note: {chapter} ({profile}) {claim}: was {was}, is now {now}")
     if against:
         told = "if the new ones are right, repro build --accept takes them over"
-        raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
+        raise _Turned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
 
 
 def _staged(
@@ -197,14 +185,10 @@ def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say)
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
     stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
-    record, library = book.cache_dir / "rendered", Path(__file__).parents[1]
+    record = book.cache_dir / "rendered"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
     tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
-    frame = sha256(
-        _hash(staged, ".md", ".ipynb").encode(),
-        hash_of_files(library, sorted(library.rglob("*.py"))).encode(),
-        tools.encode(),
-    )
+    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), tools)))
     now = f"{frame} {_hash(staged)}"
     last = record.read_text() if use_cache and record.is_file() else ""
     if last == now and (html / "index.html").is_file():

@@ -73,7 +73,7 @@ def run(book: Book) -> list[str]:
         path = book.root / "book" / "chapters" / f"{chapter}.ipynb"
         look(path, _chapter, book, chapter, claims, references)
     for page in book.pages():
-        look(book.page(page), _page, book.page(page), references)
+        look(book.notebook(page), _page, book.notebook(page), references)
     for file in sorted((book.root / "book").glob("*.md")):
         look(file, _markdown, None, file.read_text(encoding="utf-8"), references)
     return problems

@@ -185,7 +185,7 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     frame.astype(dict.fromkeys(numbers, float)).to_parquet(folder / "table.parquet")
     page = report.make(folder, Book(root))
     assert page == folder / "report.html"
-    assert (folder / "report.ipynb").is_file()
+    assert (folder / "sweep-report.ipynb").is_file()
     html = page.read_text(encoding="utf-8")
     assert "<script" not in html
     assert set(re.findall(r'(?:src|href)="(?!#)([^,"]{0,30})', html)) == {"data:image/svg+xml;base64"}

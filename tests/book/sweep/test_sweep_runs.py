@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import running_book
 
-from repro.book.errors import BadInput, Locked
+from repro.book._files import Locked
+from repro.book.errors import BadInput
 from repro.book.sweep import _runs
 from repro.book.sweep._runs import Folder, Task
 

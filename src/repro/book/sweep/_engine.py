@@ -19,14 +19,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-import repro
-from repro.book._cache import versions
-from repro.book._files import hash_of_files, shown
+from repro.book._environment import versions, whole_library
+from repro.book._files import shown
 from repro.book._process import KERNEL
 from repro.book.errors import BookError, DiskFull
 from repro.book.sweep._runs import Folder, Row, Task, execute
@@ -295,9 +293,8 @@ def _run(expected: dict[str, str], task: Task) -> _Ended:
 
 def _what_is_here() -> dict[str, str]:
     """Versions of all that a result or its journey depends on, and one hash of this library's modules."""
-    root = Path(repro.__file__).parent
-    library = hash_of_files(root, sorted(root.rglob("*.py")))[:12]
-    return versions() | {"distributed": metadata.version("distributed"), "the library repro": library}
+    own = {"distributed": metadata.version("distributed"), "the library repro": whole_library()[:12]}
+    return versions() | own
 
 
 def dask_setup(worker: Any) -> None:

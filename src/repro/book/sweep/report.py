@@ -203,13 +203,13 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 
 def make(folder: Path, book: Book) -> Path:
-    """Write ``report.ipynb`` and ``report.html`` into a sweep's folder; returns the path of the second.
+    """Write ``sweep-report.ipynb`` and ``report.html`` into a sweep's folder; returns the path of the second.
 
     The HTML file needs nothing else: nbconvert's pages would ask the network for their scripts. Raises ``RunFailed``
     when the page failed, as it does without a table; the attempt is kept in the folder.
     """
     given = {"table": str((folder / "table.parquet").resolve())}
-    run = runner.run_page(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
+    run = runner.run(book, "book/sweep-report", given, output=folder, use_cache=False)
     cells = read_notebook(run.notebook)["cells"]
     plain = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
     page = rendered("sweep-report.html", folder=shown(folder), cells=plain)
