@@ -111,7 +111,7 @@ def test_python_bound_is_the_one_the_makefile_checks():
 def test_mathjax_parts_that_the_pages_need_are_packaged():
     from importlib.resources import as_file, files
 
-    from repro.book.sphinx_ext import _MATHJAX_PARTS
+    from repro.book._finish import _MATHJAX_PARTS
 
     with as_file(files("mathjax") / "static" / "mathjax" / "es5") as folder:
         for part in _MATHJAX_PARTS:

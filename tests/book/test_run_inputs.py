@@ -90,7 +90,9 @@ def test_a_cell_that_cannot_be_read_depends_on_everything(package):
 def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered():
     root = Path(__file__).parents[2]
     chapter = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
-    reached = {path.relative_to(root / "src/repro").as_posix() for path in _environment.library_files(chapter)}
+    reached = {
+        path.relative_to(root / "src/repro").as_posix() for path in _environment.library_files(chapter)
+    }
     paper = {f"papers/ewn_inductive_bias/{name}.py" for name in ("training", "theory")}
     assert paper <= reached
     assert not {"book/_pages.py", "book/build.py", "book/runner.py", "cli.py"} & reached

@@ -57,7 +57,7 @@ def test_accepting_into_results_that_cannot_be_written_is_told_before_the_run(
 ):
     (tmp_path / "results").touch()
     monkeypatch.setattr(type(book), "results_file", lambda *_: tmp_path / "results" / "toy.json")
-    monkeypatch.setattr(cli, "_book", lambda: book)
+    monkeypatch.setenv("REPRO_BOOK", str(book.root))
     monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(BookError, match="could not write"):
         cli._run(["toy"], ["profile=quick"], accept=True)

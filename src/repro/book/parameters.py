@@ -19,6 +19,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -30,7 +31,7 @@ from repro.book._notebooks import read_notebook, source_of
 from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
 
-Value = int | float | str | bool | None
+_Value = int | float | str | bool | None
 
 # what a value must be, what it becomes, and what that is called
 _TYPES: dict[str, tuple[type, type, str]] = {
@@ -53,11 +54,11 @@ class Parameter:
 
     name: str
     type: str
-    default: Value
+    default: _Value
     help: str = ""
     allowed: str = ""
 
-    def check(self, value: object) -> Value:
+    def check(self, value: object) -> _Value:
         """The value in the parameter's own type, or a ``BadInput`` that quotes it.
 
         A whole number is accepted for a float (and converted), a bool never for a number. None is accepted
@@ -69,7 +70,7 @@ class Parameter:
         try:
             if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, accepted):
                 raise ValueError
-            typed: Value = kind(value)
+            typed: _Value = kind(value)
             str(typed).encode()  # bytes of a command line that are no text
             if not self._allows(typed):
                 raise ValueError
@@ -88,23 +89,21 @@ class Parameter:
             return value in [plain.parse(choice.strip()) for choice in listed[1].split(",")]
         return not isinstance(value, float) or math.isfinite(value)
 
-    def parse(self, text: str) -> Value:
+    def parse(self, text: str) -> _Value:
         """The value that a person typed, in the parameter's type.
 
         Nothing is guessed: ``1e3`` is not a whole number, ``yes`` is not a bool. ``none`` stands for None
         where the default is None. Raises ``BadInput``.
         """
-        word = text.strip()
+        word, value = text.strip(), text  # type: str, Any
         if self.default is None and word in ("none", "None"):
             return None
         if self.type == "bool":
-            return self.check({"true": True, "false": False}.get(word.lower(), text))
-        try:
-            return self.check(text if self.type == "str" else _TYPES[self.type][1](word))
-        except BadInput:
-            raise
-        except ValueError:  # Python itself refuses to read an int of very many digits
-            return self.check(text)
+            value = {"true": True, "false": False}.get(word.lower(), text)
+        elif self.type != "str":
+            with suppress(ValueError):  # what is no number is refused as the text that it is
+                value = _TYPES[self.type][1](word)
+        return self.check(value)
 
 
 def _short(value: object) -> str:
@@ -202,7 +201,7 @@ def fill(
     given: Mapping[str, object],
     profiles: Mapping[Any, Mapping[str, object]] | None = None,
     where: str = "",
-) -> dict[str, Value]:
+) -> dict[str, _Value]:
     """Every parameter's value: the given one, else the default, else what the profile says, all of them checked.
 
     ``where`` names the file that holds the profiles, for the messages; a page has none.

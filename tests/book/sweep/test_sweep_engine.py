@@ -46,7 +46,7 @@ class Script:
             self.now -= 1
         if isinstance(end, BaseException):
             raise end
-        row = {"status": end, "error": None if end == "done" else f"it {end}", "error_type": None}
+        row = {"status": end, "error": None if end == "done" else f"it {end}"}
         return row | {"seconds": 1.0, "peak_memory_mb": 9.0, "worker": "here:1"}, b"{}"
 
 
@@ -110,7 +110,7 @@ def test_retries_agree_with_a_slow_loop(book, tmp_path, script, seed):
                 break
         assert row.status == {"broken": "lost"}.get(end, end)
         assert row.attempts == script.calls[row.Index] == attempt
-        assert (row.error_type == "RuntimeError") == (end == "broken")
+        assert (row.error == f"RuntimeError: {broken}") == (end == "broken")
 
 
 @pytest.mark.parametrize("error", [ClusterGone("the scheduler is gone"), DiskFull("the disk is full")])

@@ -36,7 +36,7 @@ def table(n_seeds=4, rates=(1e-3, 1e-2, 1e-1)):
         accuracy = 0.9 + 0.1 * np.log10(rate) + 0.01 * rng.normal()
         rows.append(
             {"id": f"{len(rows):016x}", "profile": "smoke", "seed": seed, "rate": rate, "dataset": dataset}
-            | {"n": 3, "status": "done", "error": None, "error_type": None, "attempts": 1}
+            | {"n": 3, "status": "done", "error": None, "attempts": 1}
             | {"seconds": 2.0 + seed, "peak_memory_mb": 100.0 + seed}
             | {"A1.verdict": "reproduced" if accuracy > 0.7 else "undecided", "A1.accuracy.mean": accuracy}
             | {"A1.accuracy.values": "[]", "A1.accuracy.verdict": "reproduced", "B2.verdict": "not tested"}

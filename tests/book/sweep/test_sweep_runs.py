@@ -47,7 +47,7 @@ def test_a_task_travels_without_a_path_of_this_machine(book, tmp_path):
 
 def test_a_run_comes_back_as_a_row_and_bytes_and_its_folder_goes(book, tmp_path, scratch):
     row, notebook = _runs.execute(task_of(book, tmp_path, level=0.3, n=3))
-    assert (row["status"], row["error"], row["error_type"]) == ("done", None, None)
+    assert (row["status"], row["error"]) == ("done", None)
     values = [0.3, 0.301, 0.302]
     assert json.loads(row["T1.low.values"]) == pytest.approx(values)
     assert row["T1.low.mean"] == pytest.approx(fmean(values))
@@ -68,7 +68,7 @@ def ended(status, level=0.1):
     """A row as a run makes it."""
     error = None if status == "done" else "ValueError: no, thank you"
     measured = {"T1.verdict": "reproduced", "T1.low.mean": level, "T1.low.values": f"[{level}]"}
-    about = {"status": status, "error": error, "error_type": error and "RunFailed", "worker": "here:1"}
+    about = {"status": status, "error": error, "worker": "here:1"}
     return about | {"seconds": 1.5, "peak_memory_mb": 80.0} | (measured if status == "done" else {})
 
 

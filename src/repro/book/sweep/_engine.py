@@ -123,8 +123,7 @@ def _ended(future: Future[_Ended], place: Any) -> _Ended:
     except (DiskFull, ClusterGone):
         raise
     except Exception as error:
-        row = {"status": "lost", "error": place.explain(error), "error_type": type(error).__name__}
-        return row, None
+        return {"status": "lost", "error": place.explain(error)}, None
 
 
 def _end_runs(dask_worker: Any = None) -> bool:

@@ -32,7 +32,6 @@ from repro.book._files import alone, hash_of, keep, kept, sha256, shown, system_
 from repro.book._notebooks import read_notebook
 from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
 from repro.book.layout import Book
-from repro.book.parameters import Value
 from repro.book.results import Results
 
 if TYPE_CHECKING:
@@ -42,10 +41,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
 
-_ABOUT = (
-    *("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb"),
-    *("worker", "finished", "notebook"),
-)
+_ABOUT = ("status", "error", "attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook")
 """Columns of the table that tell how a run went."""
 
 
@@ -57,7 +53,7 @@ class Task:
     """
 
     chapter: str
-    values: dict[str, Value]
+    values: dict[str, Any]
     files: Mapping[str, bytes]
     limits: Mapping[str, float | None]
 
@@ -90,15 +86,14 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
     out, limits = book.root / "out", dict(task.limits)
     try:
         run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **limits)  # type: ignore[arg-type]
-        return {"status": "done", "error": None, "error_type": None} | _columns(run.found), run.notebook
+        return {"status": "done", "error": None} | _columns(run.found), run.notebook
     except DiskFull:
         raise
     except BookError as error:
         notebook = error.notebook if isinstance(error, RunFailed) else None
         its_own = isinstance(error, BadInput) or (isinstance(error, RunFailed) and not error.lost)
         text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(f"; see {shown(notebook or out)}")
-        row = {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}
-        return row | {"error_type": type(error).__name__}, notebook
+        return {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}, notebook
 
 
 def _columns(found: Results | None) -> Row:
@@ -122,7 +117,7 @@ class Folder:
 
     path: Path
     chapter: str
-    points: Mapping[str, dict[str, Value]]
+    points: Mapping[str, dict[str, Any]]
     files: Mapping[str, bytes]
     made_with: Mapping[str, Any]
 
@@ -132,7 +127,7 @@ class Folder:
         cls,
         book: Book,
         chapter: str,
-        points: Mapping[str, dict[str, Value]],
+        points: Mapping[str, dict[str, Any]],
         path: Path | None = None,
         *,
         resume: bool = False,
@@ -197,8 +192,8 @@ class Folder:
     def write_table(self) -> pd.DataFrame:
         """Write ``table.parquet`` and ``table.csv``: one row a run, in the order of the points.
 
-        Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``error_type``,
-        ``attempts``, ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
+        Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``attempts``,
+        ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
         (path in the folder); for each claim ``CLAIM.verdict``, and for each of its tests ``CLAIM.TEST.mean``
         and ``CLAIM.TEST.values`` (JSON, one number a seed).
         """
