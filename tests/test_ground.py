@@ -108,16 +108,6 @@ def test_python_bound_is_the_one_the_makefile_checks():
 # --- tools of the right kind --------------------------------------------------------------------------------
 
 
-def test_mathjax_parts_that_the_pages_need_are_packaged():
-    from importlib.resources import as_file, files
-
-    from repro.book._finish import _MATHJAX_PARTS
-
-    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as folder:
-        for part in _MATHJAX_PARTS:
-            assert (folder / part).exists(), part
-
-
 def test_one_command_runs_all_checks_and_what_the_forge_reads_is_yaml():
     steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     wanted = ("make lint", "make book", "make test", ".venv/bin/repro check")

@@ -1,14 +1,11 @@
-"""Notebooks of the book that are no chapters: found, checked, run, cached, built; a failure leaves what was there."""
-
-import json
+"""Notebooks of the book that are no chapters: found, checked, run, cached, built."""
 
 import nbformat
 import pytest
 import running_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from repro.book import build, runner
-from repro.book.errors import RunFailed
+from repro.book import build
 from repro.book.layout import Book
 
 KERNEL = {
@@ -62,29 +59,3 @@ def test_a_build_runs_a_page_once_and_again_when_its_table_changes(book, monkeyp
     (book.root / "book/results/numbers.csv").write_text("1 2 4")
     assert "the sum is 7.0" in built()
     assert "toy: unchanged, taken from the cache" in told
-
-
-def test_a_page_that_fails_keeps_its_attempt_and_the_last_good_run(book, tmp_path):
-    out = tmp_path / "made" / "adding.ipynb"
-    out.parent.mkdir()
-    out.write_text("the last good one")
-    (book.root / "book/results/numbers.csv").write_text("one two")
-    with pytest.raises(
-        RunFailed, match=r"adding: ValueError: could not convert string to float: 'one'"
-    ) as caught:
-        runner.run(book, "book/adding", output=out.parent)
-    assert out.read_text() == "the last good one"
-    assert caught.value.notebook == out.with_name("adding.failed.ipynb")
-    wreck = json.loads(caught.value.notebook.read_text())
-    assert wreck["cells"][-1]["outputs"][-1]["ename"] == "ValueError"
-
-
-def test_a_file_that_a_parameter_names_is_part_of_what_a_run_depends_on(tmp_path):
-    book = Book(tmp_path)
-    given = {"data": "mine.npz", "n": 3, "other": "none"}
-    assert runner._named_files(book, given) == {}
-    (tmp_path / "mine.npz").write_bytes(b"one")
-    before = runner._named_files(book, given)
-    (tmp_path / "mine.npz").write_bytes(b"two")
-    assert before.keys() == {"mine.npz"}
-    assert runner._named_files(book, given) != before

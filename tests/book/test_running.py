@@ -44,25 +44,21 @@ def no_process(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
 
 
-def test_target_that_cannot_be_written_is_told_before_the_run(book, no_process, tmp_path):
+def test_a_target_that_cannot_be_written_is_told_before_the_run(book, no_process, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "toy.quick.ipynb").mkdir()
     for output in (tmp_path / "file", tmp_path):
         with pytest.raises(BookError, match="could not write"):
             runner.run(book, "toy", GOOD, output=output, use_cache=False)
-
-
-def test_accepting_into_results_that_cannot_be_written_is_told_before_the_run(
-    book, no_process, monkeypatch, tmp_path
-):
-    (tmp_path / "results").touch()
-    monkeypatch.setattr(type(book), "results_file", lambda *_: tmp_path / "results" / "toy.json")
-    monkeypatch.setenv("REPRO_BOOK", str(book.root))
+    monkeypatch.setattr(type(book), "results_file", lambda *_: tmp_path / "file" / "toy.json")
     monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
-    with pytest.raises(BookError, match="could not write"):
-        cli._run(["toy"], ["profile=quick"], accept=True)
-    with pytest.raises(BookError, match="could not write"):
-        build.build(book, accept=True)
+    monkeypatch.setenv("REPRO_BOOK", str(book.root))
+    for accept in (
+        lambda: cli._run(["toy"], ["profile=quick"], accept=True),
+        lambda: build.build(book, accept=True),
+    ):
+        with pytest.raises(BookError, match="could not write"):
+            accept()
 
 
 def repro(book, *arguments):
@@ -73,21 +69,6 @@ def repro(book, *arguments):
         text=True,
         timeout=600,
     )
-
-
-def fails(book, good, error, **given):
-    """Run with these parameters; returns the one line, after checking what a failure must leave."""
-    before = good.notebook.read_bytes()
-    with pytest.raises(error) as caught:
-        runner.run(book, "toy", GOOD | given)
-    assert good.notebook.read_bytes() == before
-    wreck = caught.value.notebook
-    assert wreck is not None
-    assert wreck.name == "toy.quick.failed.ipynb"
-    outputs = [o for c in nbformat.read(wreck, as_version=4).cells for o in c.get("outputs", [])]
-    assert any(o.output_type == "error" for o in outputs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_run_leaves_notebook_ledger_and_provenance(good):
@@ -144,11 +125,19 @@ def test_a_damaged_cache_entry_is_run_again(book, good):
     [
         ("raise", "ValueError: the flux capacitor is empty (at 'Experiments'); see "),
         ("magic", "toy: UsageError: Line magic function `%nonsense` not found."),
-        ("exit", "toy: SystemExit (at "),
     ],
 )
-def test_how_a_cell_ends_a_run(book, good, mode, said):
-    assert said in fails(book, good, RunFailed, mode=mode)
+def test_a_run_that_fails_is_kept_beside_the_last_good_one(book, good, mode, said):
+    before = good.notebook.read_bytes()
+    with pytest.raises(RunFailed) as caught:
+        runner.run(book, "toy", GOOD | {"mode": mode})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert good.notebook.read_bytes() == before
+    wreck = caught.value.notebook
+    assert wreck.name == "toy.quick.failed.ipynb"
+    outputs = [o for c in nbformat.read(wreck, as_version=4).cells for o in c.get("outputs", [])]
+    assert any(o.output_type == "error" for o in outputs)
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0.5, 1), (3, 2)])
