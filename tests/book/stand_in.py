@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from repro.base import t_interval
 from repro.book import _pages, figures, results
 from repro.book.ledger import Ledger
 
@@ -78,7 +79,7 @@ def _figure():
     figures.theme("toy")
     figure, axes = plt.subplots()
     axes.plot([0, 1, 2], [0, 1, 4])
-    html = figures._figure_html(figure, "A line, $x<y$.", "A rising line", "repro.base")
+    html = figures._figure_html(figure, "A line, $x<y$.", "A rising line", t_interval)
     plt.close(figure)
     return html
 

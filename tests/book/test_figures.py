@@ -38,9 +38,9 @@ def html_of(figure=None, **changes):
     return figures._figure_html(figure or draw(), **given)
 
 
-@pytest.mark.parametrize("changes", [{"alt": " "}, {"alt": None}, {"caption": ""}, {"source": ""}])
+@pytest.mark.parametrize("changes", [{"alt": " "}, {"alt": None}, {"caption": ""}, {"source": "x"}])
 def test_a_figure_needs_its_texts(changes):
-    with pytest.raises(BadInput, match=next(iter(changes))):
+    with pytest.raises(BadInput, match="a figure needs"):
         html_of(**changes)
 
 
@@ -70,11 +70,11 @@ def test_show_displays_once_and_closes(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     figure = draw()
-    figures.show(figure, caption="c", alt="a", source="repro.x")
+    figures.show(figure, caption="c", alt="a", source=t_interval)
     assert len(shown) == 1
     assert plt.get_fignums() == []
     with pytest.raises(BadInput):
-        figures.show(draw(), caption="", alt="a", source="repro.x")
+        figures.show(draw(), caption="", alt="a", source=t_interval)
     assert plt.get_fignums() == []
 
 

@@ -152,11 +152,11 @@ def _headings(notebook: dict[str, Any], headings: Sequence[str]) -> _Found:
     titles, second, numbered = list[int](), list[tuple[int, str]](), set[str]()
     for index, cell in enumerate(notebook["cells"]):
         prose = document(source_of(cell) if cell.get("cell_type") == "markdown" else "")
-        for found in prose.find_all(["h1", "h2", "ol"], recursive=False):
-            if found.name == "h1":
+        for part in prose.find_all(["h1", "h2", "ol"], recursive=False):
+            if part.name == "h1":
                 titles.append(index)
-            elif found.name == "h2":
-                second.append((index, found.get_text().strip()))
+            elif part.name == "h2":
+                second.append((index, part.get_text().strip()))
             elif second:
                 numbered.add(second[-1][1])
     if len(titles) != 1:

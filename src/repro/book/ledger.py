@@ -41,11 +41,8 @@ class Ledger:
 
     def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
         book = book or Book.find()
-        self.chapter, self.profile, self.seed = (
-            book.chapter(chapter),
-            known("profile", profile, PROFILES),
-            int(seed),
-        )
+        self.chapter, self.seed = book.chapter(chapter), int(seed)
+        self.profile = known("profile", profile, PROFILES)
         self.claims = load(book.claims_file(chapter))
         self._measurements: list[dict[str, Any]] = []
         self._not_tested: dict[str, str] = {}

@@ -6,8 +6,8 @@ A chapter declares its parameters in the one cell tagged ``parameters``, one on 
     seed: int = 0           # [0, 1000000] the first seed
     n_epochs: int = None    # [1, 10000] passes over the data
 
-The comment may begin with a range (square brackets include the end, round ones exclude it) or with the
-choices in braces. A parameter whose default is ``None`` takes the value that the chosen profile gives it (the
+The comment may begin with a range in square brackets, both ends included, or, for a text, with the choices in
+braces. A parameter whose default is ``None`` takes the value that the chosen profile gives it (the
 profiles stand in the chapter's claims file). papermill reads the same cell with its own, looser parser; a
 line that the two would read differently is refused.
 """
@@ -40,8 +40,8 @@ _TYPES: dict[str, tuple[type, type, str]] = {
     "str": (str, str, "text"),
     "bool": (bool, bool, "true or false"),
 }
-_NUMBER = r"[+-]?(?:inf|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-_RANGE = re.compile(rf"([\[(])\s*({_NUMBER})\s*,\s*({_NUMBER})\s*([\])])\s*")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*")
 _CHOICES = re.compile(r"\{([^{}]*)\}\s*")
 
 
@@ -81,12 +81,9 @@ class Parameter:
 
     def _allows(self, value: Any) -> bool:
         if limits := _RANGE.fullmatch(self.allowed):
-            low, high = float(limits[2]), float(limits[3])
-            ends = [low] * (limits[1] == "[") + [high] * (limits[4] == "]")
-            return low < value < high or value in ends
+            return float(limits[1]) <= value <= float(limits[2])
         if listed := _CHOICES.fullmatch(self.allowed):
-            plain = replace(self, allowed="")
-            return value in [plain.parse(choice.strip()) for choice in listed[1].split(",")]
+            return value in map(str.strip, listed[1].split(","))
         return not isinstance(value, float) or math.isfinite(value)
 
     def parse(self, text: str) -> _Value:
@@ -155,13 +152,12 @@ def _read_line(line: str) -> Parameter:
     begins = limits or listed
     if begins is None and read.help.startswith(("[", "{")):
         raise BadInput("its help begins like a range [low, high] or choices {a, b}, but is neither")
-    if limits and (read.inferred_type_name not in ("int", "float") or float(limits[2]) > float(limits[3])):
-        raise BadInput(f"the range {limits[0].strip()} is empty, or not of numbers")
+    fits = ("int", "float") if limits else ("str",)
+    if (begins and read.inferred_type_name not in fits) or (limits and float(limits[1]) > float(limits[2])):
+        raise BadInput("the range is empty or not of numbers, or the choices are not for a text")
     allowed = begins[0].strip() if begins else ""
     text = read.help[begins.end() :] if begins else read.help
     parameter = Parameter(read.name, read.inferred_type_name, default, text, allowed)
-    if default is None:
-        parameter._allows(0)  # choices of another type are refused now
     return replace(parameter, default=parameter.check(default))
 
 

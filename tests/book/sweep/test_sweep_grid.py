@@ -19,8 +19,6 @@ seed: int = 0  # [0, 10000000] the first seed
 n: int = None  # [1, 1000] from the profile
 rate: float = 0.5  # [-1, 1] a share
 scale: float = 1.0  # any size
-bound: float = 1.0  # (0, inf] a limit that may be infinite
-grade: int = 1  # {1, 2, 3} a choice of numbers
 dataset: str = "digits"  # {digits, mnist5k} which data
 label: str = "a"  # any text
 loud: bool = True  # whether to print"""
@@ -104,8 +102,7 @@ def test_zipped_is_the_diagonal_of_crossed(names, length, other):
 def test_a_point_is_all_values_and_its_id_that_of_them_asked_for_or_not():
     (plain,) = points()
     text = (
-        '{"bound":1.0,"dataset":"digits","grade":1,"label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,'
-        '"scale":1.0,"seed":0}'
+        '{"dataset":"digits","label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,"scale":1.0,"seed":0}'
     )
     assert plain == json.loads(text)
     assert ids() == {hashlib.sha256(text.encode()).hexdigest()[:16]}
@@ -203,8 +200,6 @@ def accepted(*texts, **options):
         assert 1 <= point["n"] <= 1000
         assert -1 <= point["rate"] <= 1
         assert abs(point["scale"]) < math.inf
-        assert point["bound"] > 0
-        assert point["grade"] in (1, 2, 3)
         assert point["dataset"] in ("digits", "mnist5k")
     # as a kernel gets them: as JSON to the worker, then as the code that papermill writes
     received = {}
