@@ -82,9 +82,8 @@ def test_the_source_names_chapter_function_lines_and_commit(tmp_path, monkeypatc
     book = make(tmp_path)
     module = tmp_path / "toy_science.py"
     module.write_text("# one\n\ndef measure():\n    return 1\n")
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "x"]):
-        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -q -m x"):
+        subprocess.run(["git", "-C", tmp_path, *command.split()], check=True)
     head = subprocess.check_output(["git", "-C", tmp_path, "rev-parse", "HEAD"], text=True).strip()
     monkeypatch.setenv("REPRO_BOOK", str(book.root))
     monkeypatch.syspath_prepend(tmp_path)

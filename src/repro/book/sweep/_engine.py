@@ -212,7 +212,10 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        return sum(self._client.nthreads().values())
+        try:
+            return sum(self._client.nthreads().values())
+        except OSError:  # of a scheduler that has just gone, which the client does not know yet
+            raise self._gone() from None
 
     def submit(self, task: Task) -> Future[_Ended]:
         self._need_scheduler()
@@ -228,7 +231,10 @@ class Cluster:
 
     def _need_scheduler(self) -> None:
         if self._client.status != "running":
-            raise ClusterGone(f"the scheduler at {self._address} is gone")
+            raise self._gone()
+
+    def _gone(self) -> ClusterGone:
+        return ClusterGone(f"the scheduler at {self._address} is gone")
 
     def _abandon(self) -> None:
         """Cancel what waits, and end the notebooks that the workers are running."""
