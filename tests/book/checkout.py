@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
+PARTS = [
     "src",
     "book",
     "_toc.yml",
@@ -18,7 +18,7 @@ PARTS = (
     "pyproject.toml",
     "Makefile",
     "constraints.txt",
-)
+]
 # the tools of the copy's environment see the copy's library before the one that is installed
 SCRIPT = """#!{python}
 import sys
@@ -65,27 +65,21 @@ class Checkout:
         self.lints = ruff.is_file() and find_spec("mypy") is not None  # not where only what runs is installed
         (self.bin / "ruff").symlink_to(ruff)
         (folder / ".venv/.installed").touch()
-        named = {
-            f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        self.environment = os.environ | {
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "200",
         }
-        self.environment = os.environ | named | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
         # reading PyTorch anew takes mypy half a minute
-        self.environment |= {"COLUMNS": "200", "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
-        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull}
-        self.run("git init -q && git add . && git commit -qm 'The book'")
+        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+        self.run("git init -q && git config user.name a && git config user.email a@b")
+        self.run("git add . && git commit -qm 'The book'")
 
     def run(self, command):
         """What a command prints, both of its streams; it must end well."""
         if command == "make lint" and not self.lints:
             return ""
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(["bash", "-c", command], cwd=self.root, env=self.environment, **streams)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
         return done.stdout
 

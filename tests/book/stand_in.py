@@ -73,6 +73,9 @@ It makes it faster.
 :filter: docname in docnames
 ```
 """
+USES = (
+    "from repro import base\nfrom repro.base import t_interval\nt_interval([1, 2]); base.t_interval([1, 2])"
+)
 
 
 def _figure():
@@ -88,24 +91,16 @@ def _chapter(book):
     """The chapter with its outputs, as a run leaves it."""
     judged = Ledger("toy", "quick", 500_000, book)
     judged.measure("T1", test="falls", values=ledger_book.T1)
-    outputs = [
-        ("ledger", new_output("execute_result", judged._repr_mimebundle_(), execution_count=1)),
-        (
-            "from repro import base\nfrom repro.base import t_interval\nt_interval([1, 2]); base.t_interval([1, 2])",
-            new_output("stream", name="stdout", text="an interval\n"),
-        ),
-        ("print('-' * 200)", new_output("stream", name="stdout", text="-" * 200 + "\n")),
-        (
-            "figures.show(figure)",
-            new_output("display_data", {"text/html": _figure(), "text/plain": "figure"}),
-        ),
-    ]
-    shown = [new_code_cell(code, outputs=[output], execution_count=1) for code, output in outputs]
+    outputs = {
+        "ledger": new_output("execute_result", judged._repr_mimebundle_(), execution_count=1),
+        USES: new_output("stream", name="stdout", text="an interval\n"),
+        "print('-' * 200)": new_output("stream", name="stdout", text="-" * 200 + "\n"),
+        "figures.show(figure)": new_output("display_data", {"text/html": _figure(), "text/plain": "figure"}),
+    }
+    shown = [new_code_cell(code, outputs=[output], execution_count=1) for code, output in outputs.items()]
     cells = [new_markdown_cell(NARRATIVE), *shown, new_markdown_cell(EXERCISE)]
-    return new_notebook(
-        cells=cells,
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def make(folder):

@@ -16,16 +16,12 @@ def book(tmp_path):
     return make(tmp_path)
 
 
-def told(book):
-    return checks.run(book)
-
-
 def after(book, change=lambda content: None, **replaced):
     """The problems after ``change`` was made to the notebook."""
     content = notebook(**replaced)
     change(content)
     write_notebook(book.root, content)
-    return told(book)
+    return checks.run(book)
 
 
 def test_a_sound_book(book):
@@ -145,17 +141,17 @@ def test_a_file_that_cannot_be_read_is_one_problem_and_the_rest_is_still_checked
     problems = after(book, lambda nb: nb.cells.pop())
     assert [p.split(":")[0] for p in problems] == ["book/claims/toy.yml", "book/chapters/toy.ipynb"]
     (book.root / "book/references.bib").write_text("@misc{a, title = {")
-    assert "not readable BibTeX" in told(book)[0]
+    assert "not readable BibTeX" in checks.run(book)[0]
     (book.root / "book/references.bib").unlink()
     book.notebook("toy").write_text("{")
-    assert [p.split(":")[0] for p in told(book)] == [
+    assert [p.split(":")[0] for p in checks.run(book)] == [
         *("book/references.bib", "book/claims/toy.yml", "book/chapters/toy.ipynb")
     ]
 
 
 def test_pages_are_checked_for_images_and_citations(book):
     (book.root / "book/index.md").write_text("# Toy\n\n![](a.png) {cite}`nope`\n")
-    assert [p.split(": ")[0] for p in told(book)] == ["book/index.md"] * 2
+    assert [p.split(": ")[0] for p in checks.run(book)] == ["book/index.md"] * 2
 
 
 def test_results_that_do_not_fit_their_claims(book):
@@ -164,9 +160,9 @@ def test_results_that_do_not_fit_their_claims(book):
     path.write_text(
         path.read_text().replace("0.9,", "0.1,").replace("0.91,", "0.11,").replace("0.92\n", "0.12\n")
     )
-    assert "its values say reproduced" in told(book)[0]
+    assert "its values say reproduced" in checks.run(book)[0]
     results.write(path, result(book, profile="paper"))
-    assert "it should be called toy.paper.json" in told(book)[0]
+    assert "it should be called toy.paper.json" in checks.run(book)[0]
 
 
 def test_the_fixed_headings_are_those_of_the_guide():

@@ -45,12 +45,11 @@ def test_any_value_is_accepted_rightly_typed_or_refused(name, value):
 
 
 def test_none_is_filled_from_the_profile_and_a_given_value_stays():
-    profiles = {"smoke": {"n": 1}, "quick": {"n": 4}, "paper": {"n": 9}}
-    assert parameters.fill(DECLARED, {}, profiles, "toy.yml")["n"] == 4
-    assert parameters.fill(DECLARED, {"profile": "paper"}, profiles, "toy.yml")["n"] == 9
-    assert parameters.fill(DECLARED, {"profile": "paper", "n": 2}, profiles, "toy.yml")["n"] == 2
-    with pytest.raises(BadInput, match=r"toy\.yml.*'quick'.*n"):
-        parameters.fill(DECLARED, {}, {"smoke": {}, "quick": {}, "paper": {}}, "toy.yml")
+    profiles = {"smoke": {}, "quick": {"n": 4}, "paper": {"n": 9}}
+    for asked, n in (({}, 4), ({"profile": "paper"}, 9), ({"profile": "paper", "n": 2}, 2)):
+        assert parameters.fill(DECLARED, asked, profiles, "toy.yml")["n"] == n
+    with pytest.raises(BadInput, match=r"toy\.yml.*'smoke'.*n"):
+        parameters.fill(DECLARED, {"profile": "smoke"}, profiles, "toy.yml")
 
 
 @pytest.fixture

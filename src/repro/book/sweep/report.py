@@ -82,13 +82,6 @@ def _drawn(runs: pd.DataFrame) -> list[str]:
     return list(ranks.sort_values(["between", "spread"], ascending=False, kind="stable").index[:_DRAWN])
 
 
-def _verdicts(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim and finished run: ``claim``, ``verdict``, and the axes."""
-    claims = [name for name in runs.columns if name.endswith(".verdict") and name.count(".") == 1]
-    long = _done(runs).melt(_axes(runs), claims, "claim", "verdict")
-    return long.assign(claim=long["claim"].str.removesuffix(".verdict"))
-
-
 # --- tables of the page ---------------------------------------------------------------------------------------------
 
 
@@ -133,8 +126,8 @@ def errors(runs: pd.DataFrame) -> None:
 
 def turned(runs: pd.DataFrame) -> None:
     """The claims whose verdict is not the same in all finished runs, with how often each was given."""
-    found = _verdicts(runs)
-    counts = pd.crosstab(found["claim"], found["verdict"])
+    found = _done(runs).filter(regex=r"^[^.]+\.verdict$").melt(var_name="claim", value_name="verdict")
+    counts = pd.crosstab(found["claim"].str.removesuffix(".verdict"), found["verdict"])
     counts = counts[[word for word in WORDS if word in counts]]
     differ = counts[(counts > 0).sum(axis=1) > 1]
     if not differ.empty:
