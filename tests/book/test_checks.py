@@ -3,17 +3,12 @@
 from pathlib import Path
 
 import pytest
-from ledger_book import make, notebook, result, write_notebook
+from ledger_book import notebook, result, write_notebook
 from made_claims import chapter, claim, deciding_test
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from repro.book import checks, results
 from repro.book.checks import _HEADINGS, _code
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
 
 
 def after(book, change=lambda content: None, **replaced):

@@ -3,16 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from ledger_book import GAINS, T1, make
+from ledger_book import GAINS, T1
 
 from repro.book import _notebooks
 from repro.book.errors import BadInput
 from repro.book.ledger import Ledger, answers, data_sets
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
 
 
 @pytest.fixture

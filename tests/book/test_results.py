@@ -3,15 +3,10 @@
 import json
 
 import pytest
-from ledger_book import make, result
+from ledger_book import result
 
 from repro.book import claims, results
 from repro.book.errors import BadInput
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
 
 
 def test_round_trip(book):

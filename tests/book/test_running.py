@@ -24,6 +24,7 @@ from repro.book._files import Locked, hash_of
 from repro.book._notebooks import LEDGER
 from repro.book._process import ProcessTree
 from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
+from repro.book.layout import Book
 
 
 @pytest.fixture(scope="module")
@@ -340,3 +341,43 @@ def test_build_renders_judges_compares_and_locks(tmp_path):
         with pytest.raises(RunFailed, match=r"^the pages did not render \(1 warnings\), first: .*nowhere"):
             build.build(book)
     assert page.read_bytes() == html
+
+
+def page(book, text="# Adding"):
+    """Write a notebook that is no chapter: it adds the numbers of a file."""
+    declared = (
+        'table: str = "book/results/numbers.csv"  # the numbers to add\ntimes: int = 1  # [1, 9] how often'
+    )
+    adds = 'print("the sum is", times * sum(map(float, open("../" + table).read().split())))'
+    cells = [
+        nbformat.v4.new_markdown_cell(text, id="a"),
+        nbformat.v4.new_code_cell(declared, metadata={"tags": ["parameters"]}, id="b"),
+        nbformat.v4.new_code_cell(adds, id="c"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book.root / "book/adding.ipynb")
+
+
+def test_a_build_runs_a_page_once_and_again_when_its_table_changes(tmp_path, monkeypatch):
+    book = running_book.make(tmp_path)
+    contents, numbers = book.root / "_toc.yml", book.root / "book/results/numbers.csv"
+    contents.write_text(contents.read_text() + "- file: book/adding\n")
+    numbers.write_text("1 2 3")
+    page(book)
+    book = Book(book.root)
+    monkeypatch.setattr(build, "_render", lambda _, files, *__: files)  # the pages need not be rendered here
+    told = []
+
+    def built():
+        told.clear()
+        staged = build.build(book, accept=True, say=told.append)
+        assert b"The paper says" in staged["book/chapters/toy.ipynb"]
+        return staged["book/adding.ipynb"].decode()
+
+    assert "the sum is 6.0" in built()
+    assert any(line.startswith("book/adding: ran in") for line in told)
+    page(book, "# Summing")
+    assert "Summing" in built()
+    assert "book/adding: unchanged, taken from the cache" in told
+    numbers.write_text("1 2 4")
+    assert "the sum is 7.0" in built()
+    assert "toy: unchanged, taken from the cache" in told
