@@ -141,11 +141,8 @@ def _factors(by_name: Mapping[str, list[Any]], zipped: Sequence[str]) -> list[li
         lengths = ", ".join(f"{name} has {len(by_name[name])}" for name in together)
         raise BadInput(f"zipped axes must have equally many values: {lengths}")
     groups = [together if name in together else [name] for name in by_name if name not in together[1:]]
-    columns = [[by_name[name] for name in group] for group in groups]
-    return [
-        [dict(zip(group, row, strict=True)) for row in zip(*each, strict=True)]
-        for group, each in zip(groups, columns, strict=True)
-    ]
+    rows = [zip(*(by_name[name] for name in group), strict=True) for group in groups]
+    return [[dict(zip(g, row, strict=True)) for row in each] for g, each in zip(groups, rows, strict=True)]
 
 
 def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
