@@ -159,15 +159,16 @@ class _Run(threading.Thread):
 
     async def _execute(self) -> None:
         self.kernel = _Kernel(self.folder)
-        how = {"startup_timeout": 600, "record_timing": False}  # of a busy machine: there is a budget
-        client = _Client(self.notebook, km=self.kernel, on_cell_execute=self._begin, **how)
+        how: dict[str, Any] = {
+            "startup_timeout": 600,
+            "record_timing": False,
+        }  # of a busy machine: there is a budget
+        how["on_cell_execute"] = lambda cell, cell_index: self.begun.append(cell_index)
+        client = _Client(self.notebook, km=self.kernel, **how)
         try:
             await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
         finally:  # of a kernel that never was, there is nothing to clean up when Python ends
             atexit.unregister(client._cleanup_kernel)
-
-    def _begin(self, cell: Any, cell_index: int) -> None:
-        self.begun.append(cell_index)
 
     @property
     def pid(self) -> int | None:
