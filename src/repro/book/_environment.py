@@ -15,7 +15,6 @@ import ast
 import os
 import platform
 import re
-import shutil
 import site
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -257,8 +256,7 @@ def machine() -> dict[str, Any]:
         "cores": cores(),
         "python": platform.python_version(),
     }
-    if shutil.which("nvidia-smi"):
-        names = answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or ""
+    if names := answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"):
         kind["accelerators"] = [name.strip() for name in names.splitlines()]
     return kind
 
