@@ -1,5 +1,6 @@
 """Checks: a sound book has no problem, and each fault is found where it is."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,7 @@ def test_faults_of_the_text(book, text, expected):
     assert problem.startswith(f"book/chapters/toy.ipynb, cell {cell}: {expected}")
 
 
-@pytest.mark.parametrize(
-    "text",
+FINE = "\n\n".join(
     [
         "The paper has 98.34, the threshold is 0.5, in $x = 0.7$.",
         "![a line](a.png)",
@@ -61,8 +61,10 @@ def test_faults_of_the_text(book, text, expected):
         "{cite:t}`nobody2020` and {cite}`him <nobody2020>` and {ref}`nobody <x>`",
     ],
 )
-def test_text_that_is_fine(book, text):
-    assert after(book, lambda nb: nb.cells.append(new_markdown_cell(text))) == []
+
+
+def test_text_that_is_fine(book):
+    assert after(book, lambda nb: nb.cells.append(new_markdown_cell(FINE))) == []
 
 
 def _append(source):
@@ -152,9 +154,7 @@ def test_pages_are_checked_for_images_and_citations(book):
 def test_results_that_do_not_fit_their_claims(book):
     path = book.results_file("toy", "quick")
     results.write(path, result(book, t1=[0.9, 0.91, 0.92]))
-    path.write_text(
-        path.read_text().replace("0.9,", "0.1,").replace("0.91,", "0.11,").replace("0.92\n", "0.12\n")
-    )
+    path.write_text(re.sub(r"0\.9(?=,|1,|2\n)", "0.1", path.read_text()))
     assert "its values say reproduced" in checks.run(book)[0]
     results.write(path, result(book, profile="paper"))
     assert "it should be called toy.paper.json" in checks.run(book)[0]

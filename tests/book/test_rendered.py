@@ -41,7 +41,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path_factory):
     """The folder of a built book."""
     if not REAL:
-        return stand_in.build(stand_in.make(tmp_path_factory.mktemp("book")))
+        return stand_in.made(tmp_path_factory.mktemp("book"))
     folder = Path(os.environ["REPRO_SITE"]).resolve()
     assert (folder / "index.html").is_file(), f"{folder} holds no index.html: build the book first"
     return folder

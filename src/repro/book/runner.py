@@ -49,11 +49,9 @@ class _Job:
 class RunResult:
     """What a run left: where the executed notebook lies, what it found, what it cost, whether it is an earlier one's.
 
-    ``name`` is the chapter's or, of a page, its place in the table of contents; a page has found nothing, nor has a
-    chapter that showed no ledger.
+    A page has found nothing, nor has a chapter that showed no ledger.
     """
 
-    name: str
     notebook: Path
     found: Results | None
     run: dict[str, Any]
@@ -64,7 +62,7 @@ class RunResult:
         """What it found; raises ``RunFailed`` for a notebook that showed no ledger."""
         if self.found is None:
             told = "showed no ledger: the last cell of its result must be `ledger`"
-            raise RunFailed(f"{self.name} {told}", self.notebook)
+            raise RunFailed(f"{self.notebook.name} {told}", self.notebook)
         return self.found
 
 
@@ -99,41 +97,56 @@ def run(
         RunFailed: a cell raised, the kernel died, the budget is spent, or the ledger is not one of this chapter.
         DiskFull: there was no room to write.
     """
-    path = book.notebook(name)
-    source, of_a_chapter = _notebooks.read_notebook(path), name not in book.pages()
-    declared = parameters.declared(path, of_a_chapter)
-    if of_a_chapter:
-        found = claims.load(book.claims_file(name))
-        values = parameters.fill(declared, given or {}, found.profiles, f"{path.stem}.yml")
-        about = {"chapter": path.stem, "profile": str(values["profile"])}
-        budget = found.budget[about["profile"]]  # type: ignore[index]
-        limits, files, kind = (budget.seconds, budget.memory_mb), data_files(), f".{about['profile']}"
-    else:
-        found, values, about = None, parameters.fill(declared, given or {}), {"page": name}
-        limits, files, kind = _PAGE_LIMITS, {}, ""
-    limits = (timeout or limits[0], memory_mb or limits[1])
-    depends = key_parts(source, values, found, files | _named_files(book, values))
-    target = (output or book.build_dir / "notebooks") / f"{path.stem}{kind}.ipynb"
-    check_writable(target)
-    cache, key = book.cache_dir / "cache", hash_of(depends)
+    job = _job(book, name, given or {}, output, (timeout, memory_mb))
+    check_writable(job.target)
+    cache, key = book.cache_dir / "cache", hash_of(job.depends)
     before = kept(cache, key) if use_cache else None
-    job = _Job(book, path, source, values, limits, target, depends, about, found)
     notebook = json.loads(before) if before else _made(job, progress)
     if before is None:  # kept first: where the target cannot be written, the run is not lost
         try:
             keep(cache, key, _as_text(notebook).encode())
-            parts.forget(book, path.stem)
+            parts.forget(book, job.path.stem)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    show = None if found is None else partial(ledger.shown, found)
-    write_atomically(target, _as_text(_notebooks.laid_over(source, notebook, show)))
-    done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
-    result = None
-    if measured is not None and found is not None:
-        told = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
-        told |= {"provenance": done["provenance"], "run": done["run"]}
-        result = Results(**told, claims=ledger.answers(found, measured))
-    return RunResult(about.get("page", path.stem), target, result, done["run"], cached=before is not None)
+    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
+    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
+    cost = notebook["metadata"]["repro"]["run"]
+    return RunResult(job.target, _found(job, notebook), cost, cached=before is not None)
+
+
+def _job(
+    book: Book,
+    name: str,
+    given: Mapping[str, object],
+    output: Path | None,
+    limits: tuple[float | None, float | None],
+) -> _Job:
+    """What there is to do, all of it checked; ``limits`` are in the place of the budget where there are any."""
+    path, of_a_chapter = book.notebook(name), name not in book.pages()
+    source, declared = _notebooks.read_notebook(path), parameters.declared(path, of_a_chapter)
+    if of_a_chapter:
+        found = claims.load(book.claims_file(name))
+        values = parameters.fill(declared, given, found.profiles, f"{path.stem}.yml")
+        about = {"chapter": path.stem, "profile": str(values["profile"])}
+        budget = found.budget[about["profile"]]  # type: ignore[index]
+        own, files, kind = (budget.seconds, budget.memory_mb), data_files(), f".{about['profile']}"
+    else:
+        found, values, about = None, parameters.fill(declared, given), {"page": name}
+        own, files, kind = _PAGE_LIMITS, {}, ""
+    depends = key_parts(source, values, found, files | _named_files(book, values))
+    target = (output or book.build_dir / "notebooks") / f"{path.stem}{kind}.ipynb"
+    most = limits[0] or own[0], limits[1] or own[1]
+    return _Job(book, path, source, values, most, target, depends, about, found)
+
+
+def _found(job: _Job, notebook: Mapping[str, Any]) -> Results | None:
+    """What a run found; None for a page, and for a chapter that showed no ledger."""
+    measured, done = _notebooks.ledger_shown(notebook), notebook["metadata"]["repro"]
+    if measured is None or job.claims_of is None:
+        return None
+    about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
+    about |= {name: done[name] for name in ("provenance", "run")}
+    return Results(**about, claims=ledger.answers(job.claims_of, measured))
 
 
 def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
