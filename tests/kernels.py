@@ -16,8 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +26,9 @@ LOGS = ROOT / ".repro" / "kernels"
 NUMBERS = ("series", "learn", "prune", "papers", "test_base.py")
 CORES = os.cpu_count() or 1
 PYTEST = ["-m", "pytest", "-q", "--dist", "loadfile"]
-WORK = {
-    "busy": [*PYTEST, "-n", str(CORES), "tests"],
-    "verdicts": ["-m", "repro.cli", "build", "--no-cache"],
-}
+WORK = {"busy": [*PYTEST, "-n", str(CORES), "tests"], "verdicts": ["-m", "repro.cli", "build", "--no-cache"]}
 
 SIMD = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-NO_SIMD = " ".join(SIMD)
 AVX2 = {
     "OPENBLAS_CORETYPE": "Haswell",
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -47,23 +42,21 @@ OLDEST = {
     "ATEN_CPU_CAPABILITY": "default",
     "MKL_CBWR": "COMPATIBLE",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "NPY_DISABLE_CPU_FEATURES": NO_SIMD,
+    "NPY_DISABLE_CPU_FEATURES": " ".join(SIMD),
     "NUMBA_CPU_NAME": "generic",
 }
 SETTINGS: dict[str, dict[str, str]] = {
     "here": {},
     "avx2": AVX2,
     "oldest": OLDEST,
-    "openblas-haswell": {"OPENBLAS_CORETYPE": "Haswell"},
-    "openblas-zen": {"OPENBLAS_CORETYPE": "Zen"},
-    "openblas-skylakex": {"OPENBLAS_CORETYPE": "SkylakeX"},
-    "openblas-sandybridge": {"OPENBLAS_CORETYPE": "Sandybridge"},
-    "openblas-prescott": {"OPENBLAS_CORETYPE": "Prescott"},
-    "aten-avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "aten-default": {"ATEN_CPU_CAPABILITY": "default"},
+    **{
+        f"openblas-{core.lower()}": {"OPENBLAS_CORETYPE": core}
+        for core in ("Haswell", "Zen", "SkylakeX", "Sandybridge", "Prescott")
+    },
+    **{f"aten-{name}": {"ATEN_CPU_CAPABILITY": name} for name in ("avx2", "default")},
     "mkl-sse4.2": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
     "onednn-sse4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "numpy-baseline": {"NPY_DISABLE_CPU_FEATURES": NO_SIMD},
+    "numpy-baseline": {"NPY_DISABLE_CPU_FEATURES": " ".join(SIMD)},
     "two-threads": {"OMP_NUM_THREADS": "2"},
     "busy": {},
     "verdicts": OLDEST,
@@ -97,23 +90,15 @@ def chosen(environment: dict[str, str]) -> list[str]:
     return sorted(set(found)) if done.returncode == 0 else []
 
 
-@contextmanager
-def beside_loops(n: int) -> Iterator[None]:
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-
 def run(name: str, environment: dict[str, str]) -> bool:
     """Do a setting's work and say in a line how it went, then what failed."""
     n_workers = max(1, CORES // int(environment["OMP_NUM_THREADS"]))
     arguments = WORK.get(name, [*PYTEST, "-n", str(n_workers), *(f"tests/{part}" for part in NUMBERS)])
     log, start = LOGS / f"{name}.txt", time.monotonic()
-    with log.open("w") as out, beside_loops(CORES if name == "busy" else 0):
+    loops = [[sys.executable, "-c", "while True: pass"]] * (CORES if name == "busy" else 0)
+    with log.open("w") as out, ExitStack() as ends:
+        for loop in map(subprocess.Popen, loops):
+            ends.callback(loop.kill)
         done = subprocess.run(
             [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
         )

@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from repro.base import (
-    Runs,
-    t_interval,
-    unknown,
-    whole,
-    write_atomically,
-)
+from repro.base import Runs, t_interval, unknown, whole, write_atomically
 
 finite = st.floats(-1e6, 1e6)
 
@@ -99,9 +93,7 @@ def test_a_finished_run_is_read_back_and_goes_by_its_settings(tmp_path):
     assert runs.get("toy-0", MADE_WITH) is None
     runs.put("toy-0", MADE_WITH, [{"seed": np.int64(0), "loss": np.float32(0.5)}], seconds=1.5)
     assert runs.get("toy-0", MADE_WITH) == [{"seed": 0, "loss": 0.5}]
-    with pytest.raises(
-        ValueError, match=r"toy-0.json was made with other values of rate, sizes; use another"
-    ):
+    with pytest.raises(ValueError, match=r"toy-0.json was made with other values of rate, sizes; use"):
         runs.get("toy-0", MADE_WITH | {"rate": 0.2, "sizes": [2]})
 
 

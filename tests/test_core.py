@@ -26,9 +26,8 @@ def closure(*names):
             continue
         found.add(name)
         needs = map(Requirement, metadata.requires(name) or ())
-        waiting += [
-            canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})
-        ]
+        needed = (r.name for r in needs if not r.marker or r.marker.evaluate({"extra": ""}))
+        waiting += map(canonicalize_name, needed)
     return found
 
 
@@ -113,12 +112,11 @@ def test_a_part_asks_for_every_package_of_its_extra(extra, part, monkeypatch):
     others = project("papers") if extra == "book" else project()
     for name in project(extra).keys() - others.keys() - OF_THE_BUILD - {"setuptools"}:
         modules = [m for m, distributions in MODULES.items() if name in map(canonicalize_name, distributions)]
+        told = rf"^({'|'.join(modules)}) is missing: .*\[{extra}\]"
         with monkeypatch.context() as patch:
             for module in modules:
                 patch.setitem(sys.modules, module, None)
-            with pytest.raises(
-                ModuleNotFoundError, match=rf"^({'|'.join(modules)}) is missing: .*\[{extra}\]"
-            ):
+            with pytest.raises(ModuleNotFoundError, match=told):
                 importlib.reload(package)
 
 

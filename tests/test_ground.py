@@ -35,11 +35,9 @@ def project(*extras, python="3.11"):
 
 def pins(name, python="3.11"):
     """The pins of a constraints file under one Python, by name."""
-    lines = (
-        line.partition("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
-    )
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text("utf-8").splitlines()]
     environment = default_environment() | {"python_version": python}
-    found = [Requirement(line) for line in lines if line]
+    found = map(Requirement, filter(None, lines))
     return {canonicalize_name(r.name): r for r in found if r.marker is None or r.marker.evaluate(environment)}
 
 
@@ -70,10 +68,8 @@ def test_conda_environment_is_one_that_binder_can_read():
     assert "python=3.11" in environment["dependencies"], "Binder reads Python's version only as python=X.Y"
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     assert "-e ." not in text, "it would switch off Binder's cached layer; postBuild installs the package"
-    for folder in ("binder", ".binder"):
-        assert not (ROOT / folder).exists(), (
-            f"Binder would look in {folder}/ alone and ignore environment.yml"
-        )
+    # Binder would look there alone
+    assert not any((ROOT / folder).exists() for folder in ("binder", ".binder"))
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -87,17 +83,12 @@ def test_tested_versions_are_allowed_ones(python):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_oldest_versions_are_the_lower_bounds(python):
     oldest = pins("constraints-oldest.txt", python)
-    wanted = {}
-    for name, requirement in project("book", python=python).items():
-        bounds = [s.version for s in requirement.specifier if s.operator == ">="]
-        if bounds:
-            wanted[name] = Version(bounds[0])
-    # the oldest builds of these two without CUDA that were at hand
-    untried = {"torch", "torchvision"}
-    assert {n: pinned(r) for n, r in oldest.items() if n not in untried} == {
-        n: v for n, v in wanted.items() if n not in untried
-    }
-    assert all(pinned(oldest[n]) >= wanted[n] for n in untried)
+    asked = project("book", python=python).items()
+    wanted = {n: Version(s.version) for n, r in asked for s in r.specifier if s.operator == ">="}
+    found = {n: pinned(r) for n, r in oldest.items()}
+    for untried in ("torch", "torchvision"):  # the oldest builds without CUDA that were at hand
+        assert found.pop(untried) >= wanted.pop(untried)
+    assert found == wanted
 
 
 def test_python_bound_is_the_one_the_makefile_checks():
@@ -106,16 +97,6 @@ def test_python_bound_is_the_one_the_makefile_checks():
 
 
 # --- tools of the right kind --------------------------------------------------------------------------------
-
-
-def test_mathjax_parts_that_the_pages_need_are_packaged():
-    from importlib.resources import as_file, files
-
-    from repro.book.sphinx_ext import _MATHJAX_PARTS
-
-    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as folder:
-        for part in _MATHJAX_PARTS:
-            assert (folder / part).exists(), part
 
 
 def test_one_command_runs_all_checks_and_what_the_forge_reads_is_yaml():
@@ -153,9 +134,8 @@ def test_repository_address_is_the_same_everywhere():
 def test_readme_names_targets_that_make_alone_lists():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
-    named = set(
-        re.findall(r"\bmake ([a-z-]+)", " ".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL)))
-    )
+    code = " ".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL))
+    named = set(re.findall(r"\bmake ([a-z-]+)", code))
     assert {"book", "test"} <= named
     for target in named:
         assert f"make {target} " in listed, f"README names make {target}"

@@ -54,7 +54,7 @@ def test_a_chapter_measures_every_test_that_its_profile_can(chapter, notebook):
         if "quick" in test.profiles
     }
     assert measured >= wanted  # an unknown test is refused by the ledger itself
-    loads = any("datasets." in _notebooks.source_of(cell) for cell in _notebooks.code_cells(notebook))
+    loads = any("data_sets(" in _notebooks.source_of(cell) for cell in _notebooks.code_cells(notebook))
     assert bool(_notebooks.data_shown(notebook)) == loads
 
 

@@ -1,7 +1,7 @@
 """Systems with known answers: largest Lyapunov exponents, and pairs of series of known direction and strength.
 
 Everything comes as N series of T points, ``(N, T)``; pairs come as ``effect, cause``. The exponents of the chaotic
-systems, in nats a step (Lorenz: a unit of time), are in ``EXPONENTS``.
+systems, in nats a step, are in ``EXPONENTS``.
 
 An orbit of a chaotic system amplifies the last bit of its arithmetic without bound. So these are many orbits from
 random starts, for tests to judge means over them, and they are made of additions and multiplications alone, number by
@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 Rng = np.random.Generator
 Shape = tuple[int, int]
 
-EXPONENTS = {"logistic": np.log(2), "tent": np.log(2), "henon": 0.41922, "lorenz": 0.9056}
-"""Logistic map and tent map: exact. Hénon, Lorenz: Sprott, Chaos and Time-Series Analysis (2003)."""
+EXPONENTS = {"logistic": np.log(2), "tent": np.log(2), "henon": 0.41922}
+"""Logistic map and tent map: exact. Hénon: Sprott, Chaos and Time-Series Analysis (2003)."""
 
 TRANSIENT = 200
 
@@ -58,29 +58,6 @@ def henon(shape: Shape, rng: Rng, a: float = 1.4, b: float = 0.3) -> Array:
     for t in range(1, len(orbits)):
         x, y = orbits[t - 1]
         orbits[t] = 1 - a * x * x + y, b * x
-    return orbits[TRANSIENT:].transpose(1, 2, 0)
-
-
-def lorenz(shape: Shape, rng: Rng, step: float = 0.05) -> Array:
-    r"""$\dot x=10(y-x),\ \dot y=x(28-z)-y,\ \dot z=xy-\frac83z$: ``(3, N, T)``, a point every ``step``.
-
-    By Runge and Kutta's rule of order 4, five steps to a point.
-    """
-    n, length = shape
-
-    def velocity(at: Array) -> Array:
-        x, y, z = at
-        return np.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
-
-    h, at = step / 5, np.array([[0.0], [0.0], [25.0]]) + rng.normal(scale=8, size=(3, n))
-    orbits = np.empty((TRANSIENT + length, 3, n))
-    for t in range(len(orbits)):
-        for _ in range(5):
-            k1 = velocity(at)
-            k2 = velocity(at + h / 2 * k1)
-            k3 = velocity(at + h / 2 * k2)
-            at = at + h / 6 * (k1 + 2 * k2 + 2 * k3 + velocity(at + h * k3))
-        orbits[t] = at
     return orbits[TRANSIENT:].transpose(1, 2, 0)
 
 

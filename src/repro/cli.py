@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,10 +21,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
+from repro.book import claims, parameters, results
+from repro.book._environment import commit_of, cores
+from repro.book._files import check_writable, shown
 from repro.book.errors import BookError, known
-
-if TYPE_CHECKING:
-    from repro.book.layout import Book
+from repro.book.layout import PROFILES, Book
 
 __all__ = ["app", "main"]
 
@@ -63,18 +64,6 @@ _Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds a run, inst
 _Memory = Annotated[float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")]
 
 
-def _book() -> Book:
-    from repro.book.layout import Book
-
-    return Book.find()
-
-
-def _known_profile(name: str) -> str:
-    from repro.book.layout import PROFILES
-
-    return known("profile", name, PROFILES)
-
-
 def _with(profile: str | None, pairs: Iterable[str] | None) -> list[str]:
     """What was given by ``-p``, and the profile if it was given by an option of its own."""
     return [*([] if profile is None else [f"profile={profile}"]), *(pairs or [])]
@@ -102,8 +91,6 @@ def _print_table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]])
 
 
 def _print_verdicts(book: Book, chapter: str, profile: str, found: Any) -> None:
-    from repro.book import claims
-
     rows = []
     for claim in claims.load(book.claims_file(chapter)).claims:
         judged = found.claims.get(claim.id)
@@ -136,14 +123,13 @@ def _run(
 
     Parameters are checked before anything runs. The executed notebook stays where the last line says.
     """
-    from repro.book import _pages, parameters, results, runner
-    from repro.book._files import check_writable, shown
+    from repro.book import _pages, runner
 
-    book = _book()
+    book = Book.find()
     plans = []
-    for chapter in chapters:
+    for chapter in map(book.chapter, chapters):
         given = parameters.from_texts(parameters.declared(book.notebook(chapter)), _with(profile, parameter))
-        plans.append((book.chapter(chapter), given))
+        plans.append((chapter, given))
         if accept:
             check_writable(book.results_file(chapter, str(given.get("profile", "quick"))))
     for chapter, given in plans:
@@ -186,13 +172,9 @@ def _sweep(
     Every point is checked before anything runs. A run that fails is a row of the table with its error. What is
     finished is kept whatever happens: the same command with --resume goes on. The exit code is 1 if any run failed.
     """
-    from repro.book import claims, parameters
-    from repro.book._cache import commit_of
-    from repro.book._environment import cores
-    from repro.book._files import shown
     from repro.book.sweep import _engine, _runs, grid
 
-    book = _book()
+    book = Book.find()
     chapter = book.chapter(chapter)
     notebook, claims_file = book.notebook(chapter), book.claims_file(chapter)
     axes = _with(profile, axes)
@@ -270,9 +252,7 @@ def _state(tally: Counter[str]) -> str:
 @_command("params")
 def _params(chapter: _Chapter) -> None:
     """List a chapter's parameters: name, type, default, values by profile, help."""
-    from repro.book import claims, parameters
-
-    book = _book()
+    book = Book.find()
     declared = parameters.declared(book.notebook(chapter))
     profiles = claims.load(book.claims_file(chapter)).profiles
     rows = []
@@ -289,9 +269,9 @@ def _plan(chapter: _Chapter) -> None:
 
     Needs: so many seeds that an effect of the margin is told from none, and none from it, with a power of 90 %.
     """
-    from repro.book import claims, planning, results
+    from repro.book import planning
 
-    book = _book()
+    book = Book.find()
     declared = claims.load(book.claims_file(chapter))
     print(planning.table(declared))
     for profile, budget in list(declared.budget.items())[1:]:
@@ -307,9 +287,7 @@ def _claims(
     profile: _Profile = "quick",
 ) -> None:
     """Show the committed verdicts."""
-    from repro.book import results
-
-    book, profile = _book(), _known_profile(profile)
+    book, profile = Book.find(), known("profile", profile, PROFILES)
     for name in [book.chapter(chapter)] if chapter else book.chapters():
         path = book.results_file(name, profile)
         _print_verdicts(book, name, profile, results.read(path))
@@ -323,7 +301,7 @@ def _cite(
     from repro.book.references import cited
     from repro.head_to_head import METHODS
 
-    print(cited(_book(), name, {label: method.source for label, method in METHODS.items()}))
+    print(cited(Book.find(), name, {label: method.source for label, method in METHODS.items()}))
 
 
 @_command("new")
@@ -332,10 +310,9 @@ def _new(name: Annotated[str, typer.Argument(help="Small letters and hyphens, as
 
     What it measures is there to be replaced. The page "Adding a paper" shows how, with a small example.
     """
-    from repro.book._files import shown
     from repro.book.new import new
 
-    for path in new(_book(), name):
+    for path in new(Book.find(), name):
         print(f"made {shown(path)}")
     print(f"next: repro run {name} --profile smoke")
 
@@ -350,12 +327,11 @@ def _build(
     jobs: Annotated[int, typer.Option(min=1, help="Chapters that run at the same time.")] = 2,
 ) -> None:
     """Run every chapter, judge the claims, and render the book into _build/html."""
-    from repro.book._files import shown
     from repro.book.build import build
 
     say = partial(print, flush=True)
     options: dict[str, Any] = {"accept": accept, "use_cache": not no_cache, "jobs": jobs, "say": say}
-    index = build(_book(), profile=_known_profile(profile), **options)
+    index = build(Book.find(), profile=known("profile", profile, PROFILES), **options)
     print(f"The book is ready: {shown(index)}")
 
 
@@ -371,10 +347,10 @@ def _check(
     from repro.book._history import report
 
     if history:
-        lines, n = report(_book())
+        lines, n = report(Book.find())
         found = f"{n} reason{'s' * (n > 1)} why committed results may not count"
     else:
-        lines = checks.run(_book())
+        lines = checks.run(Book.find())
         n = len(lines)
         found = f"{n} problem{'s' * (n > 1)} found"
     print("\n".join(lines or ["the sources are in order"]))

@@ -4,12 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
+PARTS = [
     "src",
     "book",
     "_toc.yml",
@@ -18,14 +17,7 @@ PARTS = (
     "pyproject.toml",
     "Makefile",
     "constraints.txt",
-)
-# the tools of the copy's environment see the copy's library before the one that is installed
-SCRIPT = """#!{python}
-import sys
-from importlib.metadata import entry_points
-(tool,) = entry_points(group="console_scripts", name="{name}")
-sys.exit(tool.load()())
-"""
+]
 TOC = """format: jb-book
 root: book/index
 parts:
@@ -53,39 +45,26 @@ class Checkout:
         self.root = copied(folder)
         (folder / ".gitignore").write_text(".venv/\n.repro/\n_build/\n__pycache__/\n.*_cache/\n")
         (folder / "tests/papers").mkdir(parents=True)
-        venv.create(folder / ".venv", symlinks=True)
-        self.bin = folder / ".venv/bin"
-        (packages,) = (folder / ".venv/lib").glob("python*/site-packages")
-        paths = [str(folder / "src"), *(path for path in sys.path if path.endswith("-packages"))]
-        (packages / "library.pth").write_text("\n".join(paths))
-        for name in ("repro", "pytest", "lint-imports", "mypy"):
-            (self.bin / name).write_text(SCRIPT.format(python=self.bin / "python", name=name))
-            (self.bin / name).chmod(0o755)
-        ruff = Path(sys.executable).with_name("ruff")
-        self.lints = ruff.is_file() and find_spec("mypy") is not None  # not where only what runs is installed
-        (self.bin / "ruff").symlink_to(ruff)
-        (folder / ".venv/.installed").touch()
-        named = {
-            f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        self.environment = os.environ | named | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
+        (folder / ".venv").mkdir()
+        for name in ("bin", "lib", "pyvenv.cfg"):
+            (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+        (folder / ".venv/.installed").touch()  # newer than what asks for packages: none is installed
+        tools = folder / ".venv/bin"
+        self.lints = (tools / "ruff").is_file() and find_spec("mypy")  # not where only what runs is installed
+        # the copy's library before the one that is installed
+        self.environment = os.environ | {"PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
+        self.environment |= {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
         # reading PyTorch anew takes mypy half a minute
-        self.environment |= {"COLUMNS": "200", "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
-        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull}
-        self.run("git init -q && git add . && git commit -qm 'The book'")
+        self.environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+        self.run("git init -q && git config user.name a && git config user.email a@b")
+        self.run("git add . && git commit -qm 'The book'")
 
     def run(self, command):
         """What a command prints, both of its streams; it must end well."""
         if command == "make lint" and not self.lints:
             return ""
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(["bash", "-c", command], cwd=self.root, env=self.environment, **streams)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
         return done.stdout
 

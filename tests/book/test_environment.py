@@ -9,8 +9,8 @@ import pytest
 import running_book
 
 import repro
-from repro.book import _cache, runner
-from repro.book._environment import sealed
+from repro.book import runner
+from repro.book._environment import key_parts, sealed
 
 PROBE = """import os, sys, time, warnings
 import matplotlib, numpy as np, torch
@@ -33,63 +33,51 @@ FILES = {
 }
 
 
+VARIABLES = {"PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error", "MPLBACKEND": "svg", "REPRO_PROGRESS": "1"}
+VARIABLES |= {"LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Kolkata"}
+
+
 @pytest.fixture
 def hostile(tmp_path, monkeypatch):
     home = tmp_path / "home"
     for name, content in FILES.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(content)
-    variables = {
-        "HOME": str(home),
-        "PYTHONSTARTUP": str(home / ".startup.py"),
-        "PYTHONPATH": str(home / "lib"),
-        "PYTHONOPTIMIZE": "2",
-        "PYTHONWARNINGS": "error",
-        "MPLBACKEND": "svg",
-        "LC_ALL": "de_DE.UTF-8",
-        "TZ": "Asia/Kolkata",
-        "REPRO_PROGRESS": "1",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    own = {"HOME": home, "PYTHONSTARTUP": home / ".startup.py", "PYTHONPATH": home / "lib"}
+    for name, value in (VARIABLES | own).items():
+        monkeypatch.setenv(name, str(value))
     return home
 
 
 @pytest.fixture
 def book(tmp_path):
-    book = running_book.make(tmp_path / "book")
-    notebook = json.loads(book.notebook("toy").read_text())
-    notebook["cells"][2]["source"] = PROBE
-    book.notebook("toy").write_text(json.dumps(notebook))
-    return book
+    return running_book.make(tmp_path / "book", running_book.PARAMETERS, PROBE, running_book.LEDGER)
+
+
+def outputs(run):
+    return [cell.get("outputs") for cell in json.loads(run.notebook.read_text())["cells"]]
 
 
 def test_a_hostile_home_changes_no_bit_and_no_key(book, hostile):
     with pytest.MonkeyPatch.context() as clean:
-        for name in ("PYTHONSTARTUP", "PYTHONPATH", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "LC_ALL", "TZ"):
+        for name in ("PYTHONSTARTUP", "PYTHONPATH", *VARIABLES):
             clean.delenv(name)
         clean.setenv("HOME", str(hostile.parent / "empty"))
-        before = runner.run(book, "toy")
-    cells = json.loads(before.notebook.read_text())["cells"]
-    told = "".join(
-        text for cell in cells for output in cell.get("outputs", []) for text in output.get("text", "")
-    )
-    assert told.splitlines() == [
+        before = outputs(runner.run(book, "toy"))
+    told = (text for cell in before for output in cell or () for text in output.get("text", ""))
+    assert "".join(told).splitlines() == [
         "torch.float32 0.10000000149011612 1.5",
         f"{repro.__file__} [] {'sitecustomize' in sys.modules}",
         "0 [] C.UTF-8 ('UTC', 'UTC')",
         "1.5 module://matplotlib_inline.backend_inline",
     ]
-    after = runner.run(book, "toy", use_cache=False)
-    assert [cell.get("outputs") for cell in json.loads(after.notebook.read_text())["cells"]] == [
-        cell.get("outputs") for cell in cells
-    ]
+    assert outputs(runner.run(book, "toy", use_cache=False)) == before
     assert runner.run(book, "toy").cached
 
 
 def test_what_cannot_be_shut_out_belongs_to_the_key(book, monkeypatch):
     def key():
-        return _cache.run_key(_cache.key_parts({"cells": []}, {}, None, {}))
+        return key_parts({"cells": []}, {}, None, {})
 
     before = key()
     for name, value in (("OMP_NUM_THREADS", "7"), ("EDITOR", "ed")):  # ours in any case; no matter

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from docutils import nodes
 
-from repro.book._links import Links, _explained
+from repro.book.sphinx_ext import _explained, _Links
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
@@ -53,7 +53,7 @@ def test_the_name_of_a_method_is_one_link_and_not_two_in_each_other():
         env=SimpleNamespace(domaindata={"py": {"objects": objects}}),
         builder=SimpleNamespace(get_relative_uri=lambda page, other: f"{other}.html"),
     )
-    links = Links()
+    links = _Links()
     links.names["toy"] = {"A": "r.A", "A.of": "r.A.of"}
     a, of, b = (f'<span class="n">{name}</span>' for name in ("A", "of", "b"))
     dot = '<span class="o">.</span>'

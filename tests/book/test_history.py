@@ -58,9 +58,8 @@ def checked(book, monkeypatch):
 
 def test_the_clean_case_passes(book, monkeypatch):
     assert doubts(book, run(book)) == {}
-    commit(
-        book, ("why: it is fixed", "why: it always was"), ("full: {n: 20", "full: {n: 30")
-    )  # says nothing of it
+    # what says nothing of it
+    commit(book, ("why: it is fixed", "why: it always was"), ("full: {n: 20", "full: {n: 30"))
     again = run(book)  # the same claims by the same seeds once more
     proved = f"toy.quick.json: proved: {again.provenance['commit'][:10]} is clean, and came after its claims"
     assert checked(book, monkeypatch) == (proved, None)
@@ -165,9 +164,7 @@ def test_claims_that_cannot_be_read(book):
     at = commit(book)
     book.claims_file("toy").write_text(good)
     told = doubts(book, run(book, commit=at))
-    assert told["T3"].startswith(
-        f"at commit {at[:10]} the claims cannot be read: toy.yml: claims.T1.tests: unknown"
-    )
+    assert told["T3"].startswith(f"at commit {at[:10]} the claims cannot be read: toy.yml: claims.T1.tests")
 
 
 def test_where_git_cannot_look(book, tmp_path, monkeypatch):
@@ -188,10 +185,8 @@ def test_where_git_cannot_look(book, tmp_path, monkeypatch):
 def test_the_feed_tells_how_answers_changed(book):
     run(book)
     worse = result(book, t1=[0.7 + 0.01 * k for k in range(10)])
-    for found in (
-        worse,
-        worse.model_copy(update={"run": {"finished": "2026-12-01T00:00:00"}}),
-    ):  # the second says the same
+    same = worse.model_copy(update={"run": {"finished": "2026-12-01T00:00:00"}})
+    for found in (worse, same):
         results.write(book.results_file("toy", "quick"), found)
         commit(book)
     latest, first = changes(book, [worse])
@@ -203,8 +198,5 @@ def test_the_feed_tells_how_answers_changed(book):
 
 def test_without_git_the_feed_tells_what_is_there(tmp_path):
     (only,) = changes(make(tmp_path), [result(make(tmp_path / "other"))])
-    assert (only["when"], only["first"], only["words"]["T3"]) == (
-        "2026-11-21T04:05:06",
-        True,
-        ("", "not tested"),
-    )
+    assert (only["when"], only["first"]) == ("2026-11-21T04:05:06", True)
+    assert only["words"]["T3"] == ("", "not tested")

@@ -10,15 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from repro.base import Interval
-from repro.book.judging import (
-    _ALPHA,
-    Criterion,
-    corrected,
-    interval,
-    more_seeds,
-    one_sided,
-    strictest_level,
-)
+from repro.book.judging import _ALPHA, Criterion, corrected, interval, more_seeds, one_sided, strictest_level
 from repro.book.planning import _seeds_needed
 
 RISE = Criterion("above", (0.0,), 0.5)

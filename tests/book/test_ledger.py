@@ -1,15 +1,13 @@
-"""The ledger: values are taken or refused, and the build judges what the page shows."""
+"""The ledger: values are taken or refused, and the build judges what the page shows; data sets are quoted."""
+
+from types import SimpleNamespace
 
 import pytest
-from ledger_book import GAINS, T1, make
+from ledger_book import GAINS, T1
 
+from repro.book import _notebooks
 from repro.book.errors import BadInput
-from repro.book.ledger import Ledger, answers
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
+from repro.book.ledger import Ledger, answers, data_sets
 
 
 @pytest.fixture
@@ -98,3 +96,17 @@ def test_the_table(ledger):
     ):
         assert part in html
     assert "claims: 1 reproduced, 1 partly; controls: 1 not tested" in html
+
+
+TOY = SimpleNamespace(name="toy<1>", source="made here", licence="CC0", checksum="ab" * 32)
+
+
+def test_the_page_shows_source_licence_and_checksum_and_the_runner_reads_the_checksum_back(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    data_sets(TOY)
+    (bundle,) = shown
+    for text in ("toy&lt;1&gt;", "made here", "CC0", "<code>abababababab</code>"):
+        assert text in bundle["text/html"]
+    notebook = {"cells": [{"cell_type": "code", "outputs": [{"data": bundle}]}]}
+    assert _notebooks.data_shown(notebook) == {"toy<1>": "ab" * 32}

@@ -20,10 +20,13 @@ import pytest
 import stand_in
 import yaml
 from bs4 import BeautifulSoup
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
 REAL = "REPRO_SITE" in os.environ
+RARE = "exponential" if REAL else "quokkaword"
+CONFIG = yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
@@ -38,7 +41,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path_factory):
     """The folder of a built book."""
     if not REAL:
-        return stand_in.build(stand_in.make(tmp_path_factory.mktemp("book")))
+        return stand_in.made(tmp_path_factory.mktemp("book"))
     folder = Path(os.environ["REPRO_SITE"]).resolve()
     assert (folder / "index.html").is_file(), f"{folder} holds no index.html: build the book first"
     return folder
@@ -88,23 +91,16 @@ class Visit:
     """A browser page that remembers what the console said and what was asked of the network."""
 
     def __init__(self, browser, address):
-        self.address = address
-        self.errors = []
-        self.requests = []
-        self.failed = []
+        self.address, self.errors, self.requests, self.failed = address, [], [], []
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        # what would leave the machine is recorded and refused
-        self.context.route(lambda url: not url.startswith(address), self._refuse)
+        # what would leave the machine is refused, and recorded as all requests are
+        self.context.route(lambda url: not url.startswith(address), lambda route: route.abort())
         self.context.set_default_timeout(300_000)  # a slow machine's, and a busy one's
         self.page = self.context.new_page()
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("response", lambda r: self.failed.append(r.url) if r.status >= 400 else None)
-
-    def _refuse(self, route):
-        self.requests.append(route.request.url)
-        route.abort()
 
     @property
     def outside(self):
@@ -150,24 +146,21 @@ WIDER = """width => {
 }"""
 
 
-@cache
-def _axe():
-    return pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+def parsed(path):
+    return BeautifulSoup(path.resolve().read_text(encoding="utf-8"), "html.parser")
 
 
 def _inaccessible(page):
-    faults = _axe().run(page).response["violations"]
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    faults = axe.run(page).response["violations"]
     return [f"{each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in faults]
 
 
 def _heavy(site, requests):
     """What a page loads for its first view, if that is too much; files as they lie there."""
     asked = {urlsplit(url).path.lstrip("/") for url in requests if url.startswith("http")}
-    sizes = {
-        name: (site / name).stat().st_size
-        for name in asked
-        if "mathjax" not in name and (site / name).is_file()
-    }
+    files = {name: site / name for name in asked if "mathjax" not in name and (site / name).is_file()}
+    sizes = {name: file.stat().st_size for name, file in files.items()}
     return sizes if sum(sizes.values()) > 700_000 else {}
 
 
@@ -239,10 +232,9 @@ def test_internal_links_resolve_to_files_and_anchors(site, pages):
 
 
 def test_every_page_says_what_it_is_and_where_it_stands(site, pages):
-    base = yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
-    said = {}
+    base, said = CONFIG["html"]["baseurl"], {}
     for name in pages:
-        page = BeautifulSoup((site / name).read_text(encoding="utf-8"), "html.parser")
+        page = parsed(site / name)
         head = {m.get("name") or m.get("property"): m.get("content") for m in page.head("meta")}
         assert page.head.find("link", rel="canonical")["href"] == head["og:url"] == base + name
         assert page.h1.get_text().startswith(head["og:title"])
@@ -251,28 +243,21 @@ def test_every_page_says_what_it_is_and_where_it_stands(site, pages):
         assert not page.body.find(string=re.compile("<meta"))
     assert len(set(said.values())) == len(said)
     assert (site / urlsplit(head["og:image"]).path.removeprefix(urlsplit(base).path)).is_file()
-    header = (site / "_static/ruler.png").read_bytes()[:24]
-    assert (header[1:4], *(int.from_bytes(header[at : at + 4], "big") for at in (16, 20))) == (
-        b"PNG",
-        1200,
-        630,
-    )
-    mapped = ElementTree.parse(site / "sitemap.xml").getroot()
+    with Image.open(site / "_static/ruler.png") as picture:
+        assert (picture.format, picture.size) == ("PNG", (1200, 630))
+    mapped, feed = (ElementTree.parse(site / name).getroot() for name in ("sitemap.xml", "feed.xml"))
     assert sorted(each[0].text for each in mapped) == sorted(base + name for name in pages)
-    assert (
-        ElementTree.parse(site / "feed.xml").getroot().find("{*}entry/{*}link").get("href").startswith(base)
-    )
+    assert feed.find("{*}entry/{*}link").get("href").startswith(base)
 
 
 def test_words_and_names_lead_to_their_explanations(site, chapters):
-    chapter = BeautifulSoup((site / chapters[0]).read_text(encoding="utf-8"), "html.parser")
+    chapter = parsed(site / chapters[0])
     explained = chapter.select("a.explained")
     assert len({each["title"] for each in explained}) == len(explained) > 0  # each once
     names = chapter.select("pre a.api")
     assert names
     page, _, anchor = names[0]["href"].partition("#")
-    api = BeautifulSoup((site / "book/chapters" / page).resolve().read_text(encoding="utf-8"), "html.parser")
-    back = api.find(id=anchor).parent.select("dd > p.used-in a")
+    back = parsed(site / "book/chapters" / page).find(id=anchor).parent.select("dd > p.used-in a")
     assert any(Path(chapters[0]).name in link["href"] for link in back)
 
 
@@ -289,7 +274,7 @@ def test_search_finds_a_word(visit, chapters):
     page = visit.open("book/index.html")
     page.locator(".search-button-field:visible, .search-button__button:visible").first.click()
     field = page.locator("#pst-search-dialog input[type=search]")
-    field.fill("exponential" if REAL else "quokkaword")
+    field.fill(RARE)
     field.press("Enter")
     page.wait_for_selector("#search-results li a")
     links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
@@ -299,9 +284,7 @@ def test_search_finds_a_word(visit, chapters):
 
 
 def test_what_is_not_there_offers_a_search_from_any_depth(visit, site):
-    below = urlsplit(
-        yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))["html"]["baseurl"]
-    )
+    below = urlsplit(CONFIG["html"]["baseurl"])
 
     def serve(route):
         path = site / urlsplit(route.request.url).path.removeprefix(below.path)
@@ -310,7 +293,7 @@ def test_what_is_not_there_offers_a_search_from_any_depth(visit, site):
     visit.context.route(f"**{below.path}**", serve)
     page = visit.page
     page.goto(urljoin(visit.address, f"{below.path}no/such/page.html"))
-    page.get_by_label("Search the book").fill("exponential" if REAL else "quokkaword")
+    page.get_by_label("Search the book").fill(RARE)
     page.get_by_role("button", name="Search", exact=True).last.click()
     page.wait_for_selector("#search-results li a")
     assert page.url.startswith(urljoin(visit.address, f"{below.path}search.html?q="))
@@ -343,15 +326,13 @@ def test_the_scoreboard_is_short_and_can_be_filtered(visit):
     page.get_by_label("Verdict").select_option(lines.first.get_attribute("data-verdict"))
     assert 0 < lines.count() < every
     assert len(set(lines.evaluate_all("all => all.map(each => each.dataset.verdict)"))) == 1
-    assert (
-        page.locator("#scoreboard-filter [role=status]").inner_text() == f"{lines.count()} of {every} claims"
-    )
+    said = page.locator("#scoreboard-filter [role=status]").inner_text()
+    assert said == f"{lines.count()} of {every} claims"
     lines.first.locator("summary").press("Enter")
     assert "seeds" in lines.first.locator("details").inner_text()
     page.get_by_role("button", name="Show all").press("Enter")
-    page.wait_for_function(
-        f"document.querySelectorAll('ul.scoreboard > li:not([hidden])').length === {every}"
-    )
+    shown = "document.querySelectorAll('ul.scoreboard > li:not([hidden])').length"
+    page.wait_for_function(f"{shown} === {every}")
 
 
 def test_code_has_room_and_figures_follow_the_mode(visit, chapters):
@@ -371,20 +352,16 @@ def test_the_ruler_is_read_in_order_and_fits_a_phone(visit, chapters):
     visit.page.set_viewport_size({"width": 360, "height": 800})
     page = visit.open("book/index.html")
     first = page.locator(".ruler svg a").first
-    assert re.match(
-        r"\w+( [\w-]+)?: (yes|no|open|exploratory|not tested): ", first.locator("title").text_content()
-    )
-    places = page.locator(".ruler svg *").evaluate_all(
-        "all => all.map(each => each.getBoundingClientRect().right)"
-    )
-    assert max(places) <= 360
+    told = first.locator("title").text_content()
+    assert re.match(r"\w+( [\w-]+)?: (yes|no|open|exploratory|not tested): ", told)
+    right = "all => all.map(each => each.getBoundingClientRect().right)"
+    assert max(page.locator(".ruler svg *").evaluate_all(right)) <= 360
     first.press("Enter")
     page.wait_for_url("**#claim-*")
 
 
 def test_launch_buttons_point_at_files_of_the_repository(site, chapters):
-    repository = yaml.safe_load((stand_in.ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
-    place, branch = urlsplit(repository["url"]).path.strip("/"), repository["branch"]
+    place, branch = urlsplit(CONFIG["repository"]["url"]).path.strip("/"), CONFIG["repository"]["branch"]
     for name in chapters:
         notebook = name.removesuffix(".html") + ".ipynb"
         binder = f"https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/{notebook}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.book import _cache, parameters
+from repro.book import _environment, parameters
 from repro.book.errors import BadInput
 from repro.book.parameters import _read_cell
 
@@ -45,12 +45,11 @@ def test_any_value_is_accepted_rightly_typed_or_refused(name, value):
 
 
 def test_none_is_filled_from_the_profile_and_a_given_value_stays():
-    profiles = {"smoke": {"n": 1}, "quick": {"n": 4}, "paper": {"n": 9}}
-    assert parameters.fill(DECLARED, {}, profiles, "toy.yml")["n"] == 4
-    assert parameters.fill(DECLARED, {"profile": "paper"}, profiles, "toy.yml")["n"] == 9
-    assert parameters.fill(DECLARED, {"profile": "paper", "n": 2}, profiles, "toy.yml")["n"] == 2
-    with pytest.raises(BadInput, match=r"toy\.yml.*'quick'.*n"):
-        parameters.fill(DECLARED, {}, {"smoke": {}, "quick": {}, "paper": {}}, "toy.yml")
+    profiles = {"smoke": {}, "quick": {"n": 4}, "paper": {"n": 9}}
+    for asked, n in (({}, 4), ({"profile": "paper"}, 9), ({"profile": "paper", "n": 2}, 2)):
+        assert parameters.fill(DECLARED, asked, profiles, "toy.yml")["n"] == n
+    with pytest.raises(BadInput, match=r"toy\.yml.*'smoke'.*n"):
+        parameters.fill(DECLARED, {"profile": "smoke"}, profiles, "toy.yml")
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def package(tmp_path, monkeypatch):
     (root / "papers/a.py").write_text("def f():\n    from repro.b import g\n    return g()\n")
     (root / "b.py").write_text("def g():\n    return 1\n")
     (root / "c.py").write_text("x = 1\n")
-    monkeypatch.setattr(_cache, "_LIBRARY", root)
+    monkeypatch.setattr(_environment, "LIBRARY", root)
     return root
 
 
@@ -73,24 +72,26 @@ def notebook(*sources):
 
 def test_a_function_that_the_notebook_reaches_changes_the_fingerprint_and_another_does_not(package):
     cell = notebook("from repro.papers import a\na.f()")
-    reached = [path.relative_to(package).as_posix() for path in _cache.library_files(cell)]
+    reached = [path.relative_to(package).as_posix() for path in _environment.library_files(cell)]
     assert reached == ["__init__.py", "b.py", "papers/__init__.py", "papers/a.py"]
-    before = _cache.key_parts(cell, {}, None, {})["library"]
+    before = _environment.key_parts(cell, {}, None, {})["library"]
     (package / "c.py").write_text("x = 2\n")
-    assert _cache.key_parts(cell, {}, None, {})["library"] == before
+    assert _environment.key_parts(cell, {}, None, {})["library"] == before
     (package / "b.py").write_text("def g():\n    return 2\n")
-    assert _cache.key_parts(cell, {}, None, {})["library"] != before
+    assert _environment.key_parts(cell, {}, None, {})["library"] != before
 
 
 def test_a_cell_that_cannot_be_read_depends_on_everything(package):
-    assert package / "c.py" in _cache.library_files(notebook("%%bash\nnot ) python"))
-    assert _cache.library_files(notebook("%matplotlib inline\nimport os")) == []
+    assert package / "c.py" in _environment.library_files(notebook("%%bash\nnot ) python"))
+    assert _environment.library_files(notebook("%matplotlib inline\nimport os")) == []
 
 
 def test_the_chapter_depends_on_its_paper_and_not_on_how_pages_are_rendered():
     root = Path(__file__).parents[2]
     chapter = json.loads((root / "book/chapters/ewn-inductive-bias.ipynb").read_text())
-    reached = {path.relative_to(root / "src/repro").as_posix() for path in _cache.library_files(chapter)}
+    reached = {
+        path.relative_to(root / "src/repro").as_posix() for path in _environment.library_files(chapter)
+    }
     paper = {f"papers/ewn_inductive_bias/{name}.py" for name in ("training", "theory")}
     assert paper <= reached
-    assert not {"book/pages.py", "book/build.py", "book/runner.py", "cli.py"} & reached
+    assert not {"book/_pages.py", "book/build.py", "book/runner.py", "cli.py"} & reached

@@ -17,17 +17,6 @@ from repro._extras import require
 require(
     "book",
     *("filelock", "ipykernel", "jinja2", "joblib", "markdown_it", "mdit_py_plugins", "nbclient", "nbformat"),
-    *(
-        "papermill",
-        "psutil",
-        "pyarrow",
-        "pybtex",
-        "pydantic",
-        "rich",
-        "typer",
-        "yaml",
-        "bs4",
-        "mathjax",
-        "fontTools",
-    ),
+    *("mathjax", "papermill", "psutil", "pyarrow", "pybtex", "pydantic", "rich", "typer", "yaml", "bs4"),
+    "fontTools",
 )

@@ -1,18 +1,27 @@
-"""Writing files so that no result is ever half there: write beside, then replace."""
+"""Files of which none is ever half there: written beside and put in place, kept under a key, held by one process."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 from repro import base
 from repro.book.errors import BookError, DiskFull
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Locked(BookError):
+    """Another process is at work there."""
+
+    exit_code = 4
 
 
 @contextmanager
@@ -45,6 +54,32 @@ def check_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
 
 
+@contextmanager
+def alone(lock: Path, told: str) -> Iterator[None]:
+    """Hold a lock for this process alone; it goes with the process, however it ends. Raises ``Locked``."""
+    with system_errors(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise Locked(f"another {told}; wait for it, or stop it first") from None
+
+
+def keep(folder: Path, key: str, content: bytes) -> None:
+    """Keep something under a key, with its checksum; the entry appears whole or not at all."""
+    write_atomically(folder / f"{key}.run", sha256(content).encode() + b"\n" + content)
+
+
+def kept(folder: Path, key: str) -> bytes | None:
+    """What was kept under a key, such as an executed notebook; None where it never was, or is damaged."""
+    with suppress(OSError):
+        checksum, _, content = (folder / f"{key}.run").read_bytes().partition(b"\n")
+        if checksum == sha256(content).encode():
+            return content
+    return None
+
+
 def sha256(*parts: bytes) -> str:
     """One hash of several byte strings, each with its length, so that moving a boundary changes the hash."""
     digest = hashlib.sha256()
@@ -52,6 +87,11 @@ def sha256(*parts: bytes) -> str:
         digest.update(str(len(part)).encode() + b":")
         digest.update(part)
     return digest.hexdigest()
+
+
+def hash_of(value: object) -> str:
+    """One hash of a value that JSON can write."""
+    return sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode())
 
 
 def hash_of_files(folder: Path, files: Iterable[Path]) -> str:

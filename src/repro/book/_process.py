@@ -39,7 +39,7 @@ from papermill.translators import PythonTranslator
 from repro.book._environment import machine, sealed
 from repro.book._files import NO_ROOM
 from repro.book._notebooks import code_cells, heading_of
-from repro.book.errors import BudgetExceeded, DiskFull, RunFailed, RunLost
+from repro.book.errors import DiskFull
 from repro.book.layout import Book
 
 Progress = Callable[[int, int], None]
@@ -61,11 +61,11 @@ _LONGEST_PATH = 103
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run ended early; ``index`` is the cell at work."""
+    """Why a run ended early; ``index`` is the cell at work, ``lost`` whether it was ended from outside."""
 
     message: str
     index: int | None = None
-    error: type[RunFailed] = RunFailed
+    lost: bool = False
 
 
 def _can_use_sockets(folder: Path) -> bool:
@@ -159,15 +159,16 @@ class _Run(threading.Thread):
 
     async def _execute(self) -> None:
         self.kernel = _Kernel(self.folder)
-        how = {"startup_timeout": 600, "record_timing": False}  # of a busy machine: there is a budget
-        client = _Client(self.notebook, km=self.kernel, on_cell_execute=self._begin, **how)
+        how: dict[str, Any] = {
+            "startup_timeout": 600,
+            "record_timing": False,
+        }  # of a busy machine: there is a budget
+        how["on_cell_execute"] = lambda cell, cell_index: self.begun.append(cell_index)
+        client = _Client(self.notebook, km=self.kernel, **how)
         try:
             await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
         finally:  # of a kernel that never was, there is nothing to clean up when Python ends
             atexit.unregister(client._cleanup_kernel)
-
-    def _begin(self, cell: Any, cell_index: int) -> None:
-        self.begun.append(cell_index)
 
     @property
     def pid(self) -> int | None:
@@ -189,7 +190,7 @@ class _Run(threading.Thread):
         elif isinstance(error, DeadKernelError) or code is not None:
             how = f"killed by signal {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
             message, lost = f"the kernel died ({how})", lost or code in (-signal.SIGKILL, -signal.SIGTERM)
-        return Failure(message + where, index, RunLost if lost else RunFailed)
+        return Failure(message + where, index, lost)
 
 
 def _injected(source: Mapping[str, Any], values: Mapping[str, object]) -> Any:
@@ -269,7 +270,7 @@ def _watch(
         elif time.monotonic() > deadline:
             over = f"took more than the {seconds:.0f} seconds of its budget"
         if over:
-            return Failure(over + where, run.begun[-1] if run.begun else None, BudgetExceeded)
+            return Failure(over + where, run.begun[-1] if run.begun else None)
     return run.failure(where)
 
 

@@ -12,26 +12,31 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-import filelock
 import yaml
 
 from repro.book import _pages, results, runner
-from repro.book._environment import sealed
-from repro.book._files import check_writable, hash_of_files, sha256, shown, system_errors, write_atomically
+from repro.book._environment import sealed, whole_library
+from repro.book._files import alone, check_writable, sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
-from repro.book.errors import BookError, Locked, RunFailed, VerdictTurned
+from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 from repro.book.runner import RunResult
 
 _Say = Callable[[str], None]
 _TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "sphinx-exercise", "pydata-sphinx-theme")
+
+
+class _Turned(BookError):
+    """A run contradicts a committed answer."""
+
+    exit_code = 3
 
 
 def build(
@@ -54,16 +59,15 @@ def build(
         say: gets one line a step.
 
     Raises:
-        Locked: another build of this book is at work.
         BadInput: something in the sources is wrong; nothing has run.
         RunFailed: a chapter, a page or the rendering failed.
-        VerdictTurned: the run contradicts a committed answer; the message holds both values.
+        BookError: another build of this book is at work, or the run contradicts a committed answer.
     """
-    with _alone(book):
+    with alone(book.cache_dir / "build.lock", f"build of {shown(book.root)} is at work"):
         for chapter in book.chapters() if accept else ():
             check_writable(book.results_file(chapter, profile))
-        runs, other = _run_all(book, profile, use_cache, jobs, say)
-        found = {run.name: run.results for run in runs}
+        runs = _run_all(book, profile, use_cache, jobs, say)
+        found = {chapter: runs[chapter].results for chapter in book.chapters()}
         for result in found.values():
             results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
         if accept:
@@ -72,105 +76,79 @@ def build(
             _pages.write_readme(book)
         else:
             _compare(book, found, say)
-        return _render(book, _staged(book, runs, other, found, profile), use_cache, say)
+        return _render(book, _staged(book, runs, found, profile), use_cache, say)
 
 
-@contextmanager
-def _alone(book: Book) -> Iterator[None]:
-    """One build of a book at a time; the lock goes with the process, however it ends."""
-    with system_errors(book.cache_dir):
-        book.cache_dir.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(book.cache_dir / "build.lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout:
-        raise Locked(
-            f"another build of {shown(book.root)} is at work; wait for it, or stop it first"
-        ) from None
-
-
-def _run_all(
-    book: Book, profile: str, use_cache: bool, jobs: int, say: _Say
-) -> tuple[list[RunResult], list[RunResult]]:
+def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: _Say) -> dict[str, RunResult]:
     """Chapters, and then the other notebooks; all are tried even if one fails, and the first failure is raised."""
+    runs: dict[str, RunResult] = {}
     failures: list[BookError] = []
 
-    def told(name: str, run: Callable[..., RunResult], *given: object) -> RunResult | None:
+    def run(name: str, **given: object) -> None:
         try:
-            done = run(book, name, *given, use_cache=use_cache)
+            done = runs[name] = runner.run(book, name, given, use_cache=use_cache)
         except BookError as error:
             failures.append(error)
             say(f"{name}: failed")
-            return None
+            return
         ran = f"ran in {done.run['seconds']:.0f} s with {done.run['peak_memory_mb']} MB"
         say(f"{name}: {'unchanged, taken from the cache' if done.cached else ran}")
-        return done
 
     chapters = book.chapters()
     say(f"running {len(chapters)} chapter{'s' * (len(chapters) > 1)}, profile {profile} ...")
     # those that took longest begin, so that no core waits for another at the end
     known = {c: result.run["seconds"] for (c, p), result in _pages.all_results(book).items() if p == profile}
-    order = sorted(chapters, key=lambda chapter: -known.get(chapter, 0))
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        done = pool.map(lambda chapter: told(chapter, runner.run, {"profile": profile}), order)
-        by_name = dict(zip(order, done, strict=True))
-    runs = [by_name[chapter] for chapter in chapters]
-    other = [told(page, runner.run_page) for page in book.pages()]
+        order = sorted(chapters, key=lambda chapter: -known.get(chapter, 0))
+        list(pool.map(partial(run, profile=profile), order))
+    for page in book.pages():
+        run(page)
     if failures:
         raise failures[0]
-    return [run for run in runs if run], [run for run in other if run]
+    return runs
 
 
 def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
     """Tell which answers are others than before, and refuse a run that contradicts a committed answer."""
     against = []
     for (chapter, profile), committed in _pages.all_results(book).items():
-        if new := found.get(chapter):
-            against += [f"{chapter} ({profile}) {told}" for told in committed.contradictions(new)]
-            if profile == new.profile:
-                for claim in committed.claims.keys() & new.claims.keys():
-                    was, now = committed.claims[claim].word, new.claims[claim].word
-                    if was != now:
-                        say(f"note: {chapter} ({profile}) {claim}: was {was}, is now {now}")
+        new = found[chapter]
+        against += [f"{chapter} ({profile}) {told}" for told in committed.contradictions(new)]
+        for claim, now in new.claims.items() if profile == new.profile else ():
+            if (was := committed.claims.get(claim, now)).word != now.word:
+                say(f"note: {chapter} ({profile}) {claim}: was {was.word}, is now {now.word}")
     if against:
         told = "if the new ones are right, repro build --accept takes them over"
-        raise VerdictTurned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
+        raise _Turned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
 
 
 def _staged(
-    book: Book,
-    runs: list[RunResult],
-    other: list[RunResult],
-    found: Mapping[str, Results],
-    profile: str,
+    book: Book, runs: Mapping[str, RunResult], found: Mapping[str, Results], profile: str
 ) -> dict[str, bytes]:
     """The book with executed notebooks and generated pages, to be rendered without execution: files by their place."""
     config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
     config["execute"] = {"execute_notebooks": "off"}  # they have run already
-    staged: dict[str, str | bytes] = {
-        "_config.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    }
+    staged = {"_config.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, encoding="utf-8")}
     staged["_toc.yml"] = (book.root / "_toc.yml").read_bytes()
     for path in (path for path in (book.root / "book").rglob("*") if path.is_file()):
         place = path.relative_to(book.root)
         if not {"results", "claims", ".ipynb_checkpoints"}.intersection(place.parts):
             staged[place.as_posix()] = path.read_bytes()
-    for page in other:
-        staged[f"{page.name}.ipynb"] = page.notebook.read_bytes()
+    for page in book.pages():
+        staged[f"{page}.ipynb"] = runs[page].notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
     committed = _pages.all_results(book)
     fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
     never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
     chapters = _pages.chapters(book, committed | never)
-    for chapter, run in zip(chapters, runs, strict=True):
-        notebook = _pages.with_first_screen(chapter, read_notebook(run.notebook), profile)
-        staged[f"book/chapters/{chapter.name}.ipynb"] = json.dumps(notebook, indent=1)
-    index = (book.root / "book" / "index.md").read_text(encoding="utf-8")
-    staged["book/index.md"] = _pages.landing(index, chapters)
-    staged["book/scoreboard.md"] = _pages.scoreboard(chapters)
-    staged["book/status.md"] = _pages.status(book, committed | fresh, chapters)
-    return {name: each.encode() if isinstance(each, str) else each for name, each in sorted(staged.items())}
+    for chapter in chapters:
+        notebook = _pages.with_first_screen(chapter, read_notebook(runs[chapter.name].notebook), profile)
+        staged[f"book/chapters/{chapter.name}.ipynb"] = json.dumps(notebook, indent=1).encode()
+    index = staged["book/index.md"].decode()
+    made = {"index": _pages.landing(index, chapters), "scoreboard": _pages.scoreboard(chapters)}
+    made["status"] = _pages.status(book, committed | fresh, chapters)
+    staged |= {f"book/{name}.md": text.encode() for name, text in made.items()}
+    return dict(sorted(staged.items()))
 
 
 def _put(stage: Path, staged: Mapping[str, bytes]) -> None:
@@ -197,14 +175,10 @@ def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say)
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
     stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
-    record, library = book.cache_dir / "rendered", Path(__file__).parents[1]
+    record = book.cache_dir / "rendered"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
     tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
-    frame = sha256(
-        _hash(staged, ".md", ".ipynb").encode(),
-        hash_of_files(library, sorted(library.rglob("*.py"))).encode(),
-        tools.encode(),
-    )
+    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), tools)))
     now = f"{frame} {_hash(staged)}"
     last = record.read_text() if use_cache and record.is_file() else ""
     if last == now and (html / "index.html").is_file():

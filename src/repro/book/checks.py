@@ -54,9 +54,7 @@ def run(book: Book) -> list[str]:
             found = check(*given)
             if isinstance(found, Iterator):
                 for cell, message in found:
-                    problems.append(
-                        f"{name}: {message}" if cell is None else f"{name}, cell {cell}: {message}"
-                    )
+                    problems.append(f"{name}{'' if cell is None else f', cell {cell}'}: {message}")
             return found
         except BookError as error:
             problems.append(f"{name}: {error}")
@@ -71,9 +69,9 @@ def run(book: Book) -> list[str]:
             for file in (book.results_file(chapter, profile) for profile in PROFILES):
                 look(file, _results, claims, file)
         path = book.root / "book" / "chapters" / f"{chapter}.ipynb"
-        look(path, _chapter, book, chapter, claims, references)
+        look(path, _notebook, book, chapter, claims, references)
     for page in book.pages():
-        look(book.page(page), _page, book.page(page), references)
+        look(book.notebook(page), _notebook, book, page, None, references)
     for file in sorted((book.root / "book").glob("*.md")):
         look(file, _markdown, None, file.read_text(encoding="utf-8"), references)
     return problems
@@ -100,30 +98,14 @@ def _results(claims: ChapterClaims, path: Path) -> _Found:
             yield None, message
 
 
-def _chapter(
-    book: Book, chapter: str, claims: ChapterClaims | None, references: Mapping[str, str] | None
-) -> _Found:
-    path = book.notebook(chapter)
-    notebook = read_notebook(path)
-    yield from _headings(notebook, _HEADINGS_OF_A_QUESTION if claims and claims.question else _HEADINGS)
-    yield from _notebook(notebook, claims, references)
-    parameters = declared(path)
-    profiles = claims.profiles if claims else {}
-    for profile in profiles:
-        fill(parameters, {"profile": profile}, profiles, f"{chapter}.yml")
-
-
-def _page(path: Path, references: Mapping[str, str] | None) -> _Found:
-    """A notebook that is no chapter."""
-    notebook = read_notebook(path)
-    yield from _notebook(notebook, None, references)
-    declared(path, of_a_chapter=False)
-
-
 def _notebook(
-    notebook: dict[str, Any], claims: ChapterClaims | None, references: Mapping[str, str] | None
+    book: Book, name: str, claims: ChapterClaims | None, references: Mapping[str, str] | None
 ) -> _Found:
-    """What holds for every notebook: kernel and language, numbers in the prose, images, citations, no outputs."""
+    """What holds for every notebook, and for chapters the headings, and parameters that every profile fills."""
+    path, of_a_chapter = book.notebook(name), name not in book.pages()
+    notebook = read_notebook(path)
+    if of_a_chapter:
+        yield from _headings(notebook, _HEADINGS_OF_A_QUESTION if claims and claims.question else _HEADINGS)
     # every machine has this kernel, and nbconvert asks for the ending
     wanted = (("kernelspec", "name", "python3"), ("language_info", "file_extension", ".py"))
     for part, key, accepted in wanted:
@@ -140,6 +122,9 @@ def _notebook(
         for attached in cell.get("attachments", ()):
             yield index, f"attachment {attached!r}: put the file beside the book"
     yield from _code(notebook, claims)
+    parameters, profiles = declared(path, of_a_chapter), claims.profiles if claims else {}
+    for profile in profiles:
+        fill(parameters, {"profile": profile}, profiles, f"{name}.yml")
 
 
 def _quotable(claims: ChapterClaims | None) -> set[float]:
@@ -164,17 +149,14 @@ def _markdown(index: int | None, text: str, references: Mapping[str, str] | None
 
 def _headings(notebook: dict[str, Any], headings: Sequence[str]) -> _Found:
     """One title, and the fixed headings in their order at the second level; "Differences" holds a numbered list."""
-    titles: list[int] = []
-    second: list[tuple[int, str]] = []
-    numbered: set[str] = set()
+    titles, second, numbered = list[int](), list[tuple[int, str]](), set[str]()
     for index, cell in enumerate(notebook["cells"]):
-        if cell.get("cell_type") != "markdown":
-            continue
-        for heading in document(source_of(cell)).find_all(["h1", "h2", "ol"], recursive=False):
-            if heading.name == "h1":
+        prose = document(source_of(cell) if cell.get("cell_type") == "markdown" else "")
+        for part in prose.find_all(["h1", "h2", "ol"], recursive=False):
+            if part.name == "h1":
                 titles.append(index)
-            elif heading.name == "h2":
-                second.append((index, heading.get_text().strip()))
+            elif part.name == "h2":
+                second.append((index, part.get_text().strip()))
             elif second:
                 numbered.add(second[-1][1])
     if len(titles) != 1:

@@ -1,16 +1,4 @@
-"""Errors a person can act on: one clear line each, and an exit code that a script can rely on.
-
-=====  ==========================================================
-code   meaning
-=====  ==========================================================
-0      all well
-1      a run, a check or the rendering failed, or the output could not be written
-2      bad input: unknown name, wrong type, broken file
-3      a run contradicts a committed answer
-4      another build of this book, or sweep of this folder, is at work
-130    stopped with Ctrl-C
-=====  ==========================================================
-"""
+"""Errors a person can act on: one clear line each, and an exit code that a script can rely on (``repro --help``)."""
 
 from __future__ import annotations
 
@@ -33,35 +21,18 @@ class BadInput(BookError, ValueError):
 
 
 class RunFailed(BookError):
-    """A chapter did not run to its end; ``notebook`` is where the attempt was kept, if it was."""
+    """A notebook did not run to its end; ``notebook`` is where the attempt was kept, if it was.
 
-    def __init__(self, message: str, notebook: Path | None = None) -> None:
+    ``lost`` is one that was ended from outside, by a kill or a machine that went away: another try may well succeed.
+    """
+
+    def __init__(self, message: str, notebook: Path | None = None, lost: bool = False) -> None:
         super().__init__(message)
-        self.notebook = notebook
-
-
-class BudgetExceeded(RunFailed):
-    """A chapter took more seconds or memory than its profile allows."""
-
-
-class RunLost(RunFailed):
-    """A run was ended from outside, by a kill or a machine that went away: another try may well succeed."""
+        self.notebook, self.lost = notebook, lost
 
 
 class DiskFull(BookError):
     """There was no room to write."""
-
-
-class VerdictTurned(BookError):
-    """A run contradicts a committed answer."""
-
-    exit_code = 3
-
-
-class Locked(BookError):
-    """Another build of the same book is at work."""
-
-    exit_code = 4
 
 
 def known(what: str, name: str, among: Iterable[str]) -> str:

@@ -51,11 +51,11 @@ def theme(chapter: str | None = None) -> None:
     _page["chapter"] = chapter
 
 
-def show(figure: Figure, *, caption: str, alt: str, source: Callable[..., object] | str) -> None:
+def show(figure: Figure, *, caption: str, alt: str, source: Callable[..., object]) -> None:
     """Display a figure with its caption and source, and close it, so that it does not show a second time.
 
     ``caption`` is Markdown and may hold $mathematics$; ``alt`` says in words what one would see; ``source``
-    is the library function that computed what is drawn (or its name). Raises ``BadInput`` when one is empty.
+    is the library's function that computed what is drawn. Raises ``BadInput`` when one is missing.
     """
     from IPython.display import HTML, display
 
@@ -65,11 +65,10 @@ def show(figure: Figure, *, caption: str, alt: str, source: Callable[..., object
         plt.close(figure)
 
 
-def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., object] | str) -> str:
-    for name, text in (("caption", caption), ("alt", alt), ("source", source)):
-        if not (callable(text) or (isinstance(text, str) and text.strip())):
-            told = "a caption, an alt that says what one would see, and as source a function of the library"
-            raise BadInput(f"a figure needs {told}; {name} is {text!r}")
+def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., object]) -> str:
+    if not ((caption or "").strip() and (alt or "").strip() and callable(source)):
+        told = "a caption, an alt that says what one would see, and as source a function of the library"
+        raise BadInput(f"a figure needs {told}; got {caption!r}, {alt!r}, {source!r}")
     image, width, height = _drawing(figure)
     return (
         '<figure class="repro-figure" style="margin:1em 0">'
@@ -98,12 +97,11 @@ def _drawing(figure: Figure) -> tuple[bytes, int, int]:
     return svg.encode(), width, height
 
 
-def _source(source: Callable[..., object] | str) -> str:
+def _source(source: Callable[..., object]) -> str:
     """The line that says where a figure comes from: chapter, function, linked to its lines, and commit."""
-    function: Any = source if isinstance(source, str) else inspect.unwrap(source)
-    module, qualname = getattr(function, "__module__", ""), getattr(function, "__qualname__", str(function))
-    name = f"{module}.{qualname}".lstrip(".")
-    code, parts = f"<code>{escape(name)}</code>", [f"chapter {escape(_page['chapter'] or '')}"]
+    function: Any = inspect.unwrap(source)
+    code = f"<code>{function.__module__}.{escape(function.__qualname__)}</code>"
+    parts = [f"chapter {escape(_page['chapter'] or '')}"]
     with suppress(BookError, OSError, TypeError, ValueError):  # outside a book, or not a function in it
         root = Book.find().root
         if commit := git(root, "rev-parse", "HEAD"):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf, isfinite
 from typing import Any, Literal
 
@@ -86,6 +87,10 @@ class Criterion:
         above = self.side == "above"
         return (at_t[0], where_it_matters[1]) if above else (at_t[1], where_it_matters[0])
 
+    def questions_of_a_share(self, hits: Any, n: int) -> tuple[_P, _P]:
+        """The same for a share, of which ``hits`` of ``n`` are all that need be known."""
+        return self.questions(partial(_share_one_sided, hits, n))
+
     def answer(self, found: Interval, p_yes: float, p_no: float) -> _Answer:
         """Yes or no where the corrected p-value and the interval agree, else open; yes goes before no.
 
@@ -150,7 +155,7 @@ def one_sided(values: ArrayLike, at: float, statistic: _Statistic) -> tuple[_P, 
     array = np.asarray(values, dtype=np.float64)
     n = array.shape[-1]
     if statistic == "share":
-        return share_one_sided(array.sum(axis=-1), n, at)
+        return _share_one_sided(array.sum(axis=-1), n, at)
     if statistic == "median":
         over, under = (array > at).sum(axis=-1), (array < at).sum(axis=-1)
         return stats.binom.sf(over - 1, n, 0.5), stats.binom.sf(under - 1, n, 0.5)
@@ -185,7 +190,7 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
         hall = t + skewness * (t**2 / 3 + 1 / 6) / np.sqrt(n) + skewness**2 * t**3 / (27 * n)
     hall = np.where(np.isfinite(hall), hall, t)
     ties = np.where((np.diff(ordered, axis=-1) == 0).any(axis=-1), 0.5**n, 0.0)
-    exact = share_one_sided(array.sum(axis=-1), n, at) if 0 < at < 1 else (0.0, 0.0)
+    exact = _share_one_sided(array.sum(axis=-1), n, at) if 0 < at < 1 else (0.0, 0.0)
     binary = np.isin(array, (0.0, 1.0)).all(axis=-1)
 
     def largest(sign: int, of_a_share: _P) -> _P:
@@ -195,7 +200,7 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
     return largest(1, exact[0]), largest(-1, exact[1])
 
 
-def share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
+def _share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
     """The exact p-values of ``hits`` of n for "the share is above ``at``" and "it is below"."""
     return stats.binom.sf(hits - 1, n, at), stats.binom.cdf(hits, n, at)
 

@@ -89,23 +89,18 @@ class Book:
         stem = stem.rsplit("/", 1)[-1] if "chapters/" in stem else stem
         return known("chapter", stem, self.chapters())
 
-    def notebook(self, chapter: str) -> Path:
-        """The chapter's source notebook."""
-        path = self.root / "book" / "chapters" / f"{self.chapter(chapter)}.ipynb"
-        if not path.is_file():
-            raise BadInput(
-                f"chapter {chapter!r} is in _toc.yml, but its notebook book/chapters/{path.name} is missing"
-            )
-        return path
-
     def pages(self) -> list[str]:
         """Notebooks of the table of contents that are no chapters, as written there, in order."""
         entries = [entry.removesuffix(".ipynb") for entry in self.toc if "book/chapters/" not in entry]
         return [entry for entry in entries if (self.root / f"{entry}.ipynb").is_file()]
 
-    def page(self, name: str) -> Path:
-        """The notebook of a page, e.g. of ``book/sweep-report``; an unknown one is an error."""
-        return self.root / f"{known('page that runs', name, self.pages())}.ipynb"
+    def notebook(self, name: str) -> Path:
+        """The source notebook of a chapter, or of a page such as ``book/sweep-report``."""
+        place = name if name in self.pages() else f"book/chapters/{self.chapter(name)}"
+        path = self.root / f"{place}.ipynb"
+        if not path.is_file():
+            raise BadInput(f"chapter {name!r} is in _toc.yml, but its notebook {place}.ipynb is missing")
+        return path
 
     def claims_file(self, chapter: str) -> Path:
         """The chapter's claims, profiles and budgets, written by hand."""

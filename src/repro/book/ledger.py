@@ -1,4 +1,4 @@
-"""The ledger: what a run measured for a chapter's claims, and what that answers.
+"""The ledger: what a run measured for a chapter's claims, and what that answers; and the data sets that it used.
 
 A chapter's notebook only measures::
 
@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.book._markup import rendered
-from repro.book._notebooks import LEDGER
+from repro.book._markup import html_table, rendered
+from repro.book._notebooks import DATA, LEDGER
 from repro.book.answers import JudgedClaim, judge, tally
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
 from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
+
+if TYPE_CHECKING:
+    from repro.learn import Dataset
 
 _Values = dict[tuple[str, str], list[float]]
 
@@ -37,11 +41,8 @@ class Ledger:
 
     def __init__(self, chapter: str, profile: str, seed: int, book: Book | None = None) -> None:
         book = book or Book.find()
-        self.chapter, self.profile, self.seed = (
-            book.chapter(chapter),
-            known("profile", profile, PROFILES),
-            int(seed),
-        )
+        self.chapter, self.seed = book.chapter(chapter), int(seed)
+        self.profile = known("profile", profile, PROFILES)
         self.claims = load(book.claims_file(chapter))
         self._measurements: list[dict[str, Any]] = []
         self._not_tested: dict[str, str] = {}
@@ -78,6 +79,23 @@ class Ledger:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return shown(self.claims, self.content())
+
+
+def data_sets(*sets: Dataset) -> None:
+    """Display the data sets of a chapter: name, source, licence, checksum, which the result of the run quotes."""
+    from IPython.display import display
+
+    head = ("data set", "source", "licence", "sha256, first digits")
+    rows = [
+        (*map(escape, (one.name, one.source, one.licence)), f"<code>{escape(one.checksum[:12])}</code>")
+        for one in sets
+    ]
+    bundle = {
+        "text/plain": "\n".join(f"{one.name}: sha256 {one.checksum}" for one in sets),
+        "text/html": html_table("Data sets", head, rows),
+        DATA: {one.name: one.checksum for one in sets},
+    }
+    display(bundle, raw=True)
 
 
 # --- from measurements to answers ---------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ Its files lie in ``templates/new`` as they will lie in the book.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from keyword import iskeyword
 from pathlib import Path
 
@@ -35,7 +33,7 @@ _REFERENCE = """
 def new(book: Book, name: str) -> list[Path]:
     """Write the skeleton of a chapter called ``name`` and list it; returns the files that are new.
 
-    No file is overwritten. Where it cannot be finished, all is as it was before.
+    No file is overwritten. Where it is interrupted, the same call goes on.
 
     Raises ``BadInput``, before anything is written: a name that is none for a chapter and a package, or is taken.
     """
@@ -46,10 +44,12 @@ def new(book: Book, name: str) -> list[Path]:
     if name in book.chapters():
         raise BadInput(f"there is a chapter {name!r} already")
     files = _skeleton(book, name, package)
-    for path, text in files.items():  # one that is as it would be was left by a call that was killed
+    for path, text in files.items():  # one that is as it would be was left by a call that was interrupted
         if path.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != text):
             raise BadInput(f"{path.relative_to(book.root).as_posix()} is there already; choose another name")
-    _write(book, files | _listed(book, name, package))
+    for path, text in (files | _listed(book, name, package)).items():
+        write_atomically(path, text)
+    write_readme(Book(book.root))
     return list(files)
 
 
@@ -99,22 +99,3 @@ def _after(text: str, last: str, new: str, where: str) -> str:
         raise BadInput(f"{where} has no line with {last}, for the new one to stand after")
     line = new if new.startswith("|") else lines[found].replace(last, new)
     return "\n".join([*lines[: found + 1], *[line] * (line not in lines), *lines[found + 1 :]]) + "\n"
-
-
-def _write(book: Book, files: Mapping[Path, str]) -> None:
-    """Write all files and the table of the README, or none."""
-    changed = [*files, book.root / "README.md"]
-    before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in changed}
-    try:
-        for path, text in files.items():
-            write_atomically(path, text)
-        write_readme(Book(book.root))
-    except BaseException:
-        for path, was in before.items():
-            if was is not None:
-                write_atomically(path, was)
-                continue
-            path.unlink(missing_ok=True)
-            with suppress(OSError):  # a folder goes with its last file
-                path.parent.rmdir()
-        raise

@@ -6,8 +6,8 @@ A chapter declares its parameters in the one cell tagged ``parameters``, one on 
     seed: int = 0           # [0, 1000000] the first seed
     n_epochs: int = None    # [1, 10000] passes over the data
 
-The comment may begin with a range (square brackets include the end, round ones exclude it) or with the
-choices in braces. A parameter whose default is ``None`` takes the value that the chosen profile gives it (the
+The comment may begin with a range in square brackets, both ends included, or, for a text, with the choices in
+braces. A parameter whose default is ``None`` takes the value that the chosen profile gives it (the
 profiles stand in the chapter's claims file). papermill reads the same cell with its own, looser parser; a
 line that the two would read differently is refused.
 """
@@ -19,6 +19,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -30,7 +31,7 @@ from repro.book._notebooks import read_notebook, source_of
 from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
 
-Value = int | float | str | bool | None
+_Value = int | float | str | bool | None
 
 # what a value must be, what it becomes, and what that is called
 _TYPES: dict[str, tuple[type, type, str]] = {
@@ -39,8 +40,8 @@ _TYPES: dict[str, tuple[type, type, str]] = {
     "str": (str, str, "text"),
     "bool": (bool, bool, "true or false"),
 }
-_NUMBER = r"[+-]?(?:inf|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-_RANGE = re.compile(rf"([\[(])\s*({_NUMBER})\s*,\s*({_NUMBER})\s*([\])])\s*")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*")
 _CHOICES = re.compile(r"\{([^{}]*)\}\s*")
 
 
@@ -53,11 +54,11 @@ class Parameter:
 
     name: str
     type: str
-    default: Value
+    default: _Value
     help: str = ""
     allowed: str = ""
 
-    def check(self, value: object) -> Value:
+    def check(self, value: object) -> _Value:
         """The value in the parameter's own type, or a ``BadInput`` that quotes it.
 
         A whole number is accepted for a float (and converted), a bool never for a number. None is accepted
@@ -69,7 +70,7 @@ class Parameter:
         try:
             if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, accepted):
                 raise ValueError
-            typed: Value = kind(value)
+            typed: _Value = kind(value)
             str(typed).encode()  # bytes of a command line that are no text
             if not self._allows(typed):
                 raise ValueError
@@ -80,31 +81,26 @@ class Parameter:
 
     def _allows(self, value: Any) -> bool:
         if limits := _RANGE.fullmatch(self.allowed):
-            low, high = float(limits[2]), float(limits[3])
-            ends = [low] * (limits[1] == "[") + [high] * (limits[4] == "]")
-            return low < value < high or value in ends
+            return float(limits[1]) <= value <= float(limits[2])
         if listed := _CHOICES.fullmatch(self.allowed):
-            plain = replace(self, allowed="")
-            return value in [plain.parse(choice.strip()) for choice in listed[1].split(",")]
+            return value in map(str.strip, listed[1].split(","))
         return not isinstance(value, float) or math.isfinite(value)
 
-    def parse(self, text: str) -> Value:
+    def parse(self, text: str) -> _Value:
         """The value that a person typed, in the parameter's type.
 
         Nothing is guessed: ``1e3`` is not a whole number, ``yes`` is not a bool. ``none`` stands for None
         where the default is None. Raises ``BadInput``.
         """
-        word = text.strip()
+        word, value = text.strip(), text  # type: str, Any
         if self.default is None and word in ("none", "None"):
             return None
         if self.type == "bool":
-            return self.check({"true": True, "false": False}.get(word.lower(), text))
-        try:
-            return self.check(text if self.type == "str" else _TYPES[self.type][1](word))
-        except BadInput:
-            raise
-        except ValueError:  # Python itself refuses to read an int of very many digits
-            return self.check(text)
+            value = {"true": True, "false": False}.get(word.lower(), text)
+        elif self.type != "str":
+            with suppress(ValueError):  # what is no number is refused as the text that it is
+                value = _TYPES[self.type][1](word)
+        return self.check(value)
 
 
 def _short(value: object) -> str:
@@ -156,13 +152,12 @@ def _read_line(line: str) -> Parameter:
     begins = limits or listed
     if begins is None and read.help.startswith(("[", "{")):
         raise BadInput("its help begins like a range [low, high] or choices {a, b}, but is neither")
-    if limits and (read.inferred_type_name not in ("int", "float") or float(limits[2]) > float(limits[3])):
-        raise BadInput(f"the range {limits[0].strip()} is empty, or not of numbers")
+    fits = ("int", "float") if limits else ("str",)
+    if (begins and read.inferred_type_name not in fits) or (limits and float(limits[1]) > float(limits[2])):
+        raise BadInput("the range is empty or not of numbers, or the choices are not for a text")
     allowed = begins[0].strip() if begins else ""
     text = read.help[begins.end() :] if begins else read.help
     parameter = Parameter(read.name, read.inferred_type_name, default, text, allowed)
-    if default is None:
-        parameter._allows(0)  # choices of another type are refused now
     return replace(parameter, default=parameter.check(default))
 
 
@@ -202,7 +197,7 @@ def fill(
     given: Mapping[str, object],
     profiles: Mapping[Any, Mapping[str, object]] | None = None,
     where: str = "",
-) -> dict[str, Value]:
+) -> dict[str, _Value]:
     """Every parameter's value: the given one, else the default, else what the profile says, all of them checked.
 
     ``where`` names the file that holds the profiles, for the messages; a page has none.

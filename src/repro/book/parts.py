@@ -13,25 +13,16 @@ import io
 import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import repro
-from repro.book import _cache
-from repro.book._cache import data_files, run_key, versions
-from repro.book._files import hash_of_files, sha256
+from repro.book import _files
+from repro.book._environment import data_files, versions, whole_library
 from repro.book.layout import Book
 
 _LONG = ("full", "paper")
-
-
-@cache
-def _made_with() -> dict[str, Any]:
-    library = Path(repro.__file__).parent
-    files = hash_of_files(library, sorted(p for p in library.rglob("*.*") if p.suffix != ".pyc"))
-    return {"library": files, "versions": versions(), "data": data_files()}
 
 
 def _hash(value: object) -> str:
@@ -40,7 +31,7 @@ def _hash(value: object) -> str:
 
     written = io.BytesIO()
     torch.save(value, written)
-    return sha256(written.getvalue())
+    return _files.sha256(written.getvalue())
 
 
 def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> Any:
@@ -52,9 +43,10 @@ def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> 
     """
     if settings.profile not in _LONG:
         return experiments
-    own = inspect.getmembers(experiments, inspect.isfunction)
     place = folder or _place(Book.find(), experiments.__name__.split(".")[-2])
-    return SimpleNamespace(**{name: _kept(function, place) for name, function in own})
+    made_with = {"library": whole_library(), "versions": versions(), "data": data_files()}
+    own = inspect.getmembers(experiments, inspect.isfunction)
+    return SimpleNamespace(**{name: _kept(function, place, made_with) for name, function in own})
 
 
 def beside(function: Callable[..., Any], calls: Sequence[Mapping[str, Any]], settings: Any) -> list[Any]:
@@ -89,18 +81,15 @@ def _place(book: Book, paper: str) -> Path:
     return book.cache_dir / "parts" / paper
 
 
-def _kept(function: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+def _kept(function: Callable[..., Any], folder: Path, made_with: dict[str, Any]) -> Callable[..., Any]:
     @wraps(function)
     def read_or_made(*args: Any, **given: Any) -> Any:
-        called = {
-            "function": f"{function.__module__}.{function.__qualname__}",
-            "arguments": _hash((args, given)),
-        }
-        key = run_key(_made_with() | called)
-        if (found := _cache.kept(folder, key)) is not None:
+        called = f"{function.__module__}.{function.__qualname__}"
+        key = _files.hash_of(made_with | {"function": called, "arguments": _hash((args, given))})
+        if (found := _files.kept(folder, key)) is not None:
             return pickle.loads(found)
         made = function(*args, **given)
-        _cache.keep(folder, key, pickle.dumps(made))
+        _files.keep(folder, key, pickle.dumps(made))
         return made
 
     return read_or_made

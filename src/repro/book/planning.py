@@ -5,7 +5,6 @@ The same number decides both ways: an effect of the margin is told from none, an
 
 from __future__ import annotations
 
-from functools import partial
 from math import ceil, log, pi
 
 import numpy as np
@@ -15,7 +14,7 @@ from statsmodels.stats.power import TTestPower
 
 from repro.book.claims import ChapterClaims, DecidingTest
 from repro.book.errors import BadInput
-from repro.book.judging import Criterion, share_one_sided, strictest_level
+from repro.book.judging import Criterion, strictest_level
 
 _POWER = 0.9
 _MOST_SEEDS = 3000
@@ -97,7 +96,7 @@ def _seeds_needed(criterion: Criterion, sd: float | None, level: float, power: f
 def _power_of_share(criterion: Criterion, n: int, level: float) -> float:
     """The smaller power of the two questions of a share, over all that n zeros and ones can be."""
     hits = np.arange(n + 1)
-    p_yes, p_no = criterion.questions(partial(share_one_sided, hits, n))
+    p_yes, p_no = criterion.questions_of_a_share(hits, n)
     if criterion.side == "between":
         return float(stats.binom.pmf(hits, n, sum(criterion.bounds) / 2) @ (p_yes <= level))
     of_the_margin, of_none = (stats.binom.pmf(hits, n, at) for at in (criterion.matters, criterion.bounds[0]))
@@ -112,7 +111,7 @@ def _least_p_values(criterion: Criterion, n: int) -> tuple[float, float]:
     if criterion.statistic == "worst":
         return 0.0, 0.0
     if criterion.statistic == "share":
-        p_yes, p_no = criterion.questions(partial(share_one_sided, np.arange(n + 1), n))
+        p_yes, p_no = criterion.questions_of_a_share(np.arange(n + 1), n)
         return float(p_yes.min()), float(p_no.min())
     return (0.5**n, 0.5**n) if n > 1 else (1.0, 1.0)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import _notebooks, claims, ledger, parameters, parts
-from repro.book._cache import commit_of, data_files, keep, kept, key_parts, library_files, run_key
-from repro.book._files import check_writable, sha256, shown, write_atomically
+from repro.book._environment import commit_of, data_files, key_parts, library_files
+from repro.book._files import check_writable, hash_of, keep, kept, sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
 from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
@@ -30,7 +30,7 @@ _PAGE_LIMITS = (900.0, 4000.0)
 class _Job:
     """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
 
-    ``depends`` is what it depends on, from ``cache.key_parts``; ``about`` is the chapter and the profile, or the page,
+    ``depends`` is what it depends on, from ``key_parts``; ``about`` is the chapter and the profile, or the page,
     for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
     """
 
@@ -49,11 +49,9 @@ class _Job:
 class RunResult:
     """What a run left: where the executed notebook lies, what it found, what it cost, whether it is an earlier one's.
 
-    ``name`` is the chapter's or, of a page, its place in the table of contents; a page has found nothing, nor has a
-    chapter that showed no ledger.
+    A page has found nothing, nor has a chapter that showed no ledger.
     """
 
-    name: str
     notebook: Path
     found: Results | None
     run: dict[str, Any]
@@ -64,13 +62,13 @@ class RunResult:
         """What it found; raises ``RunFailed`` for a notebook that showed no ledger."""
         if self.found is None:
             told = "showed no ledger: the last cell of its result must be `ledger`"
-            raise RunFailed(f"{self.name} {told}", self.notebook)
+            raise RunFailed(f"{self.notebook.name} {told}", self.notebook)
         return self.found
 
 
 def run(
     book: Book,
-    chapter: str,
+    name: str,
     given: Mapping[str, object] | None = None,
     *,
     output: Path | None = None,
@@ -79,11 +77,14 @@ def run(
     memory_mb: float | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Run a chapter, or take the run from the cache when nothing it depends on has changed.
+    """Run a chapter, or a page, or take the run from the cache when nothing it depends on has changed.
+
+    What is written is the notebook as it is now, with the outputs of the run laid over it. A page is a notebook of the
+    book that is no chapter: it has no claims, no profile and no ledger.
 
     Args:
         book: the book.
-        chapter: its name.
+        name: the chapter's, or the page's as in the table of contents, e.g. ``book/sweep-report``.
         given: parameters by name, ``profile`` among them; checked before a kernel starts.
         output: folder for the executed notebook, ``CHAPTER.PROFILE.ipynb`` (default: ``_build/notebooks``).
         use_cache: take a kept run if there is one; a finished run is kept in any case, if it can be.
@@ -93,91 +94,65 @@ def run(
 
     Raises:
         BadInput: unknown chapter, parameter, value, or a broken file, before any work is done.
-        BudgetExceeded: more seconds or memory than the profile allows.
-        RunFailed: a cell raised, the kernel died, or the chapter showed no ledger of its own.
-        RunLost: the kernel or its process was killed, or the kernel never started.
+        RunFailed: a cell raised, the kernel died, the budget is spent, or the ledger is not one of this chapter.
         DiskFull: there was no room to write.
     """
-    chapter = book.chapter(chapter)
-    path, claims_file = book.notebook(chapter), book.claims_file(chapter)
-    found = claims.load(claims_file)
-    values = parameters.fill(parameters.declared(path), given or {}, found.profiles, claims_file.name)
-    profile = str(values["profile"])
-    budget = found.budget[profile]  # type: ignore[index]
-    source = _notebooks.read_notebook(path)
-    target = (output or book.build_dir / "notebooks") / f"{chapter}.{profile}.ipynb"
-    depends = key_parts(source, values, found, data_files() | _named_files(book, values))
-    limits = (timeout or budget.seconds, memory_mb or budget.memory_mb)
-    about = {"chapter": chapter, "profile": profile}
-    return _kept_or_run(
-        _Job(book, path, source, values, limits, target, depends, about, found), use_cache, progress
-    )
+    job = _job(book, name, given or {}, output, (timeout, memory_mb))
+    check_writable(job.target)
+    cache, key = book.cache_dir / "cache", hash_of(job.depends)
+    before = kept(cache, key) if use_cache else None
+    notebook = json.loads(before) if before else _made(job, progress)
+    if before is None:  # kept first: where the target cannot be written, the run is not lost
+        try:
+            keep(cache, key, _as_text(notebook).encode())
+            parts.forget(book, job.path.stem)
+        except BookError as error:
+            print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
+    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
+    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
+    cost = notebook["metadata"]["repro"]["run"]
+    return RunResult(job.target, _found(job, notebook), cost, cached=before is not None)
+
+
+def _job(
+    book: Book,
+    name: str,
+    given: Mapping[str, object],
+    output: Path | None,
+    limits: tuple[float | None, float | None],
+) -> _Job:
+    """What there is to do, all of it checked; ``limits`` are in the place of the budget where there are any."""
+    path, of_a_chapter = book.notebook(name), name not in book.pages()
+    source, declared = _notebooks.read_notebook(path), parameters.declared(path, of_a_chapter)
+    if of_a_chapter:
+        found = claims.load(book.claims_file(name))
+        values = parameters.fill(declared, given, found.profiles, f"{path.stem}.yml")
+        about = {"chapter": path.stem, "profile": str(values["profile"])}
+        budget = found.budget[about["profile"]]  # type: ignore[index]
+        own, files, kind = (budget.seconds, budget.memory_mb), data_files(), f".{about['profile']}"
+    else:
+        found, values, about = None, parameters.fill(declared, given), {"page": name}
+        own, files, kind = _PAGE_LIMITS, {}, ""
+    depends = key_parts(source, values, found, files | _named_files(book, values))
+    target = (output or book.build_dir / "notebooks") / f"{path.stem}{kind}.ipynb"
+    most = limits[0] or own[0], limits[1] or own[1]
+    return _Job(book, path, source, values, most, target, depends, about, found)
+
+
+def _found(job: _Job, notebook: Mapping[str, Any]) -> Results | None:
+    """What a run found; None for a page, and for a chapter that showed no ledger."""
+    measured, done = _notebooks.ledger_shown(notebook), notebook["metadata"]["repro"]
+    if measured is None or job.claims_of is None:
+        return None
+    about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
+    about |= {name: done[name] for name in ("provenance", "run")}
+    return Results(**about, claims=ledger.answers(job.claims_of, measured))
 
 
 def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
     """Checksums of the files that parameters name, from the book's folder on: who changes one runs anew."""
     named = [book.root / value for value in values.values() if isinstance(value, str)]
     return {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
-
-
-def run_page(
-    book: Book,
-    page: str,
-    given: Mapping[str, object] | None = None,
-    *,
-    output: Path | None = None,
-    use_cache: bool = True,
-) -> RunResult:
-    """Run a notebook of the book that is no chapter, as ``run`` does; it has no claims and no ledger.
-
-    It depends on its code, its parameters, the library, the packages and the files that parameters name.
-
-    Args:
-        book: the book.
-        page: as in the table of contents, e.g. ``book/sweep-report``.
-        given: parameters by name.
-        output: where the executed notebook goes (default: in ``_build/notebooks``).
-        use_cache: take a kept run if there is one; a finished run is kept in any case, if it can be.
-
-    Raises:
-        BadInput: unknown parameter, wrong value, or a broken notebook, before any work is done.
-        RunFailed: a cell raised or the kernel died; the attempt is kept beside ``output``.
-    """
-    path = book.page(page)
-    source = _notebooks.read_notebook(path)
-    values = parameters.fill(parameters.declared(path, of_a_chapter=False), given or {})
-    depends = key_parts(source, values, None, _named_files(book, values))
-    target = output or book.build_dir / "notebooks" / path.name
-    return _kept_or_run(
-        _Job(book, path, source, values, _PAGE_LIMITS, target, depends, {"page": page}), use_cache
-    )
-
-
-def _kept_or_run(job: _Job, use_cache: bool, progress: Progress | None = None) -> RunResult:
-    """Take the run of a notebook from the cache, or run it and keep it; write it to its target in either case.
-
-    What is written is the notebook as it is now, with the outputs of the run laid over it.
-    """
-    cache, key = job.book.cache_dir / "cache", run_key(job.depends)
-    check_writable(job.target)
-    before = kept(cache, key) if use_cache else None
-    name = job.about.get("chapter") or job.about["page"]
-    notebook = json.loads(before) if before else _made(job, progress)
-    if before is None:  # kept first: where the target cannot be written, the run is not lost
-        try:
-            keep(cache, key, _as_text(notebook).encode())
-            parts.forget(job.book, name)
-        except BookError as error:
-            print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
-    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
-    done, measured = notebook["metadata"]["repro"], _notebooks.ledger_shown(notebook)
-    found = None
-    if measured is not None and job.claims_of is not None:
-        about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
-        about |= {"provenance": done["provenance"], "run": done["run"]}
-        found = Results(**about, claims=ledger.answers(job.claims_of, measured))
-    return RunResult(name, job.target, found, done["run"], cached=before is not None)
 
 
 def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
@@ -202,7 +177,7 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
         _notebooks.mark_failure(notebook, failure.index, failure.message)
         wreck = job.target.with_suffix(".failed.ipynb")
         write_atomically(wreck, _as_text(notebook))
-        raise failure.error(f"{job.path.stem}: {failure.message}; see {shown(wreck)}", wreck)
+        raise RunFailed(f"{job.path.stem}: {failure.message}; see {shown(wreck)}", wreck, failure.lost)
     return notebook
 
 

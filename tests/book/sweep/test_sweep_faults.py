@@ -1,6 +1,5 @@
 """Sweeps by the real command line whose parts are killed, whose disk is full, whose notebooks misbehave."""
 
-import errno
 import json
 import os
 import random
@@ -8,15 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
-import loopback
 import nbformat
-import psutil
 import pytest
 import running_book
-from faults_book import Swept, ended, kernels, kill_9, seed_of
-from loopback import wait_until as wait_for
+import swept
+from swept import Swept, below, ended, gone, kernels, kill_9, wait_until
 
 ON = "the same command with --resume goes on from there"
 
@@ -37,7 +35,27 @@ def look_unchanged(swept, then, begun):
     """What had ended by then is as it was, and has not begun again."""
     for name, content in then.items():
         assert swept.kept()[name] == content
-        assert swept.marked("begun")[seed_of(content)] == begun[seed_of(content)]
+        seed = int(json.loads(content.partition(b"\n")[2])["values"]["seed"])
+        assert swept.marked("begun")[seed] == begun[seed]
+
+
+def look_stopped(swept, n_points, said):
+    """The one line that says how much is kept and how to go on; what is kept, and what has begun."""
+    kept, begun = swept.kept(), swept.marked("begun")
+    (line,) = [line for line in said.splitlines() if line.endswith(ON)]
+    assert "Traceback" not in said
+    assert f"; {len(kept)} of {n_points} runs are in {swept.folder}" in line
+    return line, kept, begun
+
+
+def go_on(swept, n_points, snapshots):
+    """Resume, on this machine, and look at what there is, and that what was kept has not begun again."""
+    code, said = swept.run("--resume", "--workers", "2")
+    assert code == 0, said
+    assert f"{n_points} runs ({len(snapshots[-1][0])} from before)" in said
+    look_whole(swept, n_points)
+    for kept, begun in snapshots:
+        look_unchanged(swept, kept, begun)
 
 
 # --- kill -9: kernels, worker processes, sweeps, Dask workers, schedulers --------------------------------------------
@@ -49,11 +67,11 @@ def test_killed_kernels(tmp_path):
     process = swept.start()
     killed = set()
     while len(killed) < n_kills:
-        wait_for(lambda: kernels(process.pid) and swept.marked("begun"))
+        wait_until(lambda: kernels(process.pid) and swept.marked("begun"))
         time.sleep(rng.uniform(0, 1))
         if alive := sorted({victim.pid for victim in kernels(process.pid)} - killed):
             killed.add(pid := rng.choice(alive))
-            kill_9(pid)
+            os.kill(pid, signal.SIGKILL)
     code, said = ended(process)
     assert code == 0, said
     look_whole(swept, n_points)
@@ -73,64 +91,52 @@ def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp
             return len(swept.kept()) if kept else swept.marked("begun").total()
 
         process, before = swept.start(*["--resume"][: round > 0]), counted()
-        wait_for(lambda: counted() > before or process.poll() is not None)  # noqa: B023
+        wait_until(lambda: counted() > before or process.poll() is not None)  # noqa: B023
         time.sleep(rng.uniform(0, 1))
-        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        running = below(process.pid) if process.poll() is None else []
         process.send_signal(signal.SIGTERM if round == n_kills - 1 else signal.SIGKILL)
         said, _ = process.communicate()
-        wait_for(lambda: not any(map(psutil.Process.is_running, below)))  # noqa: B023
+        gone(running)
         snapshots.append((swept.kept(), swept.marked("begun")))
     if process.returncode:
         assert process.returncode == 130
-        assert said.splitlines()[-1].endswith(
-            f"; {len(swept.kept())} of {n_points} runs are in {swept.folder}: {ON}"
-        )
-        assert len(swept.table()) == len(swept.kept())
+        look_stopped(swept, n_points, said)
+        assert len(swept.table()) == len(swept.kept()) > 0
     code, said = swept.run()
     assert code == 2
     assert f"holds {len(swept.kept())} finished run" in said
-    code, said = swept.run("--resume")
-    assert code == 0, said
-    assert f"{n_points} runs ({len(snapshots[-1][0])} from before)" in said
-    look_whole(swept, n_points)
-    for then, begun in snapshots:
-        look_unchanged(swept, then, begun)
+    go_on(swept, n_points, snapshots)
     # each kill can hit the runs at work, of which there are two
     assert swept.marked("begun").total() <= n_points + 2 * n_kills
-    assert snapshots[-1][0]
 
 
 def test_killed_dask_workers_and_a_killed_scheduler(tmp_path, monkeypatch):
     rng, n_points, n_kills = random.Random("dask"), 5, 2
     monkeypatch.setenv(running_book.MARKS, str(tmp_path / "marks"))
-    with loopback.cluster(tmp_path, workers=0) as cluster:
+    with swept.cluster(tmp_path, workers=0) as cluster:
         workers = [cluster.worker(f"worker-{number}") for number in range(2)]
-        swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--retries", str(n_kills))
-        process = swept.start("--cluster", cluster.address)
+        sweep = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--retries", str(n_kills))
+        process = sweep.start("--cluster", cluster.address)
         for number in range(n_kills):
-            wait_for(lambda: swept.marked("begun").total() > number)  # noqa: B023
+            wait_until(lambda: sweep.marked("begun").total() > number)  # noqa: B023
             time.sleep(rng.uniform(0, 0.5))
             victim = workers.pop(rng.randrange(2))
-            below = psutil.Process(victim.pid).children(recursive=True)
-            loopback.kill(victim)
+            running = below(victim.pid)
+            kill_9(victim)
             workers.append(cluster.worker(f"instead-{number}"))
-            wait_for(lambda: not any(map(psutil.Process.is_running, below)))  # noqa: B023
-        wait_for(lambda: swept.kept())
-        loopback.kill(cluster.scheduler)
+            gone(running)
+        wait_until(sweep.kept)
+        kill_9(cluster.scheduler)
         code, said = ended(process)
-    then, begun = swept.kept(), swept.marked("begun")
-    if len(then) < n_points:
-        (line,) = [line for line in said.splitlines() if "gone" in line]
+    then = sweep.kept(), sweep.marked("begun")
+    if len(then[0]) < n_points:
         assert code == 1
-        assert f"the scheduler at {cluster.address} is gone; {len(then)} of {n_points} runs" in line
-        assert line.endswith(ON)
-        assert len(swept.table()) == len(then)
-    code, said = swept.run("--resume", "--workers", "2")  # on this machine: the folder is the same
-    assert code == 0, said
-    look_whole(swept, n_points)
-    look_unchanged(swept, then, begun)
+        line = look_stopped(sweep, n_points, said)[0]
+        assert f"the scheduler at {cluster.address} is gone; " in line
+        assert len(sweep.table()) == len(then[0])
+    go_on(sweep, n_points, [then])
     # a dead worker costs the run at work, a dead scheduler both
-    assert swept.marked("begun").total() <= n_points + n_kills + 2
+    assert sweep.marked("begun").total() <= n_points + n_kills + 2
 
 
 # --- a full disk: a file system of 1 MB in memory ---------------------------------------------------------------------
@@ -156,11 +162,8 @@ def fill(disk, leave):
     """Take all of a disk but some bytes; all of it, if a run that is at work took some meanwhile."""
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     ballast = disk / "ballast"
-    try:
+    with suppress(OSError):
         ballast.write_bytes(bytes(free - leave))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
     return ballast
 
 
@@ -176,22 +179,15 @@ def test_a_full_disk_stops_a_sweep_that_can_go_on(tmp_path, small_disk, where):
     else:
         swept = Swept(tmp_path, *arguments, TMPDIR=str(small_disk))
         process = swept.start()
-        wait_for(lambda: swept.kept())
+        wait_until(swept.kept)
         ballast = fill(small_disk, leave=4096)
         code, said = ended(process)
-    (line,) = [line for line in said.splitlines() if "full" in line]
-    kept, begun = swept.kept(), swept.marked("begun")
+    line, *then = look_stopped(swept, n_points, said)
     assert code == 1
-    assert "Traceback" not in said
-    assert f"{len(kept)} of {n_points} runs are in" in line
-    assert line.endswith(ON)
-    assert 0 < len(kept) < n_points
+    assert "full" in line
+    assert 0 < len(then[0]) < n_points
     ballast.unlink()
-    code, said = swept.run("--resume")
-    assert code == 0, said
-    assert f"({len(kept)} from before)" in said
-    look_whole(swept, n_points)
-    look_unchanged(swept, kept, begun)
+    go_on(swept, n_points, [then])
 
 
 # --- notebooks that misbehave, a folder that is taken, a crowd --------------------------------------------------------
@@ -212,16 +208,16 @@ def test_notebooks_that_misbehave_are_rows_and_the_others_finish(tmp_path):
     assert "Traceback" not in said
     table = swept.table().set_index("mode")
     assert table.index.tolist() == list(modes)
-    assert table.status.to_dict() == dict.fromkeys(modes, "failed") | {
-        "flood": "done",
-        "fine": "done",
-        "kill": "lost",
-    }
-    assert table.error["sleep"].startswith(f"took more than the {enough} seconds of its budget")
-    assert "MB of memory, more than the 400 MB of its budget" in table.error["eat"]
-    assert table.error["raise"] == "ValueError: the flux capacitor is empty (at 'Experiments')"
-    assert table.error["exit"].startswith("SystemExit")
-    assert table.error["kill"].startswith("the kernel died (killed by signal SIGKILL)")
+    well = {"flood": "done", "fine": "done", "kill": "lost"}
+    assert table.status.to_dict() == dict.fromkeys(modes, "failed") | well
+    for mode, said in {
+        "sleep": f"took more than the {enough} seconds of its budget",
+        "eat": "MB of memory, more than the 400 MB of its budget",
+        "raise": "ValueError: the flux capacitor is empty (at 'Experiments')",
+        "exit": "SystemExit",
+        "kill": "the kernel died (killed by signal SIGKILL)",
+    }.items():
+        assert said in table.error[mode]
     assert table.attempts.to_dict() == dict.fromkeys(modes, 1) | {"kill": 2}
     # what a flood leaves on the disk is small, and says that it was cut
     flood, endless = ((swept.folder / table.notebook[mode]).read_bytes() for mode in ("flood", "endless"))
@@ -243,23 +239,21 @@ print(seed, connection["transport"], connection["ip"])"""
 
 
 def test_a_crowd_of_notebooks_find_their_sockets_and_leave_nothing_behind(tmp_path):
-    n_points = 8
-    swept = Swept(
-        tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "4", "--retries", "0", cells=(CROWD,)
-    )
+    swept = Swept(tmp_path, "-p", "seed=0..7", "--workers", "4", "--retries", "0", cells=(CROWD,))
     with tempfile.TemporaryDirectory(prefix="crowd-") as place:  # a short path, as sockets need
         swept.environment["TMPDIR"] = place
         code, said = swept.run()
         assert code == 0, said
         assert not list(Path(place).iterdir())
     table = swept.table()
-    assert table.status.tolist() == ["done"] * n_points
+    assert table.status.tolist() == ["done"] * 8
     printed = []
     for name in table.notebook:
-        (cell,) = [c for c in nbformat.read(swept.folder / name, as_version=4).cells if c.get("outputs")]
-        (output,) = cell.outputs  # no warning beside it
+        cells = nbformat.read(swept.folder / name, as_version=4).cells
+        (output,) = (output for cell in cells for output in cell.get("outputs", ()))  # no warning beside it
         printed.append(output.text.split())
-    assert [int(seed) for seed, _, _ in printed] == table.seed.tolist() == list(range(n_points))
-    assert {transport for _, transport, _ in printed} == {"ipc"}
-    assert len({path for _, _, path in printed}) == n_points
-    assert json.loads((swept.folder / "sweep.json").read_text())["axes"] == [f"seed=0..{n_points - 1}"]
+    seeds, transports, paths = zip(*printed, strict=True)
+    assert [*map(int, seeds)] == table.seed.tolist() == list(range(8))
+    assert set(transports) == {"ipc"}
+    assert len(set(paths)) == 8
+    assert json.loads((swept.folder / "sweep.json").read_text())["axes"] == ["seed=0..7"]

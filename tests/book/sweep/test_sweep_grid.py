@@ -1,9 +1,9 @@
 """Axes, zipped axes and files of points against grids written out by hand or by slow loops, and against any text."""
 
 import hashlib
-import itertools
 import json
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,8 +19,6 @@ seed: int = 0  # [0, 10000000] the first seed
 n: int = None  # [1, 1000] from the profile
 rate: float = 0.5  # [-1, 1] a share
 scale: float = 1.0  # any size
-bound: float = 1.0  # (0, inf] a limit that may be infinite
-grade: int = 1  # {1, 2, 3} a choice of numbers
 dataset: str = "digits"  # {digits, mnist5k} which data
 label: str = "a"  # any text
 loud: bool = True  # whether to print"""
@@ -87,11 +85,6 @@ def test_spaced_numbers_are_those_of_the_formulas(low, high, count):
     assert axis("scale", f"geomspace({10**low!r}, {10**high!r}, {count})") == powers
 
 
-def test_axes_are_crossed_and_the_last_runs_fastest():
-    found = asked("seed dataset rate", "seed=0..2", "dataset=digits,mnist5k", "rate=0.5,0.25")
-    assert found == list(itertools.product((0, 1, 2), ("digits", "mnist5k"), (0.5, 0.25)))
-
-
 @given(st.permutations(["seed", "n", "rate"]), st.integers(1, 4), st.integers(1, 4))
 def test_zipped_is_the_diagonal_of_crossed(names, length, other):
     axes = {"seed": f"1..{length}", "n": f"1..{length}", "rate": f"linspace(0, 1, {other})"}
@@ -104,8 +97,7 @@ def test_zipped_is_the_diagonal_of_crossed(names, length, other):
 def test_a_point_is_all_values_and_its_id_that_of_them_asked_for_or_not():
     (plain,) = points()
     text = (
-        '{"bound":1.0,"dataset":"digits","grade":1,"label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,'
-        '"scale":1.0,"seed":0}'
+        '{"dataset":"digits","label":"a","loud":true,"n":4,"profile":"quick","rate":0.5,"scale":1.0,"seed":0}'
     )
     assert plain == json.loads(text)
     assert ids() == {hashlib.sha256(text.encode()).hexdigest()[:16]}
@@ -138,10 +130,8 @@ def test_a_file_of_points_is_crossed_with_the_axes(tmp_path, name, text):
         (["seed=1,,2"], [], "seed='1,,2' has an empty value"),
         (["seed=9..0"], [], "seed='9..0' goes nowhere"),
         (["seed=0..100000"], [], "more than the 100,000 points"),
-        (["rate=linspace(0, 1, 0)"], [], "is not linspace(FIRST, LAST, COUNT)"),
         (["scale=geomspace(-1, 1, 3)"], [], "of geomspace above zero"),
         (["seed=1,2", "n=1"], ["seed", "n"], "seed has 2, n has 1"),
-        (["seed=1,2", "n=1"], ["seed", "rate"], "there is no axis 'rate'"),
     ],
 )
 def test_a_wrong_grid_is_refused_with_its_value(texts, zipped, said):
@@ -151,17 +141,14 @@ def test_a_wrong_grid_is_refused_with_its_value(texts, zipped, said):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.csv", "seed,n\n", "has no points"),
         ("p.csv", "seed,n\n1\n", "as long as the header"),
-        ("p.csv", "seed,seed\n1,2\n", "each column once"),
         ("p.csv", "seed\n1\nx\n", "point 2: seed takes a whole number in [0, 10000000], got 'x'"),
         ("p.yaml", "- {seed: [1, 2]}", "must be a list of points"),
         ("p.yaml", "- {n: 1}\n- {rate: 1}", "rate is an axis and stands in the file"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, name, text, said):
-    if text is not None:
-        (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text)
     assert said in refused("rate=0.5", file=tmp_path / name)
 
 
@@ -186,7 +173,6 @@ FORMS = (
     | st.builds("{}..{}".format, st.integers(-5, 20), st.integers(-5, 20))
     | st.builds("logspace({}, {}, {})".format, ATOMS, ATOMS, st.integers(-1, 4))
 )
-FUZZ = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 def accepted(*texts, **options):
@@ -199,12 +185,9 @@ def accepted(*texts, **options):
         return False
     for point in found:
         assert {name: type(value) for name, value in point.items()} == TYPES
-        assert 0 <= point["seed"] <= 10**7
-        assert 1 <= point["n"] <= 1000
-        assert -1 <= point["rate"] <= 1
+        for name, (low, high) in {"seed": (0, 10**7), "n": (1, 1000), "rate": (-1, 1)}.items():
+            assert low <= point[name] <= high
         assert abs(point["scale"]) < math.inf
-        assert point["bound"] > 0
-        assert point["grade"] in (1, 2, 3)
         assert point["dataset"] in ("digits", "mnist5k")
     # as a kernel gets them: as JSON to the worker, then as the code that papermill writes
     received = {}
@@ -215,14 +198,12 @@ def accepted(*texts, **options):
 
 
 def test_a_thousand_texts_are_typed_or_refused():
-    seen = {}
+    seen = Counter()
 
-    @FUZZ
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(st.sampled_from(sorted(TYPES)), FORMS), min_size=25, max_size=25))
     def fuzz(pairs):
-        for name, text in pairs:
-            side = name, accepted(f"{name}={text}")
-            seen[side] = seen.get(side, 0) + 1
+        seen.update((name, accepted(f"{name}={text}")) for name, text in pairs)
 
     fuzz()
     # a fuzzer that only ever sees one side of the fence tests nothing

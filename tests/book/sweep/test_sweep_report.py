@@ -36,21 +36,22 @@ def table(n_seeds=4, rates=(1e-3, 1e-2, 1e-1)):
         accuracy = 0.9 + 0.1 * np.log10(rate) + 0.01 * rng.normal()
         rows.append(
             {"id": f"{len(rows):016x}", "profile": "smoke", "seed": seed, "rate": rate, "dataset": dataset}
-            | {"n": 3, "status": "done", "error": None, "error_type": None, "attempts": 1}
-            | {"seconds": 2.0 + seed, "peak_memory_mb": 100.0 + seed}
+            | {"n": 3, "status": "done", "error": None, "seconds": 2.0 + seed, "peak_memory_mb": 100.0}
             | {"A1.verdict": "reproduced" if accuracy > 0.7 else "undecided", "A1.accuracy.mean": accuracy}
-            | {"A1.accuracy.values": "[]", "A1.accuracy.verdict": "reproduced", "B2.verdict": "not tested"}
-            | {"B2.fixed.mean": 1.5, "B2.loss.mean": rate**2 * np.exp(rng.normal())}
+            | {
+                "B2.verdict": "not tested",
+                "B2.fixed.mean": 1.5,
+                "B2.loss.mean": rate**2 * np.exp(rng.normal()),
+            }
         )
     return pd.DataFrame(rows)
 
 
 def failed(frame, rows):
-    frame = frame.copy()
-    results = [name for name in frame.columns if "." in name]
-    frame[[*results, "error"]] = frame[[*results, "error"]].astype(object)
-    frame.loc[frame.index[rows], results] = None
-    frame.loc[frame.index[rows], ["status", "error"]] = ["failed", "ValueError: <no> luck"]
+    rows = frame.index[rows]
+    frame = frame.astype(dict.fromkeys(frame.filter(regex="verdict|error"), object))
+    frame.loc[rows, [name for name in frame.columns if "." in name]] = None
+    frame.loc[rows, ["status", "error"]] = ["failed", "ValueError: <no> luck"]
     return frame
 
 
@@ -66,8 +67,7 @@ def axes(sweep):
 def test_csv_and_parquet_tell_the_same(tmp_path):
     frame = failed(table(), [3])
     sweep = sweep_of(tmp_path, frame)
-    numbers = [name for name in frame.columns if name.endswith(".mean")]
-    frame.astype(dict.fromkeys(numbers, float)).to_parquet(tmp_path / "table.parquet")
+    frame.to_parquet(tmp_path / "table.parquet")
     expected = {"seed": [0, 1, 2, 3], "rate": [0.001, 0.01, 0.1], "dataset": ["digits", "mnist5k"]}
     assert axes(sweep) == axes(report.read(tmp_path / "table.parquet")) == expected
 
@@ -97,21 +97,14 @@ def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_ar
     assert "n" in axes(sweep_of(tmp_path, frame))
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("table.csv", b"\xff\xfe\x00"),
-        ("table.parquet", b"\xff\xfe\x00"),
-        ("table.csv", b"id,profile\n1,smoke\n"),
-        ("none.csv", None),
-    ],
-)
-def test_a_broken_file_is_one_clear_line(tmp_path, name, content):
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"id,profile\n1,smoke\n", None])
+def test_a_broken_file_is_one_clear_line(tmp_path, content):
     if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadInput, match=r"not a readable table|not the table of a sweep") as caught:
-        report.read(tmp_path / name)
-    assert "\n" not in str(caught.value)
+        (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(
+        BadInput, match=r"^table.csv is not (a readable table: .*|the table of a sweep with runs)$"
+    ):
+        report.read(tmp_path / "table.csv")
 
 
 @pytest.fixture
@@ -133,20 +126,17 @@ def shown(monkeypatch):
     [
         (
             failed(table(), [0, 5]),
-            [
-                *("24, of them 22 finished, 2 failed, 0 lost", "ValueError: &lt;no&gt; luck"),
-                *("Claims whose verdict depends on the run", "What the runs took"),
-            ],
+            "22 finished, 2 failed, 0 lost|: &lt;no&gt; luck|depends on the run|What the runs took",
             1,
         ),
-        (table().head(1), ["Runs: 1, of them 1 finished", "nothing to compare", "nothing to plot"], 0),
-        (failed(table(), slice(None)), ["0 finished, 24 failed", "nothing to plot"], 0),
-        (pd.concat([table().head(1)] * 3), ["nothing to compare", "nothing to plot", "same verdict"], 0),
+        (table().head(1), "Runs: 1, of them 1 finished|nothing to compare|nothing to plot", 0),
+        (failed(table(), slice(None)), "0 finished, 24 failed|nothing to plot", 0),
+        (pd.concat([table().head(1)] * 3), "nothing to compare|nothing to plot|same verdict", 0),
     ],
 )
 def test_a_page_shows_what_there_is_and_says_what_there_is_not(tmp_path, shown, frame, sentences, n_pictures):
     text = shown(sweep_of(tmp_path, frame))
-    assert [sentence for sentence in sentences if sentence not in text] == []
+    assert [sentence for sentence in sentences.split("|") if sentence not in text] == []
     assert text.count("<img ") == len(re.findall(r'alt="[^"]{40,}"', text)) == n_pictures
 
 
@@ -180,12 +170,10 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     (root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: book/sweep-report\n"
     )
-    frame = failed(table(), [1])
-    numbers = [name for name in frame.columns if name.endswith(".mean")]
-    frame.astype(dict.fromkeys(numbers, float)).to_parquet(folder / "table.parquet")
+    failed(table(), [1]).to_parquet(folder / "table.parquet")
     page = report.make(folder, Book(root))
     assert page == folder / "report.html"
-    assert (folder / "report.ipynb").is_file()
+    assert (folder / "sweep-report.ipynb").is_file()
     html = page.read_text(encoding="utf-8")
     assert "<script" not in html
     assert set(re.findall(r'(?:src|href)="(?!#)([^,"]{0,30})', html)) == {"data:image/svg+xml;base64"}

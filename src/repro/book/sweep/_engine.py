@@ -19,14 +19,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-import repro
-from repro.book._cache import versions
-from repro.book._files import hash_of_files, shown
+from repro.book._environment import versions, whole_library
+from repro.book._files import shown
 from repro.book._process import KERNEL
 from repro.book.errors import BookError, DiskFull
 from repro.book.sweep._runs import Folder, Row, Task, execute
@@ -125,8 +123,7 @@ def _ended(future: Future[_Ended], place: Any) -> _Ended:
     except (DiskFull, ClusterGone):
         raise
     except Exception as error:
-        row = {"status": "lost", "error": place.explain(error), "error_type": type(error).__name__}
-        return row, None
+        return {"status": "lost", "error": place.explain(error)}, None
 
 
 def _end_runs(dask_worker: Any = None) -> bool:
@@ -215,7 +212,10 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        return sum(self._client.nthreads().values())
+        try:
+            return sum(self._client.nthreads().values())
+        except OSError:  # of a scheduler that has just gone, which the client does not know yet
+            raise self._gone() from None
 
     def submit(self, task: Task) -> Future[_Ended]:
         self._need_scheduler()
@@ -231,7 +231,10 @@ class Cluster:
 
     def _need_scheduler(self) -> None:
         if self._client.status != "running":
-            raise ClusterGone(f"the scheduler at {self._address} is gone")
+            raise self._gone()
+
+    def _gone(self) -> ClusterGone:
+        return ClusterGone(f"the scheduler at {self._address} is gone")
 
     def _abandon(self) -> None:
         """Cancel what waits, and end the notebooks that the workers are running."""
@@ -295,9 +298,8 @@ def _run(expected: dict[str, str], task: Task) -> _Ended:
 
 def _what_is_here() -> dict[str, str]:
     """Versions of all that a result or its journey depends on, and one hash of this library's modules."""
-    root = Path(repro.__file__).parent
-    library = hash_of_files(root, sorted(root.rglob("*.py")))[:12]
-    return versions() | {"distributed": metadata.version("distributed"), "the library repro": library}
+    own = {"distributed": metadata.version("distributed"), "the library repro": whole_library()[:12]}
+    return versions() | own
 
 
 def dask_setup(worker: Any) -> None:

@@ -26,15 +26,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
 from repro.book import claims, runner
-from repro.book._cache import data_files, keep, kept, key_parts, run_key
-from repro.book._files import sha256, shown, system_errors, write_atomically
+from repro.book._environment import data_files, key_parts
+from repro.book._files import alone, hash_of, keep, kept, sha256, shown, system_errors, write_atomically
 from repro.book._notebooks import read_notebook
-from repro.book.errors import BadInput, BookError, DiskFull, Locked, RunFailed, RunLost
+from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
 from repro.book.layout import Book
-from repro.book.parameters import Value
 from repro.book.results import Results
 
 if TYPE_CHECKING:
@@ -44,10 +41,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
 
-_ABOUT = (
-    *("status", "error", "error_type", "attempts", "seconds", "peak_memory_mb"),
-    *("worker", "finished", "notebook"),
-)
+_ABOUT = ("status", "error", "attempts", "seconds", "peak_memory_mb", "worker", "finished", "notebook")
 """Columns of the table that tell how a run went."""
 
 
@@ -59,7 +53,7 @@ class Task:
     """
 
     chapter: str
-    values: dict[str, Value]
+    values: dict[str, Any]
     files: Mapping[str, bytes]
     limits: Mapping[str, float | None]
 
@@ -92,15 +86,14 @@ def _run(book: Book, task: Task) -> tuple[Row, Path | None]:
     out, limits = book.root / "out", dict(task.limits)
     try:
         run = runner.run(book, task.chapter, task.values, output=out, use_cache=False, **limits)  # type: ignore[arg-type]
-        return {"status": "done", "error": None, "error_type": None} | _columns(run.found), run.notebook
+        return {"status": "done", "error": None} | _columns(run.found), run.notebook
     except DiskFull:
         raise
     except BookError as error:
         notebook = error.notebook if isinstance(error, RunFailed) else None
-        its_own = isinstance(error, RunFailed | BadInput) and not isinstance(error, RunLost)
+        its_own = isinstance(error, BadInput) or (isinstance(error, RunFailed) and not error.lost)
         text = str(error).removeprefix(f"{task.chapter}: ").removesuffix(f"; see {shown(notebook or out)}")
-        row = {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}
-        return row | {"error_type": type(error).__name__}, notebook
+        return {"status": "failed" if its_own else "lost", "error": " ".join(text.split())}, notebook
 
 
 def _columns(found: Results | None) -> Row:
@@ -124,7 +117,7 @@ class Folder:
 
     path: Path
     chapter: str
-    points: Mapping[str, dict[str, Value]]
+    points: Mapping[str, dict[str, Any]]
     files: Mapping[str, bytes]
     made_with: Mapping[str, Any]
 
@@ -134,7 +127,7 @@ class Folder:
         cls,
         book: Book,
         chapter: str,
-        points: Mapping[str, dict[str, Value]],
+        points: Mapping[str, dict[str, Any]],
         path: Path | None = None,
         *,
         resume: bool = False,
@@ -165,15 +158,7 @@ class Folder:
         name = f"{chapter}-{sha256(*sorted(id_.encode() for id_ in points))[:8]}"
         path = path or book.build_dir / "sweeps" / name
         folder = cls(path, chapter, points, files | {"_toc.yml": contents.encode()}, made_with)
-        with system_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            try:
-                lock = filelock.FileLock(path / ".lock", timeout=0).acquire()
-            except filelock.Timeout:
-                raise Locked(
-                    f"another sweep is at work in {shown(path)}; wait for it, or stop it first"
-                ) from None
-        with lock:
+        with alone(path / ".lock", f"sweep is at work in {shown(path)}"):
             for column in {name for values in points.values() for name in values} & {"id", *_ABOUT}:
                 raise BadInput(f"a sweep's table has a column {column!r}: give that parameter another name")
             if not resume and (n := len(list((path / "runs").glob("*.run")))):
@@ -194,21 +179,21 @@ class Folder:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         row = row | {"attempts": attempts, "finished": finished, "notebook": name}
         row = {name: row.get(name) for name in _ABOUT} | row
-        run = {"values": self.points[id_], "row": row, "made_with": run_key(self.made_with)}
+        run = {"values": self.points[id_], "row": row, "made_with": hash_of(self.made_with)}
         keep(self.path / "runs", id_, json.dumps(run, indent=1).encode())
 
     def rows(self) -> dict[str, Row]:
         """What is known of the present points, by id, in their order: their runs that are neither stale nor damaged."""
         runs = {id_: kept(self.path / "runs", id_) for id_ in self.points}
         found = {id_: json.loads(content) for id_, content in runs.items() if content is not None}
-        now = run_key(self.made_with)
+        now = hash_of(self.made_with)
         return {id_: run["row"] for id_, run in found.items() if run["made_with"] == now}
 
     def write_table(self) -> pd.DataFrame:
         """Write ``table.parquet`` and ``table.csv``: one row a run, in the order of the points.
 
-        Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``error_type``,
-        ``attempts``, ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
+        Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``attempts``,
+        ``seconds``, ``peak_memory_mb`` (MB of 10^6 bytes), ``worker``, ``finished``, ``notebook``
         (path in the folder); for each claim ``CLAIM.verdict``, and for each of its tests ``CLAIM.TEST.mean``
         and ``CLAIM.TEST.values`` (JSON, one number a seed).
         """

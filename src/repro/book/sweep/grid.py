@@ -18,7 +18,7 @@ import yaml
 
 from repro.book._files import shown
 from repro.book.errors import BadInput, known
-from repro.book.parameters import Parameter, Value, fill, from_texts
+from repro.book.parameters import Parameter, fill, from_texts
 
 _MAX_POINTS = 100_000
 """A grid with more points than this is taken for a slip of the keyboard."""
@@ -28,7 +28,7 @@ _WHOLE = r"\s*([+-]?[0-9]{1,18}|[0-9]{1,3}(?:_[0-9]{3}){1,4})\s*"
 _RANGE = re.compile(rf"{_WHOLE}\.\.{_WHOLE}(?:\.\.{_WHOLE})?")
 
 
-def point_id(values: Mapping[str, Value]) -> str:
+def point_id(values: Mapping[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 of the values as JSON: sorted names, floats by ``repr``."""
     text = json.dumps(dict(values), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
@@ -42,7 +42,7 @@ def points(
     zipped: Sequence[str] = (),
     file: Path | None = None,
     where: str,
-) -> list[dict[str, Value]]:
+) -> list[dict[str, Any]]:
     """The points of a grid: the rows of the file crossed with the axes, the last axis running fastest.
 
     Args:
@@ -72,7 +72,7 @@ def points(
     return [fill(parameters, asked, profiles, where) for asked in combined]
 
 
-def _axis_values(parameter: Parameter, text: str) -> list[Value]:
+def _axis_values(parameter: Parameter, text: str) -> list[Any]:
     """The values of one axis, in the parameter's type, in the order given.
 
     Accepts, for every type, a value or a list ``a,b,c`` (a value that holds a comma stands in double quotes; spaces
@@ -90,7 +90,7 @@ def _axis_values(parameter: Parameter, text: str) -> list[Value]:
         (cells,) = csv.reader([text], strict=True, skipinitialspace=True)
     except (csv.Error, ValueError) as error:
         raise BadInput(f"{form} is not a list a,b,c by the rules of CSV: {error}") from None
-    values: list[Value] = []
+    values: list[Any] = []
     for word in cells or [""]:
         if not word.strip():
             raise BadInput(f"{form} has an empty value")
@@ -129,7 +129,7 @@ def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
     return [int(number) if number.is_integer() else number for number in rounded]
 
 
-def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[list[dict[str, Value]]]:
+def _factors(by_name: Mapping[str, list[Any]], zipped: Sequence[str]) -> list[list[dict[str, Any]]]:
     """What is crossed: each axis on its own, and the zipped axes as one."""
     named = [name.strip() for name in zipped]
     for name in named:
@@ -141,19 +141,16 @@ def _factors(by_name: Mapping[str, list[Value]], zipped: Sequence[str]) -> list[
         lengths = ", ".join(f"{name} has {len(by_name[name])}" for name in together)
         raise BadInput(f"zipped axes must have equally many values: {lengths}")
     groups = [together if name in together else [name] for name in by_name if name not in together[1:]]
-    columns = [[by_name[name] for name in group] for group in groups]
-    return [
-        [dict(zip(group, row, strict=True)) for row in zip(*each, strict=True)]
-        for group, each in zip(groups, columns, strict=True)
-    ]
+    rows = [zip(*(by_name[name] for name in group), strict=True) for group in groups]
+    return [[dict(zip(g, row, strict=True)) for row in each] for g, each in zip(groups, rows, strict=True)]
 
 
-def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
+def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     """The points of a file, each value in the type of its parameter."""
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
     if path.suffix.lower() not in readers:
         raise BadInput(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
-    points: list[dict[str, Value]] = []
+    points: list[dict[str, Any]] = []
     try:
         rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
         for row in rows:

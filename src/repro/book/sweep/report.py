@@ -82,13 +82,6 @@ def _drawn(runs: pd.DataFrame) -> list[str]:
     return list(ranks.sort_values(["between", "spread"], ascending=False, kind="stable").index[:_DRAWN])
 
 
-def _verdicts(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim and finished run: ``claim``, ``verdict``, and the axes."""
-    claims = [name for name in runs.columns if name.endswith(".verdict") and name.count(".") == 1]
-    long = _done(runs).melt(_axes(runs), claims, "claim", "verdict")
-    return long.assign(claim=long["claim"].str.removesuffix(".verdict"))
-
-
 # --- tables of the page ---------------------------------------------------------------------------------------------
 
 
@@ -133,8 +126,8 @@ def errors(runs: pd.DataFrame) -> None:
 
 def turned(runs: pd.DataFrame) -> None:
     """The claims whose verdict is not the same in all finished runs, with how often each was given."""
-    found = _verdicts(runs)
-    counts = pd.crosstab(found["claim"], found["verdict"])
+    found = _done(runs).filter(regex=r"^[^.]+\.verdict$").melt(var_name="claim", value_name="verdict")
+    counts = pd.crosstab(found["claim"].str.removesuffix(".verdict"), found["verdict"])
     counts = counts[[word for word in WORDS if word in counts]]
     differ = counts[(counts > 0).sum(axis=1) > 1]
     if not differ.empty:
@@ -203,13 +196,13 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 
 
 def make(folder: Path, book: Book) -> Path:
-    """Write ``report.ipynb`` and ``report.html`` into a sweep's folder; returns the path of the second.
+    """Write ``sweep-report.ipynb`` and ``report.html`` into a sweep's folder; returns the path of the second.
 
     The HTML file needs nothing else: nbconvert's pages would ask the network for their scripts. Raises ``RunFailed``
     when the page failed, as it does without a table; the attempt is kept in the folder.
     """
     given = {"table": str((folder / "table.parquet").resolve())}
-    run = runner.run_page(book, "book/sweep-report", given, output=folder / "report.ipynb", use_cache=False)
+    run = runner.run(book, "book/sweep-report", given, output=folder, use_cache=False)
     cells = read_notebook(run.notebook)["cells"]
     plain = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
     page = rendered("sweep-report.html", folder=shown(folder), cells=plain)

@@ -1,6 +1,8 @@
-"""Pages that load what they use: figures beside them; of the theme's styles, icons and scripts what is seen.
+"""What is done to finished pages: mathematics and what is for sharing is laid beside them, what none uses taken out.
 
-Sphinx calls this (see ``sphinx_ext``) when all pages are written.
+Sphinx loads MathJax from a content delivery network by default. The package ``django-static-mathjax`` carries the same
+files; the few that a page needs are copied beside the pages, and ``_config.yml`` points ``mathjax_path`` at the copy.
+The address at which the book stands is ``html: baseurl`` of ``_config.yml``.
 """
 
 from __future__ import annotations
@@ -10,11 +12,21 @@ import hashlib
 import os
 import re
 import shutil
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from fontTools import subset  # type: ignore[import-untyped]
+from markupsafe import Markup
 from sphinx.application import Sphinx
 
+from repro.book import _history, _pages
+from repro.book._markup import rendered
+from repro.book._ruler import picture
+from repro.book.layout import Book
+
+# the loader, the fonts, and the TeX commands that MathJax fetches when a formula first uses them
+_MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
+_MOST_CHANGES = 50  # in the feed
 # scripts without use: icons drawn a second time; thebe, whose button is off, which names a content delivery network
 _IDLE = "(?:fontawesome|thebe|THEBE)"
 _MENDED = {
@@ -33,14 +45,54 @@ _MENDED = {
 }
 
 
-def lightened(app: Sphinx, exception: Exception | None) -> None:
-    """Leave in a finished HTML build what its pages use: of the theme's styles, of its icons, of its scripts.
+def finished(app: Sphinx, exception: Exception | None) -> None:
+    """Finish an HTML build that went well; Sphinx calls this when all pages are written."""
+    if exception is None and app.builder.format == "html":
+        out = Path(app.outdir)
+        _copy_mathjax(out / "_static" / "mathjax")
+        _lay_beside(app, out)
+        _lighten(out)
+
+
+def _copy_mathjax(target: Path) -> None:
+    with as_file(files("mathjax") / "static" / "mathjax" / "es5") as source:
+        for part in _MATHJAX_PARTS:
+            (target / part).parent.mkdir(parents=True, exist_ok=True)
+            if (source / part).is_dir():
+                shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source / part, target / part)
+
+
+def _lay_beside(app: Sphinx, out: Path) -> None:
+    """Put beside the pages: the committed results, CITATION.cff, a picture, a map of the site, changes of answers."""
+    source, base = Path(app.srcdir), app.config.html_baseurl
+    # the staging copy of a build holds no claims
+    book = Book(source) if (source / "book" / "claims").is_dir() else Book.find()
+    results = _pages.all_results(book)
+    chapters = _pages.chapters(book, results)
+    (out / "book" / "results").mkdir(parents=True, exist_ok=True)
+    for key in results:
+        shutil.copy2(book.results_file(*key), out / "book" / "results")
+    for citation in book.root.glob("CITATION.cff"):
+        shutil.copy2(citation, out)
+    titles = {each.name: Markup(each.title).striptags() for each in chapters}
+    columns = [_pages.drawn(each, titles[each.name].partition(":")[0]) for each in chapters]
+    (out / "_static" / "ruler.png").write_bytes(picture(app.config.html_title, columns))
+    changes = [each for each in _history.changes(book, results.values()) if each["chapter"] in titles]
+    about = {"base": base, "book": app.config.html_title, "pages": sorted(app.env.found_docs)}
+    for name in ("feed.xml", "sitemap.xml"):
+        (out / name).write_text(
+            rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about), "utf-8"
+        )
+
+
+def _lighten(out: Path) -> None:
+    """Leave what the pages use: of the theme's styles, of its icons, of its scripts.
 
     Figures move out of the pages into files beside them, which a browser fetches when they are seen.
     """
-    if exception is not None or app.builder.format != "html":
-        return
-    out, used = Path(app.outdir), set[str]()
+    used = set[str]()
     shutil.rmtree(out / "figures", ignore_errors=True)  # every page that has figures is written anew
     (out / "figures").mkdir()
     for page in out.rglob("*.html"):
