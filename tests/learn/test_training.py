@@ -22,10 +22,10 @@ from repro.learn import (
     initialization,
     load,
     perceptron,
-    progress,
     streams,
     train,
 )
+from repro.learn.training import bar
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 MOMENTUM = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -276,7 +276,7 @@ def test_progress_only_when_somebody_watches(monkeypatch, capsys):
     for wanted, shown in ((None, False), ("1", True), ("0", False)):  # standard error is no terminal here
         if wanted is not None:
             monkeypatch.setenv("REPRO_PROGRESS", wanted)
-        with progress.bar(3) as shown_bar:
+        with bar(3) as shown_bar:
             shown_bar.update()
         assert ("step" in capsys.readouterr().err) == shown
 

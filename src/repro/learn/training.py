@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from repro.base import whole
 from repro.learn.data import Dataset, stacked
 from repro.learn.ensembles import Ensemble
-from repro.learn.progress import bar
 from repro.learn.seeding import streams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -171,6 +173,18 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
+
+
+def bar(n_steps: int) -> Any:
+    """Return a tqdm bar over steps, silent if nobody watches.
+
+    Somebody does where standard error is a terminal, or the code runs in a notebook that a person has open: a Jupyter
+    server tells the kernels it starts the name of their notebook; kernels started by papermill or nbclient from a shell
+    have none. ``REPRO_PROGRESS=0`` or ``1`` decides otherwise.
+    """
+    watched = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
+    wanted = os.environ.get("REPRO_PROGRESS", str(int(watched)))
+    return tqdm(total=n_steps, disable=wanted in ("", "0"), leave=False, unit="step")
 
 
 def train(

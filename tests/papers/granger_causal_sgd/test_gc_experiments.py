@@ -19,8 +19,7 @@ from repro.papers.granger_causal_sgd.experiments import _ARMS, _joined, _logged
 from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops
-from repro.prune import Mask
-from repro.prune.overlap import jaccard
+from repro.prune import Mask, jaccard
 
 
 @pytest.fixture(scope="module")

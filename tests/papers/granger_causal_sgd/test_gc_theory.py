@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble
 from repro.papers.granger_causal_sgd.experiments import _line_through_zero
-from repro.papers.granger_causal_sgd.theory import lasso, ridge
+from repro.papers.granger_causal_sgd.method import lasso, ridge
 from repro.papers.granger_causal_sgd.training import Trace, log
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repro.learn import (
     Dataset,
@@ -19,7 +19,6 @@ from repro.learn import (
     lenet5,
     load,
     perceptron,
-    stacked,
     train,
 )
 
@@ -61,19 +60,6 @@ class Setting:
             "n_epochs": self.logging_epochs,
             "batch_size": self.batch_size,
         }
-
-    def train(
-        self,
-        networks: nn.Module | Ensemble,
-        datasets: Sequence[Dataset],
-        seeds: Sequence[int],
-        n_epochs: int,
-        **hooks: Any,
-    ) -> History:
-        """Train with Adam, before or after pruning, as ``learn.train`` does; measured after the last epoch."""
-        adam = partial(torch.optim.Adam, lr=self.rate)
-        how: dict[str, Any] = {"batch_size": self.batch_size, "evaluate_every": n_epochs, "seed": list(seeds)}
-        return train(networks, datasets, optimizer=adam, n_epochs=n_epochs, **how, **hooks)
 
     @classmethod
     def lenet(cls, n_images: int, n_epochs: int) -> Setting:
@@ -128,9 +114,16 @@ class Start:
         for seed in seeds:
             with initialization(seed):
                 members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
-        ensemble = Ensemble(members)
-        chosen.train(ensemble, datasets, seeds, chosen.pretrain_epochs)
-        return cls(chosen, tuple(seeds), datasets, ensemble)
+        start = cls(chosen, tuple(seeds), datasets, Ensemble(members))
+        start.train(start.ensemble, chosen.pretrain_epochs)
+        return start
+
+    def train(self, networks: nn.Module | Ensemble, n_epochs: int, **hooks: Any) -> History:
+        """Train with Adam, before or after pruning, as ``learn.train`` does; measured after the last epoch."""
+        how: dict[str, Any] = {"batch_size": self.setting.batch_size, "evaluate_every": n_epochs}
+        adam = partial(torch.optim.Adam, lr=self.setting.rate)
+        seeds = list(self.seeds)
+        return train(networks, self.datasets, optimizer=adam, n_epochs=n_epochs, seed=seeds, **how, **hooks)
 
     def first(self, n: int) -> Start:
         """Return the first n of the networks, with their seeds and data."""
@@ -139,7 +132,3 @@ class Start:
     def times(self, n: int) -> Start:
         """Return all S networks, then all again, n times, with their seeds and data."""
         return Start(self.setting, self.seeds * n, self.datasets * n, Ensemble(list(self.ensemble) * n))
-
-    def stacked(self, part: str) -> tuple[Tensor, Tensor]:
-        """Return inputs ``(S, n, ...)`` and classes ``(S, n)`` of ``"train"``, ``"validation"`` or ``"test"``."""
-        return stacked(self.datasets, part)

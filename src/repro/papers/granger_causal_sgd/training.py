@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,30 +169,15 @@ def log(
     copies = Ensemble(list(ensemble))
     if mask is not None:
         mask.apply(copies)
-    logged = _Logging(
-        datasets,
-        loss,
-        momentum,
-        pruned={} if mask is None else {name: ~mask[name] for name in mask},
-        full_loss=full_loss,
-        placebo=placebo,
-        n_losses=len(ensemble) * batch if drop_last else 0,
-        steps=_room(ensemble, shapes, n_rows if rows else 0),
-        names=tuple(shapes),
-    )
-    history = train(
-        copies,
-        datasets,
-        optimizer=partial(torch.optim.SGD, lr=learning_rate, momentum=momentum),
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        loss=logged.losses,
-        augment=logged.inputs,
-        before_step=[logged.before],
-        after_step=[logged.after],
-        evaluate_every=n_epochs,
-        seed=list(seeds),
-    )
+    pruned = {} if mask is None else {name: ~mask[name] for name in mask}
+    n_losses = len(ensemble) * batch if drop_last else 0
+    steps = _room(ensemble, shapes, n_rows if rows else 0)
+    logged = _Logging(datasets, loss, momentum, pruned, full_loss, placebo, n_losses, steps, tuple(shapes))
+    hooks = {"before_step": [logged.before], "after_step": [logged.after]}
+    how: dict[str, Any] = {"n_epochs": n_epochs, "batch_size": batch_size, "evaluate_every": n_epochs}
+    how |= {"loss": logged.losses, "augment": logged.inputs, "seed": list(seeds)} | hooks
+    sgd = partial(torch.optim.SGD, lr=learning_rate, momentum=momentum)
+    history = train(copies, datasets, optimizer=sgd, **how)
     _raise_if_diverged(history, seeds)
     series = {name: torch.stack([row[name] for row in logged.rows], dim=1).cpu() for name in logged.rows[0]}
     mean = {name: learning_rate**2 / n_rows * total.cpu() for name, total in logged.sums.items()}
@@ -349,8 +335,7 @@ def _tune(
         networks = start.ensemble.member(0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mask = Mask({name: kept[0] for name, kept in mask.items()})
     mask.apply(networks)
-    hooks = {"after_step": [mask], "after_epoch": after_epoch}
-    history = start.setting.train(networks, start.datasets, start.seeds, n_epochs, **hooks)
+    history = start.train(networks, n_epochs, after_step=[mask], after_epoch=after_epoch)
     _raise_if_diverged(history, start.seeds)
     return networks if isinstance(networks, Ensemble) else Ensemble([networks]), history
 
@@ -377,7 +362,7 @@ def _train_to_stops(
         or below the target: the networks, and of each whether it came down to the target (True for stopping by
         epochs); one that did not is in its last state.
     """
-    (x, y), n_epochs = start.stacked("train"), start.setting.tune_epochs
+    (x, y), n_epochs = stacked(start.datasets, "train"), start.setting.tune_epochs
     reached = torch.zeros(len(y), dtype=torch.bool)
     states: dict[str, dict[str, Tensor]] = {"epochs": {}, "loss": {}}
 
