@@ -76,20 +76,15 @@ def identity_runs(start: Start) -> pd.DataFrame:
         judged by their scale.
     """
     exact = replace(start, ensemble=Ensemble([member.double() for member in start.ensemble]))
+    runs = [_logged(exact, learning_rate=rate, rows=False) for rate in (1e-3, 1e-2, 1e-1)]
+    pushed = _logged(exact, learning_rate=1e-3, momentum=0.9, rows=False)
+    fits = [(_words(each), run, run.first_order(), each) for run in runs for each in _TARGETS]
+    fits += [("momentum, squares alone", pushed, pushed.first_order(products=False), "same_batch")]
+    fits += [("momentum, squares and products", pushed, pushed.first_order(), "same_batch")]
     frames = []
-
-    def fit(target: str, run: Trace, change: str = "same_batch", **terms: bool) -> None:
-        names = {"seed": start.seeds, "learning_rate": run.learning_rate, "target": target}
-        line = _line_through_zero(run.first_order(**terms), run.loss_changes[change])
-        frames.append(pd.DataFrame(names | line))
-
-    for rate in (1e-3, 1e-2, 1e-1):
-        batches = _logged(exact, learning_rate=rate)
-        fit("same-batch", batches)
-        fit("cross-batch", batches, "cross_batch")
-    pushed = _logged(exact, learning_rate=1e-3, momentum=0.9)
-    fit("momentum, squares alone", pushed, products=False)
-    fit("momentum, squares and products", pushed)
+    for name, run, predicted, change in fits:
+        names = {"seed": start.seeds, "learning_rate": run.learning_rate, "target": name}
+        frames.append(pd.DataFrame(names | _line_through_zero(predicted, run.loss_changes[change])))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -55,11 +55,8 @@ class Setting:
 
     def sgd(self) -> dict[str, Any]:
         """Return rate, epochs and batch size of the logged steps, as ``training.log`` takes them."""
-        return {
-            "learning_rate": self.logging_rate,
-            "n_epochs": self.logging_epochs,
-            "batch_size": self.batch_size,
-        }
+        how = {"learning_rate": self.logging_rate, "n_epochs": self.logging_epochs}
+        return how | {"batch_size": self.batch_size}
 
     @classmethod
     def lenet(cls, n_images: int, n_epochs: int) -> Setting:
