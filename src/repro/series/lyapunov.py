@@ -56,11 +56,6 @@ class LyapunovResult:
     divergence: Array
     status: NDArray[np.int8]
 
-    @property
-    def ok(self) -> NDArray[np.bool_]:
-        """Where an exponent was estimated."""
-        return self.status == LyapunovStatus.OK
-
 
 def lyapunov_rosenstein(
     series: ArrayLike | torch.Tensor,

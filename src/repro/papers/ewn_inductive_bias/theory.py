@@ -418,8 +418,7 @@ def loss_clock(gradient: _Gradient, method: str, weights: Sequence[_Array], z: _
 
     path = _unpack(np.stack(states), weights)
     log_loss, gradients = gradient(path)
-    moved = _pack(_precondition(path, gradients, method))
     with np.errstate(divide="ignore"):
-        log_rate = np.log(np.vecdot(_pack(gradients), moved))
+        log_rate = np.log(np.vecdot(_pack(gradients), _pack(_precondition(path, gradients, method))))
     error = float(np.abs(-log_loss - points).max())
     return _ClockedPath(np.array(points), path, gradients, log_rate, not targets, error)

@@ -370,14 +370,13 @@ def _train_to_stops(
         now = ensemble.state_dict()
         if report.epoch == n_epochs:
             states["epochs"] = now
+        if report.epoch <= max_epochs and not reached.all():
+            some, kept = next(iter(now.values())), states["loss"] or now
+            losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
+            states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
+            reached.logical_or_(losses <= target_loss)
         if reached.all() and report.epoch >= n_epochs:
             raise _AllReached
-        if report.epoch > max_epochs or reached.all():
-            return
-        some, kept = next(iter(now.values())), states["loss"] or now
-        losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
-        states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
-        reached.logical_or_(losses <= target_loss)
 
     with suppress(_AllReached):
         _tune(start, mask, max(n_epochs, max_epochs), [look])
