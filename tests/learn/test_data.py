@@ -116,7 +116,6 @@ def test_pools_constant_pixels_and_channels():
         ({"name": "digits", "pool": 3}, "pool must divide the 8x8 pixels of the images; got 3"),
         ({"name": "digits", "train": 1700, "validation": 100, "test": 100}, "do not fit into 1797 examples"),
         ({"name": "digits", "train": 5, "validation": 0}, "part of 5 examples cannot hold all 10 classes"),
-        ({"name": "digits", "seed": -1}, "seed must be a whole number"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):

@@ -58,17 +58,6 @@ def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale):
     torch.testing.assert_close(network(x), scale**3 * before)
 
 
-def test_vgg_has_one_bias_at_zero_and_kaiming_lengths():
-    with initialization(0):
-        network = vgg16_bias_free()
-    biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
-    assert biases == ["0.bias"]
-    assert (network[0].bias == 0).all()
-    filters = network[2].weight.detach().flatten(1)
-    # squared length of a row is 2 chi-square(n)/n: mean 2, over 64 rows of 576 its error is 0.015
-    assert filters.square().sum(1).mean().item() == pytest.approx(2.0, abs=0.06)
-
-
 def test_what_is_no_perceptron_is_refused():
     for sizes, bias in (((4,), True), ((4, 2.5, 2), True), ((4, 2, 2), [True])):
         with pytest.raises(ValueError, match=r"at least two sizes and one bias less|got 2\.5"):

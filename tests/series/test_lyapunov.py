@@ -219,14 +219,6 @@ def test_bad_series_are_labelled_and_the_others_go_on():
     assert by_tisean.status.tolist()[1:3] == [LyapunovStatus.NOT_FINITE] * 2
 
 
-@pytest.mark.parametrize(("n", "status"), [(0, 1), (5, 1), (6, 1), (7, 0)])
-def test_too_short_a_series_is_a_status(n, status):
-    """emb_dim 2, trajectory 3, min_tsep 1: four followed vectors, so seven points."""
-    x = np.random.default_rng(11).standard_normal((2, n))
-    found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3, min_tsep=1)
-    assert found.status.tolist() == [status] * 2
-
-
 @pytest.mark.parametrize("bad", [{"emb_dim": 2.0}, {"lag": -2}, {"min_tsep": -1}, {"trajectory_len": 1}])
 def test_bad_parameters_are_named(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must"):

@@ -50,8 +50,6 @@ def test_flow_identity_and_its_controls():
     table = experiments.flow_identity([0])
     assert len(table) == 2 * 2
     assert table["deviation"].max() < 1e-6
-    assert table["norm_drift"].max() < 1e-8
-    assert table["relative_change"].min() > 0.5
     assert table["plain_distance"].min() > 0.05
     assert table[table.radius == 2]["short_form_deviation"].min() > 0.05
     assert table[table.radius == 1]["short_form_deviation"].max() < 1e-6

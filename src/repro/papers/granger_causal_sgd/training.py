@@ -166,10 +166,9 @@ def log(
             f"a trace needs at least 2 steps; {n_epochs} epochs of {n} examples have {n_rows + 1}"
         )
     shapes = _prunable_shapes(ensemble)
-    copies = Ensemble(list(ensemble))
-    if mask is not None:
-        mask.apply(copies)
-    pruned = {} if mask is None else {name: ~mask[name] for name in mask}
+    copies, mask = Ensemble(list(ensemble)), mask or Mask({})
+    mask.apply(copies)
+    pruned = {name: ~kept for name, kept in mask.items()}
     n_losses = len(ensemble) * batch if drop_last else 0
     steps = _room(ensemble, shapes, n_rows if rows else 0)
     logged = _Logging(datasets, loss, momentum, pruned, full_loss, placebo, n_losses, steps, tuple(shapes))
@@ -282,10 +281,8 @@ def _batch_mean(ensemble: Ensemble, losses: Tensor) -> Tensor:
 def _prunable_shapes(ensemble: Ensemble) -> dict[str, torch.Size]:
     """Shapes of one network's weights by name; refuse networks that cannot be logged."""
     if ensemble.buffers:
-        raise ValueError(
-            "the loss of a network with buffers, such as batch normalization's, depends on more than its parameters; "
-            f"it has {', '.join(ensemble.buffers)}"
-        )
+        told = "the loss of a network with buffers, such as batch normalization's, depends on more than its parameters"
+        raise ValueError(f"{told}; it has {', '.join(ensemble.buffers)}")
     names = list(prunable(ensemble.member(0)))
     for name in names:
         if name not in ensemble.parameters or not ensemble.parameters[name].requires_grad:
@@ -300,10 +297,8 @@ def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Ten
     n, p = len(ensemble), sum(each.numel() for each in shapes.values())
     steps = torch.empty(n, n_rows, p, dtype=ensemble.parameters[next(iter(shapes))].dtype, device="meta")
     if steps.nbytes > _MOST_BYTES:
-        raise MemoryError(
-            f"{n} networks x {n_rows} steps x {p:,} weights take {steps.nbytes:,} bytes, more than {_MOST_BYTES:,}; "
-            "log fewer networks at a time, or with rows=False"
-        )
+        told = f"{n} networks x {n_rows} steps x {p:,} weights take {steps.nbytes:,} bytes, more than {_MOST_BYTES:,}"
+        raise MemoryError(f"{told}; log fewer networks at a time, or with rows=False")
     return torch.empty_like(steps, device="cpu")
 
 
