@@ -7,11 +7,7 @@ import zoo
 from repro.series import circularly_shifted, iaaft, lyapunov_tisean, of_increments, shuffled
 
 PERMUTATIONS = [shuffled, circularly_shifted, iaaft]
-EVERY = [
-    *PERMUTATIONS,
-    partial(of_increments, draw=shuffled),
-    partial(of_increments, draw=iaaft),
-]
+EVERY = [*PERMUTATIONS, partial(of_increments, draw=shuffled), partial(of_increments, draw=iaaft)]
 
 
 def walks(n=6, length=50, seed=0):

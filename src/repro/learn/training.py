@@ -70,12 +70,7 @@ def _right(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module | Ensemble,
-    x: Tensor,
-    y: Tensor,
-    *,
-    loss: Loss = cross_entropy,
-    per_member: bool = False,
+    model: nn.Module | Ensemble, x: Tensor, y: Tensor, *, loss: Loss = cross_entropy, per_member: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy, in evaluation mode and in pieces that bound the memory.
 

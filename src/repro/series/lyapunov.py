@@ -58,12 +58,7 @@ class LyapunovResult:
 
 
 def lyapunov_rosenstein(
-    series: ArrayLike | torch.Tensor,
-    *,
-    emb_dim: int,
-    lag: int = 1,
-    min_tsep: int = 0,
-    trajectory_len: int,
+    series: ArrayLike | torch.Tensor, *, emb_dim: int, lag: int = 1, min_tsep: int = 0, trajectory_len: int
 ) -> LyapunovResult:
     r"""Estimate largest Lyapunov exponents by Rosenstein's method, as nolds' ``lyap_r(..., fit="poly")`` does.
 

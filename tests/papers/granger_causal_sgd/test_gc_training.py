@@ -132,9 +132,8 @@ def assert_close(network: nn.Module, other: nn.Module) -> None:
 
 
 def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
-    images = replace(
-        IRIS, dataset="digits", build=small_convolution, images=True, parts={"train": 100, "test": 50}
-    )
+    data = {"images": True, "train": 100, "test": 50}
+    images = replace(IRIS, dataset="digits", build=small_convolution, data=data)
     start = settings.Start.draw(SEEDS, images)
     dense = Mask.stack([Mask.dense(member) for member in start.ensemble])
     mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in dense.items()})

@@ -456,12 +456,7 @@ def _labels(start: Start, conditions: Mapping[tuple[str, float], Mask]) -> pd.Da
 
 
 def flatness_runs(
-    start: Start,
-    arms: Sequence[str],
-    sparsities: Sequence[float],
-    *,
-    target_loss: float,
-    max_epochs: int,
+    start: Start, arms: Sequence[str], sparsities: Sequence[float], *, target_loss: float, max_epochs: int
 ) -> pd.DataFrame:
     r"""Train dense and pruned networks to two stops; measure how flat they lie (claims G8, G9).
 

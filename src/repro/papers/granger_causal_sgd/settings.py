@@ -30,9 +30,7 @@ class Setting:
     Attributes:
         dataset: a name that ``learn.load`` knows.
         build: the network, without arguments.
-        images: whether the network takes images rather than rows of numbers.
-        parts: shares or counts of the validation and the test part, where the data do not have one.
-        standardize: as in ``learn.load``; the authors' numbers where they gave some.
+        data: further arguments of ``learn.load``; the authors' numbers where they gave some.
         pretrain_epochs: epochs with Adam before the weights that all else starts from, $\theta_0$.
         logging_epochs: epochs of plain SGD in which the steps are recorded.
         logging_rate: learning rate $\eta$ of that SGD.
@@ -43,15 +41,18 @@ class Setting:
 
     dataset: str
     build: Callable[[], nn.Module]
-    images: bool = False
-    parts: Mapping[str, int | float] = field(default_factory=lambda: {"validation": 0.15, "test": 0.25})
-    standardize: str | tuple[float, float] = "feature"
+    data: Mapping[str, Any] = field(default_factory=lambda: {"validation": 0.15, "test": 0.25})
     pretrain_epochs: int = 5
     logging_epochs: int = 5
     logging_rate: float = 1e-2
     tune_epochs: int = 20
     rate: float = 1e-3
     batch_size: int = 64
+
+    @property
+    def images(self) -> bool:
+        """Whether the network takes images rather than rows of numbers."""
+        return bool(self.data.get("images"))
 
     def sgd(self) -> dict[str, Any]:
         """Return rate, epochs and batch size of the logged steps, as ``training.log`` takes them."""
@@ -66,12 +67,11 @@ class Setting:
             n_images: for training; the authors take 60,000.
             n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
         """
+        data = {"images": True, "train": n_images, "validation": 1000, "standardize": (0.2860, 0.3530)}
         return cls(
             "fashion_mnist",
             lenet5,
-            images=True,
-            parts={"train": n_images, "validation": 1000},
-            standardize=(0.2860, 0.3530),
+            data,
             pretrain_epochs=n_epochs,
             logging_epochs=n_epochs,
             logging_rate=1e-3,
@@ -105,8 +105,7 @@ class Start:
         """Draw a split and weights from each seed, and pretrain; ``short`` for two epochs of everything at most."""
         if short:
             chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
-        how: dict[str, Any] = {"standardize": chosen.standardize, "images": chosen.images, **chosen.parts}
-        datasets = tuple(load(chosen.dataset, seed=seed, **how) for seed in seeds)
+        datasets = tuple(load(chosen.dataset, seed=seed, **chosen.data) for seed in seeds)
         members = []
         for seed in seeds:
             with initialization(seed):
