@@ -89,7 +89,7 @@ SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
     "request_",
     [
         {},
-        {"sparsity": float("nan")},
+        {"sparsity": np.nan},
         {"n_pruned": 7},
         {"n_pruned": 1, "within": Mask({"u": torch.tensor([False])})},
     ],
@@ -99,6 +99,8 @@ def test_bad_requests(request_):
         select(SCORES, **request_)
     with pytest.raises(ValueError, match="comparable numbers, got 1 NaN"):
         select(SCORES | {"v": torch.tensor([1.0, torch.nan])}, n_pruned=1)
+    with pytest.raises(ValueError, match=r"'' has 3 units; keep has shape \(2,\)"):
+        unit_mask(nn.Linear(2, 3), "", torch.ones(2) > 0)
 
 
 @given(tied, percent)
@@ -131,14 +133,6 @@ def test_a_pruned_network_is_the_smaller_network():
     unit_mask(model, "0", keep).apply(model)
     x = torch.randn(7, 4)
     torch.testing.assert_close(model(x), small(x))
-
-
-def test_units_that_are_none():
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    with pytest.raises(ValueError, match=r"unknown linear or convolutional layer '1'; known: 0$"):
-        unit_mask(model, "1", torch.ones(3) > 0)
-    with pytest.raises(ValueError, match=r"'0' has 3 units; keep has shape \(2,\)"):
-        unit_mask(model, "0", torch.ones(2) > 0)
 
 
 # --- agreement of sets, and of random ones ----------------------------------------------------------------------
