@@ -139,12 +139,9 @@ def _way(descent: Descent, seeds: Sequence[int]) -> tuple[list[_Array], dict[str
     """Weights of all networks at every level and at the end, ``(n, out, in)`` a layer, and what is known of them."""
     n = len(descent.states)
     weights = [np.concatenate([state[name].numpy() for state in descent.states]) for name in descent.start]
-    about = {
-        "seed": np.tile(seeds, n),
-        "status": np.tile(descent.status, n),
-        "steps": descent.steps.T.ravel(),
-    }
-    return weights, about | {"end": np.repeat(np.arange(n) == n - 1, len(seeds))}
+    about = {"seed": np.tile(seeds, n), "status": np.tile(descent.status, n)}
+    end = np.repeat(np.arange(n) == n - 1, len(seeds))
+    return weights, about | {"steps": descent.steps.T.ravel(), "end": end}
 
 
 # --- the equation itself ----------------------------------------------------------------------------------------
@@ -501,19 +498,14 @@ def image_pruning(
             }
             state, there = descent.states[number], np.isfinite(descent.steps[:, number])
             accuracy = _pruned_accuracy(plain, state, scores, x_test, y_test, setting.levels, device)
-            accuracy.index, accuracy[~there] = pd.Index(seeds, name="seed"), np.nan
+            accuracy.index = pd.Index(seeds, name="seed")
+            accuracy[~there] = np.nan
             tall = accuracy.melt(value_name="accuracy", ignore_index=False).dropna().reset_index()
             accuracies.append(tall.assign(method=method, z=z))
             by_layer = [[_gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
-            run = {
-                "method": method,
-                "seed": seeds,
-                "z": z,
-                "reached": there,
-                "gini": np.mean(by_layer, axis=0),
-            }
-            run |= {"steps": descent.steps[:, number], "accuracy": accuracy["length", 0].to_numpy()}
-            runs.append(pd.DataFrame(run))
+            run = {"seed": seeds, "reached": there, "steps": descent.steps[:, number]}
+            run |= {"accuracy": accuracy["length", 0].to_numpy(), "gini": np.mean(by_layer, axis=0)}
+            runs.append(pd.DataFrame(run).assign(method=method, z=z))
     return pd.concat(runs, ignore_index=True), _with_best_of_scores(pd.concat(accuracies))
 
 
