@@ -156,11 +156,8 @@ class History:
         return self.metrics.loc[epochs == epochs.max(), column].to_numpy(dtype=np.float64)
 
 
-_OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-_ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 _StepHook = Callable[[Any, int], object]
 _EpochHook = Callable[[Any, EpochReport], object]
-_Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -186,15 +183,15 @@ def train(
     model: nn.Module | Ensemble,
     dataset: Dataset | Sequence[Dataset],
     *,
-    optimizer: _OptimizerFactory,
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     n_epochs: int,
     batch_size: int | None = None,
     loss: Loss = cross_entropy,
-    schedule: _ScheduleFactory | None = None,
+    schedule: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     before_step: Sequence[_StepHook] = (),
     after_step: Sequence[_StepHook] = (),
     after_epoch: Sequence[_EpochHook] = (),
-    augment: _Augment | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     evaluate_every: int | None = None,
     seed: int | Sequence[int] = 0,
     device: str = "auto",

@@ -436,7 +436,7 @@ def accuracy_runs(
         ``validation_accuracy`` and ``test_accuracy``, in [0, 1].
     """
     conditions = list(_arm_masks(start, arms, sparsities).items())
-    at_once = 1 if start.setting.images else max(1, _TRAINED_TOGETHER // len(start.seeds))
+    at_once = 1 if start.setting.data.get("images") else max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])

@@ -49,11 +49,6 @@ class Setting:
     rate: float = 1e-3
     batch_size: int = 64
 
-    @property
-    def images(self) -> bool:
-        """Whether the network takes images rather than rows of numbers."""
-        return bool(self.data.get("images"))
-
     def sgd(self) -> dict[str, Any]:
         """Return rate, epochs and batch size of the logged steps, as ``training.log`` takes them."""
         how = {"learning_rate": self.logging_rate, "n_epochs": self.logging_epochs}

@@ -326,7 +326,7 @@ def _tune(
         TrainingDivergedError: a loss is not finite; names network and seed.
     """
     networks: Ensemble | nn.Module = Ensemble(list(start.ensemble))
-    if start.setting.images and len(start.seeds) == 1:
+    if start.setting.data.get("images") and len(start.seeds) == 1:
         networks = start.ensemble.member(0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mask = Mask({name: kept[0] for name, kept in mask.items()})
     mask.apply(networks)
