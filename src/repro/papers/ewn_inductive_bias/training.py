@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -170,21 +171,21 @@ class _Problem:
         some, orders = Ensemble([self.ensemble.member(i) for i in rows]), self.generators
         return replace(self, ensemble=some, x=x, y=y, generators=orders[rows] if self.batch_size else orders)
 
+    @cached_property
     def trained(self) -> _Named:
         """The ensemble's own trained parameters."""
         return {n: p for n, p in self.ensemble.parameters.items() if p.requires_grad}
 
     def named(self, flat: Tensor) -> _Named:
         """All parameters by name, the trained ones as views of a matrix."""
-        own = self.trained()
-        parts = flat.split([p[0].numel() for p in own.values()], dim=1)
-        pairs = zip(own.items(), parts, strict=True)
+        parts = flat.split([p[0].numel() for p in self.trained.values()], dim=1)
+        pairs = zip(self.trained.items(), parts, strict=True)
         return self.ensemble.parameters | {n: part.reshape(p.shape) for (n, p), part in pairs}
 
     def gradient(self, flat: Tensor, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
         """Log-losses ``(members,)``, and their gradient by the trained parameters, ``(members, numbers)``."""
         named = self.named(flat)
-        leaves = {n: named[n].detach().requires_grad_() for n in self.trained()}
+        leaves = {n: named[n].detach().requires_grad_() for n in self.trained}
         scores = self.ensemble(x, per_member=per_member, parameters=named | leaves)
         value, slope = _log_loss(scores.detach(), y, self.loss)
         gradients = dict(zip(leaves, torch.autograd.grad(scores, list(leaves.values()), slope), strict=True))
@@ -275,7 +276,7 @@ def descend(
     generators = np.array([streams(seed).shuffle for seed in seeds])
     data = Ensemble(list(ensemble)).to(device), x.to(device), y.to(device), loss
     problem = everyone = _Problem(*data, by_length, batch_size, generators)
-    flat = start = torch.cat([p.detach().flatten(1) for p in everyone.trained().values()], dim=1)
+    flat = start = torch.cat([p.detach().flatten(1) for p in everyone.trained.values()], dim=1)
     n, levels = len(start), np.array(targets, dtype=float)
     log_loss, slope = problem.judge(start)
     # of all members
