@@ -77,7 +77,7 @@ print(json.dumps({"first": times[0], "again": times[-1], "objective": objective,
 
 OURS = """
 import torch
-from repro.papers.granger_causal_sgd.theory import lasso
+from repro.papers.granger_causal_sgd.method import lasso
 lasso(torch.ones(3, 2).cumsum(0), torch.ones(3).cumsum(0), [0.5])
 x = torch.from_numpy(z.astype("float32", order="C"))
 del z

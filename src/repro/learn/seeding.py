@@ -26,7 +26,6 @@ class Streams:
     everywhere. They advance as they are used: call ``streams(seed)`` again for fresh ones.
     """
 
-    seed: int
     data: torch.Generator
     initialization: torch.Generator
     shuffle: torch.Generator
@@ -45,12 +44,10 @@ def streams(seed: int) -> Streams:
     Raises:
         ValueError: the seed is not a whole number or negative.
     """
-    seed = whole("seed", seed, 0)
-    children = np.random.SeedSequence(seed).spawn(4)
+    children = np.random.SeedSequence(whole("seed", seed, 0)).spawn(4)
     # PyTorch's CPU generator looks at the low 32 bits of its seed only.
     words = [int(child.generate_state(1, dtype=np.uint32)[0]) for child in children]
-    data, init, shuffle, augmentation = (torch.Generator().manual_seed(word) for word in words)
-    return Streams(seed, data, init, shuffle, augmentation)
+    return Streams(*(torch.Generator().manual_seed(word) for word in words))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from repro.base import whole
 from repro.learn.data import Dataset, stacked
 from repro.learn.ensembles import Ensemble
-from repro.learn.progress import bar
 from repro.learn.seeding import streams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -68,12 +70,7 @@ def _right(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module | Ensemble,
-    x: Tensor,
-    y: Tensor,
-    *,
-    loss: Loss = cross_entropy,
-    per_member: bool = False,
+    model: nn.Module | Ensemble, x: Tensor, y: Tensor, *, loss: Loss = cross_entropy, per_member: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy, in evaluation mode and in pieces that bound the memory.
 
@@ -159,11 +156,8 @@ class History:
         return self.metrics.loc[epochs == epochs.max(), column].to_numpy(dtype=np.float64)
 
 
-_OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-_ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 _StepHook = Callable[[Any, int], object]
 _EpochHook = Callable[[Any, EpochReport], object]
-_Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -173,19 +167,31 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def bar(n_steps: int) -> Any:
+    """Return a tqdm bar over steps, silent if nobody watches.
+
+    Somebody does where standard error is a terminal, or the code runs in a notebook that a person has open: a Jupyter
+    server tells the kernels it starts the name of their notebook; kernels started by papermill or nbclient from a shell
+    have none. ``REPRO_PROGRESS=0`` or ``1`` decides otherwise.
+    """
+    watched = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
+    wanted = os.environ.get("REPRO_PROGRESS", str(int(watched)))
+    return tqdm(total=n_steps, disable=wanted in ("", "0"), leave=False, unit="step")
+
+
 def train(
     model: nn.Module | Ensemble,
     dataset: Dataset | Sequence[Dataset],
     *,
-    optimizer: _OptimizerFactory,
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     n_epochs: int,
     batch_size: int | None = None,
     loss: Loss = cross_entropy,
-    schedule: _ScheduleFactory | None = None,
+    schedule: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     before_step: Sequence[_StepHook] = (),
     after_step: Sequence[_StepHook] = (),
     after_epoch: Sequence[_EpochHook] = (),
-    augment: _Augment | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     evaluate_every: int | None = None,
     seed: int | Sequence[int] = 0,
     device: str = "auto",

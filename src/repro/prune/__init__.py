@@ -2,7 +2,7 @@
 
 A pruning experiment is three steps, each a value: *scores* (one number a weight or unit), a *mask* (exactly
 the lowest of them), and the *hold* (the mask, called after every step of training). ``sparsity`` is the
-fraction removed, ``density`` the fraction kept.
+fraction removed.
 
 >>> from torch import nn
 >>> from repro.prune import costs, magnitude, select
@@ -16,20 +16,17 @@ fraction removed, ``density`` the fraction kept.
 
 from repro.prune.costs import Costs, costs
 from repro.prune.masks import Mask
-from repro.prune.overlap import agreement, expected_jaccard, jaccard
 from repro.prune.scores import magnitude, prunable, random, unit_norms
-from repro.prune.selection import keep_highest, n_to_prune, select, select_units, unit_mask
+from repro.prune.selection import expected_jaccard, jaccard, keep_highest, select, select_units, unit_mask
 
 __all__ = [
     "Costs",
     "Mask",
-    "agreement",
     "costs",
     "expected_jaccard",
     "jaccard",
     "keep_highest",
     "magnitude",
-    "n_to_prune",
     "prunable",
     "random",
     "select",

@@ -59,8 +59,6 @@ class Mask(Mapping[str, Tensor]):
         return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in masks[0]})
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._kept:
-            raise KeyError(unknown("masked parameter", name, self._kept))
         return self._kept[name].clone()
 
     def __iter__(self) -> Iterator[str]:
@@ -100,14 +98,9 @@ class Mask(Mapping[str, Tensor]):
         return self.n_weights - self.n_kept
 
     @property
-    def density(self) -> float:
-        """Fraction kept of the weights that the mask names."""
-        return self.n_kept / self.n_weights if self.n_weights else 1.0
-
-    @property
     def sparsity(self) -> float:
         """Fraction removed of the weights that the mask names."""
-        return 1.0 - self.density
+        return 1.0 - self.n_kept / self.n_weights if self.n_weights else 0.0
 
     def apply(self, model: Any) -> None:
         r"""Set the pruned weights to zero in place, $w \leftarrow m \odot w$, infinite and NaN ones too.

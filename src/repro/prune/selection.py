@@ -1,4 +1,4 @@
-"""Selection: from scores to a mask of weights or units, with exact numbers and a stable tie rule."""
+"""Selection: from scores to a mask of weights or units, exact and with a stable tie rule; how far two agree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import floor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.base import unknown, whole
@@ -14,7 +15,7 @@ from repro.prune.masks import Mask
 from repro.prune.scores import _WITH_UNITS
 
 
-def n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = None) -> int:
+def _n_to_prune(n: int, *, sparsity: float | None = None, n_pruned: int | None = None) -> int:
     r"""Return how many of n to remove: $\lfloor p\,n \rfloor$, or the number asked for.
 
     The product is meant as in decimal arithmetic: 0.29 of 100 is 29, though ``0.29 * 100`` is a little less.
@@ -47,13 +48,9 @@ def keep_highest(scores: Tensor, n_pruned: int) -> Tensor:
     Raises:
         ValueError: scores that are no vector, or NaN.
     """
-    if scores.ndim != 1 or (n_nan := int(scores.isnan().sum())):
-        found = (
-            f"{n_nan} of {len(scores)} are NaN"
-            if scores.ndim == 1
-            else f"their shape is {tuple(scores.shape)}"
-        )
-        raise ValueError(f"scores must be a vector of comparable numbers; {found}")
+    if scores.ndim != 1 or bool(scores.isnan().any()):
+        found = f"{int(scores.isnan().sum())} NaN in the shape {tuple(scores.shape)}"
+        raise ValueError(f"scores must be a vector of comparable numbers, got {found}")
     if n_pruned == 0:
         return torch.ones(scores.shape, dtype=torch.bool)
     threshold = scores.kthvalue(n_pruned).values
@@ -101,7 +98,7 @@ def select(
     kept = torch.cat(
         [before.get(n, torch.ones(s.shape, dtype=torch.bool)).flatten() for n, s in scores.items()]
     )
-    n, n_before = n_to_prune(len(flat), sparsity=sparsity, n_pruned=n_pruned), int((~kept).sum())
+    n, n_before = _n_to_prune(len(flat), sparsity=sparsity, n_pruned=n_pruned), int((~kept).sum())
     if n_before > n:
         raise ValueError(f"{n} weights are to be removed, but within has removed {n_before} already")
     kept[kept.clone()] = keep_highest(flat[kept], n - n_before)
@@ -126,7 +123,7 @@ def select_units(scores: Tensor, sparsity: float) -> Tensor:
     Raises:
         ValueError: a value out of range, or NaN scores.
     """
-    n = n_to_prune(scores.shape[-1], sparsity=sparsity)
+    n = _n_to_prune(scores.shape[-1], sparsity=sparsity)
     rows = scores.detach().cpu().double().reshape(-1, scores.shape[-1])
     return torch.stack([keep_highest(row, n) for row in rows]).view(scores.shape)
 
@@ -162,3 +159,38 @@ def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
     if bias is not None:
         kept["bias"] = keep
     return Mask({f"{layer}.{name}".lstrip("."): tensor for name, tensor in kept.items()})
+
+
+# --- how far two selections agree --------------------------------------------------------------------------------
+
+_Set = Tensor | NDArray[np.bool_]
+
+
+def jaccard(a: _Set, b: _Set) -> float:
+    r"""Return $|A\cap B|/|A\cup B|$ of two sets, given as bool vectors ``(n,)`` of members; 1 for two empty ones.
+
+    Raises:
+        ValueError: vectors of other types or lengths.
+    """
+    if not str(a.dtype).endswith("bool") or not str(b.dtype).endswith("bool") or a.shape != b.shape:
+        both = f"{a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
+        raise ValueError(f"two sets are bool vectors of one length, got {both}")
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def expected_jaccard(n_first: int, n_second: int, n: int) -> float:
+    r"""Return the mean Jaccard index of independent random sets of sizes k and m out of n.
+
+    $E\,\frac{H}{k+m-H}$ with H hypergeometric, from the ratios of neighboring probabilities,
+    $\frac{P(h+1)}{P(h)} = \frac{(k-h)(m-h)}{(h+1)(n-k-m+h+1)}$: SciPy's takes 20 microseconds a value, and there are
+    tens of thousands of values. 1 for two empty sets.
+    """
+    if n_first + n_second == 0:
+        return 1.0
+    h = np.arange(max(0, n_first + n_second - n), min(n_first, n_second) + 1)
+    now = h[:-1]
+    ratios = (n_first - now) * (n_second - now) / ((now + 1) * (n - n_first - n_second + now + 1))
+    logs = np.concatenate([[0.0], np.log(ratios).cumsum()])
+    probabilities = np.exp(logs - logs.max())
+    return float((probabilities * h / (n_first + n_second - h)).sum() / probabilities.sum())

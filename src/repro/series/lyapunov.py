@@ -56,19 +56,9 @@ class LyapunovResult:
     divergence: Array
     status: NDArray[np.int8]
 
-    @property
-    def ok(self) -> NDArray[np.bool_]:
-        """Where an exponent was estimated."""
-        return self.status == LyapunovStatus.OK
-
 
 def lyapunov_rosenstein(
-    series: ArrayLike | torch.Tensor,
-    *,
-    emb_dim: int,
-    lag: int = 1,
-    min_tsep: int = 0,
-    trajectory_len: int,
+    series: ArrayLike | torch.Tensor, *, emb_dim: int, lag: int = 1, min_tsep: int = 0, trajectory_len: int
 ) -> LyapunovResult:
     r"""Estimate largest Lyapunov exponents by Rosenstein's method, as nolds' ``lyap_r(..., fit="poly")`` does.
 

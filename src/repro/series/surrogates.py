@@ -67,45 +67,14 @@ def circularly_shifted(series: ArrayLike, rng: _Random) -> Array:
     return np.take_along_axis(x, (np.arange(length) - shift) % length, axis=1).reshape(np.shape(series))
 
 
-def phase_randomized(series: ArrayLike, rng: _Random) -> Array:
-    r"""Draw Fourier surrogates: the amplitudes of each series with random phases.
-
-    $\hat s_k=|\hat x_k|\,e^{i\varphi_k}$, $\varphi_k$ uniform for $0<k<T/2$; $\hat s_0=\hat x_0$ (the mean), and
-    $\hat s_{T/2}=\pm\hat x_{T/2}$ where T is even. Keeps the periodogram, hence the circular autocorrelation;
-    the values become near Gaussian. The null of a stationary linear Gaussian process; a series with a trend
-    becomes one of long waves. A cause and its effect have periodograms that fluctuate together, which random
-    phases leave: a test of such pairs rejects somewhat above its level.
-
-    Args:
-        series: ``(N, T)`` or ``(T,)``, T at least 4.
-        rng: a generator, which advances, or a seed.
-
-    Returns:
-        The shape of ``series``.
-
-    Raises:
-        ValueError: as in ``shuffled``.
-        TypeError: values that are not real numbers, or a table with labels.
-
-    Source: J. Theiler et al., Physica D 58 (1992) 77-94.
-    """
-    x, rng = _rows(series), _generator(rng)
-    length = x.shape[1]
-    spectrum = np.fft.rfft(x, axis=1)
-    free = (length - 1) // 2
-    spectrum[:, 1 : free + 1] *= np.exp(2j * np.pi * rng.random((len(x), free)))
-    if length % 2 == 0:
-        spectrum[:, -1] *= rng.choice((-1.0, 1.0), size=len(x))
-    return np.fft.irfft(spectrum, length, axis=1).reshape(np.shape(series))
-
-
 def iaaft(series: ArrayLike, rng: _Random) -> Array:
     r"""Draw surrogates with the values of each series, and nearly its periodogram, by iterated amplitude adjustment.
 
     From a random permutation s, in turn: the amplitudes of x with the phases of s,
     $\hat s_k\leftarrow|\hat x_k|\,\hat s_k/|\hat s_k|$; then the values of x in the order of s. Until the order stays,
     or 100 times. The values are those of x to the last bit, the periodogram what they allow. The null of a stationary
-    linear Gaussian process seen through any monotone function: unlike ``phase_randomized``, heavy tails stay.
+    linear Gaussian process seen through any monotone function: heavy tails stay. A cause and its effect have
+    periodograms that fluctuate together, which new phases leave: a test of such pairs rejects somewhat above its level.
 
     Args:
         series: ``(N, T)`` or ``(T,)``, T at least 4.

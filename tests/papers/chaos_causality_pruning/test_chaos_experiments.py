@@ -23,7 +23,7 @@ from repro.papers.chaos_causality_pruning.training import (
     _matched,
     _random_masks,
 )
-from repro.prune.overlap import expected_jaccard
+from repro.prune import expected_jaccard
 
 SHORT = replace(Setting.named("iris"), epochs=10, window=60)
 LAYERS = np.array([0, 0, 0, 0, 1, 1, 1])

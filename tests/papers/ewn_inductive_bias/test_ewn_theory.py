@@ -31,6 +31,8 @@ def test_a_small_step_moves_the_weights_as_the_flow_says_up_to_second_order(meth
         return max(np.abs(m - w + h * d).max() for m, w, d in zip(moved, weights, predicted, strict=True))
 
     assert miss(0) < 1e-15
+    for v, g in zip(parameters[1::2], pulled[1::2], strict=True):
+        np.testing.assert_allclose(np.vecdot(v, g), 0, atol=1e-14)  # so that no flow changes the length of v
     assert miss(1e-4) < 1e-6
     assert miss(1e-3) / miss(5e-4) == pytest.approx(4, rel=0.02)
 

@@ -13,20 +13,50 @@ import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, WEIGHTS, iris
 from torch import Tensor
 
-from repro.learn import Ensemble, evaluate
-from repro.papers.granger_causal_sgd import curvature, experiments, training
-from repro.papers.granger_causal_sgd.experiments import _ARMS, _joined, _logged
+from repro.learn import Dataset, Ensemble, evaluate, stacked
+from repro.papers.granger_causal_sgd import curvature, experiments, settings, training
+from repro.papers.granger_causal_sgd.experiments import _ARMS, _joined, _line_through_zero, _logged
 from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning
-from repro.papers.granger_causal_sgd.settings import Start
+from repro.papers.granger_causal_sgd.settings import Setting, Start
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops
-from repro.prune import Mask
-from repro.prune.overlap import jaccard
+from repro.prune import Mask, jaccard
 
 
 @pytest.fixture(scope="module")
 def longer() -> Start:
     """Logged for 180 steps: enough for tests of single steps."""
     return Start.draw(SEEDS, replace(IRIS, batch_size=10, logging_epochs=20))
+
+
+# --- starts ----------------------------------------------------------------------------------------------------
+
+
+def test_weights_have_the_variance_of_fan_out():
+    chapter = Start.draw([0])
+    still = Start.draw([0], replace(chapter.setting, rate=1e-12, pretrain_epochs=1)).ensemble.parameters
+    assert float(still["1.weight"].detach().std()) == pytest.approx((2 / 128) ** 0.5, rel=0.03)
+    assert float(still["3.weight"].detach().std()) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
+    assert still["1.bias"].abs().max() < 1e-9
+
+
+def test_lenet_takes_images_and_runs_in_every_experiment_that_the_chapter_gives_it(monkeypatch):
+    def images(name, *, seed, images, train, validation, standardize):
+        assert (name, images, validation, standardize) == ("fashion_mnist", True, 1000, (0.286, 0.353))
+        x = torch.randn(train, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+        return Dataset(
+            x, torch.arange(train) % 10, *(x[:20], torch.arange(20) % 10) * 2, n_classes=10, name=name
+        )
+
+    monkeypatch.setattr(settings, "load", images)
+    begun = Start.draw([5], Setting.lenet(64, 9))
+    assert (begun.setting.batch_size, begun.setting.logging_rate, begun.setting.rate) == (512, 1e-3, 5e-4)
+    tests = experiments.granger_runs(begun, full_loss=False).set_index(["target", "condition"])
+    assert tests.loc[("same-batch", "real run"), "slope"] == pytest.approx(1, abs=0.1)
+    masks = experiments.mask_overlaps(begun, [0.5])
+    assert masks["sparsity"].between(0.4, 0.6).all()
+    pruned = experiments.accuracy_runs(begun, [0.651], ["causal", "random"])
+    assert pruned["arm"].tolist() == ["dense", "causal", "random"]
+    assert pruned["test_accuracy"].between(0, 1).all()
 
 
 # --- one step -------------------------------------------------------------------------------------------------
@@ -69,6 +99,21 @@ def test_real_steps_explain_their_own_batch_and_placebos_predict_the_next(longer
     level = frame.set_index("seed")["level"].dropna()
     assert list(level.index) == list(SEEDS)
     assert level.between(0.02, 0.09).all(), "shuffled steps are significant as often as the level says"
+
+
+@pytest.mark.parametrize("offset", [-5.0, 0.0, 100.0])
+def test_slope_and_r2_are_those_of_a_line_through_zero(offset):
+    x, y = torch.randn(2, 2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = 3 * y + offset
+    found = _line_through_zero(x, y)
+    for i in range(2):
+        (slope,), residual, *_ = np.linalg.lstsq(x[i, :, None].numpy(), y[i].numpy(), rcond=None)
+        assert found["slope"][i] == pytest.approx(slope)
+        assert found["r2"][i] == pytest.approx(1 - residual[0] / (12 * y[i].numpy().var()))
+    assert [v.tolist() for v in _line_through_zero(x, x).values()] == [pytest.approx([1, 1])] * 2
+    constant = _line_through_zero(x, torch.zeros_like(x))
+    assert constant["slope"].tolist() == [0, 0]
+    assert np.isnan(constant["r2"]).all()
 
 
 # --- what the regression finds --------------------------------------------------------------------------------
@@ -259,7 +304,7 @@ def flatness() -> pd.DataFrame:
 def test_each_row_is_a_network_at_one_stop_and_its_hessian(flatness):
     masks = experiments._arm_masks(iris(), *HOW)
     start, survivors = iris().times(5), _joined(masks.values())
-    stops, (x, y) = _train_to_stops(start, survivors, **STOPS), start.stacked("train")
+    stops, (x, y) = _train_to_stops(start, survivors, **STOPS), stacked(start.datasets, "train")
     for stopping, rows in flatness.groupby("stopping"):
         assert len(rows) == len(masks) * len(SEEDS)
         networks, reached = stops[stopping]

@@ -71,10 +71,6 @@ def fit(*accuracies: NDArray) -> pd.DataFrame:
     return measures.phase_shifts(frame).sort_index()
 
 
-def noisy(curve: NDArray, sd: float, n: int) -> list[NDArray]:
-    return list(np.clip(curve + np.random.default_rng(0).normal(0, sd, (n, len(S))), 0, 1))
-
-
 @pytest.mark.parametrize(("midpoint", "width"), [(0.8, 0.3), (1.1, 0.6), (1.3, 0.9), (1.4, 1.5)])
 def test_a_logistic_without_noise_comes_back_within_the_grid(midpoint, width):
     found = fit(logistic(U, midpoint, width)).iloc[0]
@@ -84,7 +80,7 @@ def test_a_logistic_without_noise_comes_back_within_the_grid(midpoint, width):
 
 
 def test_the_grid_comes_as_close_as_another_program_and_the_rest_is_least_squares():
-    (curve,) = noisy(logistic(U, 1.1, 0.7), 0.02, 1)
+    curve = logistic(U, 1.1, 0.7) + np.random.default_rng(0).normal(0, 0.02, len(S))
     n, found = len(S), fit(curve).iloc[0]
 
     def aic(shape, start, bounds, k):

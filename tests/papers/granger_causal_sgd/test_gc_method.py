@@ -1,4 +1,4 @@
-"""Granger's test of a step, TG_LASSO and the loop, each against a slow one; what the regression selects."""
+"""Granger's test of a step, TG_LASSO, ridge, Lasso and the loop, each against another way; what is selected."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ import pytest
 import statsmodels.api as sm
 import torch
 from gc_by_hand import SEEDS, WEIGHTS, descend, in_float64, iris
-from sklearn.linear_model import SGDRegressor
+from sklearn.linear_model import Lasso, Ridge, SGDRegressor
 from torch import Tensor
 
 from repro.papers import granger_causal_sgd
-from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.method import (
+    _causal_weights,
+    causal_pruning,
+    lasso,
+    ridge,
+    step_test,
+    tg_lasso,
+)
 from repro.papers.granger_causal_sgd.training import _derived_seed, log
 from repro.prune import Mask
 
@@ -111,23 +118,18 @@ def by_the_rule(x: Tensor, y: Tensor, alpha: float, n_passes: int = 3) -> tuple[
     return gamma, errors
 
 
-def test_it_is_the_authors_rule_at_several_penalties_at_once():
-    x, y = problem()
-    several = tg_lasso(x, y, alphas := [1e-9, 0.05, 1.5, 1e3])
+@pytest.mark.parametrize(("x", "y"), [problem(), tiny(30, 40)], ids=["usual", "tiny"])
+def test_it_is_the_authors_rule_at_several_penalties_at_once(x, y):
+    """Where features are tiny, the rule that was meant stops after three passes, too."""
+    middle = float(products(x, y).median())
+    several = tg_lasso(x, y, alphas := [1e-9 * middle, middle, 1e3 * middle])
     for found, alpha in zip(several, alphas, strict=True):
-        wanted, _ = by_the_rule(x, y, alpha)
-        assert found.tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-14)
-        assert (found != 0).tolist() == [w != 0 for w in wanted]
+        wanted, errors = by_the_rule(x, y, alpha)
+        assert found.tolist() == pytest.approx(wanted, rel=1e-6, abs=1e-9 * middle)
     assert not several[-1].any()
-
-
-def test_it_is_the_authors_rule_where_features_are_tiny_and_the_rule_that_was_meant_stops_there_too():
-    x, y = tiny(30, 40)
-    alpha = float(products(x, y).median())
-    found, (wanted, errors) = tg_lasso(x, y, alpha), by_the_rule(x, y, alpha)
-    assert found.tolist() == pytest.approx(wanted, rel=1e-6, abs=1e-9 * alpha)
-    assert 5 < (found != 0).sum() < 35
-    assert min(errors[1:]) > errors[0] - 1e-4, "two passes running without an improvement of 1e-4"
+    if x.max() < 1e-6:
+        assert 5 < (several[1] != 0).sum() < 35
+        assert min(errors[1:]) > errors[0] - 1e-4, "two passes running without an improvement of 1e-4"
 
 
 def test_it_is_scikit_learns_sgd_with_the_authors_settings():
@@ -151,6 +153,65 @@ def test_on_tiny_features_it_is_a_threshold_on_products(removed, mean):
     assert torch.equal(kept, weighted.abs() > alpha * eta.sum())
     if mean:
         assert (kept & plain).sum() / (kept | plain).sum() > 0.95
+
+
+# --- solved to its end -----------------------------------------------------------------------------------------
+
+
+def shared_sizes(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
+    """Squared changes that share their size at each step, in scales of their own; the loss falls with their sum."""
+    normal = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = 1e-8 * torch.exp(normal(p)) * (normal(n_rows, p) + normal(n_rows, 1)) ** 2
+    y = -1e3 * x.sum(dim=1) + 1e-4 * normal(n_rows)
+    return x - x.mean(dim=0), y - y.mean()
+
+
+def test_ridge_is_scikit_learns():
+    x, y = shared_sizes()
+    found = ridge(x, y, penalties := [1e-3, 0.1, 10.0])
+    for i, penalty in enumerate(penalties):
+        # at unit scale: scikit-learn's solvers regularize what is as small as these features
+        unit = np.sqrt(penalty * np.trace(x @ x.T) / len(y))
+        theirs = Ridge(alpha=1.0, fit_intercept=False, solver="svd").fit(x.numpy() / unit, y).coef_ / unit
+        np.testing.assert_allclose(found[i], theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [30, 300])
+def test_ridge_without_penalty_is_the_least_squares_solution_of_least_norm(n_rows):
+    x, y = shared_sizes(n_rows, 60)
+    (found,) = ridge(x, y, [0.0])
+    torch.testing.assert_close(found, torch.linalg.pinv(x) @ y, rtol=1e-6, atol=0)
+    (twice,) = ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
+    torch.testing.assert_close(twice, found, rtol=1e-6, atol=1e-9 * float(found.abs().max()))
+
+
+@pytest.mark.parametrize("penalty", [0.5, 0.05])
+def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
+    x, y = shared_sizes()
+    scale, target = x.std(dim=0, correction=0), y - y.mean()
+    z = (x - x.mean(dim=0)) / scale
+    alpha = penalty * float((z.T @ target).abs().max()) / len(y)
+
+    def objective(beta: Tensor) -> float:
+        return float((target - z @ beta).square().sum() / (2 * len(y)) + alpha * beta.abs().sum())
+
+    beta = lasso(x, y, [penalty])[0] * scale
+    theirs = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=10**6).fit(z.numpy(), target.numpy())
+    gap = 1e-5 * float(target.square().mean())
+    assert objective(beta) <= objective(torch.from_numpy(theirs.coef_)) + gap
+    gradient = z.T @ (target - z @ beta) / len(y)
+    assert float(gradient.abs().max()) <= alpha * (1 + 0.05)
+    torch.testing.assert_close(gradient[beta != 0], alpha * beta[beta != 0].sign(), rtol=0.1, atol=0)
+    assert 0 < (beta != 0).sum() <= len(y)
+
+
+def test_orthogonal_columns_are_shrunk_by_the_penalty_and_units_do_not_matter():
+    x = torch.tensor([[1, 1, 0.1], [1, -1, 0.1], [-1, 1, 0.1], [-1, -1, 0.1]], dtype=torch.float64)
+    y = 3 * x[:, 0] - 2 * x[:, 1] + 7
+    wanted = torch.tensor([[0, 0, 0], [0.3, 0, 0], [1.5, -0.5, 0]], dtype=torch.float64)
+    penalties = [1.0, 0.9, 0.5]
+    torch.testing.assert_close(lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)
 
 
 # --- the loop -------------------------------------------------------------------------------------------------
@@ -228,7 +289,6 @@ def test_bad_input_is_named():
         (lambda: tg_lasso(x, y[1:], 0.1), r"x must be \(T, p\) and y \(T,\)"),
         (lambda: tg_lasso(x.where(x < x.max(), math.nan), y, 0.1), "must be finite"),
         (lambda: pruned([1e-9, math.nan]), "alpha must be above 0"),
-        (lambda: pruned(1e-9, target="full_loss"), "unknown target 'full_loss'"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -1,4 +1,4 @@
-"""Logged SGD against descent by hand; Adam after pruning, its stops epoch by epoch, and networks one by one."""
+"""Logged SGD against descent by hand and on quadratic losses; Adam after pruning, its stops epoch by epoch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, descend, in_float64, iris
-from torch import nn
+from torch import Tensor, nn
 
-from repro.learn import Ensemble, TrainingDivergedError, evaluate
+from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stacked
 from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _joined, _logged
-from repro.papers.granger_causal_sgd.training import _train_to_stops, _tune
+from repro.papers.granger_causal_sgd.training import Trace, _train_to_stops, _tune, log
 from repro.prune import Mask, random, select
 
 
@@ -53,7 +53,52 @@ def test_a_trace_is_descent_by_hand_and_its_means_need_no_rows(how, masked, mask
                 torch.testing.assert_close(covariance[i], wanted, rtol=1e-9, atol=atol)
 
 
-def test_a_trace_that_would_not_fit_says_so(monkeypatch):
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - nn.functional.one_hot(targets, 3)).square().mean(dim=1)
+
+
+def quadratic(momentum: float = 0.0) -> tuple[Trace, Tensor]:
+    r"""Linear networks on four orthogonal inputs under the squared error, and the diagonal of their Hessian.
+
+    With $\frac1n\sum_i x_{ik}x_{il} = \delta_{kl}s_k^2/n$ and the mean over 3 outputs, $H = 2s_k^2/(3n)$ for each
+    weight from input k, and 0 off the diagonal.
+    """
+    scales = torch.tensor([1.0, 2.0, 3.0, 0.5], dtype=torch.float64)
+    x, y = scales.diag(), torch.tensor([0, 1, 2, 0])
+    data = Dataset(x, y, x[:0], y[:0], x[:0], y[:0], n_classes=3, name="orthogonal")
+    generator = torch.Generator().manual_seed(0)
+    networks = [nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False)).double() for _ in SEEDS]
+    for network in networks:
+        network[1].weight.data.normal_(generator=generator)
+    trace = log(
+        Ensemble(networks), [data, data], learning_rate=0.1, momentum=momentum, n_epochs=12, batch_size=None,
+        loss=squared_error, seeds=SEEDS, full_loss=True,
+    )  # fmt: skip
+    return trace, (2 * scales**2 / (3 * 4)).expand(3, 4).flatten()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_on_a_quadratic_loss_with_diagonal_hessian_only_curvature_is_left_over(momentum):
+    trace, diagonal = quadratic(momentum)
+    curvature = torch.stack([trace.squares(i) @ diagonal / 2 for i in range(2)])
+    for change in trace.loss_changes.values():  # one batch: all three definitions are the same
+        torch.testing.assert_close(trace.first_order() + curvature, change, rtol=0, atol=1e-10)
+    if not momentum:  # one coefficient a weight, exactly
+        explicit = torch.stack([trace.squares(i) @ (diagonal / 2 - 1 / 0.1) for i in range(2)])
+        torch.testing.assert_close(explicit, trace.loss_changes["same_batch"], rtol=0, atol=1e-10)
+    assert curvature.max() > 1e-3
+    torch.testing.assert_close(trace.first_order(products=False), -trace.energy / 0.1)
+
+
+def test_what_cannot_be_logged_is_named(monkeypatch):
+    normalized = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    for start, changed, message in (
+        (replace(iris(), ensemble=Ensemble([normalized] * 2)), {}, r"buffers.*1\.running_mean"),
+        (iris(), {"learning_rate": 0.0}, r"learning_rate must be above 0 and finite, got 0.0"),
+        (iris(), {"n_epochs": 1, "batch_size": None}, "at least 2 steps; 1 epochs of 90 examples have 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _logged(start, **changed)
     monkeypatch.setattr(training, "_MOST_BYTES", needed := 2 * 15 * 56 * 4)
     assert _logged(iris()).steps.nbytes == needed
     monkeypatch.setattr(training, "_MOST_BYTES", needed - 1)
@@ -62,25 +107,14 @@ def test_a_trace_that_would_not_fit_says_so(monkeypatch):
     _logged(iris(), rows=False)
 
 
-def test_networks_that_cannot_be_logged_are_named():
-    normalized = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    with pytest.raises(ValueError, match=r"buffers.*1\.running_mean"):
-        _logged(replace(iris(), ensemble=Ensemble([normalized] * 2)))
-    for changed, message in (
-        ({"learning_rate": 0.0}, r"learning_rate must be above 0 and finite, got 0.0"),
-        ({"n_epochs": 1, "batch_size": None}, "at least 2 steps; 1 epochs of 90 examples have 1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            _logged(iris(), **changed)
-
-
-def test_a_loss_that_is_not_finite_is_named():
-    with pytest.raises(TrainingDivergedError, match=r"not finite|became"):
-        _logged(iris(), learning_rate=1e30)
+def test_a_loss_that_is_not_finite_is_named(masks):
     broken = iris().times(1).ensemble
     broken.parameters["3.bias"].data[1] = torch.nan
-    with pytest.raises(TrainingDivergedError, match="network 1, seed 3, is not finite in epoch 1, step 1"):
-        _logged(replace(iris(), ensemble=broken))
+    for train in (_logged, lambda start: _tune(start, masks[0], 2)):
+        with pytest.raises(
+            TrainingDivergedError, match="network 1, seed 3, is not finite in epoch 1, step 1"
+        ):
+            train(replace(iris(), ensemble=broken))
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +132,15 @@ def assert_close(network: nn.Module, other: nn.Module) -> None:
 
 
 def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
-    images = replace(
-        IRIS, dataset="digits", build=small_convolution, images=True, parts={"train": 100, "test": 50}
-    )
+    data = {"images": True, "train": 100, "test": 50}
+    images = replace(IRIS, dataset="digits", build=small_convolution, data=data)
     start = settings.Start.draw(SEEDS, images)
     dense = Mask.stack([Mask.dense(member) for member in start.ensemble])
     mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in dense.items()})
     together, history = _tune(start, mask, 2)
     for i, seed in enumerate(SEEDS):
-        one = replace(
-            start,
-            seeds=(seed,),
-            datasets=start.datasets[i : i + 1],
-            ensemble=Ensemble([list(start.ensemble)[i]]),
-        )
+        own_data, member = start.datasets[i : i + 1], Ensemble([start.ensemble.member(i)])
+        one = replace(start, seeds=(seed,), datasets=own_data, ensemble=member)
         own = Mask({name: kept[i : i + 1] for name, kept in mask.items()})
         alone, course = _tune(one, own, 2)
         assert own.holds(alone)
@@ -123,20 +152,14 @@ def small_convolution() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 10))
 
 
-def test_a_network_that_diverges_is_named(masks):
-    first, second = iris().datasets
-    broken = replace(iris(), datasets=(first, replace(second, x_train=second.x_train * torch.inf)))
-    with pytest.raises(TrainingDivergedError, match="network 1, seed 3, is not finite in epoch 1"):
-        _tune(broken, masks[0], 2)
-
-
 @pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])
 def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
     n_epochs, target, max_epochs, masks, epochs
 ):
     every = replace(iris(), setting=replace(IRIS, tune_epochs=n_epochs)).times(3)
     stops = _train_to_stops(every, _joined(masks), target_loss=target, max_epochs=max_epochs)
-    losses = torch.stack([evaluate(each, *every.stacked("train"), per_member=True)[0] for each in epochs])
+    data = stacked(every.datasets, "train")
+    losses = torch.stack([evaluate(each, *data, per_member=True)[0] for each in epochs])
     low = (losses[:max_epochs] <= target).T.tolist()
     first = [own.index(True) + 1 if any(own) else max_epochs for own in low]
     assert sum(map(any, low)) in ((0,) if target < 0.1 else range(1, 6))

@@ -17,7 +17,7 @@ from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
 from repro.papers.chaos_causality_pruning.settings import load_table
 from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
-from repro.prune.overlap import jaccard
+from repro.prune import jaccard
 
 _Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import percentileofscore
 
-from repro.learn.progress import bar
+from repro.learn.training import bar
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import method, theory, training
 from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge
 from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, retrain
 from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed
-from repro.prune.overlap import expected_jaccard, jaccard
+from repro.prune import expected_jaccard, jaccard
 from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_rosenstein

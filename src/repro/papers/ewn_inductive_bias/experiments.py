@@ -118,9 +118,13 @@ def _trained(
     method: str,
     layers: Sequence[str] | None,
     *problem: Any,
+    f: float,
     **rule: Any,
 ) -> Descent:
-    """Train bias-free perceptrons from given matrices ``(out, in)`` in float64; layers not named are not trained."""
+    r"""Train bias-free perceptrons from given matrices ``(out, in)`` in float64; layers not named are not trained.
+
+    By the authors' rule, whose step is $k\,\mathcal L^{1/f}\,\nabla\log\mathcal L$ with the loss before the last step.
+    """
     networks = []
     for own in weights:
         network = perceptron([own[0].shape[1], *(w.shape[0] for w in own)], activation, bias=False).double()
@@ -128,7 +132,16 @@ def _trained(
             parameter.data = torch.from_numpy(weight.copy())
             parameter.requires_grad_(layers is None or name.removesuffix(".weight") in layers)
         networks.append(normalize_weights(network, method, layers))
-    return descend(Ensemble(networks), *problem, **rule)
+    return descend(Ensemble(networks), *problem, exponent=1 - 1 / f, lag=True, **rule)
+
+
+def _way(descent: Descent, seeds: Sequence[int]) -> tuple[list[_Array], dict[str, Any]]:
+    """Weights of all networks at every level and at the end, ``(n, out, in)`` a layer, and what is known of them."""
+    n = len(descent.states)
+    weights = [np.concatenate([state[name].numpy() for state in descent.states]) for name in descent.start]
+    about = {"seed": np.tile(seeds, n), "status": np.tile(descent.status, n)}
+    end = np.repeat(np.arange(n) == n - 1, len(seeds))
+    return weights, about | {"steps": descent.steps.T.ravel(), "end": end}
 
 
 # --- the equation itself ----------------------------------------------------------------------------------------
@@ -142,8 +155,7 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
     Returns:
         One row a seed, method and radius $\|v_u\|$. ``deviation``: largest distance from the general form of the
         flow; ``short_form_deviation``: from the form that holds for $\|v_u\| = 1$ only; ``plain_distance``: from the
-        plain flow at the same times (control); ``norm_drift``: largest change of $\|v_u\|$; ``relative_change``:
-        distance travelled over the initial length of all weights.
+        plain flow at the same times (control).
     """
     gradient, times = _lin_sep_problem().gradient, np.linspace(0.0, _HORIZON, 101)
     rows = []
@@ -153,15 +165,12 @@ def flow_identity(seeds: Iterable[int]) -> pd.DataFrame:
         for method in _NORMALIZED:
             short = theory._pack(theory.weight_flow(gradient, method, start, times))
             for radius in (1.0, 2.0):
-                weights, radii = theory.parameter_flow(gradient, method, start, times, radius)
-                path = theory._pack(weights)
+                path = theory._pack(theory.parameter_flow(gradient, method, start, times, radius))
                 general = theory._pack(theory.weight_flow(gradient, method, start, times, radius))
                 others = {"deviation": general, "short_form_deviation": short, "plain_distance": plain}
                 row = {"seed": seed, "method": method, "radius": radius}
-                row |= {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
-                row["norm_drift"] = max(np.abs(found - radius).max() for found in radii)
-                row["relative_change"] = np.linalg.norm(path[-1] - path[0]) / np.linalg.norm(path[0])
-                rows.append(row)
+                off = {name: np.linalg.norm(path - flow, axis=1).max() for name, flow in others.items()}
+                rows.append(row | off)
     return pd.DataFrame(rows)
 
 
@@ -202,24 +211,26 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
 # --- Lin-Sep: four points in the plane --------------------------------------------------------------------------
 
 
-def _nodes(weights: Sequence[_Array], gradients: Sequence[_Array], **columns: object) -> pd.DataFrame:
+def _nodes(
+    weights: Sequence[_Array], gradients: Sequence[_Array] | None = None, **columns: object
+) -> pd.DataFrame:
     r"""$\|w_u\|$, $\|g_u\|$ and the cosine between them, one row a point (or network) and node, layer after layer.
 
     Weights and gradients are ``(n, n_out, n_in)``, further columns have one value a point.
     """
     length = np.concatenate([np.linalg.norm(w, axis=-1) for w in weights], axis=-1)
+    (n, n_nodes), sizes = length.shape, [w.shape[-2] for w in weights]
+    layer = np.tile(np.repeat(np.arange(len(weights)), sizes), n)
+    table = pd.DataFrame(columns, index=range(n)).loc[np.repeat(range(n), n_nodes)].reset_index(drop=True)
+    table = table.assign(node=np.tile(np.arange(n_nodes), n), layer=layer, length=length.ravel())
+    if gradients is None:
+        return table
     slope = np.concatenate([np.linalg.norm(g, axis=-1) for g in gradients], axis=-1)
     inner = np.concatenate([np.vecdot(w, g) for w, g in zip(weights, gradients, strict=True)], axis=-1)
     # A dead unit's gradient is zero, or too small for its square: no direction, hence NaN, not infinity.
     product = length * slope
     cosine = np.divide(inner, product, out=np.full_like(product, np.nan), where=product > 0)
-    n, n_nodes = length.shape
-    layer = np.repeat(np.arange(len(weights)), [w.shape[-2] for w in weights])
-    table = pd.DataFrame(columns, index=range(n)).loc[np.repeat(range(n), n_nodes)].reset_index(drop=True)
-    return table.assign(
-        node=np.tile(np.arange(n_nodes), n), layer=np.tile(layer, n), length=length.ravel(),
-        gradient_norm=slope.ravel(), cosine=cosine.ravel(),
-    )  # fmt: skip
+    return table.assign(gradient_norm=slope.ravel(), cosine=cosine.ravel())
 
 
 def lin_sep_flows(seeds: Iterable[int]) -> pd.DataFrame:
@@ -249,25 +260,16 @@ def lin_sep_descent() -> pd.DataFrame:
     Logistic loss, $c = 1 - 1/30$, $k_{max} = 0.01$.
 
     Returns:
-        All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, z, steps, end, node,
-        layer, length, gradient_norm, cosine.
+        All nodes on the way, and a step beyond z = 300, where the authors end: seed, method, status, z, steps, end,
+        node, layer, length, gradient_norm, cosine.
     """
-    problem, frames = _lin_sep_problem(), []
+    problem, start, frames = _lin_sep_problem(), _default_weights((2, 8, 1), _LIN_SEP_SEED), []
+    data = torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS
     for method in _NORMALIZED:
-        descent = _trained(
-            [_default_weights((2, 8, 1), _LIN_SEP_SEED)], "squared_relu", method, None,
-            torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS,
-            exponent=1 - 1 / 30, k_max=0.01, lag=True, max_steps=40_000,
-        )  # fmt: skip
-        weights = _stacked([w.numpy()[0] for w in state.values()] for state in descent.states)
-        z = np.array([*descent.targets, descent.z[0]])
-        about = {
-            "seed": _LIN_SEP_SEED,
-            "method": method,
-            "z": z,
-            "steps": descent.steps[0],
-            "end": z == z[-1],
-        }
+        rule: dict[str, Any] = {"f": 30, "k_max": 0.01, "max_steps": 40_000}
+        descent = _trained([start], "squared_relu", method, None, *data, **rule)
+        weights, about = _way(descent, [_LIN_SEP_SEED])
+        about |= {"method": method, "z": [*descent.targets, *descent.z]}
         frames.append(_nodes(weights, problem.gradient(weights)[1], **about))
     return pd.concat(frames, ignore_index=True)
 
@@ -291,10 +293,9 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
     The integrator knows nothing of the exact solution.
 
     Returns:
-        One row a start and method: method, start_1, start_2, end_1, end_2, path_error (largest distance from the exact
-        curve over the distance travelled), drift (largest relative change of K; NaN for plain flow), predicted (1 or
-        2, by the sign of K; 0 for plain flow, which has no winner), winner (the weight that grows by the larger
-        factor).
+        One row a start and method: method, path_error (largest distance from the exact curve over the distance
+        travelled), drift (largest relative change of K, which EWN keeps and plain flow does not), predicted (1 or 2, by
+        the sign of K), winner (the weight that grows by the larger factor).
     """
     rows = []
     for start in np.random.default_rng(seed).uniform(0.2, 5.0, (n_random, 2)):
@@ -302,23 +303,13 @@ def simple_trajectories(n_random: int, seed: int = 0) -> pd.DataFrame:
         k = float(theory._conserved(*start))
         for method in ("ewn", "plain"):
             path = theory.loss_clock(_two_weights, method, [start[:, None]], clock)
-            w1, w2 = path.weights[0][:, 0, 0], path.weights[0][:, 1, 0]
-            exact_1, exact_2 = theory.exact_point(start, path.z, method)
-            error = np.hypot(w1 - exact_1, w2 - exact_2).max()
-            ewn = method == "ewn"
+            found, exact = path.weights[0][:, :, 0].T, np.stack(theory.exact_point(start, path.z, method))
+            error = np.hypot(*(found - exact)).max() / np.hypot(*(exact[:, -1] - start))
             # K can pass through zero: its own terms set the scale.
-            drift = np.abs(theory._conserved(w1, w2) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
-            row = {
-                "method": method,
-                "start_1": start[0],
-                "start_2": start[1],
-                "end_1": w1[-1],
-                "end_2": w2[-1],
-            }
-            row |= {"path_error": error / np.hypot(exact_1[-1] - start[0], exact_2[-1] - start[1])}
-            row |= {"drift": drift if ewn else np.nan, "predicted": (1 if k > 0 else 2) if ewn else 0}
-            rows.append(row | {"winner": 1 if w1[-1] / start[0] > w2[-1] / start[1] else 2})
-    return pd.DataFrame(rows)
+            drift = np.abs(theory._conserved(*found) - k).max() / (1 / start[1] + 1 / (2 * start[0]))
+            winner = 1 + int(np.argmax(found[:, -1] / start))
+            rows.append((method, error, drift, 1 if k > 0 else 2, winner))
+    return pd.DataFrame(rows, columns=["method", "path_error", "drift", "predicted", "winner"])
 
 
 def simple_trajectory_descent() -> pd.DataFrame:
@@ -332,20 +323,18 @@ def simple_trajectory_descent() -> pd.DataFrame:
         exact one, over the exact one's length; the overshoot is part of it).
     """
     starts, one = np.array(settings._SIMPLE_TRAJ_STARTS), torch.ones(1, 1, dtype=torch.float64)
-    frames = []
+    frames, names = {}, [f"{name}_{i}" for name in ("start", "end", "exact") for i in (1, 2)]
     for method in ("ewn", "plain"):
         descent = _trained(
             [[start[:, None], np.array([[2.0, 1.0]])] for start in starts], "identity", method, ["1"],
-            one, one[0], "exponential", (50.0,), exponent=1 - 1 / 10, k_max=0.1, lag=True,
+            one, one[0], "exponential", (50.0,), f=10, k_max=0.1,
         )  # fmt: skip
         ends = descent.states[-1]["1.weight"].squeeze(-1).numpy()
         exact = np.array([theory.exact_point(start, 50.0, method) for start in starts])
-        points = zip(("start", "end", "exact"), (starts, ends, exact), strict=True)
-        table: dict[str, Any] = {"method": method, "steps": descent.steps[:, -1]}
-        table |= {f"{name}_{i + 1}": both[:, i] for name, both in points for i in range(2)}
         off = np.linalg.norm(ends - exact, axis=1) / np.linalg.norm(exact, axis=1)
-        frames.append(pd.DataFrame(table | {"relative_error": off}))
-    return pd.concat(frames, ignore_index=True)
+        table = np.column_stack([descent.steps[:, -1], starts, ends, exact, off])
+        frames[method] = pd.DataFrame(table, columns=["steps", *names, "relative_error"])
+    return pd.concat(frames, names=["method"]).reset_index("method").reset_index(drop=True)
 
 
 # --- XOR --------------------------------------------------------------------------------------------------------
@@ -362,23 +351,15 @@ def xor_sparsity(seeds: Iterable[int]) -> pd.DataFrame:
         end), node, length.
     """
     seeds, output = [_XOR_SEED, *seeds], np.repeat([1.0, -1.0], 10)[None, :]
-    weights = [[_default_weights((2, 20), seed)[0], output] for seed in seeds]
+    start = [[*_default_weights((2, 20), seed), output] for seed in seeds]
     points = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.float64)
-    frames = []
-    for method in _METHODS:
-        f, k_max = _XOR_RULES[method]
-        descent = _trained(
-            weights, "relu", method, ["1"], points, -points.prod(dim=1), "logistic", _XOR_LEVELS,
-            exponent=1 - 1 / f, k_max=k_max, lag=True, max_steps=6_000,
-        )  # fmt: skip
-        for steps, state in zip(descent.steps.T, descent.states, strict=True):
-            length = np.linalg.norm(state["1.weight"].numpy(), axis=-1)
-            end = state is descent.states[-1]
-            table = {"seed": seeds, "source": ["paper"] + ["random"] * (len(seeds) - 1)}
-            table |= {"status": descent.status, "steps": steps, "end": end}
-            wide = pd.DataFrame(table | {node: length[:, node] for node in range(20)})
-            tall = wide.melt(list(table), var_name="node", value_name="length").assign(method=method)
-            frames.append(tall.dropna())
+    data, frames = (points, -points.prod(dim=1), "logistic", _XOR_LEVELS), []
+    for method, (f, k_max) in _XOR_RULES.items():
+        descent = _trained(start, "relu", method, ["1"], *data, f=f, k_max=k_max, max_steps=6_000)
+        (hidden, _), about = _way(descent, seeds)
+        first = np.arange(len(hidden)) % len(seeds) == 0
+        about |= {"method": method, "source": np.where(first, "paper", "random")}
+        frames.append(_nodes([hidden], **about).dropna())
     return pd.concat(frames, ignore_index=True)
 
 
@@ -447,7 +428,7 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
 
     Returns:
         One row a depth, method, kept step (every 50th, and the last) and seed: depth, method, seed, step (0 is the
-        start), log_loss, loss, ratio (largest over smallest loss among the depths at this step). The n-th entry of the
+        start), log_loss, ratio (largest over smallest loss among the depths at this step). The n-th entry of the
         authors' logs is the loss before the n-th step: step n - 1 here.
     """
     (problem, first_map), seeds = _depth_problem("logistic"), list(seeds)
@@ -463,9 +444,8 @@ def depth_curves(seeds: Iterable[int], n_steps: int = 5000) -> pd.DataFrame:
                     about = {"depth": depth, "method": method, "seed": seeds, "step": step}
                     frames.append(pd.DataFrame(about | {"log_loss": np.broadcast_to(log_loss, len(seeds))}))
     table = pd.concat(frames, ignore_index=True)
-    losses = table.assign(loss=np.exp(table["log_loss"]))
-    depths = losses.groupby(["method", "seed", "step"])["loss"]
-    return losses.assign(ratio=depths.transform("max") / depths.transform("min"))
+    depths = np.exp(table["log_loss"]).groupby([table[name] for name in ("method", "seed", "step")])
+    return table.assign(ratio=depths.transform("max") / depths.transform("min"))
 
 
 # --- images -----------------------------------------------------------------------------------------------------
@@ -490,11 +470,11 @@ def image_pruning(
         device: ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
 
     Returns:
-        Runs, one row a method, seed and target: method, seed, z, status (of the whole run), reached, steps (or epochs),
-        accuracy (unpruned, test, per cent) and gini (of the lengths, averaged over layers), NaN where the target was
-        not reached. Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent,
-        accuracy. The score "best of scores" is the authors' rule: for each network and level, the best of their scores
-        on the *test* set.
+        Runs, one row a method, seed and target: method, seed, z, reached, steps (or epochs), accuracy (unpruned, test,
+        per cent) and gini (of the lengths, averaged over layers), NaN where the target was not reached.
+        Accuracies (test, per cent) of those that reached it: method, seed, z, score, pruned_percent, accuracy. The
+        score "best of scores" is the authors' rule: for each network and level, the best of their scores on the *test*
+        set.
     """
     setting, seeds = settings._IMAGES[name], list(seeds)
     device = str(resolve_device(device))
@@ -516,17 +496,16 @@ def image_pruning(
             scores = {
                 layer: _unit_scores(descent, number, layer, seeds, setting.every_score) for layer in hidden
             }
-            there = np.isfinite(descent.steps[:, number])
-            pruned = _pruned_accuracy(
-                plain, descent.states[number], scores, x_test, y_test, setting.levels, device
-            )
-            pruned = pruned.assign(method=method, z=z, seed=np.array(seeds)[pruned["member"]])
-            accuracies.append(pruned[there[pruned["member"]]].drop(columns="member"))
-            whole = pruned[(pruned["pruned_percent"] == 0) & (pruned["score"] == "length")]
+            state, there = descent.states[number], np.isfinite(descent.steps[:, number])
+            accuracy = _pruned_accuracy(plain, state, scores, x_test, y_test, setting.levels, device)
+            accuracy.index = pd.Index(seeds, name="seed")
+            accuracy[~there] = np.nan
+            tall = accuracy.melt(value_name="accuracy", ignore_index=False).dropna().reset_index()
+            accuracies.append(tall.assign(method=method, z=z))
             by_layer = [[_gini(own) for own in score["length"].double().numpy()] for score in scores.values()]
-            run = {"method": method, "seed": seeds, "z": z, "status": descent.status, "reached": there}
-            run |= {"steps": descent.steps[:, number], "gini": np.mean(by_layer, axis=0)}
-            runs.append(pd.DataFrame(run | {"accuracy": np.where(there, whole["accuracy"], np.nan)}))
+            run = {"seed": seeds, "reached": there, "steps": descent.steps[:, number]}
+            run |= {"accuracy": accuracy["length", 0].to_numpy(), "gini": np.mean(by_layer, axis=0)}
+            runs.append(pd.DataFrame(run).assign(method=method, z=z))
     return pd.concat(runs, ignore_index=True), _with_best_of_scores(pd.concat(accuracies))
 
 
@@ -575,11 +554,11 @@ def _pruned_accuracy(
         device: where to evaluate.
 
     Returns:
-        One row a score, level and member: member, score, pruned_percent, accuracy.
+        One row a member, one column a score and level.
     """
     network, plain = plain.member(0), plain.to(device).eval()
     parameters, x, y = {n: p.to(device) for n, p in parameters.items()}, x.to(device), y.to(device)
-    frames = []
+    found = {}
     for score, percent in product(next(iter(scores.values())), levels):
         pruned = dict(parameters)
         for layer, own in scores.items():
@@ -588,6 +567,5 @@ def _pruned_accuracy(
                 pruned[name] = pruned[name] * kept.to(device)
         answers = training._scores(plain, pruned, x, per_member=y.ndim == 2).argmax(-1)
         right = (answers == y).sum(dim=1).double()
-        table = {"member": range(len(plain)), "score": score, "pruned_percent": percent}
-        frames.append(pd.DataFrame(table | {"accuracy": (100 * right / y.shape[-1]).cpu()}))
-    return pd.concat(frames, ignore_index=True)
+        found[score, percent] = (100 * right / y.shape[-1]).cpu()
+    return pd.DataFrame(found).rename_axis(columns=["score", "pruned_percent"])

@@ -35,7 +35,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from repro.base import one_of
-from repro.learn import folding
+from repro.learn import networks
 
 __all__ = ["ExponentialWeightNorm", "StandardWeightNorm", "fold", "normalize_weights"]
 
@@ -196,4 +196,4 @@ def fold(module: nn.Module) -> nn.Module:
 
     Parametrizations that are not this module's are left alone. Returns the same module.
     """
-    return folding.fold(module, StandardWeightNorm, ExponentialWeightNorm)
+    return networks.fold(module, StandardWeightNorm, ExponentialWeightNorm)

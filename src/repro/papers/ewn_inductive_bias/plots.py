@@ -16,12 +16,7 @@ from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.settings import _SIMPLE_TRAJ_STARTS
 from repro.papers.ewn_inductive_bias.theory import _conserved, exact_point
 
-NAMES = {
-    "plain": "plain",
-    "swn": "SWN",
-    "ewn": "EWN",
-    "control": "plain, gradient × ‖w‖²",
-}
+NAMES = {"plain": "plain", "swn": "SWN", "ewn": "EWN", "control": "plain, gradient × ‖w‖²"}
 """The methods, as pictures and tables call them."""
 _COLORS = dict(zip(NAMES, (PALETTE[i] for i in (0, 1, 2, 4)), strict=True))
 _MARKERS = dict(zip(NAMES, "os^D", strict=True))

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from repro.learn.data import load
-from repro.learn.ensembles import Ensemble
-from repro.learn.networks import kaiming_normal_, perceptron, vgg16_bias_free
-from repro.learn.seeding import initialization
+from repro.learn import Ensemble, initialization, kaiming_normal_, load, perceptron, stacked, vgg16_bias_free
 
 _SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
@@ -51,8 +47,8 @@ class ImageSetting:
             load(self.dataset, seed=seed, **self.data)
             for seed in (seeds if self.split_by_seed else seeds[:1])
         ]
-        parts = zip(*((own.x_train, own.y_train, own.x_test, own.y_test) for own in sets), strict=True)
-        return [torch.stack(part) if self.split_by_seed else part[0] for part in parts], sets[0].n_classes
+        parts = [part for name in ("train", "test") for part in stacked(sets, name)]
+        return [part if self.split_by_seed else part[0] for part in parts], sets[0].n_classes
 
     def networks(self, seeds: Sequence[int], x: Tensor, n_classes: int) -> Ensemble:
         """Freshly drawn ones for these images; the authors' for MNIST have hidden biases of 0, no output bias."""

@@ -263,7 +263,7 @@ def _descent_direction(gradient: _Gradient, weights: Sequence[_Array]) -> list[_
 
 def parameter_flow(
     gradient: _Gradient, method: str, weights: Sequence[_Array], times: _Array, radius: float = 1.0
-) -> tuple[list[_Array], list[_Array]]:
+) -> list[_Array]:
     r"""Gradient flow $\dot\theta = -\nabla_\theta\mathcal L$ on the parameters, from given weights.
 
     Args:
@@ -274,7 +274,7 @@ def parameter_flow(
         radius: $\|v_u(0)\|$ of every node.
 
     Returns:
-        Weights ``(n_times, n_out, n_in)`` and $\|v_u\|$ ``(n_times, n_out, 1)`` at these times, one array a layer.
+        Weights ``(n_times, n_out, n_in)`` at these times, one array a layer.
 
     Raises:
         RuntimeError: if the solver gives up.
@@ -283,8 +283,7 @@ def parameter_flow(
     def velocity(theta: list[_Array]) -> list[_Array]:
         return _pull_back(theta, _descent_direction(gradient, _join(theta, method)), method)
 
-    parameters = _integrate(velocity, _split(weights, method, radius), times)
-    return _join(parameters, method), [_row_norm(v) for v in parameters[1::2]]
+    return _join(_integrate(velocity, _split(weights, method, radius), times), method)
 
 
 def weight_flow(
@@ -418,8 +417,7 @@ def loss_clock(gradient: _Gradient, method: str, weights: Sequence[_Array], z: _
 
     path = _unpack(np.stack(states), weights)
     log_loss, gradients = gradient(path)
-    moved = _pack(_precondition(path, gradients, method))
     with np.errstate(divide="ignore"):
-        log_rate = np.log(np.vecdot(_pack(gradients), moved))
+        log_rate = np.log(np.vecdot(_pack(gradients), _pack(_precondition(path, gradients, method))))
     error = float(np.abs(-log_loss - points).max())
     return _ClockedPath(np.array(points), path, gradients, log_rate, not targets, error)

@@ -12,12 +12,11 @@ $e^{-372}$. Everything that the paper measures needs only $\log\mathcal L$ and $
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -146,126 +145,82 @@ def _folded(network: nn.Module, parameters: Mapping[str, Tensor]) -> _Named:
 # --- how the next parameters are proposed -----------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class _Problem:
-    """An ensemble, its data and its loss.
+    """An ensemble, its data, its loss, and of mini-batches each member's own order of the data.
 
     Trained parameters are one matrix ``(members, numbers)``: an update, or the undoing of one, is one operation.
     """
 
-    #: Attributes with an entry for each member.
-    _of_members: tuple[str, ...] = ()
+    ensemble: Ensemble
+    x: Tensor
+    y: Tensor
+    loss: str
+    by_length: Sequence[str]
+    batch_size: int | None
+    generators: NDArray[np.object_]
 
-    def __init__(self, ensemble: Ensemble, x: Tensor, y: Tensor, loss: str, by_length: Sequence[str]) -> None:
-        self.ensemble, self.x, self.y, self.loss, self.by_length = ensemble, x, y, loss, by_length
-        self.per_member = y.ndim == 2
-        self._shapes = {n: p.shape[1:] for n, p in ensemble.parameters.items() if p.requires_grad}
+    @property
+    def per_member(self) -> bool:
+        """Whether each member has data of its own."""
+        return self.y.ndim == 2
 
-    def only(self, rows: list[int]) -> Self:
+    def only(self, rows: list[int]) -> _Problem:
         """The same problem for some of the members."""
-        chosen = copy.copy(self)
-        chosen.ensemble = Ensemble([self.ensemble.member(i) for i in rows])
-        for name in (*self._of_members, *(("x", "y") if self.per_member else ())):
-            setattr(chosen, name, getattr(self, name)[rows])
-        return chosen
+        x, y = (self.x[rows], self.y[rows]) if self.per_member else (self.x, self.y)
+        some, orders = Ensemble([self.ensemble.member(i) for i in rows]), self.generators
+        return replace(self, ensemble=some, x=x, y=y, generators=orders[rows] if self.batch_size else orders)
 
-    def flat(self) -> Tensor:
-        """The ensemble's own trained parameters, ``(members, numbers)``."""
-        return torch.cat([self.ensemble.parameters[n].detach().flatten(1) for n in self._shapes], dim=1)
+    @cached_property
+    def trained(self) -> _Named:
+        """The ensemble's own trained parameters."""
+        return {n: p for n, p in self.ensemble.parameters.items() if p.requires_grad}
 
     def named(self, flat: Tensor) -> _Named:
         """All parameters by name, the trained ones as views of a matrix."""
-        parts = flat.split([shape.numel() for shape in self._shapes.values()], dim=1)
-        pairs = zip(self._shapes.items(), parts, strict=True)
-        return self.ensemble.parameters | {n: part.reshape(-1, *shape) for (n, shape), part in pairs}
+        parts = flat.split([p[0].numel() for p in self.trained.values()], dim=1)
+        pairs = zip(self.trained.items(), parts, strict=True)
+        return self.ensemble.parameters | {n: part.reshape(p.shape) for (n, p), part in pairs}
 
-    def forward(self, flat: Tensor, x: Tensor, per_member: bool) -> tuple[Tensor, _Named]:
-        """Scores ``(members, n, ...)`` with their graph, and the leaves to differentiate by."""
+    def gradient(self, flat: Tensor, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
+        """Log-losses ``(members,)``, and their gradient by the trained parameters, ``(members, numbers)``."""
         named = self.named(flat)
-        leaves = {n: named[n].detach().requires_grad_() for n in self._shapes}
-        return self.ensemble(x, per_member=per_member, parameters=named | leaves), leaves
-
-    def backward(self, scores: Tensor, leaves: _Named, slope: Tensor) -> Tensor:
-        """Gradient by the trained parameters, ``(members, numbers)``, from the gradient by the scores."""
+        leaves = {n: named[n].detach().requires_grad_() for n in self.trained}
+        scores = self.ensemble(x, per_member=per_member, parameters=named | leaves)
+        value, slope = _log_loss(scores.detach(), y, self.loss)
         gradients = dict(zip(leaves, torch.autograd.grad(scores, list(leaves.values()), slope), strict=True))
         for name in self.by_length:
             weight = leaves[name].detach()
             length = torch.linalg.vector_norm(weight, dim=tuple(range(2, weight.ndim)), keepdim=True)
             gradients[name] = gradients[name] * length.square()
-        return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
+        return value, torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
 
-    def keep(self, accepted: _Flags) -> None:
-        """Prepare the next proposal, for the members that keep the parameters last judged."""
+    def judge(self, flat: Tensor) -> tuple[_Array, Tensor]:
+        """Log-losses of parameters, and the gradient there; ones for mini-batches, whose gradients are others."""
+        if self.batch_size:
+            found = _scores(self.ensemble, self.named(flat), self.x, self.per_member)
+            return _log_loss(found, self.y, self.loss)[0].cpu().numpy(), torch.ones_like(flat[:, :1])
+        value, slope = self.gradient(flat, self.x, self.y, self.per_member)
+        return value.cpu().numpy(), slope
 
-    def zero_gradient(self) -> _Flags:
-        """Members whose gradient is known to be exactly zero: they will never move."""
-        return np.zeros(len(self.ensemble), dtype=bool)
+    def epoch(self, flat: Tensor, rate: Tensor, log_losses: _Array) -> Tensor:
+        r"""Parameters after an epoch with the steps $k\,\mathcal L^{1-c}\,\nabla\mathcal L_B/\mathcal L$.
+
+        ``rate`` is $k\mathcal L^{1-c}$, ``(members, 1)``, and $\mathcal L$ the loss at the start of the epoch.
+        """
+        n = self.x.shape[1 if self.per_member else 0]
+        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(flat.device)
+        rows = torch.arange(len(order), device=flat.device).unsqueeze(1)
+        start, flat = torch.from_numpy(log_losses).to(flat.device), flat.clone()  # updated in place below
+        for index in order.split(self.batch_size, dim=1):
+            chosen = (rows, index) if self.per_member else index
+            value, slope = self.gradient(flat, self.x[chosen], self.y[chosen], per_member=True)
+            flat.addcmul_(rate * (value - start).exp().to(flat.dtype).unsqueeze(1), slope, value=-1)
+        return flat
 
 
 def _column(values: _Array | _Flags, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device).unsqueeze(1)
-
-
-class _FullBatch(_Problem):
-    """A gradient step on all data. The forward pass that judges a step also serves the next one."""
-
-    _slope: Tensor
-    _pending: tuple[Tensor, _Named, Tensor]
-    _of_members = ("_slope",)
-
-    def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
-        r"""New parameters ``(members, numbers)``; ``rate`` is $k\mathcal L^{1-c}$."""
-        return torch.addcmul(flat, _column(rate, flat).to(flat.dtype), self._slope, value=-1)
-
-    def judge(self, flat: Tensor) -> _Array:
-        """Log-losses ``(members,)`` of parameters."""
-        scores, leaves = self.forward(flat, self.x, self.per_member)
-        value, slope = _log_loss(scores.detach(), self.y, self.loss)
-        self._pending = scores, leaves, slope
-        return value.cpu().numpy()
-
-    def keep(self, accepted: _Flags) -> None:
-        """Compute the gradient at the parameters last judged, for the members that keep them."""
-        if accepted.all():
-            self._slope = self.backward(*self._pending)
-        elif accepted.any():
-            found = self.backward(*self._pending)
-            self._slope = torch.where(_column(accepted, found), found, self._slope)
-
-    def zero_gradient(self) -> _Flags:
-        return ~self._slope.any(dim=1).cpu().numpy()
-
-
-class _MiniBatches(_Problem):
-    r"""One epoch of stochastic gradient descent, each member with its own order of the data.
-
-    The step is $k\,\mathcal L^{1-c}\,\nabla\mathcal L_B/\mathcal L$ with $\mathcal L$ the loss at the start
-    of the epoch.
-    """
-
-    _of_members = ("generators",)
-
-    def __init__(self, *data: Any, batch_size: int, seeds: Sequence[int]) -> None:
-        super().__init__(*data)
-        self.batch_size, self.generators = batch_size, np.array([streams(seed).shuffle for seed in seeds])
-
-    def propose(self, flat: Tensor, rate: _Array, log_losses: _Array) -> Tensor:
-        n = self.x.shape[1 if self.per_member else 0]
-        order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(flat.device)
-        rows = torch.arange(len(order), device=flat.device).unsqueeze(1)
-        rates, start = _column(rate, flat).to(flat.dtype), torch.from_numpy(log_losses).to(flat.device)
-        flat = flat.clone()  # updated in place below
-        for index in order.split(self.batch_size, dim=1):
-            chosen = (rows, index) if self.per_member else index
-            y = self.y[chosen]
-            scores, leaves = self.forward(flat, self.x[chosen], per_member=True)
-            value, slope = _log_loss(scores.detach(), y, self.loss)
-            relative = (value - start).exp().to(flat.dtype).unsqueeze(1)
-            flat.addcmul_(rates * relative, self.backward(scores, leaves, slope), value=-1)
-        return flat
-
-    def judge(self, flat: Tensor) -> _Array:
-        found = _scores(self.ensemble, self.named(flat), self.x, self.per_member)
-        return _log_loss(found, self.y, self.loss)[0].cpu().numpy()
 
 
 # --- the descent ------------------------------------------------------------------------------------------------
@@ -318,23 +273,18 @@ def descend(
     Returns:
         ``Descent``, on the CPU.
     """
-    data = (Ensemble(list(ensemble)).to(device), x.to(device), y.to(device), loss, by_length)
-    everyone: _FullBatch | _MiniBatches = (
-        _MiniBatches(*data, batch_size=batch_size, seeds=seeds) if batch_size else _FullBatch(*data)
-    )
-    problem, start, levels = everyone, everyone.flat(), np.array(targets, dtype=float)
-    n, flat, log_loss = len(start), start, problem.judge(start)
-    problem.keep(np.ones(n, dtype=bool))
+    generators = np.array([streams(seed).shuffle for seed in seeds])
+    data = Ensemble(list(ensemble)).to(device), x.to(device), y.to(device), loss
+    problem = everyone = _Problem(*data, by_length, batch_size, generators)
+    flat = start = torch.cat([p.detach().flatten(1) for p in everyone.trained.values()], dim=1)
+    n, levels = len(start), np.array(targets, dtype=float)
+    log_loss, slope = problem.judge(start)
     # of all members
     states = [torch.full_like(start, torch.nan) for _ in range(len(levels) + 1)]
     steps, z, status = np.full((n, len(states)), np.nan), np.full(n, np.nan), np.full(n, "", dtype="U9")
     # of those that are still trained
-    ids, k, kept_steps, stored = (
-        np.arange(n),
-        np.full(n, _K_START),
-        np.zeros(n),
-        np.zeros(n) if lag else log_loss,
-    )
+    ids, k, kept_steps = np.arange(n), np.full(n, _K_START), np.zeros(n)
+    stored = np.zeros(n) if lag else log_loss
     for tried in itertools.count():
         new = (-log_loss[:, None] > levels) & np.isnan(steps[ids, :-1])
         for i, j in zip(*np.nonzero(new), strict=True):
@@ -342,7 +292,7 @@ def descend(
         ends = {
             "reached": -stored > levels[-1],
             # looking for zero gradients costs as much as a step of a small network
-            "flat": problem.zero_gradient() if tried % 100 == 0 else np.zeros(len(ids), dtype=bool),
+            "flat": np.zeros(len(ids), dtype=bool) if tried % 100 else ~slope.any(dim=1).cpu().numpy(),
             "stalled": k < _SMALLEST_FACTOR,
             "max_steps": np.full(len(ids), tried >= max_steps),
         }
@@ -354,15 +304,15 @@ def descend(
             if not stay.any():
                 break
             ids, k, kept_steps, log_loss, stored = (a[stay] for a in (ids, k, kept_steps, log_loss, stored))
-            problem, flat = problem.only(np.flatnonzero(stay).tolist()), flat[stay]
-        rate = k * np.exp((1 - exponent) * stored + (log_loss - stored))
-        trial = problem.propose(flat, rate, log_loss)
-        found = problem.judge(trial)
+            problem, flat, slope = problem.only(np.flatnonzero(stay).tolist()), flat[stay], slope[stay]
+        rate = _column(k * np.exp((1 - exponent) * stored + (log_loss - stored)), flat).to(flat.dtype)
+        trial = problem.epoch(flat, rate, log_loss) if batch_size else flat.addcmul(rate, slope, value=-1)
+        found, found_slope = problem.judge(trial)
         kept = np.isfinite(found) & (found <= log_loss)
         stored = np.where(kept, log_loss if lag else found, stored)
         log_loss, kept_steps = np.where(kept, found, log_loss), kept_steps + kept
         k = np.where(kept, np.where(k < k_max, k * grow, k), k / shrink)
-        problem.keep(kept)
-        flat = trial if kept.all() else torch.where(_column(kept, flat), trial, flat)
+        pairs = (trial, flat), (found_slope, slope)
+        flat, slope = (torch.where(_column(kept, flat), *pair) for pair in pairs)
     first, *rest = (_folded(ensemble.member(0), everyone.named(each)) for each in (start, *states))
     return Descent(tuple(levels.tolist()), first, rest, steps, z, status.tolist())

@@ -19,8 +19,7 @@ The text of the paper beyond its abstract was not at hand; equations and setting
 2024.
 
 ===============  ====================================================================================================
-``method``       Granger's test of a step, the regression of the authors' code, the loop of causal pruning
-``theory``       the regression solved to its end: ridge, and a Lasso that has converged
+``method``       Granger's test of a step, the regression of the authors' code and its ends, the loop of causal pruning
 ``training``     SGD with every step logged, and its first order; Adam after pruning, to two stops
 ``curvature``    how flat minima are: largest eigenvalues of the Hessian, noise on the weights
 ``experiments``  one function a claim group: starting networks in, a table out

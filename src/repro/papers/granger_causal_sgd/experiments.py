@@ -14,15 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from repro.learn import Ensemble, evaluate
+from repro.learn import Ensemble, evaluate, stacked
 from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
-from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning, step_test, tg_lasso
+from repro.papers.granger_causal_sgd.method import (
+    _causal_weights,
+    causal_pruning,
+    lasso,
+    ridge,
+    step_test,
+    tg_lasso,
+)
 from repro.papers.granger_causal_sgd.settings import Start
-from repro.papers.granger_causal_sgd.theory import lasso, ridge
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops, _tune, log
-from repro.prune import Mask, magnitude, random, select
-from repro.prune.overlap import agreement
-from repro.prune.selection import keep_highest
+from repro.prune import Mask, expected_jaccard, jaccard, keep_highest, magnitude, random, select
 
 _TARGETS = ("same_batch", "cross_batch")
 _TRAINED_TOGETHER = 40  # perceptrons: fastest so on one processor
@@ -72,20 +76,15 @@ def identity_runs(start: Start) -> pd.DataFrame:
         judged by their scale.
     """
     exact = replace(start, ensemble=Ensemble([member.double() for member in start.ensemble]))
+    runs = [_logged(exact, learning_rate=rate, rows=False) for rate in (1e-3, 1e-2, 1e-1)]
+    pushed = _logged(exact, learning_rate=1e-3, momentum=0.9, rows=False)
+    fits = [(_words(each), run, run.first_order(), each) for run in runs for each in _TARGETS]
+    fits += [("momentum, squares alone", pushed, pushed.first_order(products=False), "same_batch")]
+    fits += [("momentum, squares and products", pushed, pushed.first_order(), "same_batch")]
     frames = []
-
-    def fit(target: str, run: Trace, change: str = "same_batch", **terms: bool) -> None:
-        names = {"seed": start.seeds, "learning_rate": run.learning_rate, "target": target}
-        line = _line_through_zero(run.first_order(**terms), run.loss_changes[change])
-        frames.append(pd.DataFrame(names | line))
-
-    for rate in (1e-3, 1e-2, 1e-1):
-        batches = _logged(exact, learning_rate=rate)
-        fit("same-batch", batches)
-        fit("cross-batch", batches, "cross_batch")
-    pushed = _logged(exact, learning_rate=1e-3, momentum=0.9)
-    fit("momentum, squares alone", pushed, products=False)
-    fit("momentum, squares and products", pushed)
+    for name, run, predicted, change in fits:
+        names = {"seed": start.seeds, "learning_rate": run.learning_rate, "target": name}
+        frames.append(pd.DataFrame(names | _line_through_zero(predicted, run.loss_changes[change])))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -251,11 +250,12 @@ def mask_overlaps(start: Start, sparsities: Sequence[float]) -> pd.DataFrame:
         for (other, masks), (i, seed), (a, wanted) in product(
             others.items(), enumerate(start.seeds), enumerate(sparsities)
         ):
-            names = {"seed": seed, "target": _words(target), "wanted": wanted, "other": other}
-            found = agreement(mask[i, a], masks[i, a])
-            found["beyond"] = (found["jaccard"] - found["chance"]) / (1 - found["chance"])
-            rows.append(names | {"sparsity": 1 - float(mask[i, a].double().mean())} | found)
-    return pd.DataFrame(rows)
+            one, two = mask[i, a], masks[i, a]
+            index, chance = jaccard(one, two), expected_jaccard(int(one.sum()), int(two.sum()), len(one))
+            found = 1 - float(one.double().mean()), index, chance, (index - chance) / (1 - chance)
+            rows.append((seed, _words(target), wanted, other, *found))
+    columns = ["seed", "target", "wanted", "other", "sparsity", "jaccard", "chance", "beyond"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _run(start: Start, number: int, **changed: Any) -> Trace:
@@ -326,18 +326,11 @@ def loop_runs(
     """
     rows = pd.DataFrame(product(targets, alphas, start.seeds), columns=["target", "alpha", "seed"])
     many, frames = start.times(len(targets) * len(alphas)), []
+    how = start.setting.sgd() | {"n_iterations": n_iterations, "regress": regress, "hold": hold}
+    how |= {"seeds": many.seeds, "target": rows["target"].tolist()}
     for n_epochs in logging_epochs or [start.setting.logging_epochs]:
-        masks = causal_pruning(
-            many.ensemble,
-            many.datasets,
-            rows["alpha"].tolist(),
-            seeds=many.seeds,
-            target=rows["target"].tolist(),
-            n_iterations=n_iterations,
-            regress=regress,
-            hold=hold,
-            **(start.setting.sgd() | {"n_epochs": n_epochs}),
-        )
+        how["n_epochs"] = n_epochs
+        masks = causal_pruning(many.ensemble, many.datasets, rows["alpha"].tolist(), **how)
         for iteration, mask in enumerate(masks, start=1):
             found = rows.assign(iteration=iteration, sparsity=_sparsities(mask))
             frames.append(found.assign(logging_epochs=n_epochs))
@@ -443,7 +436,7 @@ def accuracy_runs(
         ``validation_accuracy`` and ``test_accuracy``, in [0, 1].
     """
     conditions = list(_arm_masks(start, arms, sparsities).items())
-    at_once = 1 if start.setting.images else max(1, _TRAINED_TOGETHER // len(start.seeds))
+    at_once = 1 if start.setting.data.get("images") else max(1, _TRAINED_TOGETHER // len(start.seeds))
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
@@ -463,12 +456,7 @@ def _labels(start: Start, conditions: Mapping[tuple[str, float], Mask]) -> pd.Da
 
 
 def flatness_runs(
-    start: Start,
-    arms: Sequence[str],
-    sparsities: Sequence[float],
-    *,
-    target_loss: float,
-    max_epochs: int,
+    start: Start, arms: Sequence[str], sparsities: Sequence[float], *, target_loss: float, max_epochs: int
 ) -> pd.DataFrame:
     r"""Train dense and pruned networks to two stops; measure how flat they lie (claims G8, G9).
 
@@ -494,7 +482,7 @@ def flatness_runs(
     """
     conditions = _arm_masks(start, arms, sparsities)
     survivors, every = _joined(conditions.values()), start.times(len(conditions))
-    train, test = every.stacked("train"), every.stacked("test")
+    train, test = stacked(every.datasets, "train"), stacked(every.datasets, "test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
     stops = _train_to_stops(every, survivors, target_loss=target_loss, max_epochs=max_epochs)
     frames, n_dense = [], len(start.seeds)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repro.learn import (
     Dataset,
@@ -19,7 +19,6 @@ from repro.learn import (
     lenet5,
     load,
     perceptron,
-    stacked,
     train,
 )
 
@@ -31,9 +30,7 @@ class Setting:
     Attributes:
         dataset: a name that ``learn.load`` knows.
         build: the network, without arguments.
-        images: whether the network takes images rather than rows of numbers.
-        parts: shares or counts of the validation and the test part, where the data do not have one.
-        standardize: as in ``learn.load``; the authors' numbers where they gave some.
+        data: further arguments of ``learn.load``; the authors' numbers where they gave some.
         pretrain_epochs: epochs with Adam before the weights that all else starts from, $\theta_0$.
         logging_epochs: epochs of plain SGD in which the steps are recorded.
         logging_rate: learning rate $\eta$ of that SGD.
@@ -44,9 +41,7 @@ class Setting:
 
     dataset: str
     build: Callable[[], nn.Module]
-    images: bool = False
-    parts: Mapping[str, int | float] = field(default_factory=lambda: {"validation": 0.15, "test": 0.25})
-    standardize: str | tuple[float, float] = "feature"
+    data: Mapping[str, Any] = field(default_factory=lambda: {"validation": 0.15, "test": 0.25})
     pretrain_epochs: int = 5
     logging_epochs: int = 5
     logging_rate: float = 1e-2
@@ -56,24 +51,8 @@ class Setting:
 
     def sgd(self) -> dict[str, Any]:
         """Return rate, epochs and batch size of the logged steps, as ``training.log`` takes them."""
-        return {
-            "learning_rate": self.logging_rate,
-            "n_epochs": self.logging_epochs,
-            "batch_size": self.batch_size,
-        }
-
-    def train(
-        self,
-        networks: nn.Module | Ensemble,
-        datasets: Sequence[Dataset],
-        seeds: Sequence[int],
-        n_epochs: int,
-        **hooks: Any,
-    ) -> History:
-        """Train with Adam, before or after pruning, as ``learn.train`` does; measured after the last epoch."""
-        adam = partial(torch.optim.Adam, lr=self.rate)
-        how: dict[str, Any] = {"batch_size": self.batch_size, "evaluate_every": n_epochs, "seed": list(seeds)}
-        return train(networks, datasets, optimizer=adam, n_epochs=n_epochs, **how, **hooks)
+        how = {"learning_rate": self.logging_rate, "n_epochs": self.logging_epochs}
+        return how | {"batch_size": self.batch_size}
 
     @classmethod
     def lenet(cls, n_images: int, n_epochs: int) -> Setting:
@@ -83,12 +62,11 @@ class Setting:
             n_images: for training; the authors take 60,000.
             n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
         """
+        data = {"images": True, "train": n_images, "validation": 1000, "standardize": (0.2860, 0.3530)}
         return cls(
             "fashion_mnist",
             lenet5,
-            images=True,
-            parts={"train": n_images, "validation": 1000},
-            standardize=(0.2860, 0.3530),
+            data,
             pretrain_epochs=n_epochs,
             logging_epochs=n_epochs,
             logging_rate=1e-3,
@@ -122,15 +100,21 @@ class Start:
         """Draw a split and weights from each seed, and pretrain; ``short`` for two epochs of everything at most."""
         if short:
             chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
-        how: dict[str, Any] = {"standardize": chosen.standardize, "images": chosen.images, **chosen.parts}
-        datasets = tuple(load(chosen.dataset, seed=seed, **how) for seed in seeds)
+        datasets = tuple(load(chosen.dataset, seed=seed, **chosen.data) for seed in seeds)
         members = []
         for seed in seeds:
             with initialization(seed):
                 members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
-        ensemble = Ensemble(members)
-        chosen.train(ensemble, datasets, seeds, chosen.pretrain_epochs)
-        return cls(chosen, tuple(seeds), datasets, ensemble)
+        start = cls(chosen, tuple(seeds), datasets, Ensemble(members))
+        start.train(start.ensemble, chosen.pretrain_epochs)
+        return start
+
+    def train(self, networks: nn.Module | Ensemble, n_epochs: int, **hooks: Any) -> History:
+        """Train with Adam, before or after pruning, as ``learn.train`` does; measured after the last epoch."""
+        how: dict[str, Any] = {"batch_size": self.setting.batch_size, "evaluate_every": n_epochs}
+        adam = partial(torch.optim.Adam, lr=self.setting.rate)
+        seeds = list(self.seeds)
+        return train(networks, self.datasets, optimizer=adam, n_epochs=n_epochs, seed=seeds, **how, **hooks)
 
     def first(self, n: int) -> Start:
         """Return the first n of the networks, with their seeds and data."""
@@ -139,7 +123,3 @@ class Start:
     def times(self, n: int) -> Start:
         """Return all S networks, then all again, n times, with their seeds and data."""
         return Start(self.setting, self.seeds * n, self.datasets * n, Ensemble(list(self.ensemble) * n))
-
-    def stacked(self, part: str) -> tuple[Tensor, Tensor]:
-        """Return inputs ``(S, n, ...)`` and classes ``(S, n)`` of ``"train"``, ``"validation"`` or ``"test"``."""
-        return stacked(self.datasets, part)

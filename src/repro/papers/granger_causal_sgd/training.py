@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,33 +166,17 @@ def log(
             f"a trace needs at least 2 steps; {n_epochs} epochs of {n} examples have {n_rows + 1}"
         )
     shapes = _prunable_shapes(ensemble)
-    copies = Ensemble(list(ensemble))
-    if mask is not None:
-        mask.apply(copies)
-    logged = _Logging(
-        datasets,
-        loss,
-        momentum,
-        pruned={} if mask is None else {name: ~mask[name] for name in mask},
-        full_loss=full_loss,
-        placebo=placebo,
-        n_losses=len(ensemble) * batch if drop_last else 0,
-        steps=_room(ensemble, shapes, n_rows if rows else 0),
-        names=tuple(shapes),
-    )
-    history = train(
-        copies,
-        datasets,
-        optimizer=partial(torch.optim.SGD, lr=learning_rate, momentum=momentum),
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        loss=logged.losses,
-        augment=logged.inputs,
-        before_step=[logged.before],
-        after_step=[logged.after],
-        evaluate_every=n_epochs,
-        seed=list(seeds),
-    )
+    copies, mask = Ensemble(list(ensemble)), mask or Mask({})
+    mask.apply(copies)
+    pruned = {name: ~kept for name, kept in mask.items()}
+    n_losses = len(ensemble) * batch if drop_last else 0
+    steps = _room(ensemble, shapes, n_rows if rows else 0)
+    logged = _Logging(datasets, loss, momentum, pruned, full_loss, placebo, n_losses, steps, tuple(shapes))
+    hooks = {"before_step": [logged.before], "after_step": [logged.after]}
+    how: dict[str, Any] = {"n_epochs": n_epochs, "batch_size": batch_size, "evaluate_every": n_epochs}
+    how |= {"loss": logged.losses, "augment": logged.inputs, "seed": list(seeds)} | hooks
+    sgd = partial(torch.optim.SGD, lr=learning_rate, momentum=momentum)
+    history = train(copies, datasets, optimizer=sgd, **how)
     _raise_if_diverged(history, seeds)
     series = {name: torch.stack([row[name] for row in logged.rows], dim=1).cpu() for name in logged.rows[0]}
     mean = {name: learning_rate**2 / n_rows * total.cpu() for name, total in logged.sums.items()}
@@ -296,10 +281,8 @@ def _batch_mean(ensemble: Ensemble, losses: Tensor) -> Tensor:
 def _prunable_shapes(ensemble: Ensemble) -> dict[str, torch.Size]:
     """Shapes of one network's weights by name; refuse networks that cannot be logged."""
     if ensemble.buffers:
-        raise ValueError(
-            "the loss of a network with buffers, such as batch normalization's, depends on more than its parameters; "
-            f"it has {', '.join(ensemble.buffers)}"
-        )
+        told = "the loss of a network with buffers, such as batch normalization's, depends on more than its parameters"
+        raise ValueError(f"{told}; it has {', '.join(ensemble.buffers)}")
     names = list(prunable(ensemble.member(0)))
     for name in names:
         if name not in ensemble.parameters or not ensemble.parameters[name].requires_grad:
@@ -314,10 +297,8 @@ def _room(ensemble: Ensemble, shapes: dict[str, torch.Size], n_rows: int) -> Ten
     n, p = len(ensemble), sum(each.numel() for each in shapes.values())
     steps = torch.empty(n, n_rows, p, dtype=ensemble.parameters[next(iter(shapes))].dtype, device="meta")
     if steps.nbytes > _MOST_BYTES:
-        raise MemoryError(
-            f"{n} networks x {n_rows} steps x {p:,} weights take {steps.nbytes:,} bytes, more than {_MOST_BYTES:,}; "
-            "log fewer networks at a time, or with rows=False"
-        )
+        told = f"{n} networks x {n_rows} steps x {p:,} weights take {steps.nbytes:,} bytes, more than {_MOST_BYTES:,}"
+        raise MemoryError(f"{told}; log fewer networks at a time, or with rows=False")
     return torch.empty_like(steps, device="cpu")
 
 
@@ -345,12 +326,11 @@ def _tune(
         TrainingDivergedError: a loss is not finite; names network and seed.
     """
     networks: Ensemble | nn.Module = Ensemble(list(start.ensemble))
-    if start.setting.images and len(start.seeds) == 1:
+    if start.setting.data.get("images") and len(start.seeds) == 1:
         networks = start.ensemble.member(0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mask = Mask({name: kept[0] for name, kept in mask.items()})
     mask.apply(networks)
-    hooks = {"after_step": [mask], "after_epoch": after_epoch}
-    history = start.setting.train(networks, start.datasets, start.seeds, n_epochs, **hooks)
+    history = start.train(networks, n_epochs, after_step=[mask], after_epoch=after_epoch)
     _raise_if_diverged(history, start.seeds)
     return networks if isinstance(networks, Ensemble) else Ensemble([networks]), history
 
@@ -377,7 +357,7 @@ def _train_to_stops(
         or below the target: the networks, and of each whether it came down to the target (True for stopping by
         epochs); one that did not is in its last state.
     """
-    (x, y), n_epochs = start.stacked("train"), start.setting.tune_epochs
+    (x, y), n_epochs = stacked(start.datasets, "train"), start.setting.tune_epochs
     reached = torch.zeros(len(y), dtype=torch.bool)
     states: dict[str, dict[str, Tensor]] = {"epochs": {}, "loss": {}}
 
@@ -385,14 +365,13 @@ def _train_to_stops(
         now = ensemble.state_dict()
         if report.epoch == n_epochs:
             states["epochs"] = now
+        if report.epoch <= max_epochs and not reached.all():
+            some, kept = next(iter(now.values())), states["loss"] or now
+            losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
+            states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
+            reached.logical_or_(losses <= target_loss)
         if reached.all() and report.epoch >= n_epochs:
             raise _AllReached
-        if report.epoch > max_epochs or reached.all():
-            return
-        some, kept = next(iter(now.values())), states["loss"] or now
-        losses = evaluate(ensemble, x.to(some), y.to(some.device), per_member=True)[0].cpu()
-        states["loss"] = {name: _per_network(reached, kept[name], now[name]) for name in now}
-        reached.logical_or_(losses <= target_loss)
 
     with suppress(_AllReached):
         _tune(start, mask, max(n_epochs, max_epochs), [look])

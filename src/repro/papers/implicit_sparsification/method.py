@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from repro.base import one_of
-from repro.learn import Ensemble, folding
+from repro.learn import Ensemble, networks
 from repro.papers.implicit_sparsification.settings import _Array
 from repro.prune import magnitude, prunable, select
 
@@ -223,7 +223,7 @@ def _own(name: str) -> str:
 
 def fold(network: nn.Module) -> nn.Module:
     """Turn layers written in a form back into plain ones, in place, with bit by bit the same weights."""
-    return folding.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
+    return networks.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
 def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
