@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from repro.learn import reproducible
-from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
+from repro.papers.implicit_sparsification.training import descend
 
 FAMILIES = ("pilot", "l1_m", "l1_x")
 N_STEPS, RATE = 2_000, 1e-2

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Lasso
 
-from repro.papers.implicit_sparsification.diagonal import _FAMILIES, descend
 from repro.papers.implicit_sparsification.method import schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
+from repro.papers.implicit_sparsification.training import _FAMILIES, descend
 
 Array = NDArray[np.float64]
 

@@ -15,12 +15,11 @@ from scipy.integrate import solve_ivp
 from repro.learn import perceptron
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification import experiments
-from repro.papers.implicit_sparsification.diagonal import _FAMILIES, descend
-from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS, _logarithmic_steps
+from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS
 from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Setting, tuned
-from repro.papers.implicit_sparsification.training import cycles, fit
+from repro.papers.implicit_sparsification.training import _FAMILIES, cycles, descend, fit
 
 # ---- flows
 
@@ -144,11 +143,6 @@ def test_mini_batches_repeat_the_chosen_settings(grid: pd.DataFrame) -> None:
     (end,) = descend([problem], {"l1_x": runs}, [200], [3])["l1_x"][0, :, 0]
     assert row["stochastic"] == pytest.approx(np.linalg.norm(end - problem.x_star), rel=1e-9)
     assert row["stochastic"] != row["full"]
-
-
-def test_steps_are_spaced_by_their_logarithms() -> None:
-    assert _logarithmic_steps(1_000, per_decade=2, also=[500]) == [0, 1, 3, 10, 32, 100, 316, 500, 1000]
-    assert _logarithmic_steps(1) == [0, 1]
 
 
 # ---- pruned networks

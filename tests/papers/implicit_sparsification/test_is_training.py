@@ -112,7 +112,7 @@ def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """But for the crops, of which an ensemble draws one for each network."""
-    monkeypatch.setattr(training, "random_crop_flip", lambda x, generator: x)
+    monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
     images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
     choice = Choice(1e-3, "half", 0.1)
     alone = fit(images, METHODS["pilot"], [choice], seeds=[3])
@@ -141,7 +141,7 @@ def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms
 
         return train(network, *told, before_step=before_step, after_epoch=[note, *after_epoch], **options)
 
-    monkeypatch.setattr(training, "train", watched)
+    monkeypatch.setattr(training.learn, "train", watched)
     fit(TINY, METHODS["pilot_algorithm"], [Choice(1e-5, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=8)
     (plain,) = TINY.networks([0])
     least = 0.03 * flat(Ensemble([plain])).abs().sum().item()
@@ -163,7 +163,7 @@ def test_masks_grow_hotter_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> N
 
         return train(networks, *told, after_epoch=[*after_epoch, note], **options)
 
-    monkeypatch.setattr(training, "train", watched)
+    monkeypatch.setattr(training.learn, "train", watched)
     fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=2)
     assert seen == pytest.approx([200**0.5, 200])
 
@@ -235,7 +235,7 @@ class Watched:
         self.steps: list[list[Tensor]] = []
         self.seeds: list[int] = []
         self.accuracies: list[list[float]] = []
-        monkeypatch.setattr(training, "train", self)
+        monkeypatch.setattr(training.learn, "train", self)
 
     def __call__(
         self, ensemble: Ensemble, datasets: Any, *, after_step: Sequence[Any], **options: Any
