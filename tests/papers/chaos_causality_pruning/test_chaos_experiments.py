@@ -13,9 +13,7 @@ import torch
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning import experiments, plots, training
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import descend, retrain
 from repro.papers.chaos_causality_pruning.settings import Setting
-from repro.papers.chaos_causality_pruning.theory import _shapley_values
 from repro.papers.chaos_causality_pruning.training import (
     _ARMS,
     _ROLES,
@@ -68,7 +66,7 @@ def test_what_is_observed_is_what_a_network_trained_alone_shows(observed_wine):
     seen = (parts.validation, parts.test)
     wrong = lambda: [1 - alone.accuracy(part)[0] for part in seen]  # noqa: E731
     look = lambda: recorder(alone.flat(), wrong)  # noqa: E731
-    descend(alone, parts.train, n_epochs=one.epochs, after_update=look, **one.how)
+    alone.descend(parts.train, n_epochs=one.epochs, after_update=look, **one.how)
     # a last bit of a weight can change its rounding to six digits, and so an exponent
     assert np.abs(observed_wine.series("ft", "nudged")[2] - recorder.exponents[0]).mean() < 1e-4
     for part, errors in zip(("validation", "test"), recorder.errors, strict=True):
@@ -136,7 +134,7 @@ def test_windows_of_one_weight_and_surrogates_of_them_all(monkeypatch):
     monkeypatch.setattr(training, "_EVERY", 2)
     monkeypatch.setattr(training, "_SHOWN", 4)
     observed = Observed.of(SHORT, [0], ("ft",))
-    path = experiments.one_weight(observed)
+    path = observed.one_weight()
     assert len(path) == 10 * 90 + 1
     assert path["weight"].iloc[[0, -1]].tolist() == [
         float(observed.networks("own", trained=trained).flat()[0, 4]) for trained in (False, True)
@@ -238,7 +236,7 @@ def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retr
     s, parts = observed_wine.setting, observed_wine.parts
     keep = observed_wine.masks("ft", 2)["causal"][:, 0]
     how = s.how | {"benchmark": s.benchmark, "budget": s.epochs, "cap": s.epochs + 50}
-    alone, _ = retrain(observed_wine.networks("own"), keep, parts.train, parts.test, **how)
+    alone, _ = observed_wine.networks("own").retrained(keep, parts.train, parts.test, **how)
     chosen = where(runs, variant="ft", arm="causal")
     for column in ("epochs", "kept", "test_accuracy", "budget_accuracy"):
         assert chosen[column].to_numpy() == pytest.approx(alone[column].to_numpy())
@@ -272,8 +270,9 @@ def test_deleting_large_weights_hurts_more_than_deleting_small_ones(observed_win
 def test_rankings_agree_perfectly_where_nothing_is_pruned(observed_wine, retrained, monkeypatch):
     runs, networks = retrained
     # thirteen features have 8,192 coalitions: five examples will do
-    few = lambda predict, background, x: _shapley_values(predict, background, x[:5])  # noqa: E731
-    monkeypatch.setattr(experiments.theory, "_shapley_values", few)
+    all_of_them = experiments._shapley_values
+    few = lambda predict, background, x: all_of_them(predict, background, x[:5])  # noqa: E731
+    monkeypatch.setattr(experiments, "_shapley_values", few)
     table = experiments._feature_rankings(observed_wine, runs, networks)
     assert table["spearman"].abs().max() <= 1 + 1e-12
     assert set(table["arm"]) == {"stranger", "noncausal", "random"}

@@ -90,6 +90,6 @@ def test_splits_keep_shares_of_classes_and_are_scaled_by_the_training_part():
 def test_images_are_pixels_between_0_and_1_in_a_new_order_and_end_in_a_softmax():
     parts, networks = Setting.named("digits").start([0, 1])
     assert (float(parts.train.x.min()), float(parts.train.x.max())) == (0, 1)
-    assert (networks.sizes, networks.head) == ((64, 16, 10), "softmax")
+    assert ([*networks.weights[0].shape], networks.head) == ([2, 16, 64], "softmax")
     assert Setting.named("digits").how["reshuffle"]
     assert not Setting.named("iris").how["reshuffle"]

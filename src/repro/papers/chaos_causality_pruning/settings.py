@@ -245,7 +245,7 @@ def _found(name: str) -> tuple[list[_Part], str]:
     if named and all(path.is_file() for path in paths):
         here = "REPRO_DATA/tabular/" + ", ".join(files)
         try:
-            return _titanic(*paths) if name == "titanic" else [_last_column_is_class(paths[0])], here
+            return _parsed(*paths), here
         except (ValueError, KeyError) as error:
             raise CorruptDataError(f"cannot read {here}: {error}") from error
     raise DataNotFoundError(
@@ -254,24 +254,19 @@ def _found(name: str) -> tuple[list[_Part], str]:
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    # as text: pandas may read a number with its last bit off, which would change checksums
-    return pd.read_csv(path, header=None if path.name.startswith("binary_") else 0, dtype=str)
-
-
 def _numbers(cells: pd.DataFrame) -> NDArray[np.float64]:
     return cells.to_numpy(object).astype(np.float64)
 
 
-def _last_column_is_class(path: Path) -> _Part:
-    values = _numbers(_read(path))
-    y = values[:, -1].astype(np.int64)
-    return values[:, :-1], y - y.min()
-
-
-def _titanic(*paths: Path) -> list[_Part]:
-    """The training and the test part, the paper's six columns as numbers."""
-    train, test, classes = (_read(path) for path in paths)
+def _parsed(first: Path, *others: Path) -> list[_Part]:
+    """A table whose last column is the class; of Titanic the training and the test part, six columns as numbers."""
+    # as text: pandas may read a number with its last bit off, which would change checksums
+    train = pd.read_csv(first, header=None if first.name.startswith("binary_") else 0, dtype=str)
+    if not others:
+        values = _numbers(train)
+        y = values[:, -1].astype(np.int64)
+        return [(values[:, :-1], y - y.min())]
+    test, classes = (pd.read_csv(path, dtype=str) for path in others)
     parts = []
     for frame, survived in ((train, train["Survived"]), (test, classes["Survived"])):
         columns = frame[["Pclass", "Sex", "SibSp", "Parch", "Fare", "Embarked"]].copy()

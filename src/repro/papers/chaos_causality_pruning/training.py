@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, _granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting, _Parts
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
@@ -32,6 +32,7 @@ _EVERY = 32
 _SHOWN = 5
 """The weight of the first network whose path is kept in full."""
 _PARTS = ("validation", "test")
+_VARIANTS = ("ft", "pt", "honest")
 
 _ARMS = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
 """LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
@@ -69,9 +70,7 @@ class Observed:
     path: _Array
 
     @classmethod
-    def of(
-        cls, setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
-    ) -> Self:
+    def of(cls, setting: Setting, seeds: Sequence[int], variants: Sequence[str] = _VARIANTS) -> Self:
         """Train dense networks from new initial weights on new splits, and record windows.
 
         Args:
@@ -96,9 +95,9 @@ class Observed:
         tested = (own.layer_of > 0) | (setting.name != "mnist")
         updates_an_epoch = -(-len(parts.train) // setting.batch_size)
         early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-        known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
+        known = {"ft": WindowRecorder(setting.window)} if setting.window else {}
+        known["pt"] = WindowRecorder(_SHORT_WINDOW, last_update=early)
         if setting.window:
-            known["ft"] = WindowRecorder(setting.window)
             known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
         recorders = {variant: known[variant] for variant in variants if variant in known}
         # only FT of nudged networks is looked at
@@ -120,17 +119,12 @@ class Observed:
             wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test)]
             return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
 
-        descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+        trained.descend(parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
         length = max(1, setting.window)
         whole = np.array(rows[: len(rows) // length * length])  # (rows, S, P)
         paths = whole.reshape(-1, length, len(seeds), int(tested.sum())).transpose(2, 0, 3, 1)
         seen = (recorders, tested, paths, np.array(path))
         return cls(setting, parts, tuple(seeds), initial, trained, *seen)
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Variants of the paper that were observed."""
-        return tuple(v for v in ("ft", "pt") if v in self.recorders)
 
     def networks(self, role: str, *, trained: bool = False) -> Perceptrons:
         """Copy the S networks of one role, before or after training."""
@@ -148,6 +142,18 @@ class Observed:
     def errors(self, variant: str, part: str = "validation", role: str = "own") -> _Array:
         """Return the share of wrong answers at the end of each window, ``(S, T)``."""
         return self.recorders[variant].errors[_PARTS.index(part), :, _ROLES.index(role)]
+
+    def one_weight(self) -> pd.DataFrame:
+        """Set the path of one weight of the first network beside its FT windows.
+
+        Returns:
+            One row an update: ``weight``, its value; where a window ends, its ``exponent`` in nats an update, and
+            ``error``, the share of wrong answers on the validation part; else NaN.
+        """
+        recorder, exponents = self.recorders["ft"], self.series("ft")[0, _SHOWN]
+        ends = recorder.length - 1 + recorder.stride * np.arange(len(exponents))
+        seen = pd.DataFrame({"exponent": exponents, "error": self.errors("ft")[0]}, index=ends)
+        return pd.DataFrame({"weight": self.path}).join(seen)
 
     def tests(
         self, variant: str, cause: _Array | None = None, effect: _Array | None = None
