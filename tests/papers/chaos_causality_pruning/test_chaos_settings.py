@@ -41,7 +41,7 @@ def accept(monkeypatch, name: str) -> _Table:
     """Load a made-up table as if its contents were the expected ones."""
     with pytest.raises(CorruptDataError, match=f"{name}.*is not the table of that name") as refusal:
         load_table(name)
-    monkeypatch.setitem(settings._CHECKSUMS, name, str(refusal.value).split()[-1])
+    monkeypatch.setitem(settings._KNOWN[name], "sha256", str(refusal.value).split()[-1])
     return load_table(name)
 
 

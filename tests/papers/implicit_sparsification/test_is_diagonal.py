@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,15 +23,15 @@ PENALTIES = {
 }
 
 
-def small(seed: int) -> SparseRegression:
+def small(seed):
     return SparseRegression.draw(seed, 15, 20, 3)
 
 
-def runs(*settings: tuple[str, float]) -> pd.DataFrame:
+def runs(*settings):
     return pd.DataFrame(settings, columns=["schedule", "amplitude"])
 
 
-def one_alone(problem: SparseRegression, family: str, alphas: Array, batches: Sequence[Array]) -> Array:
+def one_alone(problem, family, alphas, batches):
     """A run by itself: the objective written down, and PyTorch's derivative of it."""
     x0 = torch.tensor(problem.x0)
     if family == "l1_x":
@@ -54,7 +52,7 @@ def one_alone(problem: SparseRegression, family: str, alphas: Array, batches: Se
 
 @pytest.mark.parametrize("orders", [None, [3, 8]], ids=["full", "batches"])
 @pytest.mark.parametrize("family", _FAMILIES)
-def test_every_run_follows_the_path_it_would_follow_alone(family: str, orders: list[int] | None) -> None:
+def test_every_run_follows_the_path_it_would_follow_alone(family, orders):
     problems, n_steps = [small(0), small(1)], 25
     settings = [("constant", 0.15), ("harmonic", 3.0)]
     paths = descend(problems, {family: runs(*settings)}, [0, n_steps], orders)[family]
@@ -70,7 +68,7 @@ def test_every_run_follows_the_path_it_would_follow_alone(family: str, orders: l
             np.testing.assert_allclose(paths[0, p, r], problems[p].x0, rtol=1e-14)
 
 
-def test_constant_strength_ends_at_the_lasso() -> None:
+def test_constant_strength_ends_at_the_lasso():
     """Of factors with penalty 2 alpha; a subgradient step keeps jumping around zero by as much as it is."""
     problem, n_steps, alpha = small(3), 5_000, 0.3
     paths = descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
@@ -81,7 +79,7 @@ def test_constant_strength_ends_at_the_lasso() -> None:
     assert (x != 0).all()
 
 
-def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not() -> None:
+def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not():
     problems = [SparseRegression.draw(seed) for seed in range(3)]
     settings = runs(*((name, 16.0) for name in ("geometric", "harmonic")))
     paths = descend(problems, dict.fromkeys(("spred", "pilot"), settings), range(0, 1_501, 50))
@@ -90,7 +88,7 @@ def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not() -
     assert against["pilot"][-1].any(axis=-1).all()
 
 
-def test_runs_that_diverge_are_missing_from_there_on_and_leave_the_others_alone() -> None:
+def test_runs_that_diverge_are_missing_from_there_on_and_leave_the_others_alone():
     problem, steps = small(7), [0, 2, 100, 400]
     both = descend([problem], {"pilot": runs(("constant", 0.01), ("constant", 300.0))}, steps)["pilot"]
     assert np.isnan(both[2:, 0, 1]).all()

@@ -28,9 +28,8 @@ def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
     assert problem.loss(many) == pytest.approx([sum(r**2 for r in residuals) / 6, 0])
     assert problem.gradient(problem.x0) == pytest.approx(slope)
     assert problem.gradient(many)[0] == pytest.approx(slope)
-    assert [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)] == pytest.approx(
-        [1, 0, 2]
-    )
+    misfits = [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)]
+    assert misfits == pytest.approx([1, 0, 2])
 
 
 def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_generator():

@@ -97,7 +97,7 @@ def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
     assert np.abs(m * w - flow.dual(Z, y, TIMES)).max() < 1e-6
 
 
-def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_flow() -> None:
+def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_flow():
     """Two samples with the same inputs and different targets."""
     problem = SparseRegression.draw(0, 6, 20, 2)
     Z, y = problem.Z.copy(), problem.y.copy()

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
 from math import floor
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from repro.learn import Ensemble, EpochReport, TrainingDivergedError, evaluate, perceptron, streams, train
+from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
-from repro.papers.implicit_sparsification.method import (
-    METHODS,
-    Choice,
-    _effective_weights,
-    _weight_tensors,
-    pilot_factors,
-)
+from repro.papers.implicit_sparsification.method import METHODS, Choice, _weight_tensors, pilot_factors
 from repro.papers.implicit_sparsification.settings import _SETTINGS
-from repro.papers.implicit_sparsification.training import _Fit, _smallest, cycles, fit
+from repro.papers.implicit_sparsification.training import _smallest, cycles, fit
 
-TINY = replace(
-    _SETTINGS["digits"],
-    n_epochs=3,
-    build=partial(perceptron, (64, 16, 10)),
-    parts=(150, 60, 60),
-    batch_size=50,
-)
+SMALL = {"build": partial(perceptron, (64, 16, 10)), "parts": (150, 60, 60)}
+TINY = replace(_SETTINGS["digits"], n_epochs=3, batch_size=50, **SMALL)
 STRENGTHS, SEEDS = [1e-3, 4e-3], [3, 5]
 FAST = [Choice(strength, "half", 0.2) for strength in STRENGTHS]
 NAMES = ["1.weight", "3.weight"]
@@ -41,19 +27,31 @@ N_WEIGHTS = 64 * 16 + 16 * 10
 
 
 @pytest.fixture(scope="module")
-def pilots() -> _Fit:
+def pilots():
     return fit(TINY, METHODS["pilot"], FAST, seeds=SEEDS)
 
 
-def of(table: pd.DataFrame, strength: float, seed: int) -> pd.DataFrame:
-    return table[(table["strength"] == strength) & (table["seed"] == seed)]
+def flat(model):
+    """All weights, one row a network."""
+    members = model if isinstance(model, Ensemble) else [model]
+    return torch.stack([torch.cat([m[i].weight.detach().flatten() for i in (1, 3)]) for m in members])
+
+
+def watch(monkeypatch, hook, note):
+    """Have every training call ``note(model, report or step, options)`` at a hook, before all others that are there."""
+
+    def watched(model, datasets, **options):
+        first = lambda model, seen: note(model, seen, options)  # noqa: E731
+        return train(model, datasets, **options | {hook: [first, *options[hook]]})
+
+    monkeypatch.setattr(training.learn, "train", watched)
 
 
 # ---- a network as if it were alone
 
 
 @pytest.mark.parametrize("name", ["pilot_algorithm", "l1_x", "continuous_original", "str"])
-def test_every_network_equals_its_run_alone(name: str) -> None:
+def test_every_network_equals_its_run_alone(name):
     """Others have other strengths, schedules and knobs; alone it is no ensemble."""
     choices = [choice for choice in METHODS[name].choices if choice.rate == 0.1][4:8]
     together = fit(TINY, METHODS[name], choices, seeds=SEEDS)
@@ -63,7 +61,7 @@ def test_every_network_equals_its_run_alone(name: str) -> None:
         torch.testing.assert_close(together.networks.parameters[key][2], weight[0], atol=1e-4, rtol=1e-4)
 
 
-def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots: _Fit) -> None:
+def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots):
     strength, seed = STRENGTHS[1], SEEDS[0]
     (data,), (plain,) = TINY.data_sets([seed]), TINY.networks([seed])
     factors = {
@@ -94,7 +92,7 @@ def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
+def test_every_method_trains_from_the_weights_of_the_seed(name):
     how = METHODS[name]
     choices = [choice for choice in how.choices if choice.rate == 0.1]
     plain = Ensemble(TINY.networks([0])).parameters
@@ -109,8 +107,8 @@ def test_every_method_trains_from_the_weights_of_the_seed(name: str) -> None:
 
 
 def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     """But for the crops, of which an ensemble draws one for each network."""
     monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
     images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
@@ -125,26 +123,20 @@ def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
     )
 
 
-def tiny_convolutions() -> nn.Module:
+def tiny_convolutions():
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
 
 
-def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[tuple[float, float, float]] = []
+def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms(monkeypatch):
+    seen = []
 
-    def watched(network: nn.Module, *told: Any, before_step: Any, after_epoch: Any, **options: Any) -> Any:
-        def note(model: nn.Module, report: EpochReport) -> None:
-            used, l1 = before_step[0].strengths.item(), flat(Ensemble([model])).abs().sum().item()
-            seen.append((used, l1, report.batch_accuracy.item()))
+    def note(model, report, options):
+        l1 = flat(model).abs().sum().item()
+        seen.append((options["before_step"][0].strengths.item(), l1, report.batch_accuracy.item()))
 
-        return train(network, *told, before_step=before_step, after_epoch=[note, *after_epoch], **options)
-
-    monkeypatch.setattr(training.learn, "train", watched)
+    watch(monkeypatch, "after_epoch", note)
     fit(TINY, METHODS["pilot_algorithm"], [Choice(1e-5, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=8)
-    (plain,) = TINY.networks([0])
-    least = 0.03 * flat(Ensemble([plain])).abs().sum().item()
+    least = 0.03 * flat(TINY.networks([0])[0]).abs().sum().item()
     alpha, before, expected = 1e-5, 0.0, []
     for k, (_, l1, accuracy) in enumerate(seen, start=1):
         expected.append(alpha)
@@ -154,21 +146,15 @@ def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms
     assert max(expected) > 1e-5
 
 
-def test_masks_grow_hotter_with_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[float] = []
-
-    def watched(networks: Any, *told: Any, after_epoch: Sequence[Any], **options: Any) -> Any:
-        def note(model: Ensemble, report: object) -> None:
-            seen.append(_weight_tensors(model)["1.weight"][2].item())
-
-        return train(networks, *told, after_epoch=[*after_epoch, note], **options)
-
-    monkeypatch.setattr(training.learn, "train", watched)
-    fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=2)
-    assert seen == pytest.approx([200**0.5, 200])
+def test_masks_grow_hotter_with_each_epoch(monkeypatch):
+    seen = []
+    note = lambda model, *_: seen.append(_weight_tensors(model)["1.weight"][2].item())  # noqa: E731
+    watch(monkeypatch, "after_epoch", note)
+    fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=3)
+    assert seen == pytest.approx([1, 200 ** (1 / 3), 200 ** (2 / 3)])
 
 
-def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: _Fit) -> None:
+def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots):
     found = fit(TINY, METHODS["pilot"], [FAST[0], FAST[0]._replace(strength=1e3)], seeds=SEEDS)
     assert not any(weight[2:].isfinite().all() for weight in found.networks.parameters.values())
     for key, weight in found.networks.parameters.items():
@@ -180,32 +166,31 @@ def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots: _Fit) ->
 # ---- pruning in one shot
 
 
-def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_removed(pilots: _Fit) -> None:
+def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_removed(pilots):
     sparsities = (0.0, 0.29, 0.8, 1.0)
-    table = pilots.pruned_accuracy(sparsities)
+    table = pilots.pruned_accuracy(sparsities).set_index(["strength", "seed", "sparsity"])
     for (i, member), sparsity in product(enumerate(pilots.members.itertuples(index=False)), sparsities):
         network, data = pilots.networks.member(i), pilots.datasets[i]
         with torch.no_grad():
-            flat = torch.cat([network.get_parameter(name).flatten() for name in NAMES])
-            order = np.argsort(flat.abs().numpy(), kind="stable")
-            flat[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = 0
-            nn.utils.vector_to_parameters(flat, [network.get_parameter(name) for name in NAMES])
-        row = of(table, member.strength, member.seed).set_index("sparsity").loc[sparsity]
+            (weights,) = flat(network)
+            order = np.argsort(weights.abs().numpy(), kind="stable")
+            weights[order[: floor(round(sparsity * N_WEIGHTS, 6))]] = 0
+            nn.utils.vector_to_parameters(weights, [network.get_parameter(name) for name in NAMES])
         for part in ("validation", "test"):
             x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
             right = (network(x).argmax(dim=1) == y).double().mean().item()
-            assert row[f"{part}_accuracy"] == pytest.approx(right, abs=1e-12)
+            found = table.loc[(member.strength, member.seed, sparsity), f"{part}_accuracy"]
+            assert found == pytest.approx(right, abs=1e-12)
 
 
-def test_zeros_are_those_that_a_threshold_leaves() -> None:
+def test_zeros_are_those_that_a_threshold_leaves():
     done = fit(TINY, METHODS["str"], [Choice(0.3), Choice(1e-4)], seeds=[3])
     zeros = done.pruned_accuracy([0.9])["zeros"]
-    flat = torch.cat([done.networks.parameters[name].detach().flatten(1) for name in NAMES], dim=1)
-    assert zeros.tolist() == pytest.approx((flat == 0).double().mean(dim=1).tolist())
+    assert zeros.tolist() == pytest.approx((flat(done.networks) == 0).double().mean(dim=1).tolist())
     assert zeros[0] > zeros[1]
 
 
-def test_sign_flips_agree_with_a_slow_count(pilots: _Fit) -> None:
+def test_sign_flips_agree_with_a_slow_count(pilots):
     generator = torch.Generator().manual_seed(0)
     draws = {name: torch.randn(weight.shape, generator=generator) for name, weight in pilots.start.items()}
     start = {name: weight * draws[name] for name, weight in pilots.start.items()}
@@ -227,76 +212,51 @@ def test_sign_flips_agree_with_a_slow_count(pilots: _Fit) -> None:
 # ---- cycles
 
 
-class Watched:
-    """Training that notes the weights, ``(S, n)``, of every cycle before and after each step, and what comes out."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.before: list[Tensor] = []
-        self.steps: list[list[Tensor]] = []
-        self.seeds: list[int] = []
-        self.accuracies: list[list[float]] = []
-        monkeypatch.setattr(training.learn, "train", self)
-
-    def __call__(
-        self, ensemble: Ensemble, datasets: Any, *, after_step: Sequence[Any], **options: Any
-    ) -> Any:
-        self.ensemble, self.seeds = ensemble, self.seeds + options["seed"]
-        self.before.append(flat(ensemble))
-        self.steps.append([])
-
-        def note(model: Ensemble, step: int) -> None:
-            self.steps[-1].append(flat(model))
-
-        done = train(ensemble, datasets, after_step=[*after_step, note], **options)
-        for network, data in zip(ensemble, datasets, strict=True):
-            parts = ((data.x_validation, data.y_validation), (data.x_test, data.y_test))
-            self.accuracies.append([evaluate(network, *part)[1].item() for part in parts])
-        return done
-
-
-def flat(model: Ensemble) -> Tensor:
-    return torch.cat([weight.detach().flatten(1) for weight in _effective_weights(model).values()], dim=1)
-
-
-def pruned(name: str, strength: float = 0.0, rewind: str = "rates", n_cycles: int = 2) -> pd.DataFrame:
-    choice = Choice(strength, "half", 0.1 if name == "x" else 0.2)
-    return cycles(TINY, METHODS[name], [choice], seeds=SEEDS, rewind=rewind, n_cycles=n_cycles, n_epochs=3)
-
-
 @pytest.mark.parametrize(
     ("name", "strength", "rewind"),
     [("x", 0.0, "rates"), ("pilot", 2e-2, "rates"), ("pilot", 2e-2, "weights")],
 )
 def test_pruning_takes_exactly_the_smallest_and_holds_and_rewinds_go_where_they_should(
-    monkeypatch: pytest.MonkeyPatch, name: str, strength: float, rewind: str
-) -> None:
-    watched = Watched(monkeypatch)
-    table = pruned(name, strength, rewind)
-    np.testing.assert_allclose(
-        table[["validation_accuracy", "test_accuracy"]], watched.accuracies, atol=1e-12
-    )
+    monkeypatch, name, strength, rewind
+):
+    before, steps, accuracies, batch_orders = [], [], [], []
+
+    def watched(ensemble, datasets, *, after_step, **options):
+        before.append(flat(ensemble))
+        steps.append([])
+        batch_orders.extend(options["seed"])
+        note = lambda model, step: steps[-1].append(flat(model))  # noqa: E731
+        train(ensemble, datasets, after_step=[*after_step, note], **options)
+        for network, data in zip(ensemble, datasets, strict=True):
+            parts = ((data.x_validation, data.y_validation), (data.x_test, data.y_test))
+            accuracies.append([evaluate(network, *part)[1].item() for part in parts])
+
+    monkeypatch.setattr(training.learn, "train", watched)
+    how, choices = METHODS[name], [Choice(strength, "half", 0.1 if name == "x" else 0.2)]
+    table = cycles(TINY, how, choices, seeds=SEEDS, rewind=rewind, n_cycles=2, n_epochs=3)
+    np.testing.assert_allclose(table[["validation_accuracy", "test_accuracy"]], accuracies, atol=1e-12)
     assert table[["cycle", "seed"]].values.tolist() == [[k, seed] for k in range(3) for seed in SEEDS]
     counts = [N_WEIGHTS // 2**k for k in range(3)]
     assert table["sparsity"].tolist() == pytest.approx([1 - n / N_WEIGHTS for n in counts for _ in SEEDS])
-    early = watched.steps[0][2 * 3 - 1]  # the second epoch, three steps each
+    early = steps[0][2 * 3 - 1]  # the second epoch, three steps each
     earlier = torch.zeros(len(SEEDS), N_WEIGHTS, dtype=torch.bool)
     for cycle in range(3):
-        zeros = watched.before[cycle] == 0
+        zeros = before[cycle] == 0
         assert zeros.sum(dim=1).tolist() == [N_WEIGHTS - counts[cycle]] * len(SEEDS)
         assert (zeros >= earlier).all()
-        assert all((weights[zeros] == 0).all() for weights in watched.steps[cycle])
+        assert all((weights[zeros] == 0).all() for weights in steps[cycle])
         if cycle:
-            trained = watched.steps[cycle - 1][-1]
+            trained = steps[cycle - 1][-1]
             start = early if rewind == "weights" else trained
-            assert torch.equal(watched.before[cycle][~zeros], start[~zeros])
+            assert torch.equal(before[cycle][~zeros], start[~zeros])
             for size, gone in zip(trained.abs(), zeros, strict=True):
                 assert size[gone].max() <= size[~gone].min()
         earlier = zeros
     assert not torch.equal(earlier[0], earlier[1])
-    assert len(set(watched.seeds)) == 2 * 3  # an order of batches of its own for each network and cycle
+    assert len(set(batch_orders)) == 2 * 3  # an order of batches of its own for each network and cycle
 
 
-def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_numbers_first() -> None:
+def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_numbers_first():
     networks = Ensemble(TINY.networks(SEEDS))
     half = N_WEIGHTS // 2
     before = _smallest(networks, n_pruned=half)

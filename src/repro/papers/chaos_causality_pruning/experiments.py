@@ -283,11 +283,8 @@ def _overlaps(observed: Observed) -> pd.DataFrame:
         One row a (pair, seed): the Jaccard index, and its expectation for independent random sets of these sizes;
         NaN where either set is empty and there is nothing to compare.
     """
-    others = {
-        "late and early": observed.pruned("pt"),
-        "nudged": observed.pruned("ft", "nudged"),
-        "stranger": observed.pruned("ft", "stranger"),
-    }
+    others = {role: observed.pruned("ft", role) for role in ("nudged", "stranger")}
+    others = {"late and early": observed.pruned("pt")} | others
     rows = []
     for pair, other in others.items():
         for seed, a, b in zip(observed.seeds, observed.pruned("ft"), other, strict=True):

@@ -19,6 +19,7 @@ from repro.series.granger import GrangerResult
 
 _Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
+_Given = _Array | None
 
 _ROLES = ("own", "stranger", "nudged")
 _NUDGE = 1e-4
@@ -95,10 +96,10 @@ class Observed:
         tested = (own.layer_of > 0) | (setting.name != "mnist")
         updates_an_epoch = -(-len(parts.train) // setting.batch_size)
         early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
-        known = {"ft": WindowRecorder(setting.window)} if setting.window else {}
-        known["pt"] = WindowRecorder(_SHORT_WINDOW, last_update=early)
+        known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
         if setting.window:
-            known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
+            long, apart = WindowRecorder(setting.window), WindowRecorder(_SHORT_WINDOW, overlap=0)
+            known |= {"ft": long, "honest": apart}
         recorders = {variant: known[variant] for variant in variants if variant in known}
         # only FT of nudged networks is looked at
         shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
@@ -155,9 +156,7 @@ class Observed:
         seen = pd.DataFrame({"exponent": exponents, "error": self.errors("ft")[0]}, index=ends)
         return pd.DataFrame({"weight": self.path}).join(seen)
 
-    def tests(
-        self, variant: str, cause: _Array | None = None, effect: _Array | None = None
-    ) -> list[GrangerResult]:
+    def tests(self, variant: str, cause: _Given = None, effect: _Given = None) -> list[GrangerResult]:
         """Test each of the S networks' weights.
 
         Args:
@@ -170,7 +169,7 @@ class Observed:
         how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
         return [_granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
 
-    def decisions(self, variant: str, *series: _Array | None) -> list[Decision]:
+    def decisions(self, variant: str, *series: _Given) -> list[Decision]:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
         return [judge(tests) for tests in self.tests(variant, *series)]
 
