@@ -118,14 +118,18 @@ def test_a_row_is_what_a_run_by_itself_gives(grid, family, name):
     assert row["flips"] == sum(flips)
 
 
-def test_numbers_of_diverged_runs_are_missing(monkeypatch):
-    wild = pd.DataFrame({"schedule": "constant", "amplitude": [0.01, 300.0]})
-    monkeypatch.setattr(experiments, "_RUNS", dict.fromkeys(_FAMILIES, wild))
-    found = experiments.diagonal_grid(SEEDS, 200, [])
-    gone = found["distance"].isna()
-    assert set(found[gone]["amplitude"]) == {300.0}
-    assert found[gone][["distance", "validation_error", "flips"]].isna().all(axis=None)
-    assert found[~gone].notna().all(axis=None)
+def test_numbers_of_diverged_runs_are_missing_from_there_on_and_the_others_do_not_notice(monkeypatch):
+    tables = []
+    for amplitudes in ([0.01, 300.0], [0.01]):
+        runs = pd.DataFrame({"schedule": "constant", "amplitude": amplitudes})
+        monkeypatch.setattr(experiments, "_RUNS", dict.fromkeys(_FAMILIES, runs))
+        tables.append(experiments.diagonal_grid(SEEDS, 200, []))
+    wild, tame = where(tables[0], amplitude=300.0), where(tables[0], amplitude=0.01)
+    numbers = wild[["distance", "validation_error", "flips"]].isna()
+    assert (numbers.all(axis=1) == numbers.any(axis=1)).all()
+    assert where(wild, family="pilot", step=0)["distance"].notna().all()
+    assert where(wild, family="pilot", step=200)["distance"].isna().all()
+    pd.testing.assert_frame_equal(tame.reset_index(drop=True), tables[1], rtol=1e-12)
 
 
 def test_mini_batches_repeat_the_chosen_settings(grid):

@@ -1,4 +1,4 @@
-"""Potentials to fifty digits, three flows that must agree, closed forms, interpolators against other solvers."""
+"""The regression, potentials to fifty digits, three flows that agree, closed forms, interpolators and other solvers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,30 @@ def exactly(function, *arguments):
         return float(function(*map(mpmath.mpf, arguments)))
 
 
-# ---- the potential
+# ---- the regression and the potential
+
+
+def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
+    problem, again, other = (SparseRegression.draw(seed) for seed in (0, 0, 1))
+    assert problem.Z.shape == (40, 100)
+    assert np.count_nonzero(problem.x_star) == 5
+    assert set(np.unique(problem.x_star)) == {-1.0, 0.0, 1.0}
+    assert problem.loss(problem.x_star) == 0
+    np.testing.assert_array_equal(problem.x0, again.x0)
+    assert not np.allclose(problem.Z, other.Z)
+    assert SparseRegression.draw(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
+    problem = SparseRegression.draw(2, d=3, n=6, n_nonzero=2)
+    residuals = [z @ problem.x0 - y for z, y in zip(problem.Z, problem.y, strict=True)]
+    slope = sum(r * z for r, z in zip(residuals, problem.Z, strict=True)) / 3
+    many = np.stack([problem.x0, problem.x_star])
+    assert problem.loss(many) == pytest.approx([sum(r**2 for r in residuals) / 6, 0])
+    assert problem.gradient(problem.x0) == pytest.approx(slope)
+    assert problem.gradient(many)[0] == pytest.approx(slope)
+    misfits = [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)]
+    assert misfits == pytest.approx([1, 0, 2])
 
 
 @pytest.mark.parametrize("a", [1e-30, 1.0, 1e30])
@@ -95,17 +118,6 @@ def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
         gaps = np.broadcast_to(beta * np.exp(-4 * flow.dose(TIMES))[:, None], m.shape)
         np.testing.assert_allclose(m**2 - w**2, gaps, rtol=1e-8, atol=1e-10)
     assert np.abs(m * w - flow.dual(Z, y, TIMES)).max() < 1e-6
-
-
-def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_flow():
-    """Two samples with the same inputs and different targets."""
-    problem = SparseRegression.draw(0, 6, 20, 2)
-    Z, y = problem.Z.copy(), problem.y.copy()
-    Z[5] = Z[0]
-    times, flow = np.array([1.0, 5.0, 1e7]), Flow(problem.x0, 1.0, rate=1.0)
-    dual, mirror = flow.dual(Z, y, times), flow.mirror(lambda x: (Z @ x - y) @ Z / 6, times[:2])
-    np.testing.assert_allclose(dual[:2], mirror, atol=1e-6)
-    assert np.abs(Z.T @ (Z @ dual[2] - y)).max() < 1e-6  # the least squares
 
 
 @pytest.mark.parametrize("strength", STRENGTHS, ids=repr)

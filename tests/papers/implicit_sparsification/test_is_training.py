@@ -1,4 +1,4 @@
-"""Fits and cycles: every network as if it were alone, courses, folding, divergence; pruning against slow sorts."""
+"""Fits, cycles, diagonal networks: each as if alone, courses, divergence; pruning against slow sorts; the Lasso."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from itertools import product
 from math import floor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import Lasso
 from torch import nn
 
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
-from repro.papers.implicit_sparsification.method import METHODS, Choice, _weight_tensors, pilot_factors
-from repro.papers.implicit_sparsification.settings import _SETTINGS
-from repro.papers.implicit_sparsification.training import _smallest, cycles, fit
+from repro.papers.implicit_sparsification.method import (
+    METHODS,
+    Choice,
+    _weight_tensors,
+    pilot_factors,
+    schedule,
+)
+from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression
+from repro.papers.implicit_sparsification.training import _FAMILIES, _smallest, cycles, descend, fit
 
 SMALL = {"build": partial(perceptron, (64, 16, 10)), "parts": (150, 60, 60)}
 TINY = replace(_SETTINGS["digits"], n_epochs=3, batch_size=50, **SMALL)
@@ -48,6 +56,17 @@ def watch(monkeypatch, hook, note):
 
 
 # ---- a network as if it were alone
+
+
+def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_generator():
+    one, other = _SETTINGS["digits"].networks([0, 1])
+    torch.manual_seed(5)
+    (again,) = _SETTINGS["digits"].networks([1])
+    for i in (1, 3, 5):
+        assert torch.equal(other[i].weight, again[i].weight)
+        assert not torch.equal(one[i].weight, other[i].weight)
+        assert one[i].weight.std().item() == pytest.approx((2 / one[i].in_features) ** 0.5, rel=0.1)
+        assert not one[i].bias.any()
 
 
 @pytest.mark.parametrize("name", ["pilot_algorithm", "l1_x", "continuous_original", "str"])
@@ -192,19 +211,14 @@ def test_zeros_are_those_that_a_threshold_leaves():
 
 def test_sign_flips_agree_with_a_slow_count(pilots):
     generator = torch.Generator().manual_seed(0)
-    draws = {name: torch.randn(weight.shape, generator=generator) for name, weight in pilots.start.items()}
-    start = {name: weight * draws[name] for name, weight in pilots.start.items()}
+    start = {n: w * torch.randn(w.shape, generator=generator) for n, w in pilots.start.items()}
     start["1.weight"][:, 0] = 0.0  # what was 0 has not flipped
-    found = replace(pilots, start=start).pruned_accuracy([0.0])
-    n_top = round(0.05 * N_WEIGHTS)
-    for i, flips in enumerate(found["flips"]):
-        ends, firsts = (
-            [w for name in NAMES for w in weights[name][i].flatten().tolist()]
-            for weights in (pilots.networks.parameters, start)
-        )
-        largest = sorted(zip(ends, firsts, strict=True), key=lambda pair: -abs(pair[0]))[:n_top]
+    found = replace(pilots, start=start).pruned_accuracy([0.0])["flips"]
+    firsts, n_top = torch.cat([start[name].flatten(1) for name in NAMES], dim=1), round(0.05 * N_WEIGHTS)
+    for flips, *pair in zip(found, flat(pilots.networks).tolist(), firsts.tolist(), strict=True):
+        largest = sorted(zip(*pair, strict=True), key=lambda both: -abs(both[0]))[:n_top]
         assert flips == pytest.approx(sum(end * first < 0 for end, first in largest) / n_top)
-    assert found["flips"].between(0.3, 0.7).all()
+    assert found.between(0.3, 0.7).all()
     balanced = fit(TINY, METHODS["spred"], [Choice(1e-2, rate=0.01)], seeds=[0])
     assert balanced.pruned_accuracy([0.0])["flips"].item() == 0
 
@@ -266,3 +280,78 @@ def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_nu
     assert _smallest(networks, before, n_pruned=half) == before
     networks.parameters["1.weight"].data[1] = float("nan")  # a network that diverged
     assert not _smallest(networks, n_pruned=64 * 16)["1.weight"][1].any()
+
+
+# ---- diagonal networks
+
+PENALTIES = {
+    "pilot": lambda m, w: (m**2).sum() + (w**2).sum(),
+    "spred": lambda m, w: (m**2).sum() + (w**2).sum(),
+    "l1_m": lambda m, w: m.abs().sum(),
+    "l1_x": lambda m, w: m.abs().sum(),
+}
+
+
+def small(seed):
+    return SparseRegression.draw(seed, 15, 20, 3)
+
+
+def runs(*settings):
+    return pd.DataFrame(settings, columns=["schedule", "amplitude"])
+
+
+def one_alone(problem, family, alphas, batches):
+    """A run by itself: the objective written down, and PyTorch's derivative of it."""
+    x0 = torch.tensor(problem.x0)
+    if family == "l1_x":
+        m, w = x0, torch.ones_like(x0)
+    elif family == "spred":
+        m, w = x0.abs().sqrt(), x0.sign() * x0.abs().sqrt()
+    else:
+        m = ((1 + (1 + 4 * x0**2).sqrt()) / 2).sqrt()
+        w = x0 / m
+    for alpha, rows in zip(alphas, batches, strict=True):
+        m, w = m.detach().requires_grad_(), w.detach().requires_grad_()
+        z, y = torch.tensor(problem.Z[rows]), torch.tensor(problem.y[rows])
+        f = ((z @ (m * w) - y) ** 2).sum() / (2 * len(rows))
+        gm, gw = torch.autograd.grad(f + alpha * PENALTIES[family](m, w), (m, w))
+        m, w = m - 0.01 * gm, w if family == "l1_x" else w - 0.01 * gw
+    return (m * w).detach().numpy()
+
+
+@pytest.mark.parametrize("orders", [None, [3, 8]], ids=["full", "batches"])
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_every_run_follows_the_path_it_would_follow_alone(family, orders):
+    problems, n_steps = [small(0), small(1)], 25
+    settings = [("constant", 0.15), ("harmonic", 3.0)]
+    paths = descend(problems, {family: runs(*settings)}, [0, n_steps], orders)[family]
+    for p, order in enumerate([3, 8]):
+        rng = np.random.default_rng([order, 5])
+        if orders is None:
+            batches = [np.arange(15)] * n_steps
+        else:
+            batches = [rows for _ in range(9) for rows in rng.permutation(15).reshape(3, 5)][:n_steps]
+        for r, (name, amplitude) in enumerate(settings):
+            alone = one_alone(problems[p], family, amplitude * schedule(name, n_steps), batches)
+            np.testing.assert_allclose(paths[-1, p, r], alone, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(paths[0, p, r], problems[p].x0, rtol=1e-14)
+
+
+def test_constant_strength_ends_at_the_lasso():
+    """Of factors with penalty 2 alpha; a subgradient step keeps jumping around zero by as much as it is."""
+    problem, n_steps, alpha = small(3), 5_000, 0.3
+    paths = descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
+    x = paths["l1_x"][0, 0, 0]
+    for found, penalty, atol in ((paths["pilot"][0, 0, 0], 2 * alpha, 1e-3), (x, alpha, 0.03 * alpha)):
+        lasso = Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(problem.Z, problem.y)
+        np.testing.assert_allclose(found, lasso.coef_, atol=atol)
+    assert (x != 0).all()
+
+
+def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not():
+    problems = [SparseRegression.draw(seed) for seed in range(3)]
+    settings = runs(*((name, 16.0) for name in ("geometric", "harmonic")))
+    paths = descend(problems, dict.fromkeys(("spred", "pilot"), settings), range(0, 1_501, 50))
+    against = {family: np.sign(x) * np.sign(x[0]) < 0 for family, x in paths.items()}
+    assert not against["spred"].any()
+    assert against["pilot"][-1].any(axis=-1).all()

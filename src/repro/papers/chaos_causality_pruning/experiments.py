@@ -200,7 +200,7 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
     for (windows, max_lag), (process, of_cause, of_effect) in product(_SHAPES, processes):
         for effect in range(_N_EFFECTS):
             y = _autoregression(1, windows, rng, of_effect)[0]
-            tests = _granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
+            tests = _granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag)
             for rule in ("paper", "f_test", "single_lag", "honest"):
                 share = judge(tests, rule).non_causal.mean()
                 rows.append((windows, max_lag, process, rule, effect, share))

@@ -166,8 +166,8 @@ class Observed:
         """
         causes = self.series(variant) if cause is None else cause
         effects = self.errors(variant) if effect is None else effect
-        how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
-        return [_granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
+        how = self.setting.max_lag, int(variant == "honest")
+        return [_granger_tests(y, x, *how) for y, x in zip(effects, causes, strict=True)]
 
     def decisions(self, variant: str, *series: _Given) -> list[Decision]:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""

@@ -338,19 +338,16 @@ def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
     settings = chosen[_RUN].drop_duplicates().groupby("family", sort=False)
     runs = {str(family): rows.reset_index(drop=True) for family, rows in settings}
     seeds = chosen["seed"].unique().tolist()
-    again = _outcomes(seeds, runs, [n_steps], seeds).rename(columns={"distance": "stochastic"})
+    again = _outcomes(seeds, runs, [n_steps], in_batches=True).rename(columns={"distance": "stochastic"})
     return chosen[[*_RUN, "seed", "full"]].merge(again[[*_RUN, "seed", "stochastic"]], on=[*_RUN, "seed"])
 
 
 def _outcomes(
-    seeds: Sequence[int],
-    runs: Mapping[str, pd.DataFrame],
-    steps: Sequence[int],
-    orders: Sequence[int] | None = None,
+    seeds: Sequence[int], runs: Mapping[str, pd.DataFrame], steps: Sequence[int], in_batches: bool = False
 ) -> pd.DataFrame:
-    """One row a run and recorded step of diagonal networks."""
+    """One row a run and recorded step of diagonal networks, by full descent or in batches, whose order has the seed."""
     problems, tables = [SparseRegression.draw(seed) for seed in seeds], []
-    paths = descend(problems, runs, steps, orders)
+    paths = descend(problems, runs, steps, seeds if in_batches else None)
     for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
         held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
         support = problem.x_star != 0

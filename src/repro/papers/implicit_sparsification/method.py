@@ -49,6 +49,8 @@ from repro.learn import Ensemble, folding
 from repro.papers.implicit_sparsification.settings import _Array
 from repro.prune import magnitude, prunable, select
 
+_Model = nn.Module | Ensemble
+
 # --- how weights are written --------------------------------------------------------------------------------------
 
 
@@ -224,7 +226,7 @@ def fold(network: nn.Module) -> nn.Module:
     return folding.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
-def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
+def _weight_tensors(model: _Model) -> dict[str, list[Tensor]]:
     """The tensors behind each weight of a network or an ensemble: itself, or the originals of its form in their order.
 
     Names are those of ``prune.prunable``, ``"1.weight"``; the tensors are the model's own, not copies.
@@ -237,7 +239,7 @@ def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     return found
 
 
-def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
+def _effective_weights(model: _Model) -> dict[str, Tensor]:
     """The prunable weights, stacked for an ensemble, under the names of ``_weight_tensors``."""
     layers, found = prunable(_template(model)), {}
     for name, tensors in _weight_tensors(model).items():
@@ -248,7 +250,7 @@ def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
     return found
 
 
-def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
+def _l1_norms(model: _Model) -> Tensor:
     r"""$\|x\|_1$ over all prunable weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
     norms = torch.zeros(len(model) if isinstance(model, Ensemble) else 1, dtype=torch.float64)
     for weight in _effective_weights(model).values():
@@ -256,7 +258,7 @@ def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
     return norms
 
 
-def _template(model: nn.Module | Ensemble) -> nn.Module:
+def _template(model: _Model) -> nn.Module:
     return model.template if isinstance(model, Ensemble) else model
 
 
@@ -292,7 +294,7 @@ class Penalty:
 
     def __init__(
         self,
-        model: nn.Module | Ensemble,
+        model: _Model,
         act: _Act | None,
         strengths: float | Tensor,
         weight_decay: float = 0.0,

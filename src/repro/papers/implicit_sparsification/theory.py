@@ -204,16 +204,13 @@ class Flow:
         dual variables, which grow without end, hold fewer digits of the weights.
 
         Args:
-            Z, y: inputs ``(d, n)`` and targets ``(d,)``. What no x can fit of the targets does not move the weights and
-                is taken out: dual variables would grow by it without end.
+            Z, y: inputs ``(d, n)``, rows that do not depend on each other, and targets ``(d,)``.
             times: increasing, 0 to 1e9.
 
         Returns:
             x at the times, ``(n_times, n)``.
         """
         times = np.asarray(times, dtype=np.float64)
-        if np.linalg.matrix_rank(Z) < len(y):
-            y = Z @ np.linalg.lstsq(Z, y)[0]
         log_half, dose = np.log(self.beta / 2), self.dose
         centre = np.arcsinh(np.multiply(*pilot_factors(self.x0, self.beta)) / (self.beta / 2))
 

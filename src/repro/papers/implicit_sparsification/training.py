@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from repro import learn
 from repro.learn import Dataset, Ensemble, EpochReport
 from repro.papers.implicit_sparsification import method
-from repro.papers.implicit_sparsification.method import Choice, Method, _effective_weights, _weight_tensors
+from repro.papers.implicit_sparsification.method import (
+    Choice,
+    Method,
+    _effective_weights,
+    _Model,
+    _weight_tensors,
+)
 from repro.papers.implicit_sparsification.settings import SparseRegression, _Array, _Setting
 from repro.prune import Mask, select
 
@@ -101,19 +107,24 @@ def fit(
     Raises:
         TrainingDivergedError: all networks diverged.
     """
-    members, datasets, model = _written(where, how, choices, seeds)
+    members, datasets, model = written = _written(where, how, choices, seeds)
     start = {name: weight.detach().clone() for name, weight in _effective_weights(model).items()}
-    n_epochs = n_epochs or where.n_epochs
-    _train(model, datasets, where, how, members, n_epochs, mixed_precision=mixed_precision)
+    _train(written, where, how, n_epochs or where.n_epochs, mixed_precision=mixed_precision)
     if not isinstance(model, Ensemble):
         model, start = Ensemble([model]), {name: weight[None] for name, weight in start.items()}
     return _Fit(members, datasets, Ensemble([method.fold(network) for network in model]), start)
 
 
-def _written(
-    where: _Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]
-) -> tuple[pd.DataFrame, list[Dataset], nn.Module | Ensemble]:
-    """Members, choice by choice and seed by seed; the data of each and the initial networks, written in a form."""
+class _Written(NamedTuple):
+    """Networks, choice by choice and seed by seed: as in ``_Fit`` their members and data; the model in its form."""
+
+    members: pd.DataFrame
+    datasets: list[Dataset]
+    model: _Model
+
+
+def _written(where: _Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]) -> _Written:
+    """The initial networks, written in a form."""
     rows = [(*choice, seed) for choice in choices for seed in seeds]
     members = pd.DataFrame(rows, columns=[*Choice._fields, "seed"])
     networks = where.networks(members["seed"].tolist())
@@ -124,24 +135,17 @@ def _written(
             method.parametrize(network, partial(how.form, knob))
     # one network alone is twice as fast as an ensemble of one
     model = Ensemble(networks) if len(networks) > 1 else networks[0]
-    return members, where.data_sets(seeds) * len(choices), model
+    return _Written(members, where.data_sets(seeds) * len(choices), model)
 
 
-def _train(
-    model: nn.Module | Ensemble,
-    datasets: list[Dataset],
-    where: _Setting,
-    how: Method,
-    members: pd.DataFrame,
-    n_epochs: int,
-    **options: Any,
-) -> None:
+def _train(written: _Written, where: _Setting, how: Method, n_epochs: int, **options: Any) -> None:
     """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place."""
+    members, datasets, model = written
     strengths, following = _strengths(model, members, n_epochs)
     penalty = method.Penalty(model, how.penalty, strengths, where.weight_decay, how.decays)
     layers = _weight_tensors(model).values()
 
-    def end_epoch(model: nn.Module | Ensemble, report: EpochReport) -> None:
+    def end_epoch(model: _Model, report: EpochReport) -> None:
         """Set strengths and temperatures of the next epoch."""
         penalty.strengths = following(penalty.strengths, report)
         if how.temperature != 1:
@@ -164,9 +168,7 @@ def _train(
     )
 
 
-def _strengths(
-    model: nn.Module | Ensemble, members: pd.DataFrame, n_epochs: int
-) -> tuple[Tensor, Callable[[Tensor, EpochReport], Tensor]]:
+def _strengths(model: _Model, members: pd.DataFrame, n_epochs: int) -> tuple[Tensor, Callable[..., Tensor]]:
     """Strengths of the first epoch, and the rule for the next, from those of an epoch and its report."""
     amplitude = torch.tensor(members["strength"].to_numpy())
     if "algorithm 1" in set(members["schedule"]):
@@ -233,7 +235,7 @@ def cycles(
     Raises:
         TrainingDivergedError: all networks diverge in one cycle.
     """
-    members, datasets, ensemble = _written(where, how, choices, seeds)
+    members, datasets, ensemble = written = _written(where, how, choices, seeds)
     assert isinstance(ensemble, Ensemble)
     layers, mask = _weight_tensors(ensemble), _smallest(ensemble, n_pruned=0)
     pruned: dict[str, Tensor] = {}
@@ -253,8 +255,8 @@ def cycles(
 
     tables = []
     for cycle in range(n_cycles + 1):
-        orders = members.assign(seed=1000 * cycle + members["seed"])
-        _train(ensemble, datasets, where, how, orders, n_epochs, after_step=[hold, remember])
+        orders = written._replace(members=members.assign(seed=1000 * cycle + members["seed"]))
+        _train(orders, where, how, n_epochs, after_step=[hold, remember])
         found = {"cycle": cycle, "sparsity": mask.sparsity} | _accuracies(ensemble, datasets)
         tables.append(members.assign(**found))
         n_kept = round(_KEEP * (mask.n_kept // len(members)))
