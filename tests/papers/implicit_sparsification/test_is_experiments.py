@@ -19,7 +19,7 @@ from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS
 from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Setting, tuned
-from repro.papers.implicit_sparsification.training import _FAMILIES, cycles, descend, fit
+from repro.papers.implicit_sparsification.training import _FAMILIES, _descend, cycles, fit
 
 # ---- flows
 
@@ -111,7 +111,7 @@ def test_every_family_has_as_many_settings_and_decayed_factors_stay_inside_the_f
 def test_a_row_is_what_a_run_by_itself_gives(grid, family, name):
     runs, problem = where(_RUNS[family], schedule=name).iloc[4:5], SparseRegression.draw(3)
     amplitude = runs["amplitude"].item()
-    x = descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
+    x = _descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
     row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
     assert row["distance"] == pytest.approx(np.sqrt(((x - problem.x_star) ** 2).sum()))
     flips = [np.sign(x[i]) != np.sign(problem.x0[i]) for i in np.flatnonzero(problem.x_star)]
@@ -141,7 +141,7 @@ def test_mini_batches_repeat_the_chosen_settings(grid):
     row = where(found, family="l1_x", seed=3).iloc[0]
     runs = pd.DataFrame({"schedule": [row["schedule"]], "amplitude": [row["amplitude"]]})
     problem = SparseRegression.draw(3)
-    (end,) = descend([problem], {"l1_x": runs}, [200], [3])["l1_x"][0, :, 0]
+    (end,) = _descend([problem], {"l1_x": runs}, [200], [3])["l1_x"][0, :, 0]
     assert row["stochastic"] == pytest.approx(np.linalg.norm(end - problem.x_star), rel=1e-9)
     assert row["stochastic"] != row["full"]
 

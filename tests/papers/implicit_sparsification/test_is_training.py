@@ -24,7 +24,7 @@ from repro.papers.implicit_sparsification.method import (
     schedule,
 )
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression
-from repro.papers.implicit_sparsification.training import _FAMILIES, _smallest, cycles, descend, fit
+from repro.papers.implicit_sparsification.training import _FAMILIES, _descend, _smallest, cycles, fit
 
 SMALL = {"build": partial(perceptron, (64, 16, 10)), "parts": (150, 60, 60)}
 TINY = replace(_SETTINGS["digits"], n_epochs=3, batch_size=50, **SMALL)
@@ -324,7 +324,7 @@ def one_alone(problem, family, alphas, batches):
 def test_every_run_follows_the_path_it_would_follow_alone(family, orders):
     problems, n_steps = [small(0), small(1)], 25
     settings = [("constant", 0.15), ("harmonic", 3.0)]
-    paths = descend(problems, {family: runs(*settings)}, [0, n_steps], orders)[family]
+    paths = _descend(problems, {family: runs(*settings)}, [0, n_steps], orders)[family]
     for p, order in enumerate([3, 8]):
         rng = np.random.default_rng([order, 5])
         if orders is None:
@@ -340,7 +340,7 @@ def test_every_run_follows_the_path_it_would_follow_alone(family, orders):
 def test_constant_strength_ends_at_the_lasso():
     """Of factors with penalty 2 alpha; a subgradient step keeps jumping around zero by as much as it is."""
     problem, n_steps, alpha = small(3), 5_000, 0.3
-    paths = descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
+    paths = _descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
     x = paths["l1_x"][0, 0, 0]
     for found, penalty, atol in ((paths["pilot"][0, 0, 0], 2 * alpha, 1e-3), (x, alpha, 0.03 * alpha)):
         lasso = Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(problem.Z, problem.y)
@@ -351,7 +351,7 @@ def test_constant_strength_ends_at_the_lasso():
 def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not():
     problems = [SparseRegression.draw(seed) for seed in range(3)]
     settings = runs(*((name, 16.0) for name in ("geometric", "harmonic")))
-    paths = descend(problems, dict.fromkeys(("spred", "pilot"), settings), range(0, 1_501, 50))
+    paths = _descend(problems, dict.fromkeys(("spred", "pilot"), settings), range(0, 1_501, 50))
     against = {family: np.sign(x) * np.sign(x[0]) < 0 for family, x in paths.items()}
     assert not against["spred"].any()
     assert against["pilot"][-1].any(axis=-1).all()

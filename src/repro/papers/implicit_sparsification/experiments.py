@@ -25,10 +25,10 @@ from torch.autograd.functional import hessian, jacobian
 from repro.learn import TrainingDivergedError
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.measures import _RUN, best_schedules, chosen_by_validation
-from repro.papers.implicit_sparsification.method import METHODS, Choice, Method, pilot_factors
+from repro.papers.implicit_sparsification.method import METHODS, Choice, _Method, pilot_factors
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Array, tuned
 from repro.papers.implicit_sparsification.theory import Flow, Potential, _least_l1
-from repro.papers.implicit_sparsification.training import cycles, descend, fit
+from repro.papers.implicit_sparsification.training import _descend, cycles, fit
 
 _STEADY = 0.05
 """Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
@@ -347,7 +347,7 @@ def _outcomes(
 ) -> pd.DataFrame:
     """One row a run and recorded step of diagonal networks, by full descent or in batches, whose order has the seed."""
     problems, tables = [SparseRegression.draw(seed) for seed in seeds], []
-    paths = descend(problems, runs, steps, seeds if in_batches else None)
+    paths = _descend(problems, runs, steps, seeds if in_batches else None)
     for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
         held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
         support = problem.x_star != 0
@@ -427,7 +427,7 @@ def _tuning(
     return pd.concat(tables, ignore_index=True)[["task", *_ARM, "validation_accuracy"]]
 
 
-def _by_rate(how: Method, table_of: Callable[..., pd.DataFrame], **options: Any) -> pd.DataFrame:
+def _by_rate(how: _Method, table_of: Callable[..., pd.DataFrame], **options: Any) -> pd.DataFrame:
     """Tables of choices that can be trained together, without those that all diverge: they are not to be chosen."""
     tables = []
     for rate in dict.fromkeys(choice.rate for choice in how.choices):

@@ -522,7 +522,7 @@ _DYING, _RATES = ("constant", "half"), (0.1, 0.2)
 
 
 @dataclass(frozen=True)
-class Method:
+class _Method:
     r"""One way to train towards sparsity.
 
     Attributes:
@@ -549,22 +549,26 @@ _RISES = _choices(_STRENGTHS, ("algorithm 1",), _RATES, (4.0, 15.0))
 _RISING = _choices(_STRENGTHS, ("constant", "rising"), _RATES)
 _MASK_STARTS = _choices(_STRENGTHS, ("constant",), _RATES, (0.0, 0.2))
 _THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2), _DYING, _RATES)
-_PILOT = Method("PILoT", lambda knob: Product(), _squares)
-_GATED = Method("continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, True, temperature=200.0)
+_PILOT = _Method("PILoT", lambda knob: Product(), _squares)
+_GATED = _Method("continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, True, temperature=200.0)
 
-METHODS: dict[str, Method] = {
-    "x": Method("x", None, _squares, _UNPENALISED),
+METHODS: dict[str, _Method] = {
+    "x": _Method("x", None, _squares, _UNPENALISED),
     "mw": replace(_PILOT, label="m ⊙ w", choices=_UNPENALISED),
     "pilot": _PILOT,
     "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", choices=_RISES),
-    "l1_x": Method("L1 on x", None, _l1_of_first, decays=True),
+    "l1_x": _Method("L1 on x", None, _l1_of_first, decays=True),
     "l1_m": replace(_PILOT, label="L1 on m", penalty=_l1_of_first),
     "spred": replace(_PILOT, label="spred", form=lambda knob: Product(0.0)),
     "beta_0.01": replace(_PILOT, label="β = 0.01", form=lambda knob: Product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
-    "powerprop": Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
-    "continuous": Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
+    "str": _Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
+    "powerprop": _Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
+    "continuous": _Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
     "continuous_original": _GATED,
 }
-"""The methods by name, as the chapter, its tables and its pictures have them."""
+"""The methods by name, as the chapter, its tables and its pictures have them.
+
+Of each: its ``label``; its ``form``, from a choice's knob to the parametrization of a weight; its ``penalty``, for
+``Penalty``; its 28 ``choices``; and whether ordinary weight decay acts on its weights.
+"""

@@ -16,13 +16,7 @@ from torch import Tensor
 from repro import learn
 from repro.learn import Dataset, Ensemble, EpochReport
 from repro.papers.implicit_sparsification import method
-from repro.papers.implicit_sparsification.method import (
-    Choice,
-    Method,
-    _effective_weights,
-    _Model,
-    _weight_tensors,
-)
+from repro.papers.implicit_sparsification.method import Choice, _effective_weights, _Method, _weight_tensors
 from repro.papers.implicit_sparsification.settings import SparseRegression, _Array, _Setting
 from repro.prune import Mask, select
 
@@ -84,7 +78,7 @@ def _flat(weights: Mapping[str, Tensor]) -> Tensor:
 
 def fit(
     where: _Setting,
-    how: Method,
+    how: _Method,
     choices: Sequence[Choice],
     *,
     seeds: Sequence[int],
@@ -120,10 +114,10 @@ class _Written(NamedTuple):
 
     members: pd.DataFrame
     datasets: list[Dataset]
-    model: _Model
+    model: method._Model
 
 
-def _written(where: _Setting, how: Method, choices: Sequence[Choice], seeds: Sequence[int]) -> _Written:
+def _written(where: _Setting, how: _Method, choices: Sequence[Choice], seeds: Sequence[int]) -> _Written:
     """The initial networks, written in a form."""
     rows = [(*choice, seed) for choice in choices for seed in seeds]
     members = pd.DataFrame(rows, columns=[*Choice._fields, "seed"])
@@ -138,14 +132,14 @@ def _written(where: _Setting, how: Method, choices: Sequence[Choice], seeds: Seq
     return _Written(members, where.data_sets(seeds) * len(choices), model)
 
 
-def _train(written: _Written, where: _Setting, how: Method, n_epochs: int, **options: Any) -> None:
+def _train(written: _Written, where: _Setting, how: _Method, n_epochs: int, **options: Any) -> None:
     """Train networks written in a method's form by SGD with momentum under a cosine schedule; in place."""
     members, datasets, model = written
     strengths, following = _strengths(model, members, n_epochs)
     penalty = method.Penalty(model, how.penalty, strengths, where.weight_decay, how.decays)
     layers = _weight_tensors(model).values()
 
-    def end_epoch(model: _Model, report: EpochReport) -> None:
+    def end_epoch(model: method._Model, report: EpochReport) -> None:
         """Set strengths and temperatures of the next epoch."""
         penalty.strengths = following(penalty.strengths, report)
         if how.temperature != 1:
@@ -168,7 +162,9 @@ def _train(written: _Written, where: _Setting, how: Method, n_epochs: int, **opt
     )
 
 
-def _strengths(model: _Model, members: pd.DataFrame, n_epochs: int) -> tuple[Tensor, Callable[..., Tensor]]:
+def _strengths(
+    model: method._Model, members: pd.DataFrame, n_epochs: int
+) -> tuple[Tensor, Callable[[Tensor, EpochReport], Tensor]]:
     """Strengths of the first epoch, and the rule for the next, from those of an epoch and its report."""
     amplitude = torch.tensor(members["strength"].to_numpy())
     if "algorithm 1" in set(members["schedule"]):
@@ -207,7 +203,7 @@ def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, li
 
 def cycles(
     where: _Setting,
-    how: Method,
+    how: _Method,
     choices: Sequence[Choice],
     *,
     seeds: Sequence[int],
@@ -309,7 +305,7 @@ $\eta\alpha$ to m and w. The paper compares ``pilot``, ``l1_m`` (L1 on m) and ``
 factors are x and ones), and ``spred``, the balanced start, in figure 1a."""
 
 
-def descend(
+def _descend(
     problems: Sequence[SparseRegression],
     runs: Mapping[str, pd.DataFrame],
     steps: Sequence[int],
