@@ -235,6 +235,7 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     within = {"epochs": 0, "accuracy": 1.001e-4, "F1": 1.001e-4}
     near = [(both[f"{m}, here"] - both[f"{m}, paper"]).abs() <= most for m, most in within.items()]
     columns = [f"{metric}, {whose}" for metric in within for whose in ("paper", "here")]
+    own_mask = both["kept, here"] == both["kept, paper"]
     return both[["data", "trial", "network", *columns]].assign(
-        matches=np.all(near, axis=0), own_mask=both["kept, here"] == both["kept, paper"]
+        matches=np.all(near, axis=0), own_mask=own_mask
     )

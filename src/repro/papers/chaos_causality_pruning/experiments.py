@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import percentileofscore
 from torch import Tensor
 
 from repro.learn.progress import bar
 from repro.papers._pictures import where
-from repro.papers.chaos_causality_pruning import method, training
-from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge
+from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge, paper_exponents
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting
-from repro.papers.chaos_causality_pruning.training import Observed
+from repro.papers.chaos_causality_pruning.training import Observed, _laid_out
 from repro.prune.overlap import expected_jaccard, jaccard
 from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
@@ -76,7 +75,7 @@ def known_processes(n_series: int, seed: int) -> pd.DataFrame:
     for length, (name, process) in product((50, 200), _PROCESSES.items()):
         series = process(n_series, length, rng)
         usual = lyapunov_rosenstein(series, emb_dim=5, lag=1, min_tsep=5, trajectory_len=8)
-        frame = pd.DataFrame({"paper": method.paper_exponents(series), "usual": usual.exponent})
+        frame = pd.DataFrame({"paper": paper_exponents(series), "usual": usual.exponent})
         frames.append(frame.assign(process=name, length=length, series=range(n_series)))
     return pd.concat(frames, ignore_index=True)
 
@@ -108,7 +107,7 @@ def weights_and_surrogates(observed: Mapping[str, Observed], n_seeds: int) -> pd
         for seed, windows in list(zip(seen.seeds, seen.paths, strict=True))[:n_seeds]:
             own, rng = windows.reshape(-1, windows.shape[-1]), np.random.default_rng([seed, 5])
             for name, make in _SURROGATES.items():
-                frame = pd.DataFrame({"exponent": method.paper_exponents(make(own, rng))}, index=index)
+                frame = pd.DataFrame({"exponent": paper_exponents(make(own, rng))}, index=index)
                 frames.append(frame.reset_index().assign(table=table, series=name, seed=seed))
     return pd.concat(frames, ignore_index=True)
 
@@ -322,7 +321,7 @@ def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perc
         found = observed.masks(variant, n_random)
         arms = ("noncausal", "magnitude after", "random") if setting.images else found
         keeps |= {(variant, arm): found[arm] for arm in arms}
-    rows, keep = training._laid_out(keeps, observed.seeds)
+    rows, keep = _laid_out(keeps, observed.seeds)
     network = rows.pop("network")
     own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
     initial = observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own))
@@ -345,7 +344,7 @@ def _delete_without_retraining(observed: Observed) -> pd.DataFrame:
     """
     trained = observed.networks("own", trained=True)
     found = {("ft", arm): keep for arm, keep in observed.masks("ft", 200).items()}
-    row, keep = training._laid_out(found, observed.seeds)
+    row, keep = _laid_out(found, observed.seeds)
     before = trained.loss(observed.parts.train)[row["network"]]
     after = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
     row["doublings"] = np.where(keep.all(axis=1), np.nan, np.log2(after / before))
@@ -386,9 +385,6 @@ def _feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptr
     return pd.concat(rows, ignore_index=True)
 
 
-# 65,536 coalitions; each is one more forward pass of every example
-_MOST_FEATURES = 16
-
 # rows a forward pass: some tens of megabytes for 200 networks with hidden layers of eight
 _ROWS = 8192
 
@@ -406,21 +402,15 @@ def _shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: 
     Args:
         predict: takes float64 examples ``(m, features)``, returns the outputs of R networks ``(R, m, classes)``.
         background: the example that stands for absent features, ``(features,)``, such as the training mean.
-        x: examples to explain, ``(m, features)``.
+        x: examples to explain, ``(m, features)``, of sixteen features or so: each coalition is one more pass.
 
     Returns:
         ``(R, m, classes, features)``, float64, in the unit of the outputs; over features they add up to
         $f(x)-f(\text{background})$.
 
-    Raises:
-        ValueError: more than 16 features.
-
     Source: L. S. Shapley (1953); S. M. Lundberg and S.-I. Lee (2017), eq. 4.
     """
     n_examples, n = x.shape
-    if n > _MOST_FEATURES:
-        raise ValueError(f"exact Shapley values: at most {_MOST_FEATURES} features; got {n}")
-    x, background = x.double(), background.double()
     present = (torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1
     # the factor of each coalition's output in the value of each feature: plus with it, minus without it
     of_size = [factorial(s) * factorial(n - s - 1) / factorial(n) for s in range(n)]
@@ -431,7 +421,7 @@ def _shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: 
     total = torch.zeros((), dtype=torch.float64)
     at_once = max(1, _ROWS // n_examples)
     for chosen, factors in zip(present.split(at_once), weights.split(at_once), strict=True):
-        outputs = predict(torch.where(chosen[:, None], x, background).reshape(-1, n)).double()
+        outputs = predict(torch.where(chosen[:, None], x, background).reshape(-1, n))
         total = total + factors.T @ outputs.reshape(len(outputs), len(chosen), -1)
     return total.reshape(len(total), n, n_examples, -1).permute(0, 2, 3, 1)
 
@@ -448,7 +438,7 @@ def _mean_absolute_shapley(predict: Callable[[Tensor], Tensor], background: Tens
     """
     mean = _shapley_values(predict, background, x).abs().mean((1, 2))
     with torch.inference_mode():
-        scale = predict(x.double()).abs().amax((1, 2))[:, None]
+        scale = predict(x).abs().amax((1, 2))[:, None]
     # else the features that pruning cut off would be ranked by rounding errors
     return torch.where(mean > 1e-12 * scale, mean, 0.0).numpy()
 
@@ -469,7 +459,7 @@ def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _tail_exponent(eigenvalues: ArrayLike) -> float:
+def _tail_exponent(eigenvalues: _Array) -> float:
     r"""Fit a density $p(\lambda)\propto\lambda^{-\alpha}$ to the upper tail of a spectrum by maximum likelihood.
 
     $$\hat\alpha=1+n\Big/\sum_{\lambda_i\ge x_{\min}}\ln\frac{\lambda_i}{x_{\min}},$$
@@ -479,21 +469,15 @@ def _tail_exponent(eigenvalues: ArrayLike) -> float:
     values give a broad distribution of exponents.
 
     Args:
-        eigenvalues: 0 and up; zeros (directions that the layer does not use) are left out.
+        eigenvalues: 0 and up, two different ones above 0; zeros (directions that the layer does not use) are left out.
 
     Returns:
         $\hat\alpha$, above 1.
 
-    Raises:
-        ValueError: fewer than two different values above 0.
-
     Source: A. Clauset, C. R. Shalizi, M. E. J. Newman (2009), eq. 3.1 and section 3.3.
     """
-    values = np.sort(np.asarray(eigenvalues, dtype=np.float64))
-    logs = np.log(values[values > 0])
+    logs = np.log(np.sort(eigenvalues[eigenvalues > 0]))
     left, right = np.searchsorted(logs, logs), np.searchsorted(logs, logs, side="right")
-    if left.max(initial=0) == 0:
-        raise ValueError(f"a power law needs two different eigenvalues above 0; got {values.tolist()}")
     fits = []
     for start in np.unique(left)[:-1]:
         above = logs[start:] - logs[start]
@@ -506,7 +490,7 @@ def _tail_exponent(eigenvalues: ArrayLike) -> float:
     return min(fits, key=lambda fit: fit[0])[1]
 
 
-def _spectral_exponent(weight: ArrayLike) -> float:
+def _spectral_exponent(weight: _Array) -> float:
     r"""Fit one to the eigenvalues of $W^\top W/N$, N the larger side of the matrix, that are not numerically zero.
 
     Args:
@@ -514,10 +498,9 @@ def _spectral_exponent(weight: ArrayLike) -> float:
 
     Source: C. H. Martin and M. W. Mahoney (2021), the empirical spectral density of WeightWatcher.
     """
-    matrix = np.asarray(weight, dtype=np.float64)
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    negligible = singular[0] * max(matrix.shape) * np.finfo(np.float64).eps
-    return _tail_exponent(singular[singular > negligible] ** 2 / max(matrix.shape))
+    singular = np.linalg.svd(weight, compute_uv=False)
+    negligible = singular[0] * max(weight.shape) * np.finfo(np.float64).eps
+    return _tail_exponent(singular[singular > negligible] ** 2 / max(weight.shape))
 
 
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
