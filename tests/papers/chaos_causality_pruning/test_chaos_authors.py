@@ -15,9 +15,8 @@ from repro.papers.chaos_causality_pruning import authors
 from repro.papers.chaos_causality_pruning.authors import _PRINTED, _RECIPES, _STREAMS, _removed
 from repro.papers.chaos_causality_pruning.settings import load_table
 
-N_WEIGHTS = {
-    name: sum(map(math.prod, pairwise(s))) for name, s in authors.theorem_conditions()["sizes"].items()
-}
+SIZES = authors.theorem_conditions()["sizes"]
+N_WEIGHTS = {name: sum(map(math.prod, pairwise(widths))) for name, widths in SIZES.items()}
 
 
 def test_masks_and_passes_have_the_size_of_the_printed_rows():

@@ -103,10 +103,8 @@ def test_all_arms_of_a_network_remove_equally_many_and_each_what_it_says(observe
         assert ((~keep).sum(axis=2) == sizes).all(), arm
     assert (found["noncausal"][:, 0] == ~np.array(observed_wine.pruned("ft"))).all()
     assert (found["noise"] != found["noncausal"]).any()
-    after, layer_of = (
-        observed_wine.networks("own", trained=True).flat().abs().numpy(),
-        observed_wine.initial.layer_of,
-    )
+    after = observed_wine.networks("own", trained=True).flat().abs().numpy()
+    layer_of = observed_wine.initial.layer_of
     for (arm, sign), i, layer in product((("magnitude after", 1), ("largest", -1)), range(3), (0, 1)):
         keep, values = found[arm][i, 0, layer_of == layer], sign * after[i, layer_of == layer]
         if not keep.all():
@@ -191,9 +189,7 @@ def test_every_counterpart_is_tested_against_the_networks_own_errors(observed_wi
     assert chosen["reverse"] == pytest.approx(share(*reverse))
 
 
-def test_a_planted_cause_is_what_it_says_and_the_honest_rule_tells_it_from_a_strangers(
-    observed_wine, monkeypatch
-):
+def test_a_planted_cause_is_what_it_says_and_is_told_from_a_strangers(observed_wine, monkeypatch):
     """Added to the error: the exponent of the window before, a hundredth of the variance of the error's changes."""
     y, exponents = observed_wine.errors("honest")[1], observed_wine.series("honest")[1, 7]
     added = observed_wine.planted("honest")[1, 7] - y
@@ -224,11 +220,8 @@ def test_retrained_arms_are_what_retraining_one_by_one_gives(observed_wine, retr
     keep = observed_wine.masks("ft", 2)["causal"][:, 0]
     how = s.how | {"benchmark": s.benchmark, "budget": s.epochs, "cap": s.epochs + 50}
     alone, _ = observed_wine.networks("own").retrained(keep, parts.train, parts.test, **how)
-    chosen, columns = (
-        where(runs, variant="ft", arm="causal"),
-        ["epochs", "kept", "test_accuracy", "budget_accuracy"],
-    )
-    np.testing.assert_allclose(chosen[columns], alone[columns])
+    columns = ["epochs", "kept", "test_accuracy", "budget_accuracy"]
+    np.testing.assert_allclose(where(runs, variant="ft", arm="causal")[columns], alone[columns])
     dense = where(runs, variant="dense", removed=0)
     assert dense["arm"].tolist() == ["dense", "stranger"] * 3
     own, stranger = networks.pick(dense.index[:2]).flat()

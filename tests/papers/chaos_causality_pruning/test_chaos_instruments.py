@@ -122,7 +122,6 @@ def test_a_layers_law_is_that_of_the_eigenvalues_of_the_smaller_product(shape):
 
 def test_directions_that_a_layer_does_not_use_do_not_count():
     left, right = (normal(seed, 40, 3).numpy() for seed in (8, 9))
-    expected = experiments._tail_exponent(
-        np.linalg.eigvals(left.T @ left @ right.T @ right).real / 40
-    )  # the three above 0
+    above_0 = np.linalg.eigvals(left.T @ left @ right.T @ right).real / 40
+    expected = experiments._tail_exponent(above_0)
     assert experiments._spectral_exponent(left @ right.T) == pytest.approx(expected, rel=1e-6)

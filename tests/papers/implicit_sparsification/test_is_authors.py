@@ -15,9 +15,8 @@ from repro.papers.implicit_sparsification.method import METHODS, Choice
 from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
 from repro.papers.implicit_sparsification.training import fit
 
-SMALL = _Setting(
-    "digits", partial(perceptron, (64, 4, 10)), (60, 30, 40), "feature", n_epochs=2, batch_size=30
-)
+HOW = {"n_epochs": 2, "batch_size": 30}
+SMALL = _Setting("digits", partial(perceptron, (64, 4, 10)), (60, 30, 40), "feature", **HOW)
 GRID = {"x": (Choice(0.0),), "pilot": (Choice(1e-4, "half", 0.2), Choice(1e-2, "half", 0.2))}
 LEVELS = (0.0, 0.5, 0.9)
 SEEDS = [0, 1]
@@ -44,9 +43,7 @@ def asked(monkeypatch):
     return found
 
 
-def test_parts_come_seed_by_seed_and_are_those_of_the_fits_and_read_back_for_the_same_setting_alone(
-    tmp_path, asked, monkeypatch
-):
+def test_parts_come_seed_by_seed_as_fitted_and_read_back_for_one_setting(tmp_path, asked, monkeypatch):
     table = at_scale(SEEDS, tmp_path, 60)
     parts = (("x", 0.0), ("PILoT", 1e-4), ("PILoT", 1e-2))
     assert asked == [(*part, seed) for seed in SEEDS for part in parts]

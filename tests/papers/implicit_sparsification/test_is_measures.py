@@ -7,15 +7,8 @@ import pandas as pd
 import pytest
 
 from repro.papers._pictures import where
-from repro.papers.implicit_sparsification import experiments
-from repro.papers.implicit_sparsification.measures import (
-    balanced_start,
-    best_schedules,
-    chosen_by_validation,
-    crossings,
-    steps_to_reach,
-    window,
-)
+from repro.papers.implicit_sparsification import experiments, measures
+from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation, crossings
 
 # ---- flows
 
@@ -56,24 +49,21 @@ ROWS = [  # a run, its validation errors on two seeds, its distance on the first
     ("spred", "constant", 1.0, 5.0, 5.0, 21.0),
     ("spred", "constant", 2.0, 6.0, 6.0, 0.5),
 ]
-TABLE = pd.DataFrame(ROWS, columns=[*RUN, 0, 1, "first"]).melt(
-    [*RUN, "first"], [0, 1], "seed", "validation_error"
-)
+TABLE = pd.DataFrame(ROWS, columns=[*RUN, 0, 1, "first"])
+TABLE = TABLE.melt([*RUN, "first"], [0, 1], "seed", "validation_error")
 TABLE = TABLE.assign(step=5, flips=0, distance=TABLE["first"] * (1 + TABLE["seed"].astype(int)))
 
 
 def test_strengths_are_chosen_by_validation_and_not_by_distance_at_each_horizon_anew():
     later = TABLE.assign(step=9, validation_error=-TABLE["validation_error"])
-    both = best_schedules(pd.concat([TABLE, later]), [5, 9])
-    constant, harmonic = (
-        where(both, horizon=5, family="pilot", schedule=n) for n in ("constant", "harmonic")
-    )
+    both = where(best_schedules(pd.concat([TABLE, later]), [5, 9]), family="pilot")
+    constant, harmonic = (where(both, horizon=5, schedule=name) for name in ("constant", "harmonic"))
     assert constant["amplitude"].tolist() == [2.0, 2.0]
     assert not constant["best"].any()
     assert harmonic["amplitude"].tolist() == [1.0, 1.0]
     assert harmonic["best"].all()
     assert harmonic["distance"].tolist() == [7.0, 14.0]
-    chosen = where(both, horizon=9, best=True, family="pilot")
+    chosen = where(both, horizon=9, best=True)
     assert chosen[["schedule", "amplitude"]].values.tolist() == [["constant", 1.0]] * 2
 
 
@@ -81,7 +71,7 @@ def test_the_balanced_start_is_compared_at_its_best_in_hindsight_and_its_flips_i
     unchosen = (TABLE["family"] == "spred") & (TABLE["amplitude"] == 2.0) & (TABLE["seed"] == 1)
     earlier = TABLE.assign(step=2, flips=np.where(unchosen, 4, 0))
     later = TABLE.assign(step=9, flips=7)
-    found = balanced_start(pd.concat([earlier, TABLE, later]), 5)
+    found = measures.balanced_start(pd.concat([earlier, TABLE, later]), 5)
     assert found["ratio"].tolist() == [0.5 / 7, 1.0 / 14]
     assert found["flips"].tolist() == [0, 4]
 
@@ -99,8 +89,11 @@ def test_steps_to_reach_a_level_are_those_of_the_setting_that_is_soonest_by_vali
         for step, error, distance in zip((0, 10, 20, 30), *course, strict=True)
     ]
     grid = pd.DataFrame(rows, columns=[*RUN, "seed", "step", "validation_error", "distance"])
-    assert steps_to_reach(grid, 0.5)["pilot"].tolist() == [20, 30]
-    assert steps_to_reach(grid, 0.05)["pilot"].tolist() == [30, 30]  # at the last step, reached or not
+    assert measures.steps_to_reach(grid, 0.5)["pilot"].tolist() == [20, 30]
+    assert measures.steps_to_reach(grid, 0.05)["pilot"].tolist() == [
+        30,
+        30,
+    ]  # at the last step, reached or not
 
 
 # ---- pruned networks
@@ -144,5 +137,5 @@ def test_a_window_is_measured_in_octaves_between_the_crossings_of_the_level():
     """One seed rises and falls by lines over the logarithm, one is kept beyond the grid, one never is."""
     accuracies = {0: [0.5, 0.9, 1.0, 0.8, 0.2], 1: [1.0] * 5, 2: [0.5] * 5}
     rows = [(2.0**k, seed, of[k]) for seed, of in accuracies.items() for k in range(5)]
-    found = window(pd.DataFrame(rows, columns=["strength", "seed", "test_accuracy"]), 0.9)
+    found = measures.window(pd.DataFrame(rows, columns=["strength", "seed", "test_accuracy"]), 0.9)
     assert found.tolist() == pytest.approx([1.5, 4.0, 0.0], abs=0.01)

@@ -124,14 +124,12 @@ def ensemble_of(form):
 FORMULAS = {  # what acts, on what, twice what it gives
     "squares of factors": (method._squares, Product, lambda t: t[0] ** 2 + t[1] ** 2),
     "squares of weights": (method._squares, None, lambda t: t[0] ** 2),
-    "squares, thresholds too": (
-        method._squares, ALL["soft"], lambda t: t[0] ** 2 + t[1] ** 2 / t[0][0].numel(),
-    ),
+    "and of thresholds": (method._squares, ALL["soft"], lambda t: t[0] ** 2 + t[1] ** 2 / t[0][0].numel()),
     "L1 of weights": (method._l1_of_first, None, lambda t: 2 * t[0].abs()),
     "L1 of a mask": (method._l1_of_first, Product, lambda t: 2 * t[0].abs()),
     "L1 of gates' numbers": (method._l1_of_second, ALL["sigmoid"], lambda t: 2 * t[1].abs()),
     "gates": (method._gates, ALL["sigmoid"], lambda t: torch.sigmoid(t[2] * t[1])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -16,13 +16,7 @@ from torch import nn
 
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
-from repro.papers.implicit_sparsification.method import (
-    METHODS,
-    Choice,
-    _weight_tensors,
-    pilot_factors,
-    schedule,
-)
+from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression
 from repro.papers.implicit_sparsification.training import _FAMILIES, _descend, _smallest, cycles, fit
 
@@ -83,15 +77,12 @@ def test_every_network_equals_its_run_alone(name):
 def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots):
     strength, seed = STRENGTHS[1], SEEDS[0]
     (data,), (plain,) = TINY.data_sets([seed]), TINY.networks([seed])
-    factors = {
-        i: [torch.as_tensor(t, dtype=torch.float32).requires_grad_() for t in pilot_factors(w)]
-        for i, w in ((i, plain[i].weight.detach().double().numpy()) for i in (1, 3))
-    }
+    starts = {i: pilot_factors(plain[i].weight.detach().double()) for i in (1, 3)}
+    factors = {i: [t.float().requires_grad_() for t in both] for i, both in starts.items()}
     biases = [plain[i].bias for i in (1, 3)]
     flat = [t for both in factors.values() for t in both]
-    stepper = torch.optim.SGD(
-        [{"params": flat}, {"params": biases, "weight_decay": 1e-4}], lr=0.2, momentum=0.9
-    )
+    groups = [{"params": flat}, {"params": biases, "weight_decay": 1e-4}]
+    stepper = torch.optim.SGD(groups, lr=0.2, momentum=0.9)
     alphas, shuffle = [strength, strength * 0.8, strength * 0.64], streams(seed).shuffle
     for k, alpha in enumerate(alphas):
         rate = 0.1 * (1 + np.cos(np.pi * k / 3))
@@ -125,9 +116,7 @@ def test_every_method_trains_from_the_weights_of_the_seed(name):
         torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
 
 
-def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
-    monkeypatch,
-):
+def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(monkeypatch):
     """But for the crops, of which an ensemble draws one for each network."""
     monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
     images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
@@ -136,10 +125,8 @@ def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(
     both = fit(images, METHODS["pilot"], [choice, choice], seeds=[3])
     for name, weight in alone.networks.parameters.items():
         torch.testing.assert_close(weight[0], both.networks.parameters[name][0], atol=1e-3, rtol=1e-3)
-    accuracy = alone.pruned_accuracy([0.0, 0.5])["test_accuracy"]
-    assert accuracy.tolist() == pytest.approx(
-        both.pruned_accuracy([0.0, 0.5])["test_accuracy"][::2], abs=0.05
-    )
+    one, first, _ = (x for fitted in (alone, both) for x in fitted.pruned_accuracy([0.5])["test_accuracy"])
+    assert one == pytest.approx(first, abs=0.05)
 
 
 def tiny_convolutions():
@@ -167,7 +154,7 @@ def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms
 
 def test_masks_grow_hotter_with_each_epoch(monkeypatch):
     seen = []
-    note = lambda model, *_: seen.append(_weight_tensors(model)["1.weight"][2].item())  # noqa: E731
+    note = lambda model, *_: seen.append(training._weight_tensors(model)["1.weight"][2].item())  # noqa: E731
     watch(monkeypatch, "after_epoch", note)
     fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=3)
     assert seen == pytest.approx([1, 200 ** (1 / 3), 200 ** (2 / 3)])
@@ -230,9 +217,7 @@ def test_sign_flips_agree_with_a_slow_count(pilots):
     ("name", "strength", "rewind"),
     [("x", 0.0, "rates"), ("pilot", 2e-2, "rates"), ("pilot", 2e-2, "weights")],
 )
-def test_pruning_takes_exactly_the_smallest_and_holds_and_rewinds_go_where_they_should(
-    monkeypatch, name, strength, rewind
-):
+def test_pruning_takes_the_smallest_holds_and_rewinds(monkeypatch, name, strength, rewind):
     before, steps, accuracies, batch_orders = [], [], [], []
 
     def watched(ensemble, datasets, *, after_step, **options):
@@ -284,13 +269,6 @@ def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_nu
 
 # ---- diagonal networks
 
-PENALTIES = {
-    "pilot": lambda m, w: (m**2).sum() + (w**2).sum(),
-    "spred": lambda m, w: (m**2).sum() + (w**2).sum(),
-    "l1_m": lambda m, w: m.abs().sum(),
-    "l1_x": lambda m, w: m.abs().sum(),
-}
-
 
 def small(seed):
     return SparseRegression.draw(seed, 15, 20, 3)
@@ -314,7 +292,8 @@ def one_alone(problem, family, alphas, batches):
         m, w = m.detach().requires_grad_(), w.detach().requires_grad_()
         z, y = torch.tensor(problem.Z[rows]), torch.tensor(problem.y[rows])
         f = ((z @ (m * w) - y) ** 2).sum() / (2 * len(rows))
-        gm, gw = torch.autograd.grad(f + alpha * PENALTIES[family](m, w), (m, w))
+        penalty = m.abs().sum() if "l1" in family else (m**2).sum() + (w**2).sum()
+        gm, gw = torch.autograd.grad(f + alpha * penalty, (m, w))
         m, w = m - 0.01 * gm, w if family == "l1_x" else w - 0.01 * gw
     return (m * w).detach().numpy()
 
