@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from repro.learn import reproducible
-from repro.papers.implicit_sparsification.diagonal import descend
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import SparseRegression
+from repro.papers.implicit_sparsification.training import _descend
 
 FAMILIES = ("pilot", "l1_m", "l1_x")
 N_STEPS, RATE = 2_000, 1e-2
@@ -41,7 +41,7 @@ def settings() -> pd.DataFrame:
 
 
 def at_once(problems: list[SparseRegression], runs: pd.DataFrame) -> Array:
-    paths = descend(problems, dict.fromkeys(FAMILIES, runs), [N_STEPS])
+    paths = _descend(problems, dict.fromkeys(FAMILIES, runs), [N_STEPS])
     return np.stack([x[0] for x in paths.values()])
 
 

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sklearn.datasets import load_iris
 from torch import nn
 
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 
 N_EPOCHS = 2
 HOW = {"learning_rate": 0.05, "n_epochs": N_EPOCHS}
@@ -38,7 +38,7 @@ def by_autograd(networks: Perceptrons) -> torch.Tensor:
 
 def stacked(networks: Perceptrons) -> torch.Tensor:
     trained = networks.pick(range(len(networks)))
-    descend(trained, TRAIN, **HOW)
+    trained.descend(TRAIN, **HOW)
     return trained.flat()[0]
 
 

@@ -12,20 +12,19 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from repro.papers.chaos_causality_pruning import authors
-from repro.papers.chaos_causality_pruning.authors import _PRINTED, _REMOVED, _STREAMS
+from repro.papers.chaos_causality_pruning.authors import _PRINTED, _RECIPES, _STREAMS, _removed
 from repro.papers.chaos_causality_pruning.settings import load_table
 
-N_WEIGHTS = {
-    name: sum(map(math.prod, pairwise(s))) for name, s in authors.theorem_conditions()["sizes"].items()
-}
+SIZES = authors.theorem_conditions()["sizes"]
+N_WEIGHTS = {name: sum(map(math.prod, pairwise(widths))) for name, widths in SIZES.items()}
 
 
 def test_masks_and_passes_have_the_size_of_the_printed_rows():
     assert _PRINTED["kept_dense"].to_dict() == N_WEIGHTS
     for name in _STREAMS:
-        trial = authors._PRINTED_TRIALS[name] - 1
+        trial = int(_RECIPES[name]["printed_trial"]) - 1
         for variant in ("ft", "pt"):
-            left = N_WEIGHTS[name] - len(_REMOVED[name, variant][trial])
+            left = N_WEIGHTS[name] - len(_removed(name, variant)[trial])
             # the printed PT rows of these two belong to masks that are not published
             other = variant == "pt" and name in ("banknote", "iris_3f")
             assert (left == _PRINTED.loc[name, f"kept_{variant}"]) == (not other)

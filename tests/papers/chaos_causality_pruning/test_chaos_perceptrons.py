@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.metrics import f1_score
 
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, descend, retrain
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)
 IRIS_X = (IRIS_X - IRIS_X.mean(0)) / IRIS_X.std(0)
@@ -100,15 +100,9 @@ def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, size
     modules = [as_module(networks, run) for run in range(4)]
     keep = np.random.default_rng(0).random(networks.flat().shape) < 0.8
     zeros: list[bool] = []
-    descend(
-        networks,
-        both,
-        learning_rate=0.5,
-        n_epochs=2,
-        batch_size=batch_size,
-        keep=keep,
-        after_update=lambda: zeros.append(not networks.flat()[torch.tensor(~keep)].any()),
-    )
+    look = lambda: zeros.append(not networks.flat()[torch.tensor(~keep)].any())  # noqa: E731
+    how = {"n_epochs": 2, "batch_size": batch_size, "keep": keep, "after_update": look}
+    networks.descend(both, learning_rate=0.5, **how)
     assert zeros == [True] * (1 + 2 * -(-30 // batch_size))
     masks = networks.unflat(torch.tensor(keep))
     for run, (module, data) in enumerate(zip(modules, (one, one, other, other), strict=True)):
@@ -131,9 +125,8 @@ def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch)
     data, seen = iris(n=10), []
     monkeypatch.setattr(Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
     for _ in range(2):
-        descend(
-            Perceptrons.drawn((4, 3), [0]), data, learning_rate=1, n_epochs=2, batch_size=4, reshuffle=True
-        )
+        how = {"learning_rate": 1, "n_epochs": 2, "batch_size": 4, "reshuffle": True}
+        Perceptrons.drawn((4, 3), [0]).descend(data, **how)
     first, second, *again = (torch.cat(seen[i : i + 3]) for i in range(0, 12, 3))
     assert not torch.equal(first, second)
     assert torch.equal(torch.cat(again), torch.cat([first, second]))
@@ -153,7 +146,7 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
     start, keep = Perceptrons.drawn((4, 6, 3), range(5)), random_keep(5)
     before = start.flat()
     keep[4] = False  # nothing but biases is left: it will not learn
-    table, networks = retrain(start, keep, TRAIN, TEST, **HOW)
+    table, networks = start.retrained(keep, TRAIN, TEST, **HOW)
     for run in range(5):
         alone = start.pick([run])
         curve: list[float] = []
@@ -162,7 +155,7 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
             curve.append(alone.accuracy(TRAIN)[0])
             return curve[-1] >= 0.8
 
-        descend(alone, TRAIN, learning_rate=1.0, n_epochs=25, keep=keep[[run]], after_epoch=stop)
+        alone.descend(TRAIN, learning_rate=1.0, n_epochs=25, keep=keep[[run]], after_epoch=stop)
         found = table.loc[run]
         # the first epoch that ends at the benchmark, counted from 0; the cap if none does
         assert found["epochs"] == (len(curve) - 1 if curve[-1] >= 0.8 else 25)
@@ -170,7 +163,7 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
         assert found["test_accuracy"] == pytest.approx(alone.accuracy(TEST)[0])
         assert found["macro_f1"] == pytest.approx(alone.macro_f1(TEST)[0])
         longer = start.pick([run])
-        descend(longer, TRAIN, learning_rate=1.0, n_epochs=12, keep=keep[[run]])
+        longer.descend(TRAIN, learning_rate=1.0, n_epochs=12, keep=keep[[run]])
         assert found["budget_accuracy"] == pytest.approx(longer.accuracy(TEST)[0])
         torch.testing.assert_close(networks.flat()[run], alone.flat()[0], rtol=0, atol=1e-12)
     assert table["epochs"].nunique() > 2

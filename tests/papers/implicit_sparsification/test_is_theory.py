@@ -1,4 +1,4 @@
-"""Potentials to fifty digits, three flows that must agree, closed forms, interpolators against other solvers."""
+"""The regression, potentials to fifty digits, three flows that agree, closed forms, interpolators and other solvers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.integrate import quad
 from scipy.linalg import null_space
 from scipy.optimize import minimize
 
 from repro.papers.implicit_sparsification.method import pilot_factors
 from repro.papers.implicit_sparsification.settings import SparseRegression
-from repro.papers.implicit_sparsification.theory import (
-    Flow,
-    Potential,
-    _inverse_mirror_map,
-    _least_l1,
-)
+from repro.papers.implicit_sparsification.theory import Flow, Potential, _inverse_mirror_map, _least_l1
 
 STRENGTHS = [{"alpha": 0.0}, {"alpha": 0.05}, {"alpha": 0.1, "rate": 0.2}, {"alpha": 0.1, "until": 3.3}]
 TIMES = np.linspace(0, 10, 11)
@@ -31,7 +25,30 @@ def exactly(function, *arguments):
         return float(function(*map(mpmath.mpf, arguments)))
 
 
-# ---- the potential
+# ---- the regression and the potential
+
+
+def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
+    problem, again, other = (SparseRegression.draw(seed) for seed in (0, 0, 1))
+    assert problem.Z.shape == (40, 100)
+    assert np.count_nonzero(problem.x_star) == 5
+    assert set(np.unique(problem.x_star)) == {-1.0, 0.0, 1.0}
+    assert problem.loss(problem.x_star) == 0
+    np.testing.assert_array_equal(problem.x0, again.x0)
+    assert not np.allclose(problem.Z, other.Z)
+    assert SparseRegression.draw(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
+    problem = SparseRegression.draw(2, d=3, n=6, n_nonzero=2)
+    residuals = [z @ problem.x0 - y for z, y in zip(problem.Z, problem.y, strict=True)]
+    slope = sum(r * z for r, z in zip(residuals, problem.Z, strict=True)) / 3
+    many = np.stack([problem.x0, problem.x_star])
+    assert problem.loss(many) == pytest.approx([sum(r**2 for r in residuals) / 6, 0])
+    assert problem.gradient(problem.x0) == pytest.approx(slope)
+    assert problem.gradient(many)[0] == pytest.approx(slope)
+    misfits = [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)]
+    assert misfits == pytest.approx([1, 0, 2])
 
 
 @pytest.mark.parametrize("a", [1e-30, 1.0, 1e30])
@@ -61,15 +78,6 @@ def test_the_two_maps_undo_each_other_and_meet_in_the_conjugate(x, exponent, c):
 # ---- strengths and flows
 
 
-@pytest.mark.parametrize("strength", [*STRENGTHS, {"alpha": 0.3, "rate": 0.5, "until": 2.0}], ids=repr)
-def test_doses_are_the_integrals_of_the_strengths(strength):
-    flow = Flow(np.zeros(1), **strength)
-    for t in (0.0, 0.4, 3.3, 9.0):
-        integral = quad(flow.strength, 0, t, points=[flow.until] if flow.until < t else None)[0]
-        assert flow.dose(t) == pytest.approx(integral, abs=1e-10)
-    assert flow.strength(TIMES).shape == flow.dose(TIMES).shape == TIMES.shape
-
-
 def regression(seed, d=12, n=30):
     """A sparse truth seen through Gaussian inputs: Z, y, x0, gradient."""
     problem = SparseRegression.draw(seed, d, n, 3)
@@ -95,17 +103,6 @@ def test_the_flow_of_the_factors_is_the_mirror_flow_and_the_dual_flow(strength):
         gaps = np.broadcast_to(beta * np.exp(-4 * flow.dose(TIMES))[:, None], m.shape)
         np.testing.assert_allclose(m**2 - w**2, gaps, rtol=1e-8, atol=1e-10)
     assert np.abs(m * w - flow.dual(Z, y, TIMES)).max() < 1e-6
-
-
-def test_the_dual_flow_ends_where_no_weights_fit_the_targets_and_is_still_the_flow() -> None:
-    """Two samples with the same inputs and different targets."""
-    problem = SparseRegression.draw(0, 6, 20, 2)
-    Z, y = problem.Z.copy(), problem.y.copy()
-    Z[5] = Z[0]
-    times, flow = np.array([1.0, 5.0, 1e7]), Flow(problem.x0, 1.0, rate=1.0)
-    dual, mirror = flow.dual(Z, y, times), flow.mirror(lambda x: (Z @ x - y) @ Z / 6, times[:2])
-    np.testing.assert_allclose(dual[:2], mirror, atol=1e-6)
-    assert np.abs(Z.T @ (Z @ dual[2] - y)).max() < 1e-6  # the least squares
 
 
 @pytest.mark.parametrize("strength", STRENGTHS, ids=repr)
@@ -165,13 +162,9 @@ def test_least_potential_agrees_with_a_descent_inside_the_affine_set(a):
     Z, y, c = problem(1)
     potential = Potential(a, c)
     inside, one = null_space(Z), np.linalg.pinv(Z) @ y
-    found = minimize(
-        lambda s: potential(one + inside @ s).sum(),
-        np.zeros(inside.shape[1]),
-        jac=lambda s: inside.T @ potential.gradient(one + inside @ s),
-        method="BFGS",
-        options={"gtol": 1e-10},
-    )
+    value = lambda s: potential(one + inside @ s).sum()  # noqa: E731
+    how = {"jac": lambda s: inside.T @ potential.gradient(one + inside @ s), "options": {"gtol": 1e-10}}
+    found = minimize(value, np.zeros(inside.shape[1]), method="BFGS", **how)
     np.testing.assert_allclose(potential.least(Z, y), one + inside @ found.x, atol=1e-6)
 
 

@@ -2,7 +2,6 @@
 
 ===============  =============================================================================
 ``method``       one exponent a weight and window; causal, non-causal, untestable; the mask
-``theory``       how nudges grow, Shapley values, power laws of spectra
 ``perceptrons``  many small networks as one stack, trained one example at a time; retraining
 ``training``     dense training under observation, and the masks that come of it
 ``settings``     data, networks, training

@@ -1,11 +1,12 @@
 """What the paper prints and its authors publish, and their rows once more, with their split, weights and masks.
 
-Numbers in this module's tables are theirs, none is a result of this library. Where nothing is known, there is None.
+Numbers in the tables beside this module are theirs, none is a result of this library. Where nothing is known, there is
+none.
 """
 
 from __future__ import annotations
 
-from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,89 +14,41 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons, retrain
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 from repro.papers.chaos_causality_pruning.settings import load_table
 from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
 from repro.prune import jaccard
 
 _Array = NDArray[np.float64]
-_Mask = NDArray[np.bool_]
 
 # --- published ------------------------------------------------------------------------------------------------
 
 
-def _read(text: str) -> pd.DataFrame:
-    return pd.read_csv(StringIO(text), sep=r"\s+", index_col="table")
+def _read(name: str, **options: Any) -> pd.DataFrame:
+    return pd.read_csv(Path(__file__).with_name(f"authors_{name}.csv"), **options)
 
 
-_RECIPES: dict[Any, dict[Any, Any]] = _read("""
-table sizes learning_rate benchmark ft_epochs ft_window ft_steps ft_lag pt_epochs pt_window pt_steps pt_lag
-cancer 9-6-1 0.01 0.90 50 200 20 20 12 50 3 14
-titanic 6-8-1 0.1 0.74 50 250 20 20 3 50 3 14
-banknote 4-8-1 0.5 0.91 51 250 20 20 2 50 3 5
-iris 4-6-3 0.05 0.95 200 160 20 20 20 50 3 14
-iris_3f 3-6-3 0.05 0.95 200 160 20 20 20 50 3 14
-vowel 3-4-6 0.5 0.80 50 200 20 20 5 50 3 14
-mnist 784-50-30-10 0.5 0.92 50 200 20 20 5 50 3 14
-""").to_dict("index")
+_RECIPES: dict[Any, dict[Any, Any]] = _read("recipes", index_col="table").to_dict("index")
 """Network and training of one set a row, from the authors' code.
 
-Columns: widths from input to output; the constant learning rate; the training accuracy at which retraining stops; and
-what FT and PT look at, passes and rows in a window, and with how many forward steps and up to which lag. These last
-two are those that lead to the published masks: FT's of cancer, Titanic and iris, PT's of iris. Where they are
-unknown, they are those of the authors' code, or of sets whose masks come out; banknote's PT comes out nearly.
-Banknote's 51 passes of FT were found by a scan, for they lead to all five masks; the authors' code has 100.
-MNIST takes 128 examples an update, the others one.
+Columns: widths from input to output; the constant learning rate; the training accuracy at which retraining stops; what
+FT and PT look at, passes and rows in a window, and with how many forward steps and up to which lag; and which of the
+five initialisations, counted from 1, the paper's Tables 1 and 2 print (vowel's is unknown). What FT and PT look at
+leads to the published masks: FT's of cancer, Titanic and iris, PT's of iris. Where that is unknown, it is as in the
+authors' code, or of sets whose masks come out; banknote's PT comes out nearly. Banknote's 51 passes of FT were found by
+a scan, for they lead to all five masks; the authors' code has 100. MNIST takes 128 examples an update, the others one.
 """
 
-_PRINTED_TRIALS = {"cancer": 2, "titanic": 1, "banknote": 4, "iris": 5, "iris_3f": 2, "mnist": 3}
-"""Which of the five initialisations, counted from 1, the paper's Tables 1 and 2 print; vowel's is unknown."""
-
-_MASKS = """
-iris ft      | 22 34 | 8 26 | 1 13 | | 6 16
-iris pt      | 4 6 14 33 35 | 6 26 | 2 26 | 9 41 | 0 31
-iris_3f ft   | 3 5 6 7 8 9 11 15 16 28 | 6 10 11 13 15 16 17 19 22 27 | 9 32 35 | 12 15 24 29 | 32 34
-iris_3f pt   | 1 16 | | 16 18 24 26 27 28 | 3 22 33 | 25 28
-cancer ft    | 14 31 49 5 33 6 23 32 41 15 | 14 13 6 33 15 51 | 4 31 51 13 | 5 42 41 32 | 14 51
-cancer pt    | 39 48 19 13 22 30 49 | 27 18 33 31 54 1 4 9 45 39 23 48 12 37 49 40 58 22 \
-             | 40 27 10 22 5 36 54 21 41 49 30 4 31 | 59 21 5 12 6 32 22 25 23 48 3 7 31 16 4 | 12
-titanic ft   | 55 52 22 48 | 8 | 4 9 48 | 14 48 4 52 | 50 16 55 54 51 53
-titanic pt   | 28 27 22 24 47 4 26 51 46 43 15 55 35 31 40 23 29 50 5 54 39 52 1 53 19 38 48 \
-             | 43 35 2 20 16 14 44 47 41 37 33 54 7 55 38 45 11 46 4 34 5 25 40 3 15 1 53 49 21 51 50 13 39 8 48 9 \
-             | 48 21 37 20 50 29 46 54 11 5 44 19 39 25 9 15 55 38 17 51 34 45 1 49 28 40 31 32 33 52 26 4 2 3 7 8 \
-               10 27 \
-             | 33 17 26 7 3 50 37 31 29 22 16 51 41 15 34 2 52 27 9 48 8 14 13 28 55 10 49 32 11 1 23 45 54 53 46 \
-             | 3 1 14 22 49 54 40 4 21 25 50 27 8 11 48 7 38 31 2 20 33 44 15 55 9 5 51 26 52
-banknote ft  | 17 9 | 2 8 7 | 36 | 36 29 14 7 | 28 21 23
-banknote pt  | 25 27 36 26 19 6 37 35 34 | 6 26 27 32 17 3 34 19 12 38 24 33 20 25 1 \
-             | 6 9 30 23 15 38 21 39 36 14 5 17 33 18 1 | 38 25 32 36 7 39 34 11 35 \
-             | 38 10 22 33 18 9 36 5 6 13 4 19 34 32 37
-"""
-
-
-_REMOVED = {
-    tuple(key.split()): [[int(weight) for weight in trial.split()] for trial in trials]
-    for key, *trials in (line.split("|") for line in _MASKS.strip().splitlines())
-}
-"""By set and variant (``"ft"``, ``"pt"``): the weights that the published masks remove, for each of five trials.
+_MASKS = _read("masks", keep_default_na=False)
+"""The weights that the published masks remove, one row a set, variant (``"ft"``, ``"pt"``) and trial.
 
 Indices from 0 in the flat order: all of the first layer row by row, then the second. Those of Banknote PT are not
 the mask of the printed row, which removes three weights.
 """
 
-
-_PRINTED = _read("""
-table kept_dense kept_ft kept_pt epochs_dense epochs_ft epochs_pt \
-accuracy_dense accuracy_ft accuracy_pt F1_dense F1_ft F1_pt
-cancer 60 54 42 70 38 24 0.8759 0.8686 0.8759 0.8656 0.8570 0.8643
-titanic 56 52 29 43 20 36 0.7225 0.7177 0.7249 0.6948 0.6843 0.6969
-banknote 40 36 37 9 7 6 0.9018 0.8909 0.8945 0.9016 0.8906 0.8943
-iris 42 40 40 182 166 173 0.9 0.9 0.9000 0.9124 0.9419 0.9124
-iris_3f 36 26 28 139 126 135 0.9 0.9 0.9333 0.933 0.904 0.9330
-vowel 36 34 28 36 14 20 0.7462 0.7538 0.7538 0.7307 0.74 0.7441
-mnist 41000 40861 40867 27 30 29 0.9121 0.9165 0.9152 0.8669 0.8781 0.8408
-""")
+_PRINTED = _read("rows", index_col="table")
 """The paper's Tables 1 (dense, LEGCNet-FT) and 2 (LEGCNet-PT), one row a set.
 
 Columns: ``kept``, the number of weights left, which the paper calls FLOPs (without biases; not operations of a
@@ -103,15 +56,14 @@ pass); ``epochs``, the first, counted from 0, that ends at the benchmark; ``accu
 part after that epoch. Table 2 prints another F1 of FT for Cancer (0.8656) and Iris (0.9124).
 """
 
-TABLE_4 = _read("""
-table layer_1 layer_2 layer_3
-dense 2.19 1.51 1.94
-ft 2.24 1.51 2.29
-pt 2.19 1.51 2.73
-random 2.30 1.70 2.00
-magnitude 2.19 1.55 1.96
-""")
+TABLE_4 = _read("spectra", index_col="table")
 """Power-law exponents of the MNIST network's layers in the paper's Table 4, one row a mask."""
+
+
+def _removed(name: str, variant: str) -> list[list[int]]:
+    """The weights that a published mask removes, for each of the five trials."""
+    return [list(map(int, row.split())) for row in where(_MASKS, table=name, variant=variant)["removed"]]
+
 
 # --- their data and initial weights ---------------------------------------------------------------------------
 
@@ -142,7 +94,7 @@ def theorem_conditions() -> pd.DataFrame:
 
 
 def _sizes(name: str) -> tuple[int, ...]:
-    return tuple(int(width) for width in _RECIPES[name]["sizes"].split("-"))
+    return tuple(map(int, _RECIPES[name]["sizes"].split("-")))
 
 
 def _split(name: str) -> tuple[tuple[_Array, NDArray[np.int64]], ...]:
@@ -211,7 +163,7 @@ def regenerate(n_random: int, *, with_files: bool = False) -> pd.DataFrame:
         with_files: whether those of cancer, Titanic and banknote, too; else of the two sets of iris alone.
 
     Returns:
-        One row a (data, trial, variant, arm, draw), trials from 1, with the columns of ``retrain``. Arms:
+        One row a (data, trial, variant, arm, draw), trials from 1, with the columns of ``retrained``. Arms:
         ``"dense"``; for ``"ft"`` and ``"pt"`` the ``"published"`` masks, and ``"random"`` ones that remove as many
         weights of each layer. ``printed``: whether the trial is the one of the paper's tables. And one row a mask
         chosen anew, ``"noncausal"``, which is not retrained: ``jaccard``, the Jaccard index of the sets of weights
@@ -225,12 +177,13 @@ def regenerate(n_random: int, *, with_files: bool = False) -> pd.DataFrame:
 
 
 def _regenerated(name: str, n_random: int) -> pd.DataFrame:
-    known, start, (train, test) = _RECIPES[name], _initial_weights(name), _examples(name)
+    known, start = _RECIPES[name], _initial_weights(name)
+    train, test = (Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
     whole = np.ones((len(start), 1, len(start.layer_of)), bool)
     keeps, recorders = {("dense", "dense"): whole}, {}
     for i, variant in enumerate(("ft", "pt")):
         keep, drawn = whole.copy(), []
-        for trial, removed in enumerate(_REMOVED[name, variant]):
+        for trial, removed in enumerate(_removed(name, variant)):
             keep[trial, 0, removed] = False
             rng = np.random.default_rng([0, trial, i])
             drawn.append(_random_masks(~keep[trial, 0], start.layer_of, whole[0, 0], n_random, rng))
@@ -247,7 +200,7 @@ def _regenerated(name: str, n_random: int) -> pd.DataFrame:
 
     how = {"learning_rate": known["learning_rate"], "benchmark": known["benchmark"]}
     how |= {"budget": known["ft_epochs"], "cap": max(_LEAST_CAP, known["ft_epochs"] + _EXTRA_EPOCHS)}
-    measured, _ = retrain(start.pick(runs.pop("network")), keep, train, test, look=look, **how)
+    measured, _ = start.pick(runs.pop("network")).retrained(keep, train, test, look=look, **how)
     chosen = []
     for variant, seen in recorders.items():
         for i, (y, x) in enumerate(zip(seen.errors, seen.exponents, strict=True)):
@@ -255,12 +208,7 @@ def _regenerated(name: str, n_random: int) -> pd.DataFrame:
             same = jaccard(ours, ~keeps[variant, "published"][i, 0])
             chosen.append({"seed": i + 1, "variant": variant, "arm": "noncausal", "jaccard": same})
     table = pd.concat([runs.join(measured), pd.DataFrame(chosen)]).rename(columns={"seed": "trial"})
-    return table.assign(data=name, printed=table["trial"] == _PRINTED_TRIALS[name])
-
-
-def _examples(name: str) -> tuple[Examples, ...]:
-    """Training and test part."""
-    return tuple(Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
+    return table.assign(data=name, printed=table["trial"] == known["printed_trial"])
 
 
 # --- their rows beside ours -----------------------------------------------------------------------------------
@@ -287,6 +235,7 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     within = {"epochs": 0, "accuracy": 1.001e-4, "F1": 1.001e-4}
     near = [(both[f"{m}, here"] - both[f"{m}, paper"]).abs() <= most for m, most in within.items()]
     columns = [f"{metric}, {whose}" for metric in within for whose in ("paper", "here")]
+    own_mask = both["kept, here"] == both["kept, paper"]
     return both[["data", "trial", "network", *columns]].assign(
-        matches=np.all(near, axis=0), own_mask=both["kept, here"] == both["kept, paper"]
+        matches=np.all(near, axis=0), own_mask=own_mask
     )

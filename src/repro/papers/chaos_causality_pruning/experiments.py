@@ -7,21 +7,24 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from math import factorial
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import percentileofscore
+from torch import Tensor
 
 from repro.learn.training import bar
 from repro.papers._pictures import where
-from repro.papers.chaos_causality_pruning import method, theory, training
-from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, retrain
+from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge, paper_exponents
+from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting
-from repro.papers.chaos_causality_pruning.training import Observed
+from repro.papers.chaos_causality_pruning.training import Observed, _laid_out
 from repro.prune import expected_jaccard, jaccard
 from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
@@ -72,22 +75,9 @@ def known_processes(n_series: int, seed: int) -> pd.DataFrame:
     for length, (name, process) in product((50, 200), _PROCESSES.items()):
         series = process(n_series, length, rng)
         usual = lyapunov_rosenstein(series, emb_dim=5, lag=1, min_tsep=5, trajectory_len=8)
-        frame = pd.DataFrame({"paper": method.paper_exponents(series), "usual": usual.exponent})
+        frame = pd.DataFrame({"paper": paper_exponents(series), "usual": usual.exponent})
         frames.append(frame.assign(process=name, length=length, series=range(n_series)))
     return pd.concat(frames, ignore_index=True)
-
-
-def one_weight(observed: Observed) -> pd.DataFrame:
-    """Set the path of one weight beside its FT windows, in the first of the networks.
-
-    Returns:
-        One row an update: ``weight``, its value; where a window ends, its ``exponent`` in nats an update, and
-        ``error``, the share of wrong answers on the validation part; else NaN.
-    """
-    recorder, shown = observed.recorders["ft"], {"exponent": observed.series("ft")[0, training._SHOWN]}
-    ends = recorder.length - 1 + recorder.stride * np.arange(len(shown["exponent"]))
-    seen = pd.DataFrame(shown | {"error": observed.errors("ft")[0]}, index=ends)
-    return pd.DataFrame({"weight": observed.path}).join(seen)
 
 
 _SURROGATES: Mapping[str, Callable[[_Array, np.random.Generator], _Array]] = {
@@ -117,9 +107,13 @@ def weights_and_surrogates(observed: Mapping[str, Observed], n_seeds: int) -> pd
         for seed, windows in list(zip(seen.seeds, seen.paths, strict=True))[:n_seeds]:
             own, rng = windows.reshape(-1, windows.shape[-1]), np.random.default_rng([seed, 5])
             for name, make in _SURROGATES.items():
-                frame = pd.DataFrame({"exponent": method.paper_exponents(make(own, rng))}, index=index)
+                frame = pd.DataFrame({"exponent": paper_exponents(make(own, rng))}, index=index)
                 frames.append(frame.reset_index().assign(table=table, series=name, seed=seed))
     return pd.concat(frames, ignore_index=True)
+
+
+# Of an initial parameter: small enough for a linear response, large enough for ten digits of it.
+_NUDGE = 1e-6
 
 
 def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -127,14 +121,53 @@ def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
 
     Returns:
         One row a (table, direction, seed, epoch): ``updates`` so far and ``efolds``, the log of the growth, for
-        the directions ``"random"`` and ``"worst"``, see ``theory.growth``.
+        the directions ``"random"`` and ``"worst"``.
     """
     parts, initial = setting.start(seeds)
-    grown = theory.growth(initial, parts.train, n_epochs=setting.dense_epochs, **setting.how)
+    grown = _growth(initial, parts.train, n_epochs=setting.dense_epochs, **setting.how)
     index = pd.MultiIndex.from_product([seeds, range(setting.dense_epochs + 1)], names=["seed", "epoch"])
     wide = pd.DataFrame(dict(zip(("random", "worst"), map(np.ravel, grown), strict=True)), index=index)
     long = wide.melt(var_name="direction", value_name="efolds", ignore_index=False).reset_index()
     return long.assign(table=setting.name, updates=long["epoch"] * len(parts.train))
+
+
+def _growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[_Array, _Array]:
+    r"""Return how far a small nudge of the start has grown after each epoch, in a random and in the worst direction.
+
+    Training maps initial parameters $\theta_0$ to $\theta_k$. Its Jacobian $J_k=\partial\theta_k/\partial\theta_0$ is
+    found from twins, one for each weight and bias, that start $10^{-6}$ further and see the same examples in the same
+    order. A nudge grows by $\lVert J_k\rVert_F/\sqrt n$ in a random direction (root mean square) and by the largest
+    singular value of $J_k$ in the worst. In a chaotic system the logarithms rise in proportion to k, until the twins
+    are as far apart as strangers; their slope is the largest Lyapunov exponent that ``repro.series.lyapunov`` estimates
+    from one series.
+
+    Args:
+        initial: R networks, with n weights and biases each.
+        train: examples of S splits.
+        how: for ``Perceptrons.descend``.
+
+    Returns:
+        Two arrays ``(R, n_epochs + 1)`` in e-folds, starting with 0: random and worst.
+    """
+    sizes = [t[0].numel() for t in initial.tensors]
+    n, n_networks = sum(sizes), len(initial)
+    # a network, its n twins, the next network, ...
+    both = initial.pick(np.repeat(np.arange(n_networks), n + 1))
+    first = 1
+    for tensor, size in zip(both.tensors, sizes, strict=True):
+        twins = tensor.view(n_networks, n + 1, size)[:, first : first + size]
+        twins += _NUDGE * torch.eye(size, dtype=torch.float64)
+        first += size
+    random, worst = [np.zeros(n_networks)], [np.zeros(n_networks)]
+
+    def note(_: int) -> None:
+        flat = torch.cat([t.view(n_networks, n + 1, -1) for t in both.tensors], dim=2)
+        jacobian = (flat[:, 1:] - flat[:, :1]) / _NUDGE
+        random.append((jacobian.square().sum((1, 2)) / n).sqrt().log().numpy())
+        worst.append(torch.linalg.matrix_norm(jacobian, 2).log().numpy())
+
+    both.descend(train, after_epoch=note, **how)
+    return np.stack(random, axis=1), np.stack(worst, axis=1)
 
 
 # --- what the rules say when there is nothing to find (K2) ----------------------------------------------------
@@ -166,19 +199,19 @@ def null_shares(n_series: int, seed: int) -> pd.DataFrame:
     for (windows, max_lag), (process, of_cause, of_effect) in product(_SHAPES, processes):
         for effect in range(_N_EFFECTS):
             y = _autoregression(1, windows, rng, of_effect)[0]
-            tests = _granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag=max_lag)
+            tests = _granger_tests(y, _autoregression(n_series, windows, rng, of_cause), max_lag)
             for rule in ("paper", "f_test", "single_lag", "honest"):
-                row = {"windows": windows, "max_lag": max_lag, "process": process, "rule": rule}
-                rows.append(row | {"effect": effect, "non_causal": judge(tests, rule).non_causal.mean()})
+                share = judge(tests, rule).non_causal.mean()
+                rows.append((windows, max_lag, process, rule, effect, share))
     rng = np.random.default_rng(seed)
     trend = np.exp(-3 * np.arange(100) / 100)
     for effect in range(_N_EFFECTS):
         y, *x = trend + 0.2 * rng.standard_normal((1 + n_series, 100))
         for difference, process in enumerate(("shared trend", "shared trend, differenced")):
             decision = decide(y, np.array(x), rule="single_lag", max_lag=1, difference=difference)
-            row = {"windows": 100, "max_lag": 1, "process": process, "rule": "single_lag"}
-            rows.append(row | {"effect": effect, "non_causal": decision.non_causal.mean()})
-    return pd.DataFrame(rows)
+            rows.append((100, 1, process, "single_lag", effect, decision.non_causal.mean()))
+    columns = ["windows", "max_lag", "process", "rule", "effect", "non_causal"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # --- decisions and their counterparts (C6, C15) ---------------------------------------------------------------
@@ -216,7 +249,7 @@ def _compare_decisions(observed: Observed) -> pd.DataFrame:
                 | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
             )
 
-    for variant in (v for v in ("ft", "pt", "honest") if v in observed.recorders):
+    for variant in observed.recorders:
         honest = variant == "honest"
         own, stranger = observed.series(variant), observed.series(variant, "stranger")
         pairs: dict[str, tuple[_Array, _Array | None]] = {"own": (own, None), "stranger": (stranger, None)}
@@ -249,11 +282,8 @@ def _overlaps(observed: Observed) -> pd.DataFrame:
         One row a (pair, seed): the Jaccard index, and its expectation for independent random sets of these sizes;
         NaN where either set is empty and there is nothing to compare.
     """
-    others = {
-        "late and early": observed.pruned("pt"),
-        "nudged": observed.pruned("ft", "nudged"),
-        "stranger": observed.pruned("ft", "stranger"),
-    }
+    others = {role: observed.pruned("ft", role) for role in ("nudged", "stranger")}
+    others = {"late and early": observed.pruned("pt")} | others
     rows = []
     for pair, other in others.items():
         for seed, a, b in zip(observed.seeds, observed.pruned("ft"), other, strict=True):
@@ -279,24 +309,24 @@ def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perc
 
     Returns:
         One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
-        ``retrain``, the share of weights ``removed``, and ``log2_epochs``, counted from 1; and the networks, in the
-        order of the rows.
+        ``Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1; and the
+        networks, in the order of the rows.
     """
     setting, (n_seeds, n_weights) = observed.setting, (len(observed.seeds), len(observed.tested))
     whole = np.ones((n_seeds, 1, n_weights), bool)
     keeps = {("dense", "dense"): whole}
     if not setting.images:
         keeps["dense", "stranger"] = whole
-    for variant in observed.variants:
+    for variant in (v for v in observed.recorders if v != "honest"):
         found = observed.masks(variant, n_random)
         arms = ("noncausal", "magnitude after", "random") if setting.images else found
         keeps |= {(variant, arm): found[arm] for arm in arms}
-    rows, keep = training._laid_out(keeps, observed.seeds)
+    rows, keep = _laid_out(keeps, observed.seeds)
     network = rows.pop("network")
     own, stranger = (observed.places(role)[network] for role in ("own", "stranger"))
     initial = observed.initial.pick(np.where(rows["arm"] == "stranger", stranger, own))
     how = setting.how | {"benchmark": setting.benchmark, "budget": setting.dense_epochs, "cap": setting.cap}
-    measured, networks = retrain(initial, keep, observed.parts.train, observed.parts.test, **how)
+    measured, networks = initial.retrained(keep, observed.parts.train, observed.parts.test, **how)
     measured["removed"] = 1 - measured["kept"] / n_weights
     measured["log2_epochs"] = np.log2(measured["epochs"] + 1)  # counted from 1, so that none is 0
     return rows.assign(table=setting.name).join(measured), networks
@@ -314,16 +344,13 @@ def _delete_without_retraining(observed: Observed) -> pd.DataFrame:
     """
     trained = observed.networks("own", trained=True)
     found = {("ft", arm): keep for arm, keep in observed.masks("ft", 200).items()}
-    row, keep = training._laid_out(found, observed.seeds)
+    row, keep = _laid_out(found, observed.seeds)
     before = trained.loss(observed.parts.train)[row["network"]]
     after = trained.pick(row["network"]).masked(keep).loss(observed.parts.train)
     row["doublings"] = np.where(keep.all(axis=1), np.nan, np.log2(after / before))
     chance = where(row, arm="random").groupby("seed")["doublings"].agg(list)
-    of_chance = [
-        percentileofscore(chance[s], d, kind="mean")
-        for s, d in zip(row["seed"], row["doublings"], strict=True)
-    ]
-    row["share_below"] = np.array(of_chance) / 100
+    pairs = zip(row["seed"], row["doublings"], strict=True)
+    row["share_below"] = [percentileofscore(chance[s], d, kind="mean") / 100 for s, d in pairs]
     row.loc[row["arm"] == "random", "share_below"] = np.nan
     table = row.groupby(["seed", "arm"], sort=False)[["doublings", "share_below"]].mean().reset_index()
     return table.assign(table=observed.setting.name)
@@ -351,11 +378,69 @@ def _feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptr
         chosen = runs[wanted & (runs["seed"] == seed)]
         background = observed.parts.train.x[i].mean(0)
         of_seed = networks.pick(chosen.index)
-        values = theory.mean_absolute_shapley(of_seed, background, observed.parts.test.x[i][:30])
+        values = _mean_absolute_shapley(of_seed, background, observed.parts.test.x[i][:30])
         # NaN where all features are worth the same, which ranks nothing
         agreement = pd.DataFrame(values.T).corr("spearman")[0].to_numpy()
         rows.append(chosen[["table", "seed", "draw", "variant", "arm"]].assign(spearman=agreement)[1:])
     return pd.concat(rows, ignore_index=True)
+
+
+# rows a forward pass: some tens of megabytes for 200 networks with hidden layers of eight
+_ROWS = 8192
+
+
+@torch.inference_mode()
+def _shapley_values(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> Tensor:
+    r"""Compute exact Shapley values of the inputs, against one background example.
+
+    $$\phi_i=\sum_{S\not\ni i}\frac{|S|!\,(n-|S|-1)!}{n!}\bigl(f(x_{S\cup i})-f(x_S)\bigr),$$
+
+    where $x_S$ has the example's values in S and the background's elsewhere. All $2^n$ coalitions are evaluated:
+    no sampling error. Not SHAP values against a *distribution* of backgrounds, nor the linear approximations
+    (kernel, gradient, deep) that libraries offer for many features.
+
+    Args:
+        predict: takes float64 examples ``(m, features)``, returns the outputs of R networks ``(R, m, classes)``.
+        background: the example that stands for absent features, ``(features,)``, such as the training mean.
+        x: examples to explain, ``(m, features)``, of sixteen features or so: each coalition is one more pass.
+
+    Returns:
+        ``(R, m, classes, features)``, float64, in the unit of the outputs; over features they add up to
+        $f(x)-f(\text{background})$.
+
+    Source: L. S. Shapley (1953); S. M. Lundberg and S.-I. Lee (2017), eq. 4.
+    """
+    n_examples, n = x.shape
+    present = (torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1
+    # the factor of each coalition's output in the value of each feature: plus with it, minus without it
+    of_size = [factorial(s) * factorial(n - s - 1) / factorial(n) for s in range(n)]
+    size = present.sum(1, keepdim=True)
+    with_it = torch.tensor([0.0, *of_size], dtype=torch.float64)[size]
+    without_it = torch.tensor([*of_size, 0.0], dtype=torch.float64)[size]
+    weights = torch.where(present, with_it, -without_it)
+    total = torch.zeros((), dtype=torch.float64)
+    at_once = max(1, _ROWS // n_examples)
+    for chosen, factors in zip(present.split(at_once), weights.split(at_once), strict=True):
+        outputs = predict(torch.where(chosen[:, None], x, background).reshape(-1, n))
+        total = total + factors.T @ outputs.reshape(len(outputs), len(chosen), -1)
+    return total.reshape(len(total), n, n_examples, -1).permute(0, 2, 3, 1)
+
+
+def _mean_absolute_shapley(predict: Callable[[Tensor], Tensor], background: Tensor, x: Tensor) -> _Array:
+    r"""Measure each feature's importance, the mean of $|\phi_i|$ over examples and classes.
+
+    Args:
+        predict, background, x: as for ``_shapley_values``.
+
+    Returns:
+        ``(R, features)``, 0 and up, in the unit of the outputs; exactly 0 for a feature that no output depends on,
+        so that such features tie.
+    """
+    mean = _shapley_values(predict, background, x).abs().mean((1, 2))
+    with torch.inference_mode():
+        scale = predict(x).abs().amax((1, 2))[:, None]
+    # else the features that pruning cut off would be ranked by rounding errors
+    return torch.where(mean > 1e-12 * scale, mean, 0.0).numpy()
 
 
 def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
@@ -369,9 +454,53 @@ def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
     """
     tables = []
     for layer, weights in enumerate(networks.weights, start=1):
-        alpha = [theory.PowerLaw.of_layer(weight).alpha for weight in weights.numpy()]
+        alpha = [_spectral_exponent(weight) for weight in weights.numpy()]
         tables.append(runs[["seed", "variant", "arm", "draw"]].assign(layer=layer, alpha=alpha))
     return pd.concat(tables, ignore_index=True)
+
+
+def _tail_exponent(eigenvalues: _Array) -> float:
+    r"""Fit a density $p(\lambda)\propto\lambda^{-\alpha}$ to the upper tail of a spectrum by maximum likelihood.
+
+    $$\hat\alpha=1+n\Big/\sum_{\lambda_i\ge x_{\min}}\ln\frac{\lambda_i}{x_{\min}},$$
+
+    with $x_{\min}$ the value, of all but the largest, for which the Kolmogorov-Smirnov distance of the n values at and
+    above it from the fitted law is least. It always returns an exponent: that is no evidence for a power law. Few
+    values give a broad distribution of exponents.
+
+    Args:
+        eigenvalues: 0 and up, two different ones above 0; zeros (directions that the layer does not use) are left out.
+
+    Returns:
+        $\hat\alpha$, above 1.
+
+    Source: A. Clauset, C. R. Shalizi, M. E. J. Newman (2009), eq. 3.1 and section 3.3.
+    """
+    logs = np.log(np.sort(eigenvalues[eigenvalues > 0]))
+    left, right = np.searchsorted(logs, logs), np.searchsorted(logs, logs, side="right")
+    fits = []
+    for start in np.unique(left)[:-1]:
+        above = logs[start:] - logs[start]
+        n = len(above)
+        slope = n / above.sum()
+        law = -np.expm1(-slope * above)
+        # the steps of the empirical distribution, just below and at each value
+        below, at = (left[start:] - start) / n, (right[start:] - start) / n
+        fits.append((max((at - law).max(), (law - below).max()), 1 + float(slope)))
+    return min(fits, key=lambda fit: fit[0])[1]
+
+
+def _spectral_exponent(weight: _Array) -> float:
+    r"""Fit one to the eigenvalues of $W^\top W/N$, N the larger side of the matrix, that are not numerically zero.
+
+    Args:
+        weight: a layer's weights, ``(outputs, inputs)``; which side is which makes no difference.
+
+    Source: C. H. Martin and M. W. Mahoney (2021), the empirical spectral density of WeightWatcher.
+    """
+    singular = np.linalg.svd(weight, compute_uv=False)
+    negligible = singular[0] * max(weight.shape) * np.finfo(np.float64).eps
+    return _tail_exponent(singular[singular > negligible] ** 2 / max(weight.shape))
 
 
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
@@ -384,19 +513,7 @@ def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
 # --- all of it ------------------------------------------------------------------------------------------------
 
 
-class _Runs(NamedTuple):
-    """The tables of ``runs_of``."""
-
-    observed: dict[str, Observed]
-    retrained: pd.DataFrame
-    decisions: pd.DataFrame
-    overlaps: pd.DataFrame | None = None
-    deletions: pd.DataFrame | None = None
-    rankings: pd.DataFrame | None = None
-    spectra: pd.DataFrame | None = None
-
-
-def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> _Runs:
+def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) -> SimpleNamespace:
     """Train, test, prune, retrain and compare on each data set.
 
     Args:
@@ -407,7 +524,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
     Returns:
         Dense training, ``observed``, by data set, and tables. ``retrained``: one row a network, retrained from its
         initial weights: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
-        ``perceptrons.retrain``, the share of weights ``removed``, and ``log2_epochs``, counted from 1.
+        ``Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1.
 
         ``decisions``: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
         weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and
@@ -438,7 +555,8 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
                 frames["deletions"].append(_delete_without_retraining(seen))
                 frames["rankings"].append(_feature_rankings(seen, runs, networks))
             shown.update()
-    return _Runs(observed, **{name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
+    tables = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
+    return SimpleNamespace(observed=observed, **tables)
 
 
 # --- our statistics beside the reference implementations (K5) -------------------------------------------------

@@ -8,15 +8,11 @@ import pandas as pd
 
 from repro.papers._pictures import where
 
+_Rows = Mapping[str, str] | None
 _KEYS = ["table", "seed"]
 
 
-def by_seed(
-    table: pd.DataFrame,
-    column: str,
-    rows: Mapping[str, str] | None = None,
-    less: Mapping[str, str] | None = None,
-) -> pd.Series:
+def by_seed(table: pd.DataFrame, column: str, rows: _Rows = None, less: _Rows = None) -> pd.Series:
     """Return the mean of a column over some rows, or what it exceeds that over other rows by, one number a seed.
 
     First the mean over the rows of one table and seed, such as random draws, then over the tables. NaN says that a

@@ -114,9 +114,7 @@ class WindowRecorder:
     def exponents(self) -> _Array:
         """Nats an update, ``(..., P, T)`` for T windows; raises ``ValueError`` if the run was shorter than one."""
         if not self._exponents:
-            raise ValueError(
-                f"the run has fewer rows than one window of {self.length}: {self._update}; train longer"
-            )
+            raise ValueError(f"{self._update} rows are fewer than one window of {self.length}: train longer")
         return np.stack(self._exponents, axis=-1)
 
     @property
@@ -154,9 +152,7 @@ class Decision:
         return ~self.non_causal
 
 
-def _granger_tests(
-    effect: _Array, exponents: _Array, *, max_lag: int = 14, difference: int = 0
-) -> GrangerResult:
+def _granger_tests(effect: _Array, exponents: _Array, max_lag: int, difference: int = 0) -> GrangerResult:
     """Make the Granger tests from which every rule decides: lags 1 to ``max_lag``, or to what T allows.
 
     T windows allow lags L with $T\\ge3L+2$. Where they allow none, one lag is tested, and its status says
@@ -212,4 +208,4 @@ def decide(
 
     Source: the paper's sections 3.4 to 3.6, and its authors' code.
     """
-    return judge(_granger_tests(effect, exponents, max_lag=max_lag, difference=difference), rule)
+    return judge(_granger_tests(effect, exponents, max_lag, difference), rule)

@@ -104,11 +104,6 @@ class Perceptrons:
         return self.weights[0].shape[0]
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Widths from input to output."""
-        return (self.weights[0].shape[2], *(w.shape[1] for w in self.weights))
-
-    @property
     def tensors(self) -> list[Tensor]:
         """All weights, then all biases."""
         return [*self.weights, *self.biases]
@@ -229,6 +224,109 @@ class Perceptrons:
         wide.baddbmm_(delta.view(n_sets, -1, n_examples), x, alpha=-learning_rate)
         self.biases[0].sub_(delta.sum(-1, keepdim=True), alpha=learning_rate)
 
+    @torch.inference_mode()
+    def descend(
+        self,
+        data: Examples,
+        *,
+        learning_rate: float,
+        n_epochs: int,
+        batch_size: int = 1,
+        reshuffle: bool = False,
+        keep: NDArray[np.bool_] | None = None,
+        after_update: Callable[[], object] = lambda: None,
+        after_epoch: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        r"""Train in place by $\theta\leftarrow m\odot(\theta-\eta\nabla\theta)$; biases are never masked.
+
+        All networks see the same places of their split in the same order.
+
+        Args:
+            data: training examples.
+            learning_rate: $\eta$, constant.
+            n_epochs: most passes over the data.
+            batch_size: examples an update; a last shorter batch is used too.
+            reshuffle: a new random order in every epoch; else 0, 1, 2, ... in each, as for the paper's tables.
+            keep: mask ``(R, P)`` over the weights in the flat order; False weights are zero before the first
+                update and after every one. None: all are kept.
+            after_update: called before training and after each update.
+            after_epoch: called with the epoch, from 0 as the paper counts; an answer that is true ends the training.
+        """
+        masks = [] if keep is None else [m.double() for m in self.unflat(torch.as_tensor(keep))]
+        rng = np.random.default_rng(0)
+
+        def mask() -> None:
+            for w, m in zip(self.weights, masks, strict=False):
+                w.mul_(m)
+
+        def batches(order: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+            for index in torch.as_tensor(order).split(batch_size):
+                yield data.x[:, index], data.targets[:, :, index]
+
+        fixed = [] if reshuffle else list(batches(np.arange(len(data))))
+        mask()
+        after_update()
+        for epoch in range(n_epochs):
+            for x, targets in fixed or batches(rng.permutation(len(data))):
+                self.step(x, targets, learning_rate)
+                mask()
+                after_update()
+            if after_epoch(epoch):
+                return
+
+    def retrained(
+        self,
+        keep: NDArray[np.bool_],
+        train: Examples,
+        test: Examples,
+        *,
+        benchmark: float,
+        budget: int,
+        cap: int,
+        look: Callable[[Perceptrons], object] = lambda _: None,
+        **how: Any,
+    ) -> tuple[pd.DataFrame, Self]:
+        """Train a masked copy for the budget and until each network reaches the benchmark.
+
+        Args:
+            keep: mask ``(R, P)`` in the flat order; weights that are False are zero after every update.
+            train, test: examples.
+            benchmark: training accuracy to reach.
+            budget: epochs that all networks train.
+            cap: most epochs, at least the budget.
+            look: called with the networks before training and after each update.
+            how: ``learning_rate``, ``batch_size``, ``reshuffle``, as for ``descend``.
+
+        Returns:
+            One row a network, and the networks as they were at their stops. ``epochs``: the first, counted from 0 as
+            the paper does, after which the training accuracy is at least the benchmark; the cap for networks that
+            never reach it. ``reached``: whether it was. ``test_accuracy`` and ``macro_f1`` after that epoch, and
+            ``budget_accuracy``, also on the test part, after the budget. ``kept``: weights left by the mask, the
+            paper's "FLOPs", and the multiply-adds of one example.
+        """
+        everyone = range(len(self))
+        networks, stopped = self.pick(everyone), self.pick(everyone)
+        table = pd.DataFrame({"epochs": float(cap), "reached": False}, index=everyone)
+        table[["test_accuracy", "macro_f1", "budget_accuracy"]] = np.nan
+
+        def note(epoch: int) -> bool:
+            going = ~table["reached"].to_numpy()
+            now = going & (networks.accuracy(train) >= benchmark)
+            stops = going if epoch == cap - 1 else now
+            if stops.any():
+                scores = np.stack([networks.accuracy(test), networks.macro_f1(test)], axis=1)
+                table.loc[stops, ["test_accuracy", "macro_f1"]] = scores[stops]
+                table.loc[now, "epochs"], table.loc[now, "reached"] = epoch, True
+                for kept, current in zip(stopped.tensors, networks.tensors, strict=True):
+                    kept[stops] = current[stops]
+            if epoch == budget - 1:
+                table["budget_accuracy"] = networks.accuracy(test)
+            return epoch >= budget - 1 and bool(table["reached"].all())
+
+        how |= {"after_update": lambda: look(networks), "after_epoch": note}
+        networks.descend(train, n_epochs=cap, keep=keep, **how)
+        return table.assign(kept=keep.sum(axis=1)), stopped
+
 
 def _sigmoid(z: Tensor) -> Tensor:
     """The sigmoid, with the same bits wherever in a stack a network stands; ``z`` may be overwritten.
@@ -240,110 +338,3 @@ def _sigmoid(z: Tensor) -> Tensor:
         return z.sigmoid_()
     filled = torch.constant_pad_nd(z.view(-1), (0, _AT_A_TIME - left_over))
     return filled.sigmoid_()[: z.numel()].view(z.shape)
-
-
-@torch.inference_mode()
-def descend(
-    networks: Perceptrons,
-    data: Examples,
-    *,
-    learning_rate: float,
-    n_epochs: int,
-    batch_size: int = 1,
-    reshuffle: bool = False,
-    keep: NDArray[np.bool_] | None = None,
-    after_update: Callable[[], object] = lambda: None,
-    after_epoch: Callable[[int], object] = lambda _: None,
-) -> None:
-    r"""Train in place by $\theta\leftarrow m\odot(\theta-\eta\nabla\theta)$; biases are never masked.
-
-    All networks see the same places of their split in the same order.
-
-    Args:
-        networks: changed in place.
-        data: training examples.
-        learning_rate: $\eta$, constant.
-        n_epochs: most passes over the data.
-        batch_size: examples an update; a last shorter batch is used too.
-        reshuffle: a new random order in every epoch; else 0, 1, 2, ... in each, as for the paper's tables.
-        keep: mask ``(R, P)`` over the weights in the flat order; False weights are zero before the first
-            update and after every one. None: all are kept.
-        after_update: called before training and after each update.
-        after_epoch: called with the epoch, from 0 as the paper counts; an answer that is true ends the training.
-    """
-    masks = [] if keep is None else [m.double() for m in networks.unflat(torch.as_tensor(keep))]
-    rng = np.random.default_rng(0)
-
-    def mask() -> None:
-        for w, m in zip(networks.weights, masks, strict=False):
-            w.mul_(m)
-
-    def batches(order: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in torch.as_tensor(order).split(batch_size):
-            yield data.x[:, index], data.targets[:, :, index]
-
-    fixed = [] if reshuffle else list(batches(np.arange(len(data))))
-    mask()
-    after_update()
-    for epoch in range(n_epochs):
-        for x, targets in fixed or batches(rng.permutation(len(data))):
-            networks.step(x, targets, learning_rate)
-            mask()
-            after_update()
-        if after_epoch(epoch):
-            return
-
-
-def retrain(
-    initial: Perceptrons,
-    keep: NDArray[np.bool_],
-    train: Examples,
-    test: Examples,
-    *,
-    benchmark: float,
-    budget: int,
-    cap: int,
-    look: Callable[[Perceptrons], object] = lambda _: None,
-    **how: Any,
-) -> tuple[pd.DataFrame, Perceptrons]:
-    """Train masked networks from ``initial``, which is left alone, for the budget and until each reaches the benchmark.
-
-    Args:
-        initial: R networks.
-        keep: mask ``(R, P)`` in the flat order; weights that are False are zero after every update.
-        train, test: examples.
-        benchmark: training accuracy to reach.
-        budget: epochs that all networks train.
-        cap: most epochs, at least the budget.
-        look: called with the networks before training and after each update.
-        how: ``learning_rate``, ``batch_size``, ``reshuffle``, as for ``descend``.
-
-    Returns:
-        One row a network, and the networks as they were at their stops. ``epochs``: the first, counted from 0 as the
-        paper does, after which the training accuracy is at least the benchmark; the cap for networks that never
-        reach it. ``reached``: whether it was. ``test_accuracy`` and ``macro_f1`` after that epoch, and
-        ``budget_accuracy``, also on the test part, after the budget. ``kept``: weights left by the mask, the paper's
-        "FLOPs", and the multiply-adds of one example.
-    """
-    everyone = range(len(initial))
-    networks, stopped = initial.pick(everyone), initial.pick(everyone)
-    table = pd.DataFrame({"epochs": float(cap), "reached": False}, index=everyone)
-    table[["test_accuracy", "macro_f1", "budget_accuracy"]] = np.nan
-
-    def note(epoch: int) -> bool:
-        going = ~table["reached"].to_numpy()
-        now = going & (networks.accuracy(train) >= benchmark)
-        stops = going if epoch == cap - 1 else now
-        if stops.any():
-            scores = np.stack([networks.accuracy(test), networks.macro_f1(test)], axis=1)
-            table.loc[stops, ["test_accuracy", "macro_f1"]] = scores[stops]
-            table.loc[now, "epochs"], table.loc[now, "reached"] = epoch, True
-            for kept, current in zip(stopped.tensors, networks.tensors, strict=True):
-                kept[stops] = current[stops]
-        if epoch == budget - 1:
-            table["budget_accuracy"] = networks.accuracy(test)
-        return epoch >= budget - 1 and bool(table["reached"].all())
-
-    how |= {"after_update": lambda: look(networks), "after_epoch": note}
-    descend(networks, train, n_epochs=cap, keep=keep, **how)
-    return table.assign(kept=keep.sum(axis=1)), stopped

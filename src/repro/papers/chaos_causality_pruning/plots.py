@@ -74,10 +74,8 @@ def one_weight(path: pd.DataFrame) -> Figure:
 
 def known_processes(table: pd.DataFrame) -> Figure:
     """The paper's exponent and a usual one, for processes whose exponent is known: medians, 5 to 95 %."""
-    titles = {"paper": "the paper's", "usual": "Rosenstein's, as usual"}
-    long = table.rename(columns=titles).melt(
-        ["process", "length"], list(titles.values()), "estimate", "exponent"
-    )
+    kinds = {"paper": "the paper's", "usual": "Rosenstein's, as usual"}
+    long = table.rename(columns=kinds).melt(["process", "length"], [*kinds.values()], "estimate", "exponent")
     grid = sns.catplot(
         long, x="exponent", y="process", hue="length", col="estimate", kind="point", estimator="median",
         errorbar=("pi", 90), dodge=0.3, linestyle="none", palette=PALETTE[:2], height=3.2, aspect=1.3,

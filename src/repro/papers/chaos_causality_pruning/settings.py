@@ -142,12 +142,8 @@ def _images(name: str, seeds: Sequence[int]) -> _Parts:
     white = 255.0 if name == "mnist" else 1.0  # the paper's code leaves MNIST's pixels at 0 to 255
     how: dict[str, Any] = {"standardize": None, "train": train, "validation": validation}
     splits = [data.load(name, seed=seed, **how) for seed in seeds]
-
-    def stacked(part: str) -> Examples:
-        x = np.stack([getattr(s, f"x_{part}").flatten(1).double().numpy() for s in splits])
-        return Examples.of(white * x, np.stack([getattr(s, f"y_{part}").numpy() for s in splits]), 10)
-
-    return _Parts(stacked("train"), stacked("validation"), stacked("test"))
+    stacks = [data.stacked(splits, part) for part in ("train", "validation", "test")]
+    return _Parts(*(Examples.of(white * x.flatten(2).double(), y, 10) for x, y in stacks))
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
@@ -178,34 +174,10 @@ class _Table:
     test: _Part | None = None
 
 
-# name and columns of scikit-learn's
-_EMBEDDED: dict[str, tuple[str, list[int]]] = {
-    "iris": ("iris", [0, 1, 2, 3]),
-    "iris_3f": ("iris", [0, 2, 3]),
-    "wine": ("wine", list(range(13))),
-    "breast_cancer_10": ("breast_cancer", list(range(10))),
-}
-_FILES = {
-    "cancer": ("binary_cancer.csv",),
-    "banknote": ("binary_banknote.csv",),
-    "vowel": ("vowel.csv",),
-    "titanic": ("titanic_train.csv", "titanic_test.csv", "titanic_testy.csv"),
-}
-
-_CHECKSUMS = {
-    "iris": "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1",
-    "iris_3f": "036bcdaf9035f034f6146ef09d57b71526acd80f9052521e16f5be345f13bd74",
-    "wine": "56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70",
-    "breast_cancer_10": "0727f52c87bdd6d31584699c62835a9a061718611e7354f9711f97c0ecc872ac",
-    "cancer": "2ec1b977efff908c818f67e9110bcaecfd7e80902a7564e8657c0a1eb030b029",
-    "banknote": "6717f752b8382fbedd3ed4bc410e8c72bef1b0d30c3b49579580561eb6f816f1",
-    "vowel": "80264fd8ce75915f070b6760eedb5b97081ef287683237519a3afef117dcb631",
-    "titanic": "488df986edc1b3b3ce7e05b870e97d9917f564b701b05b9c8c014d7610db2e58",
-}
-_LICENCES = {
-    "vowel": "no licence stated; S. K. Pal and D. Dutta Majumder (1977)",
-    "titanic": "no licence stated; Kaggle's competition Titanic",
-}
+_KNOWN: dict[Any, dict[Any, Any]] = (
+    pd.read_csv(Path(__file__).with_name("tables.csv"), index_col="table", keep_default_na=False)
+).to_dict("index")
+"""By name: a table of scikit-learn with its columns, or files of the folder ``tabular``; licence and checksum."""
 
 
 def load_table(name: str) -> _Table:
@@ -224,54 +196,46 @@ def load_table(name: str) -> _Table:
         DataNotFoundError: the table is not on this machine; says where it belongs.
         CorruptDataError: what was found is not the table of that name.
     """
-    if one_of("table", name, _CHECKSUMS) in _EMBEDDED:
-        base, columns = _EMBEDDED[name]
-        raw = embedded(base)
+    known = _KNOWN[one_of("table", name, _KNOWN)]
+    if known["columns"]:
+        raw, columns = embedded(known["where"]), list(map(int, known["columns"].split()))
         parts, source = [(raw.x[:, columns].astype(np.float64), raw.y)], raw.source
     else:
-        parts, source = _found(name)
+        parts, source = _found(name, known["where"].split())
     checksum = fingerprint(*(array for part in parts for array in part))
-    if checksum != _CHECKSUMS[name]:
-        wrong = f"expected sha256 {_CHECKSUMS[name]}, found {checksum}"
+    if checksum != known["sha256"]:
+        wrong = f"expected sha256 {known['sha256']}, found {checksum}"
         raise CorruptDataError(f"{name!r} from {source} is not the table of that name: {wrong}")
-    licence = _LICENCES.get(name, "CC BY 4.0 (UCI Machine Learning Repository)")
-    return _Table(*parts[0], name, checksum, licence, source, *parts[1:])
+    return _Table(*parts[0], name, checksum, known["licence"], source, *parts[1:])
 
 
-def _found(name: str) -> tuple[list[_Part], str]:
+def _found(name: str, files: Sequence[str]) -> tuple[list[_Part], str]:
     """The parts of one of the paper's tables, one or two, and where they are from."""
-    named, files = os.environ.get("REPRO_DATA"), _FILES[name]
+    named = os.environ.get("REPRO_DATA")
     paths = [Path(named or "", "tabular", file) for file in files]
     if named and all(path.is_file() for path in paths):
         here = "REPRO_DATA/tabular/" + ", ".join(files)
         try:
-            return _titanic(*paths) if name == "titanic" else [_last_column_is_class(paths[0])], here
+            return _parsed(*paths), here
         except (ValueError, KeyError) as error:
             raise CorruptDataError(f"cannot read {here}: {error}") from error
-    raise DataNotFoundError(
-        f"the table {name!r} is not on this machine: set REPRO_DATA to a folder that holds "
-        f"tabular/{', tabular/'.join(files)}"
-    )
-
-
-def _read(path: Path) -> pd.DataFrame:
-    # as text: pandas may read a number with its last bit off, which would change checksums
-    return pd.read_csv(path, header=None if path.name.startswith("binary_") else 0, dtype=str)
+    needed = f"set REPRO_DATA to a folder that holds tabular/{', tabular/'.join(files)}"
+    raise DataNotFoundError(f"the table {name!r} is not on this machine: {needed}")
 
 
 def _numbers(cells: pd.DataFrame) -> NDArray[np.float64]:
     return cells.to_numpy(object).astype(np.float64)
 
 
-def _last_column_is_class(path: Path) -> _Part:
-    values = _numbers(_read(path))
-    y = values[:, -1].astype(np.int64)
-    return values[:, :-1], y - y.min()
-
-
-def _titanic(*paths: Path) -> list[_Part]:
-    """The training and the test part, the paper's six columns as numbers."""
-    train, test, classes = (_read(path) for path in paths)
+def _parsed(first: Path, *others: Path) -> list[_Part]:
+    """A table whose last column is the class; of Titanic the training and the test part, six columns as numbers."""
+    # as text: pandas may read a number with its last bit off, which would change checksums
+    train = pd.read_csv(first, header=None if first.name.startswith("binary_") else 0, dtype=str)
+    if not others:
+        values = _numbers(train)
+        y = values[:, -1].astype(np.int64)
+        return [(values[:, :-1], y - y.min())]
+    test, classes = (pd.read_csv(path, dtype=str) for path in others)
     parts = []
     for frame, survived in ((train, train["Survived"]), (test, classes["Survived"])):
         columns = frame[["Pclass", "Sex", "SibSp", "Parch", "Fare", "Embarked"]].copy()

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, _granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons, descend
+from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting, _Parts
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
 
 _Array = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
+_Given = _Array | None
 
 _ROLES = ("own", "stranger", "nudged")
 _NUDGE = 1e-4
@@ -32,6 +33,7 @@ _EVERY = 32
 _SHOWN = 5
 """The weight of the first network whose path is kept in full."""
 _PARTS = ("validation", "test")
+_VARIANTS = ("ft", "pt", "honest")
 
 _ARMS = ("noncausal", "causal", "noise", "magnitude after", "largest", "random")
 """LEGCNet's masks, and those that remove as many weights of each layer for other reasons."""
@@ -69,9 +71,7 @@ class Observed:
     path: _Array
 
     @classmethod
-    def of(
-        cls, setting: Setting, seeds: Sequence[int], variants: Sequence[str] = ("pt", "ft", "honest")
-    ) -> Self:
+    def of(cls, setting: Setting, seeds: Sequence[int], variants: Sequence[str] = _VARIANTS) -> Self:
         """Train dense networks from new initial weights on new splits, and record windows.
 
         Args:
@@ -98,8 +98,8 @@ class Observed:
         early = None if setting.early_epochs is None else setting.early_epochs * updates_an_epoch
         known = {"pt": WindowRecorder(_SHORT_WINDOW, last_update=early)}
         if setting.window:
-            known["ft"] = WindowRecorder(setting.window)
-            known["honest"] = WindowRecorder(_SHORT_WINDOW, overlap=0)
+            long, apart = WindowRecorder(setting.window), WindowRecorder(_SHORT_WINDOW, overlap=0)
+            known |= {"ft": long, "honest": apart}
         recorders = {variant: known[variant] for variant in variants if variant in known}
         # only FT of nudged networks is looked at
         shown = {variant: n_roles if variant == "ft" else 2 for variant in recorders}
@@ -120,17 +120,12 @@ class Observed:
             wrong = [1 - trained.accuracy(part) for part in (parts.validation, parts.test)]
             return np.reshape(wrong, (len(_PARTS), len(seeds), n_roles))
 
-        descend(trained, parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
+        trained.descend(parts.train, n_epochs=setting.dense_epochs, after_update=look, **setting.how)
         length = max(1, setting.window)
         whole = np.array(rows[: len(rows) // length * length])  # (rows, S, P)
         paths = whole.reshape(-1, length, len(seeds), int(tested.sum())).transpose(2, 0, 3, 1)
         seen = (recorders, tested, paths, np.array(path))
         return cls(setting, parts, tuple(seeds), initial, trained, *seen)
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Variants of the paper that were observed."""
-        return tuple(v for v in ("ft", "pt") if v in self.recorders)
 
     def networks(self, role: str, *, trained: bool = False) -> Perceptrons:
         """Copy the S networks of one role, before or after training."""
@@ -149,9 +144,19 @@ class Observed:
         """Return the share of wrong answers at the end of each window, ``(S, T)``."""
         return self.recorders[variant].errors[_PARTS.index(part), :, _ROLES.index(role)]
 
-    def tests(
-        self, variant: str, cause: _Array | None = None, effect: _Array | None = None
-    ) -> list[GrangerResult]:
+    def one_weight(self) -> pd.DataFrame:
+        """Set the path of one weight of the first network beside its FT windows.
+
+        Returns:
+            One row an update: ``weight``, its value; where a window ends, its ``exponent`` in nats an update, and
+            ``error``, the share of wrong answers on the validation part; else NaN.
+        """
+        recorder, exponents = self.recorders["ft"], self.series("ft")[0, _SHOWN]
+        ends = recorder.length - 1 + recorder.stride * np.arange(len(exponents))
+        seen = pd.DataFrame({"exponent": exponents, "error": self.errors("ft")[0]}, index=ends)
+        return pd.DataFrame({"weight": self.path}).join(seen)
+
+    def tests(self, variant: str, cause: _Given = None, effect: _Given = None) -> list[GrangerResult]:
         """Test each of the S networks' weights.
 
         Args:
@@ -161,10 +166,10 @@ class Observed:
         """
         causes = self.series(variant) if cause is None else cause
         effects = self.errors(variant) if effect is None else effect
-        how = {"max_lag": self.setting.max_lag, "difference": int(variant == "honest")}
-        return [_granger_tests(y, x, **how) for y, x in zip(effects, causes, strict=True)]
+        how = self.setting.max_lag, int(variant == "honest")
+        return [_granger_tests(y, x, *how) for y, x in zip(effects, causes, strict=True)]
 
-    def decisions(self, variant: str, *series: _Array | None) -> list[Decision]:
+    def decisions(self, variant: str, *series: _Given) -> list[Decision]:
         """Apply the paper's rule to each of the S networks; the arguments are those of ``tests``."""
         return [judge(tests) for tests in self.tests(variant, *series)]
 

@@ -6,8 +6,7 @@ is that of the second. The chapter is ``implicit-sparsification``.
 ===============  ===============================================================================
 ``method``       PILoT and the methods it is compared with, for networks and ensembles of one's own
 ``theory``       the flow as a mirror flow, its potential, and the points where it ends
-``diagonal``     gradient descent on hundreds of diagonal linear networks at once
-``training``     all strengths and seeds of a method at once; cycles of pruning and rewinding
+``training``     all strengths and seeds of a method at once; cycles of pruning; diagonal networks
 ``experiments``  seeds in, tables out, a function a group of claims
 ``measures``     tables in, one number a seed out
 ``plots``        the chapter's pictures

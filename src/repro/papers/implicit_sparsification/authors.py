@@ -14,7 +14,7 @@ import torch
 
 from repro.base import Runs
 from repro.learn import DataNotFoundError, TrainingDivergedError
-from repro.papers.implicit_sparsification.method import METHODS, Choice, Method
+from repro.papers.implicit_sparsification.method import METHODS, Choice, _Method
 from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
 from repro.papers.implicit_sparsification.training import fit
 
@@ -74,12 +74,12 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _told(values: _Setting | Method) -> dict[str, Any]:
+def _told(values: _Setting | _Method) -> dict[str, Any]:
     """What a setting or method says in words and numbers; its functions follow from its name."""
     return {key: value for key, value in vars(values).items() if not callable(value) and key != "choices"}
 
 
-def _trained(where: _Setting, how: Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
+def _trained(where: _Setting, how: _Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
     """The rows of a network; of one that diverged without numbers."""
     try:
         done = fit(where, how, [choice], seeds=[seed], mixed_precision=torch.cuda.is_available())

@@ -11,24 +11,24 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import linregress
 from sklearn.linear_model import Lasso
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
 from repro.learn import TrainingDivergedError
 from repro.papers._pictures import where
-from repro.papers.implicit_sparsification.diagonal import descend
-from repro.papers.implicit_sparsification.measures import best_schedules, chosen_by_validation
-from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors
+from repro.papers.implicit_sparsification.measures import _RUN, best_schedules, chosen_by_validation
+from repro.papers.implicit_sparsification.method import METHODS, Choice, _Method, pilot_factors
 from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Array, tuned
 from repro.papers.implicit_sparsification.theory import Flow, Potential, _least_l1
-from repro.papers.implicit_sparsification.training import cycles, fit
+from repro.papers.implicit_sparsification.training import _descend, cycles, fit
 
 _STEADY = 0.05
 """Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
@@ -199,21 +199,27 @@ def transition(seed: int) -> _Rows:
 
 @_every_seed
 def recovery(seed: int) -> _Rows:
-    r"""The error of the limits of flows, by dose (M5).
+    r"""The error of the limits of flows by dose, and the rate at which it falls (M5).
 
-    Limits are $\arg\min\{R_{a_\infty}(x):Zx=y\}$, which ``optimality`` shows to be where flows end.
+    Limits are $\arg\min\{R_{a_\infty}(x):Zx=y\}$, which ``optimality`` shows to be where flows end. The rate is that of
+    $\log\|x-x^*\|=\text{const}-\text{rate}\cdot A$, without doses that leave a larger scale than dose 3 from $\beta=1$:
+    the fall is not exponential while a is not small.
 
     Returns:
         One row a (seed, beta, dose): ``matched``, the dose that leaves the same $a_\infty$ from $\beta=1$, which is
-        $A-\frac14\log\beta$; ``error``, $\|x-x^*\|_2$.
+        $A-\frac14\log\beta$; ``error``, $\|x-x^*\|_2$; of the seed and beta the ``rate``, and ``r2``, the share of
+        variance of the log error that the line explains.
     """
     problem = SparseRegression.draw(seed)
+    matched = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
     for beta in (1.0, 100.0):
-        for matched in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
-            dose = matched + float(np.log(beta)) / 4
-            x = Potential.after(dose, problem.x0, beta).least(problem.Z, problem.y)
-            error = float(np.linalg.norm(x - problem.x_star))
-            yield {"beta": beta, "dose": dose, "matched": matched, "error": error}
+        doses = matched + np.log(beta) / 4
+        ends = [Potential.after(dose, problem.x0, beta).least(problem.Z, problem.y) for dose in doses]
+        errors = np.array([np.linalg.norm(x - problem.x_star) for x in ends])
+        line = linregress(doses[matched >= 3], np.log(errors[matched >= 3]))
+        fall = {"rate": -line.slope, "r2": line.rvalue**2}
+        for row in zip(doses, matched, errors, strict=True):
+            yield {"beta": beta} | dict(zip(("dose", "matched", "error"), row, strict=True)) | fall
 
 
 @_every_seed
@@ -305,14 +311,15 @@ def diagonal_grid(seeds: Sequence[int], n_steps: int, horizons: Sequence[int]) -
         seeds: of the problems and their starts; a problem's 40 held-out samples $z\sim N(0,I)$ with $y=z^\top x^*$, on
             which strengths are chosen, follow from its seed.
         n_steps: steps of full gradient descent.
-        horizons: steps to record besides those evenly spaced on a logarithmic scale.
+        horizons: steps to record besides 0 and eight a decade, evenly spaced on a logarithmic scale.
 
     Returns:
         One row a (family, schedule, amplitude, seed, step): distance $\|x-x^*\|_2$, validation_error
         $\frac1{2|V|}\|Z_Vx-y_V\|^2$, flips (signs of the truth's non-zeros that changed since the start); NaN from
         the step at which a run has diverged.
     """
-    return _outcomes(seeds, _RUNS, _logarithmic_steps(n_steps, also=horizons))
+    spaced = np.geomspace(1, n_steps, int(np.ceil(8 * np.log10(n_steps))) + 1).round().astype(int)
+    return _outcomes(seeds, _RUNS, sorted({0, *spaced.tolist(), *horizons}))
 
 
 def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
@@ -328,23 +335,19 @@ def stochastic(grid: pd.DataFrame, n_steps: int) -> pd.DataFrame:
         One row a (family, seed): schedule, amplitude, full and stochastic (distances; missing if it diverged).
     """
     chosen = best_schedules(grid, [n_steps]).query("best").rename(columns={"distance": "full"})
-    keys = ["family", "schedule", "amplitude"]
-    settings = chosen[keys].drop_duplicates().groupby("family", sort=False)
+    settings = chosen[_RUN].drop_duplicates().groupby("family", sort=False)
     runs = {str(family): rows.reset_index(drop=True) for family, rows in settings}
     seeds = chosen["seed"].unique().tolist()
-    again = _outcomes(seeds, runs, [n_steps], seeds).rename(columns={"distance": "stochastic"})
-    return chosen[[*keys, "seed", "full"]].merge(again[[*keys, "seed", "stochastic"]], on=[*keys, "seed"])
+    again = _outcomes(seeds, runs, [n_steps], in_batches=True).rename(columns={"distance": "stochastic"})
+    return chosen[[*_RUN, "seed", "full"]].merge(again[[*_RUN, "seed", "stochastic"]], on=[*_RUN, "seed"])
 
 
 def _outcomes(
-    seeds: Sequence[int],
-    runs: Mapping[str, pd.DataFrame],
-    steps: Sequence[int],
-    orders: Sequence[int] | None = None,
+    seeds: Sequence[int], runs: Mapping[str, pd.DataFrame], steps: Sequence[int], in_batches: bool = False
 ) -> pd.DataFrame:
-    """One row a run and recorded step of diagonal networks."""
+    """One row a run and recorded step of diagonal networks, by full descent or in batches, whose order has the seed."""
     problems, tables = [SparseRegression.draw(seed) for seed in seeds], []
-    paths = descend(problems, runs, steps, orders)
+    paths = _descend(problems, runs, steps, seeds if in_batches else None)
     for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
         held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
         support = problem.x_star != 0
@@ -362,12 +365,6 @@ def _outcomes(
             table = table.assign(family=family, seed=seed, step=np.array(steps)[step])
             tables.append(table.assign(**{name: column.ravel() for name, column in columns.items()}))
     return pd.concat(tables, ignore_index=True)
-
-
-def _logarithmic_steps(n_steps: int, per_decade: int = 8, also: Sequence[int] = ()) -> list[int]:
-    """Steps 0, 1, ..., ``n_steps``, evenly spaced on a logarithmic scale, and those of ``also``."""
-    count = int(np.ceil(per_decade * np.log10(n_steps))) + 1
-    return sorted({0, *np.geomspace(1, n_steps, count).round().astype(int).tolist(), *also})
 
 
 # --- pruned networks ----------------------------------------------------------------------------------------------
@@ -411,32 +408,32 @@ def _tuning(
         One row a task (``"one-shot"``, or a rewind), arm and sparsity (of cycles, missing): method, the fields of the
         choice, validation_accuracy.
     """
+
+    def once(*told: Any) -> pd.DataFrame:
+        return fit(*told, seeds=seeds, n_epochs=n_epochs).pruned_accuracy(_HIGH)
+
     tables = []
     for name, how in METHODS.items():
-        train = partial(fit, _SETTINGS["digits"], how, seeds=seeds, n_epochs=n_epochs)
-        table = _by_rate(how.choices, train, lambda done: done.pruned_accuracy(_HIGH)).assign(method=name)
+        table = _by_rate(how, once).assign(method=name)
         for arm, (method, part) in {name: (name, None), **_PARTS}.items():
             if method == name:
                 tables.append(chosen_by_validation(table, part).assign(task="one-shot", arm=arm))
     for name, rewind in _CYCLED:
-        sizes: dict[str, Any] = {"seeds": cycle_seeds, "n_cycles": 9, "n_epochs": cycle_epochs}
-        prune = partial(cycles, _SETTINGS["digits"], METHODS[name], rewind=rewind, **sizes)
-        table = _by_rate(METHODS[name].choices, prune)
+        table = _by_rate(
+            METHODS[name], cycles, rewind=rewind, seeds=cycle_seeds, n_cycles=9, n_epochs=cycle_epochs
+        )
         late = table[table["cycle"] > 5].assign(sparsity=np.nan, method=name)
         tables.append(chosen_by_validation(late).assign(task=rewind, arm=name))
     return pd.concat(tables, ignore_index=True)[["task", *_ARM, "validation_accuracy"]]
 
 
-def _by_rate(
-    choices: Sequence[Choice],
-    run: Callable[[list[Choice]], Any],
-    table_of: Callable[[Any], Any] = pd.DataFrame,
-) -> pd.DataFrame:
+def _by_rate(how: _Method, table_of: Callable[..., pd.DataFrame], **options: Any) -> pd.DataFrame:
     """Tables of choices that can be trained together, without those that all diverge: they are not to be chosen."""
     tables = []
-    for rate in dict.fromkeys(choice.rate for choice in choices):
+    for rate in dict.fromkeys(choice.rate for choice in how.choices):
+        together = [choice for choice in how.choices if choice.rate == rate]
         with suppress(TrainingDivergedError):
-            tables.append(table_of(run([choice for choice in choices if choice.rate == rate])))
+            tables.append(table_of(_SETTINGS["digits"], how, together, **options))
     return pd.concat(tables, ignore_index=True)
 
 

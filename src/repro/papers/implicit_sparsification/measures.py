@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import linregress
 
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.method import Choice
@@ -32,22 +31,6 @@ def crossings(table: pd.DataFrame) -> pd.DataFrame:
         changes = {"crossings": (nearer != nearer.shift()).iloc[1:].sum(), "time": one["time"][nearer].min()}
         ends = {"l2_cosine_first": one["l2_cosine"].iloc[0], "l1_cosine_last": one["l1_cosine"].iloc[-1]}
         rows.append({"seed": seed} | changes | ends)
-    return pd.DataFrame(rows)
-
-
-def error_rates(table: pd.DataFrame) -> pd.DataFrame:
-    r"""Fit $\log\|x-x^*\|=\text{const}-\text{rate}\cdot A$ to ``experiments.recovery`` (M5).
-
-    Doses that leave a larger scale than dose 3 from $\beta=1$ are left out: the fall is not exponential while a is not
-    small.
-
-    Returns:
-        One row a (seed, beta): ``rate``; ``r2``, the share of variance of the log error that the line explains.
-    """
-    rows = []
-    for (seed, beta), one in table[table["matched"] >= 3].groupby(["seed", "beta"], sort=False):
-        line = linregress(one["dose"], np.log(one["error"]))
-        rows.append({"seed": seed, "beta": beta, "rate": -line.slope, "r2": line.rvalue**2})
     return pd.DataFrame(rows)
 
 

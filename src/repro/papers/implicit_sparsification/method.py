@@ -49,6 +49,8 @@ from repro.learn import Ensemble, networks
 from repro.papers.implicit_sparsification.settings import _Array
 from repro.prune import magnitude, prunable, select
 
+_Model = nn.Module | Ensemble
+
 # --- how weights are written --------------------------------------------------------------------------------------
 
 
@@ -195,9 +197,7 @@ def parametrize(network: nn.Module, form: Callable[[], nn.Module] = Product) -> 
             changed then.
     """
     if isinstance(form, nn.Module) or not callable(form):
-        raise TypeError(
-            f"form makes a parametrization a weight: give Product and not Product(); got {form!r}"
-        )
+        raise TypeError(f"form makes a parametrization a weight: Product and not Product(); got {form!r}")
     layers = prunable(network)
     homes = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
     for name, parameter in network.named_parameters():
@@ -226,7 +226,7 @@ def fold(network: nn.Module) -> nn.Module:
     return networks.fold(network, Product, _SignedPower, _SoftThreshold, _SigmoidMask)
 
 
-def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
+def _weight_tensors(model: _Model) -> dict[str, list[Tensor]]:
     """The tensors behind each weight of a network or an ensemble: itself, or the originals of its form in their order.
 
     Names are those of ``prune.prunable``, ``"1.weight"``; the tensors are the model's own, not copies.
@@ -239,7 +239,7 @@ def _weight_tensors(model: nn.Module | Ensemble) -> dict[str, list[Tensor]]:
     return found
 
 
-def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
+def _effective_weights(model: _Model) -> dict[str, Tensor]:
     """The prunable weights, stacked for an ensemble, under the names of ``_weight_tensors``."""
     layers, found = prunable(_template(model)), {}
     for name, tensors in _weight_tensors(model).items():
@@ -250,7 +250,7 @@ def _effective_weights(model: nn.Module | Ensemble) -> dict[str, Tensor]:
     return found
 
 
-def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
+def _l1_norms(model: _Model) -> Tensor:
     r"""$\|x\|_1$ over all prunable weights, ``(S,)`` float64 on the CPU; S = 1 for a network."""
     norms = torch.zeros(len(model) if isinstance(model, Ensemble) else 1, dtype=torch.float64)
     for weight in _effective_weights(model).values():
@@ -258,7 +258,7 @@ def _l1_norms(model: nn.Module | Ensemble) -> Tensor:
     return norms
 
 
-def _template(model: nn.Module | Ensemble) -> nn.Module:
+def _template(model: _Model) -> nn.Module:
     return model.template if isinstance(model, Ensemble) else model
 
 
@@ -294,7 +294,7 @@ class Penalty:
 
     def __init__(
         self,
-        model: nn.Module | Ensemble,
+        model: _Model,
         act: _Act | None,
         strengths: float | Tensor,
         weight_decay: float = 0.0,
@@ -330,9 +330,7 @@ class Penalty:
     @strengths.setter
     def strengths(self, given: Tensor) -> None:
         if given.shape not in ((), (self._size,)) or not bool((given.isfinite() & (given >= 0)).all()):
-            raise ValueError(
-                f"strengths are numbers, 0 or above, one for all or one for each of {self._size}; got {given.tolist()}"
-            )
+            raise ValueError(f"strengths are 1 or {self._size} numbers, 0 or above; got {given.tolist()}")
         self._strengths = given.to(torch.float64).expand(self._size).clone()
         self._on: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}  # a device waits for each copy
 
@@ -388,9 +386,6 @@ def schedule(name: str, n: int) -> _Array:
     return _SHAPES[one_of("schedule", name, _SHAPES)](n)
 
 
-_Strengths = float | Tensor
-
-
 class Algorithm1:
     r"""Algorithm 1: up by $\delta$ while it does no harm, down by $\delta$ otherwise.
 
@@ -409,7 +404,7 @@ class Algorithm1:
     Source: algorithm 1 of the paper's second version.
     """
 
-    def __init__(self, n_epochs: int, start_l1: Tensor, rise: _Strengths = 15.0) -> None:
+    def __init__(self, n_epochs: int, start_l1: Tensor, rise: float | Tensor = 15.0) -> None:
         self.n_epochs, self.accuracy = n_epochs, torch.zeros(())
         self.delta = rise ** (1 / max(1, n_epochs // 2))
         self.least_l1 = 0.03 * start_l1
@@ -452,14 +447,9 @@ class Pilot:
         if not 0 <= alpha < float("inf"):
             raise ValueError(f"alpha must be a number, 0 or above, got {alpha!r}")
         self._network = parametrize(network, partial(Product, beta))
-        self._factors = {
-            id(tensor): name for name, both in _weight_tensors(network).items() for tensor in both
-        }
-        self.plain = [
-            name
-            for name, tensor in network.named_parameters()
-            if tensor.ndim > 1 and id(tensor) not in self._factors
-        ]
+        factors, named = _weight_tensors(network).items(), network.named_parameters()
+        self._factors = {id(tensor): name for name, both in factors for tensor in both}
+        self.plain = [name for name, t in named if t.ndim > 1 and id(t) not in self._factors]
         self.alpha, self.dose, self._epoch = alpha, 0.0, 0
         self._rule = Algorithm1(n_epochs, _l1_norms(network))
 
@@ -473,14 +463,10 @@ class Pilot:
         """
         own = {id(p): (p, float(group["lr"])) for group in optimizer.param_groups for p in group["params"]}
         if missing := sorted({name for key, name in self._factors.items() if key not in own}):
-            raise ValueError(
-                f"the optimizer does not know the factors of {missing}: build it after Pilot(network)"
-            )
+            raise ValueError(f"the optimizer lacks the factors of {missing}: build it after Pilot(network)")
         rates = [own[key][1] for key in self._factors]
         if max(rates) * self.alpha >= 0.5:
-            raise ValueError(
-                f"{max(rates)} times alpha {self.alpha} is 1/2 or more: no flow; lower one of them"
-            )
+            raise ValueError(f"{max(rates)} times alpha {self.alpha} is 1/2 or more: lower one of them")
         for key in self._factors:
             tensor, rate = own[key]
             tensor.mul_(1 - 2 * rate * self.alpha)
@@ -519,13 +505,9 @@ class Choice(NamedTuple):
     knob: float = 0.0
 
 
-def _choices(
-    strengths: Sequence[float],
-    schedules: Sequence[str] = ("constant", "half"),
-    rates: Sequence[float] = (0.1, 0.2),
-    knobs: Sequence[float] = (0.0,),
-) -> tuple[Choice, ...]:
-    return tuple(Choice(*one) for one in product(strengths, schedules, rates, knobs))
+def _choices(*fields: Sequence[Any]) -> tuple[Choice, ...]:
+    """All choices that have one of these strengths, schedules, rates and, where they are given, knobs."""
+    return tuple(Choice(*one) for one in product(*fields))
 
 
 def _octaves(first: float, n: int, per_octave: int = 1) -> tuple[float, ...]:
@@ -536,10 +518,11 @@ _STRENGTHS = _octaves(5e-4, 7)
 """From strengths that leave too many weights to strengths that leave too few, a factor 2 apart.
 
 Of STR, which breaks down within an octave, a factor of the root of 2 apart, and higher."""
+_DYING, _RATES = ("constant", "half"), (0.1, 0.2)
 
 
 @dataclass(frozen=True)
-class Method:
+class _Method:
     r"""One way to train towards sparsity.
 
     Attributes:
@@ -554,7 +537,7 @@ class Method:
     label: str
     form: Callable[[float], nn.Module] | None = None
     penalty: _Act | None = None
-    choices: tuple[Choice, ...] = _choices(_STRENGTHS)
+    choices: tuple[Choice, ...] = _choices(_STRENGTHS, _DYING, _RATES)
     decays: bool = False
     temperature: float = 1.0
 
@@ -562,28 +545,30 @@ class Method:
 # without a strength: with and without the ordinary weight decay of 1e-4, at fourteen learning rates
 _UNPENALISED = _choices((0.0, 5e-5), ("constant",), _octaves(0.0125, 14, per_octave=2))
 _POWERS = _choices((0.0,), ("constant",), _octaves(0.003125, 7), (2.0, 3.0, 4.0, 5.0))
-_RISES = _choices(_STRENGTHS, ("algorithm 1",), knobs=(4.0, 15.0))
-_RISING = _choices(_STRENGTHS, ("constant", "rising"))
-_MASK_STARTS = _choices(_STRENGTHS, ("constant",), knobs=(0.0, 0.2))
-_THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2))
-_PILOT = Method("PILoT", lambda knob: Product(), _squares)
-_GATED = Method(
-    "continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, decays=True, temperature=200.0
-)
+_RISES = _choices(_STRENGTHS, ("algorithm 1",), _RATES, (4.0, 15.0))
+_RISING = _choices(_STRENGTHS, ("constant", "rising"), _RATES)
+_MASK_STARTS = _choices(_STRENGTHS, ("constant",), _RATES, (0.0, 0.2))
+_THRESHOLDS = _choices(_octaves(5e-3, 7, per_octave=2), _DYING, _RATES)
+_PILOT = _Method("PILoT", lambda knob: Product(), _squares)
+_GATED = _Method("continuous sparsification", _SigmoidMask, _gates, _MASK_STARTS, True, temperature=200.0)
 
-METHODS: dict[str, Method] = {
-    "x": Method("x", None, _squares, _UNPENALISED),
+METHODS: dict[str, _Method] = {
+    "x": _Method("x", None, _squares, _UNPENALISED),
     "mw": replace(_PILOT, label="m ⊙ w", choices=_UNPENALISED),
     "pilot": _PILOT,
     "pilot_algorithm": replace(_PILOT, label="PILoT, algorithm 1", choices=_RISES),
-    "l1_x": Method("L1 on x", None, _l1_of_first, decays=True),
+    "l1_x": _Method("L1 on x", None, _l1_of_first, decays=True),
     "l1_m": replace(_PILOT, label="L1 on m", penalty=_l1_of_first),
     "spred": replace(_PILOT, label="spred", form=lambda knob: Product(0.0)),
     "beta_0.01": replace(_PILOT, label="β = 0.01", form=lambda knob: Product(0.01)),
     # its strength is half the weight decay, on weights and thresholds
-    "str": Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
-    "powerprop": Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
-    "continuous": Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
+    "str": _Method("STR", _SoftThreshold, _squares, _THRESHOLDS),
+    "powerprop": _Method("Powerpropagation", _SignedPower, choices=_POWERS, decays=True),
+    "continuous": _Method("sigmoid mask, as stated", _SigmoidMask, _l1_of_second, _RISING, decays=True),
     "continuous_original": _GATED,
 }
-"""The methods by name, as the chapter, its tables and its pictures have them."""
+"""The methods by name, as the chapter, its tables and its pictures have them.
+
+Of each: its ``label``; its ``form``, from a choice's knob to the parametrization of a weight; its ``penalty``, for
+``Penalty``; its 28 ``choices``; and whether ordinary weight decay acts on its weights.
+"""

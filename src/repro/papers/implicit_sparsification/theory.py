@@ -91,11 +91,9 @@ class Potential:
         scale, c = (np.broadcast_to(one, Z.shape[1]) for one in (self.a, self.c))
         rows, targets = _orthonormal(Z, y)
         ratio = 1e3  # between the scales that lead from an easy problem to one of a small scale
-        stages = max(
-            0, int(np.ceil(np.log(max(np.abs(targets).max(), 1e-300) / scale.min()) / np.log(ratio)))
-        )
+        span = np.log(max(np.abs(targets).max(), 1e-300) / scale.min())
         nu = np.zeros(len(targets))
-        for k in range(stages, -1, -1):
+        for k in range(max(0, int(np.ceil(span / np.log(ratio)))), -1, -1):
             nu = _newton(rows, targets, scale * ratio**k, c, nu)
             reach = np.abs(2 * nu @ rows + c).max()
             if k and reach > 0:
@@ -155,9 +153,7 @@ class Flow:
         t = np.minimum(t, self.until)
         return -self.alpha / self.rate * np.expm1(-self.rate * t) if self.rate else self.alpha * t
 
-    def factors(
-        self, gradient: _Gradient, times: _Array, *, mask_only: bool = False
-    ) -> tuple[_Array, _Array]:
+    def factors(self, gradient: _Gradient, times: _Array, mask_only: bool = False) -> tuple[_Array, _Array]:
         r"""The definition, $\dot m = -\nabla f(x)\odot w-2\alpha_tm$, $\dot w = -\nabla f(x)\odot m-2\alpha_tw$.
 
         Integrated by an explicit method of eighth order: for horizons of some tens, since leaving zero takes a time in
@@ -208,16 +204,13 @@ class Flow:
         dual variables, which grow without end, hold fewer digits of the weights.
 
         Args:
-            Z, y: inputs ``(d, n)`` and targets ``(d,)``. What no x can fit of the targets does not move the weights and
-                is taken out: dual variables would grow by it without end.
+            Z, y: inputs ``(d, n)``, rows that do not depend on each other, and targets ``(d,)``.
             times: increasing, 0 to 1e9.
 
         Returns:
             x at the times, ``(n_times, n)``.
         """
         times = np.asarray(times, dtype=np.float64)
-        if np.linalg.matrix_rank(Z) < len(y):
-            y = Z @ np.linalg.lstsq(Z, y)[0]
         log_half, dose = np.log(self.beta / 2), self.dose
         centre = np.arcsinh(np.multiply(*pilot_factors(self.x0, self.beta)) / (self.beta / 2))
 
@@ -238,11 +231,9 @@ class Flow:
     def _integrate(self, velocity: _Velocity, start: _Array, times: _Array, **options: Any) -> _Array:
         """States at the times, ``(n_times, size)``, from time 0 on; restarted where the strength jumps."""
         edges = {0.0, float(times[-1]), min(float(self.until), float(times[-1]))}
-        if (
-            not options
-        ):  # the interpolation between steps of DOP853 is a thousand times coarser than the steps
+        if not options:
             options = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-13}
-            edges |= set(times.tolist())
+            edges |= set(times.tolist())  # interpolated states are a thousand times coarser than the steps'
         states = [start[None]] if times[0] == 0 else []
         for left, right in pairwise(sorted(edges)):
             first, last = np.nextafter(left, right), np.nextafter(right, left)
@@ -299,13 +290,9 @@ def _least_l1(Z: _Array, y: _Array) -> _Array:
     """
     rows, targets = _orthonormal(Z, y)
     unit = np.abs(targets).max() or 1.0
-    found = linprog(
-        np.ones(2 * Z.shape[1]),
-        A_eq=np.hstack([rows, -rows]),
-        b_eq=targets / unit,
-        method="highs-ds",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )
+    costs, equations = np.ones(2 * Z.shape[1]), np.hstack([rows, -rows])
+    tight: Any = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    found = linprog(costs, A_eq=equations, b_eq=targets / unit, method="highs-ds", options=tight)
     if found.x is None:
         raise RuntimeError(f"the linear program could not be solved: {found.message}")
     positive, negative = np.split(found.x, 2)
@@ -319,7 +306,5 @@ def _orthonormal(Z: _Array, y: _Array) -> tuple[_Array, _Array]:
     u, s, rows = u[:, :rank], s[:rank], rows[:rank]
     missed = np.abs(y - u @ (u.T @ y)).max()
     if not missed <= 1e-9 * np.abs(y).max():
-        raise ValueError(
-            f"no x solves Zx = y: Z has rank {rank} of {len(y)} rows, and y is off its range by {missed:.3g}"
-        )
+        raise ValueError(f"no x solves Zx = y, off by {missed:.3g}: Z has rank {rank} of {len(y)} rows")
     return rows, u.T @ y / s

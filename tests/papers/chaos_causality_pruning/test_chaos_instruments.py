@@ -12,36 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from repro.papers.chaos_causality_pruning import theory
+from repro.papers.chaos_causality_pruning import experiments
+from repro.papers.chaos_causality_pruning.experiments import _mean_absolute_shapley, _shapley_values
 from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
-from repro.papers.chaos_causality_pruning.theory import (
-    PowerLaw,
-    _shapley_values,
-    growth,
-    mean_absolute_shapley,
-)
-
-
-def data(n: int):
-    rng = np.random.default_rng(0)
-    return Examples.of(rng.normal(size=(n, 3)), rng.integers(0, 2, n), 2)
 
 
 def test_nudges_grow_by_the_jacobian_of_training():
     """Against autograd through every step."""
-    networks, examples = Perceptrons.drawn((3, 4, 2), [0, 1]), data(12)
+    rng, networks = np.random.default_rng(0), Perceptrons.drawn((3, 4, 2), [0, 1])
+    examples = Examples.of(rng.normal(size=(12, 3)), rng.integers(0, 2, 12), 2)
     before, rate = networks.flat(), 0.5
-    random, worst = growth(networks, examples, learning_rate=rate, n_epochs=6)
+    random, worst = experiments._growth(networks, examples, learning_rate=rate, n_epochs=6)
     assert torch.equal(networks.flat(), before)
     assert random.shape == worst.shape == (2, 7)
-    assert not random[:, 0].any()
-    assert not worst[:, 0].any()
+    assert not np.stack([random, worst])[..., 0].any()
     shapes = [t[0].shape for t in networks.tensors]
 
     def trained(flat: torch.Tensor) -> torch.Tensor:
-        parts = [
-            p.view(shape) for p, shape in zip(flat.split([s.numel() for s in shapes]), shapes, strict=True)
-        ]
+        cut = flat.split([s.numel() for s in shapes])
+        parts = [p.view(shape) for p, shape in zip(cut, shapes, strict=True)]
         for _, k in product(range(6), range(12)):
             with torch.enable_grad():
                 leaves = parts if flat.requires_grad else [p.requires_grad_() for p in parts]
@@ -81,11 +70,11 @@ def test_values_add_up_to_the_difference_from_the_background(n, m, networks, see
 def test_features_that_are_cut_off_are_worth_exactly_nothing_and_tie():
     nets, x = nets_of(6, 4), normal(6, 9, 6)
     nets.weights[0][1, :, [2, 5]] = 0
-    found = mean_absolute_shapley(nets, x.mean(0), x)
+    found = _mean_absolute_shapley(nets, x.mean(0), x)
     assert found[1, [2, 5]].tolist() == [0, 0]
     assert (found > 0).sum() == 22
     nets.weights[0][:] = 0
-    assert not mean_absolute_shapley(nets, x.mean(0), x).any()
+    assert not _mean_absolute_shapley(nets, x.mean(0), x).any()
 
 
 def test_equal_to_the_mean_over_all_orders_of_the_features():
@@ -103,15 +92,15 @@ def test_equal_to_the_mean_over_all_orders_of_the_features():
 
 def test_many_networks_at_once_are_as_one_by_one_in_chunks_of_any_size(monkeypatch):
     nets, b, x = nets_of(7, 5), normal(12, 7), normal(13, 11, 7)
-    together = mean_absolute_shapley(nets, b, x)
-    alone = [mean_absolute_shapley(lambda z, r=r: nets(z)[r : r + 1], b, x)[0] for r in range(5)]
+    together = _mean_absolute_shapley(nets, b, x)
+    alone = [_mean_absolute_shapley(lambda z, r=r: nets(z)[r : r + 1], b, x)[0] for r in range(5)]
     np.testing.assert_allclose(together, alone, atol=1e-13)
-    monkeypatch.setattr(theory, "_ROWS", 100)
-    np.testing.assert_allclose(mean_absolute_shapley(nets, b, x), together, atol=1e-13)
+    monkeypatch.setattr(experiments, "_ROWS", 100)
+    np.testing.assert_allclose(_mean_absolute_shapley(nets, b, x), together, atol=1e-13)
 
 
 @pytest.mark.parametrize("n", [3, 10, 30])
-def test_distance_and_exponent_are_scipys_and_no_other_threshold_is_nearer(n):
+def test_the_exponent_is_scipys_at_the_threshold_whose_law_is_nearest(n):
     values = np.sort(np.random.default_rng(n).gamma(0.7, size=n))
     distances, exponents = [], []
     for x_min in values[:-1]:
@@ -119,23 +108,20 @@ def test_distance_and_exponent_are_scipys_and_no_other_threshold_is_nearer(n):
         shape, _, _ = stats.pareto.fit(tail, floc=0, fscale=x_min)
         exponents.append(shape + 1)
         distances.append(stats.kstest(tail, stats.pareto(shape, scale=x_min).cdf).statistic)
-    best = int(np.argmin(distances))
-    found = PowerLaw.fitted(np.r_[0, values[::-1], 0])  # zeros are left out
-    assert found.ks == pytest.approx(distances[best], abs=1e-12)
-    assert found.alpha == pytest.approx(exponents[best], rel=1e-8)
-    assert (found.x_min, found.n_tail) == (values[best], n - best)
+    found = experiments._tail_exponent(np.r_[0, values[::-1], 0])  # zeros are left out
+    assert found == pytest.approx(exponents[int(np.argmin(distances))], rel=1e-8)
 
 
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
 def test_a_layers_law_is_that_of_the_eigenvalues_of_the_smaller_product(shape):
     weight = np.random.default_rng(7).normal(size=shape)
     smaller = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
-    found, expected = PowerLaw.of_layer(weight), PowerLaw.fitted(np.linalg.eigvalsh(smaller / 50))
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    expected = experiments._tail_exponent(np.linalg.eigvalsh(smaller / 50))
+    assert experiments._spectral_exponent(weight) == pytest.approx(expected, rel=1e-8)
 
 
 def test_directions_that_a_layer_does_not_use_do_not_count():
-    rng = np.random.default_rng(8)
-    assert PowerLaw.of_layer(rng.normal(size=(20, 3)) @ rng.normal(size=(3, 40))).n_tail <= 3
-    with pytest.raises(ValueError, match="two different eigenvalues above 0; got"):
-        PowerLaw.of_layer(np.eye(4, 6))
+    left, right = (normal(seed, 40, 3).numpy() for seed in (8, 9))
+    above_0 = np.linalg.eigvals(left.T @ left @ right.T @ right).real / 40
+    expected = experiments._tail_exponent(above_0)
+    assert experiments._spectral_exponent(left @ right.T) == pytest.approx(expected, rel=1e-6)
