@@ -82,7 +82,7 @@ class _Chapter:
     shown: list[_Shown]
     url: str | None
     cited: dict[str, str]
-    words: dict[str, Counter[str]]
+    words: Mapping[Any, Counter[str]]
 
     @property
     def page(self) -> str:
