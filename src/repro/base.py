@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 __all__ = [
     "Interval",
@@ -98,7 +98,7 @@ def t_interval(values: ArrayLike) -> Interval:
     mean = float(array.mean())
     if array.size == 1:
         return Interval(mean, -np.inf, np.inf)
-    half = float(stats.t.ppf(0.975, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
+    half = float(special.stdtrit(array.size - 1, 0.975) * array.std(ddof=1) / np.sqrt(array.size))
     return Interval(mean, mean - half, mean + half)
 
 

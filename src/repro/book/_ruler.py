@@ -19,7 +19,6 @@ from math import inf
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from repro.book._markup import anchor, rendered
 from repro.book.answers import JudgedClaim, JudgedTest
@@ -70,6 +69,8 @@ def ruler(chapters: Iterable[tuple[str, str, Sequence[_Answered]]], dense: bool 
 
 def picture(title: str, chapters: Iterable[tuple[str, str, Sequence[_Answered]]]) -> bytes:
     """The ruler of all chapters, a column each, as PNG of 1200 by 630 pixels."""
+    from matplotlib.figure import Figure
+
     parts, file = [(name, _picture("", claims, _DENSE)["rows"]) for name, _, claims in chapters], BytesIO()
     figure = Figure(figsize=(12, 6.3), dpi=100, layout="constrained")
     figure.suptitle(title, size=26, weight="bold")

@@ -21,8 +21,16 @@ from pathlib import Path
 import yaml
 
 from repro.book import _pages, results, runner
-from repro.book._environment import sealed, whole_library
-from repro.book._files import alone, check_writable, sha256, shown, system_errors, write_atomically
+from repro.book._environment import git, sealed, whole_library
+from repro.book._files import (
+    alone,
+    check_writable,
+    hash_of_files,
+    sha256,
+    shown,
+    system_errors,
+    write_atomically,
+)
 from repro.book._notebooks import read_notebook
 from repro.book.errors import BookError, RunFailed
 from repro.book.layout import Book
@@ -76,7 +84,11 @@ def build(
             _pages.write_readme(book)
         else:
             _compare(book, found, say)
-        return _render(book, _staged(book, runs, found, profile), use_cache, say)
+        made_of, page = _made_of(book, runs, profile), book.build_dir / "html" / "index.html"
+        if use_cache and page.is_file() and _rendered(book)[-1:] == [made_of]:
+            say("pages: unchanged")
+            return page
+        return _render(book, _staged(book, runs, found, profile), made_of, use_cache, say)
 
 
 def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: _Say) -> dict[str, RunResult]:
@@ -120,6 +132,25 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
     if against:
         told = "if the new ones are right, repro build --accept takes them over"
         raise _Turned(f"this run contradicts committed answers: {' | '.join(against)}; {told}")
+
+
+def _made_of(book: Book, runs: Mapping[str, RunResult], profile: str) -> str:
+    """One hash of all that pages are made of: files of the book, runs, the library, its tools and what git tells."""
+    files = [*(book.root / "book").rglob("*.*"), *map(book.root.joinpath, ("_config.yml", "_toc.yml"))]
+    files += [run.notebook for run in runs.values()]
+    commit = git(book.root, "rev-parse", "HEAD") or ""
+    parts = hash_of_files(book.root, sorted(filter(Path.is_file, files))), commit, profile, whole_library()
+    return sha256(*map(str.encode, (*parts, *_tools())))
+
+
+def _tools() -> list[str]:
+    return [f"{name} {metadata.version(name)}" for name in _TOOLS]
+
+
+def _rendered(book: Book) -> list[str]:
+    """What the pages that are there were made of: a hash of their frame, one of all staged files, and ``_made_of``."""
+    record = book.cache_dir / "rendered"
+    return record.read_text().split() if record.is_file() else []
 
 
 def _staged(
@@ -168,7 +199,7 @@ def _hash(staged: Mapping[str, bytes], *without: str) -> str:
     return sha256(*(part for pair in parts for part in pair))
 
 
-def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say) -> Path:
+def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bool, say: _Say) -> Path:
     """Render the staged files; the new pages replace the old ones only when there was no warning.
 
     As long as only the text of pages changes, Sphinx goes on from what it read the last time. Its folder counts
@@ -177,11 +208,10 @@ def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say)
     stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
     record = book.cache_dir / "rendered"
     # the pages of the library are made from its docstrings, so the library belongs to what is rendered
-    tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
-    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), tools)))
-    now = f"{frame} {_hash(staged)}"
-    last = record.read_text() if use_cache and record.is_file() else ""
+    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), *_tools())))
+    now, last = [frame, _hash(staged)], _rendered(book)[:2] if use_cache else []
     if last == now and (html / "index.html").is_file():
+        write_atomically(record, " ".join((*now, made_of)))
         say("pages: unchanged")
         return html / "index.html"
     say("rendering the pages ...")
@@ -190,7 +220,7 @@ def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say)
         _put(stage, staged)
         # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
         program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
-        if last.partition(" ")[0] == frame:
+        if last[:1] == [frame]:
             # the pages of source code are there already; to see whether they are of today, it imports everything
             skipped = "from sphinx.ext import viewcode; viewcode.collect_pages = lambda app: iter(())"
             program = f"{skipped}; {program}"
@@ -207,7 +237,7 @@ def _render(book: Book, staged: Mapping[str, bytes], use_cache: bool, say: _Say)
             os.replace(html, old)
         os.replace(new, html)
         shutil.rmtree(old, ignore_errors=True)
-    write_atomically(record, now)
+    write_atomically(record, " ".join((*now, made_of)))
     return html / "index.html"
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from repro.base import Interval, t_interval
 
@@ -133,11 +133,15 @@ def interval(values: Sequence[float], statistic: _Statistic) -> Interval:
     $P(\mathrm{Bin}(n, 1/2) < k) \le 2.5 \%$: exact for every distribution, and the whole line below six values.
     """
     if statistic == "share":
-        ends = stats.binomtest(int(np.sum(values)), len(values)).proportion_ci(method="wilson")
+        from scipy.stats import binomtest
+
+        ends = binomtest(int(np.sum(values)), len(values)).proportion_ci(method="wilson")
         return Interval(float(np.mean(values)), max(ends.low, 0.0), min(ends.high, 1.0), "share")
     array = np.sort(np.asarray(values, dtype=np.float64))
     if statistic == "median":
-        k = int(stats.binom.ppf(0.025, array.size, 0.5))
+        from scipy.stats import binom
+
+        k = int(binom.ppf(0.025, array.size, 0.5))
         low, high = (array[k - 1], array[-k]) if k else (-inf, inf)
         return Interval(float(np.median(array)), float(low), float(high), "median")
     if array.size > 1 and array[0] == array[-1]:  # the rounding of a mean must not give equal values a width
@@ -158,7 +162,7 @@ def one_sided(values: ArrayLike, at: float, statistic: _Statistic) -> tuple[_P, 
         return _share_one_sided(array.sum(axis=-1), n, at)
     if statistic == "median":
         over, under = (array > at).sum(axis=-1), (array < at).sum(axis=-1)
-        return stats.binom.sf(over - 1, n, 0.5), stats.binom.sf(under - 1, n, 0.5)
+        return _share_one_sided(over, n, 0.5)[0], _share_one_sided(under, n, 0.5)[0]
     return _of_a_mean(array, at)
 
 
@@ -194,7 +198,7 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
     binary = np.isin(array, (0.0, 1.0)).all(axis=-1)
 
     def largest(sign: int, of_a_share: _P) -> _P:
-        student = np.nan_to_num(stats.t.sf(sign * np.stack([t, hall]), n - 1), nan=1.0).max(axis=0)
+        student = np.nan_to_num(special.stdtr(n - 1, -sign * np.stack([t, hall])), nan=1.0).max(axis=0)
         return np.maximum(np.maximum(student, ties), np.where(binary, of_a_share, 0.0))
 
     return largest(1, exact[0]), largest(-1, exact[1])
@@ -202,7 +206,9 @@ def _of_a_mean(array: NDArray[np.float64], at: float) -> tuple[_P, _P]:
 
 def _share_one_sided(hits: Any, n: int, at: float) -> tuple[_P, _P]:
     """The exact p-values of ``hits`` of n for "the share is above ``at``" and "it is below"."""
-    return stats.binom.sf(hits - 1, n, at), stats.binom.cdf(hits, n, at)
+    from scipy.stats import binom  # a second of import, and few tests are about shares
+
+    return binom.sf(hits - 1, n, at), binom.cdf(hits, n, at)
 
 
 # --- many tests -----------------------------------------------------------------------------------------------
@@ -241,7 +247,7 @@ def more_seeds(p_yes: float, p_no: float, n: int, k: int) -> int | None:
     With the same mean and spread the z of a p-value grows like $\sqrt n$, so $n (z_{level} / z_p)^2$ seeds bring the
     smaller of the two p-values to the strictest level of a family of ``k`` tests.
     """
-    z = float(stats.norm.isf(min(p_yes, p_no)))
+    z = -float(special.ndtri(min(p_yes, p_no)))
     if z <= 0 or not isfinite(z):
         return None
-    return max(1, ceil(n * (float(stats.norm.isf(strictest_level(k))) / z) ** 2) - n)
+    return max(1, ceil(n * (float(special.ndtri(strictest_level(k))) / z) ** 2) - n)
