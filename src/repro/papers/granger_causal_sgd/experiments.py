@@ -18,9 +18,9 @@ from repro.learn import Ensemble, evaluate, stacked
 from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import (
     _causal_weights,
+    _lasso,
+    _ridge,
     causal_pruning,
-    lasso,
-    ridge,
     step_test,
     tg_lasso,
 )
@@ -194,8 +194,8 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
     "one for all": (_common, [0.0]),
     "authors'": (tg_lasso, [1e-14]),
-    "Lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
-    "ridge": (ridge, np.logspace(2, -7, 19).tolist()),
+    "Lasso": (_lasso, np.logspace(0, -3.5, 15).tolist()),
+    "ridge": (_ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 

@@ -19,7 +19,7 @@ _Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SparseRegression:
+class _SparseRegression:
     r"""A noiseless linear regression $f(x)=\frac1{2d}\|Zx-y\|^2$ with $y=Zx^*$.
 
     Attributes:
@@ -35,7 +35,7 @@ class SparseRegression:
     x0: _Array
 
     @classmethod
-    def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> SparseRegression:
+    def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> _SparseRegression:
         r"""Draw a problem: $z_j\sim N(0,I_n)$, $\|x^*\|_0$ as given, $x_0\sim N(0,\frac1{\sqrt n}I_n)$.
 
         The paper leaves the values of $x^*$ open: they are $\pm1$ here, with random signs, at random places. Of the
