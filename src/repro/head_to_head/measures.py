@@ -134,10 +134,8 @@ def _reach(accuracy: pd.DataFrame) -> pd.Series:
 
     Dense is magnitude pruning that prunes nothing, where it was run, and otherwise the best that was run.
     """
-    means = (
-        100
-        * accuracy[~accuracy["shuffled"]].groupby(["sparsity", "method"])["test_accuracy"].mean().unstack()
-    )
+    own = accuracy[~accuracy["shuffled"]].groupby(["sparsity", "method"])["test_accuracy"]
+    means = 100 * own.mean().unstack()
     dense = means.loc[0.0].get("magnitude", means.loc[0.0].max())
     within = means >= dense - 1
     return within.apply(lambda own: own.index[own].max() if own.any() else 0.0)
@@ -164,8 +162,5 @@ def in_words(accuracy: pd.DataFrame, sparsity: float) -> dict[str, float]:
     names = {"magnitude": "magnitude", "causal": "causal", "chaos": "chaos-causality", "ewn": "EWN"}
     names |= {"pilot": "PILoT", "l1": "L1"}
     found = _points(accuracy, sparsity).mean()
-    return (
-        {word: float(found[name]) for word, name in names.items()}
-        if set(names.values()) <= set(found.index)
-        else {}
-    )
+    there = set(names.values()) <= set(found.index)
+    return {word: float(found[name]) for word, name in names.items()} if there else {}

@@ -302,15 +302,8 @@ def _causal(target: str) -> _Prune:
     def prune(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
         n_logged = max(1, min(int(budget.knob), budget.n_epochs // 2 - 1))
         trained = budget.train(networks, datasets, budget.n_epochs // 2 - n_logged)
-        trace = log(
-            trained,
-            datasets,
-            learning_rate=_LOGGING_RATE,
-            n_epochs=n_logged,
-            batch_size=budget.batch_size,
-            seeds=budget.seeds,
-            rows=False,
-        )
+        how: dict[str, Any] = {"n_epochs": n_logged, "batch_size": budget.batch_size, "seeds": budget.seeds}
+        trace = log(trained, datasets, learning_rate=_LOGGING_RATE, rows=False, **how)
         return trained, trace.by_name(trace.covariance[target].abs())
 
     return prune

@@ -39,7 +39,7 @@ def asked(monkeypatch):
         found.append((how.label, choices[0].strength, *seeds))
         return _fit(where, how, choices, seeds=seeds, **options)
 
-    monkeypatch.setattr(authors, "fit", noted)
+    monkeypatch.setattr(authors, "_fit", noted)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -292,7 +292,7 @@ def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     frames, many = [], start.times(len(alphas))
     for target in _TARGETS:
         kept = _causal_weights(run, run.loss_changes[target], grid, start.seeds)
-        mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
+        mask = Mask.joined([Mask(run.by_name(own)) for own in kept.unbind(1)])
         _, history = _tune(many, mask, start.setting.tune_epochs)
         found = rows.assign(target=_words(target), sparsity=_sparsities(mask))
         frames.append(found.assign(test_accuracy=history.last("test_accuracy")))
@@ -336,12 +336,6 @@ def loop_runs(
             frames.append(found.assign(logging_epochs=n_epochs))
     found = pd.concat(frames, ignore_index=True)
     return found.assign(target=found["target"].map(_words))
-
-
-def _joined(masks: Iterable[Mask]) -> Mask:
-    """Put masks ``(N, *shape)`` one after the other, as one."""
-    first, *others = masks
-    return Mask({name: torch.cat([kept, *(mask[name] for mask in others)]) for name, kept in first.items()})
 
 
 def _sparsities(mask: Mask) -> NDArray[np.float64]:
@@ -440,7 +434,7 @@ def accuracy_runs(
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
-        _, history = _tune(start.times(len(some)), _joined(some.values()), start.setting.tune_epochs)
+        _, history = _tune(start.times(len(some)), Mask.joined([*some.values()]), start.setting.tune_epochs)
         measured = {name: history.last(name) for name in ("validation_accuracy", "test_accuracy")}
         frames.append(_labels(start, some).assign(**measured))
     return pd.concat(frames, ignore_index=True)
@@ -481,7 +475,7 @@ def flatness_runs(
         ``stopping`` is ``"epochs"`` or ``"loss"``.
     """
     conditions = _arm_masks(start, arms, sparsities)
-    survivors, every = _joined(conditions.values()), start.times(len(conditions))
+    survivors, every = Mask.joined([*conditions.values()]), start.times(len(conditions))
     train, test = stacked(every.datasets, "train"), stacked(every.datasets, "test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
     stops = _train_to_stops(every, survivors, target_loss=target_loss, max_epochs=max_epochs)

@@ -471,7 +471,7 @@ def _pruned(arms: pd.DataFrame, seeds: Sequence[int], n_epochs: int) -> pd.DataF
 
 
 def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFrame:
-    """Digits networks in ``training.cycles``, with the choices tuned for both rewinds (M16, K3).
+    """Digits networks in ``training._cycles``, with the choices tuned for both rewinds (M16, K3).
 
     Args:
         seeds: of splits, initial weights and orders of batches; not those of the tuning.
