@@ -19,8 +19,6 @@ from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stac
 from repro.papers.granger_causal_sgd.curvature import noise_sensitivity
 from repro.prune import Mask, costs
 
-__all__ = ["Run", "methods_table", "pruned", "tuning"]
-
 _NOISE = 0.2  # of the weights that are left, relative to their size
 _TUNED_AT = (0.9, 0.95, 0.99)
 _N_TRIES = 8  # where tuning walks

@@ -16,11 +16,6 @@ from repro.head_to_head.experiments import Run, pruned
 from repro.head_to_head.methods import Method
 from repro.head_to_head.tasks import Task
 
-__all__ = [
-    *("Compared", "beyond_its_layers", "compare", "flat_and_good", "gain", "in_one_table", "in_words"),
-    *("overlap", "rank_agreement", "together"),
-]
-
 _Array = NDArray[np.float64]
 _PAIRS = ["first", "second", "seed", "beyond"]
 _NOTHING: _Array = np.empty(0)

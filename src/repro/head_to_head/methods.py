@@ -38,8 +38,6 @@ from repro.papers.granger_causal_sgd.training import log
 from repro.papers.implicit_sparsification import method as implicit
 from repro.prune import Mask, prunable, select
 
-__all__ = ["METHODS", "Budget", "Candidates", "Method", "grasp", "named", "nested", "snip", "synflow"]
-
 Candidates = dict[float, tuple[Ensemble, Mask]]
 """Sparsity to plain networks and their mask ``(S, *shape)``. What a mask removes, those of higher sparsities do too,
 but for SynFlow's, each of which has a hundred rounds of its own."""

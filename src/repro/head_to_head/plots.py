@@ -13,8 +13,6 @@ from matplotlib.ticker import NullLocator
 from repro.head_to_head.measures import beyond_its_layers
 from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
 
-__all__ = ["carried_over", "curves", "flatness", "overlaps", "shuffled"]
-
 _GROUPS: dict[str, tuple[str, ...]] = {
     "the four ideas": ("magnitude", "causal", "causal (same batch)", "chaos-causality", "EWN", "PILoT"),
     "penalties and steps": ("magnitude", "magnitude (stepwise)", "PILoT (constant)", "L1", "spred", "STR"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from repro.learn import Ensemble, initialization, kaiming_normal_, load, perceptron, stacked, vgg16_bias_free
+from repro.learn import Ensemble, kaiming_normal_, load, perceptron, stacked, vgg16_bias_free
 
 _SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
@@ -52,15 +52,10 @@ class _ImageSetting:
 
     def networks(self, seeds: Sequence[int], x: Tensor, n_classes: int) -> Ensemble:
         """Freshly drawn ones for these images; the authors' for MNIST have hidden biases of 0, no output bias."""
-        members = []
-        for seed in seeds:
-            with initialization(seed):
-                if self.n_hidden is None:
-                    members.append(vgg16_bias_free())
-                else:
-                    sizes = (x.shape[-1], self.n_hidden, n_classes)
-                    members.append(kaiming_normal_(perceptron(sizes, bias=(True, False))))
-        return Ensemble(members)
+        if self.n_hidden is None:
+            return Ensemble.drawn(vgg16_bias_free, seeds)
+        sizes = (x.shape[-1], self.n_hidden, n_classes)
+        return Ensemble.drawn(lambda: kaiming_normal_(perceptron(sizes, bias=(True, False))), seeds)
 
 
 _SMALL = {"validation": 0, "standardize": "global"}

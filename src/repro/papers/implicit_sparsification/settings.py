@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet20
+from repro.learn import Dataset, Ensemble, lenet_300_100, load, perceptron, resnet20
 from repro.learn.networks import kaiming_normal_
 
 _Array = NDArray[np.float64]
@@ -104,11 +104,7 @@ class _Setting:
 
     def networks(self, seeds: Sequence[int]) -> list[nn.Module]:
         """One plain network a seed, weights Kaiming-normal: where all methods start."""
-        networks = []
-        for seed in seeds:
-            with initialization(seed):
-                networks.append(kaiming_normal_(self.build()))
-        return networks
+        return list(Ensemble.drawn(lambda: kaiming_normal_(self.build()), seeds))
 
 
 _SETTINGS: dict[str, _Setting] = {
