@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from repro.learn import reproducible
 from repro.papers.implicit_sparsification.method import pilot_factors, schedule
-from repro.papers.implicit_sparsification.settings import SparseRegression
+from repro.papers.implicit_sparsification.settings import _SparseRegression
 from repro.papers.implicit_sparsification.training import _descend
 
 FAMILIES = ("pilot", "l1_m", "l1_x")
@@ -28,9 +28,9 @@ Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def problems() -> list[SparseRegression]:
+def problems() -> list[_SparseRegression]:
     reproducible(threads=1)
-    return [SparseRegression.draw(seed) for seed in SEEDS]
+    return [_SparseRegression.draw(seed) for seed in SEEDS]
 
 
 def settings() -> pd.DataFrame:
@@ -40,21 +40,21 @@ def settings() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["schedule", "amplitude"])
 
 
-def at_once(problems: list[SparseRegression], runs: pd.DataFrame) -> Array:
+def at_once(problems: list[_SparseRegression], runs: pd.DataFrame) -> Array:
     paths = _descend(problems, dict.fromkeys(FAMILIES, runs), [N_STEPS])
     return np.stack([x[0] for x in paths.values()])
 
 
-def seed_by_seed(problems: list[SparseRegression], runs: pd.DataFrame) -> Array:
+def seed_by_seed(problems: list[_SparseRegression], runs: pd.DataFrame) -> Array:
     return np.concatenate([at_once([problem], runs) for problem in problems], axis=1)
 
 
-def one_by_one(problems: list[SparseRegression], runs: pd.DataFrame) -> Array:
+def one_by_one(problems: list[_SparseRegression], runs: pd.DataFrame) -> Array:
     alphas = [a * schedule(name, N_STEPS) for name, a in runs.itertuples(index=False)]
     return np.array([[[in_numpy(p, f, alpha) for alpha in alphas] for p in problems] for f in FAMILIES])
 
 
-def in_numpy(problem: SparseRegression, family: str, alphas: Array) -> Array:
+def in_numpy(problem: _SparseRegression, family: str, alphas: Array) -> Array:
     z, y, d = problem.Z, problem.y, len(problem.y)
     m, w = (problem.x0, np.ones_like(problem.x0)) if family == "l1_x" else pilot_factors(problem.x0)
     for alpha in alphas:
@@ -68,7 +68,7 @@ def in_numpy(problem: SparseRegression, family: str, alphas: Array) -> Array:
     return np.asarray(m * w)
 
 
-def in_torch(problem: SparseRegression, family: str, alphas: Array) -> Array:
+def in_torch(problem: _SparseRegression, family: str, alphas: Array) -> Array:
     z, y = torch.from_numpy(problem.Z), torch.from_numpy(problem.y)
     parts = [problem.x0] if family == "l1_x" else pilot_factors(problem.x0)
     parameters = [torch.from_numpy(part).clone().requires_grad_() for part in parts]
@@ -84,11 +84,11 @@ def in_torch(problem: SparseRegression, family: str, alphas: Array) -> Array:
     return (parameters[0] if family == "l1_x" else parameters[0] * parameters[1]).detach().numpy()
 
 
-def distances(problems: list[SparseRegression], x: Array) -> Array:
+def distances(problems: list[_SparseRegression], x: Array) -> Array:
     return np.asarray(np.linalg.norm(x - np.stack([p.x_star for p in problems])[:, None], axis=-1))
 
 
-WAYS: dict[str, Callable[[list[SparseRegression], pd.DataFrame], Array]] = {
+WAYS: dict[str, Callable[[list[_SparseRegression], pd.DataFrame], Array]] = {
     "at once": at_once,
     "seed by seed": seed_by_seed,
     "one by one, NumPy": one_by_one,
@@ -97,7 +97,7 @@ WAYS: dict[str, Callable[[list[SparseRegression], pd.DataFrame], Array]] = {
 
 @pytest.mark.benchmark(group=f"grid, {N_STEPS} steps")
 @pytest.mark.parametrize("way", WAYS)
-def test_grid(benchmark: BenchmarkFixture, problems: list[SparseRegression], way: str) -> None:
+def test_grid(benchmark: BenchmarkFixture, problems: list[_SparseRegression], way: str) -> None:
     runs = settings()
     found = benchmark.pedantic(
         WAYS[way], args=(problems, runs), rounds=1 if "NumPy" in way else 3, warmup_rounds=way == "at once"
@@ -111,7 +111,7 @@ def test_grid(benchmark: BenchmarkFixture, problems: list[SparseRegression], way
 
 @pytest.mark.benchmark(group=f"one run, {N_STEPS} steps")
 @pytest.mark.parametrize("way", ["NumPy", "automatic differentiation"])
-def test_one_run(benchmark: BenchmarkFixture, problems: list[SparseRegression], way: str) -> None:
+def test_one_run(benchmark: BenchmarkFixture, problems: list[_SparseRegression], way: str) -> None:
     alphas = 16.0 * schedule("geometric", N_STEPS)
     run = in_numpy if way == "NumPy" else in_torch
     found = benchmark.pedantic(run, args=(problems[0], "pilot", alphas), rounds=5, warmup_rounds=1)

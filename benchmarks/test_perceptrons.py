@@ -12,16 +12,16 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sklearn.datasets import load_iris
 from torch import nn
 
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 
 N_EPOCHS = 2
 HOW = {"learning_rate": 0.05, "n_epochs": N_EPOCHS}
 X, Y = load_iris(return_X_y=True)
 ROWS = np.random.default_rng(0).permutation(150)[:90]
-TRAIN = Examples.of(((X - X.mean(0)) / X.std(0))[ROWS], Y[ROWS], 3)
+TRAIN = _Examples.of(((X - X.mean(0)) / X.std(0))[ROWS], Y[ROWS], 3)
 
 
-def by_autograd(networks: Perceptrons) -> torch.Tensor:
+def by_autograd(networks: _Perceptrons) -> torch.Tensor:
     """Train the first network as a module, with ``torch.optim``."""
     model = nn.Sequential(nn.Linear(4, 6), nn.Sigmoid(), nn.Linear(6, 3), nn.Sigmoid()).double()
     for layer, w, b in zip(model[::2], networks.weights, networks.biases, strict=True):
@@ -36,7 +36,7 @@ def by_autograd(networks: Perceptrons) -> torch.Tensor:
     return torch.cat([layer.weight.detach().flatten() for layer in model[::2]])
 
 
-def stacked(networks: Perceptrons) -> torch.Tensor:
+def stacked(networks: _Perceptrons) -> torch.Tensor:
     trained = networks.pick(range(len(networks)))
     trained.descend(TRAIN, **HOW)
     return trained.flat()[0]
@@ -46,6 +46,6 @@ def stacked(networks: Perceptrons) -> torch.Tensor:
 @pytest.mark.parametrize("way", ["autograd, 1", "stack, 1", "stack, 10", "stack, 100", "stack, 1000"])
 def test_perceptrons(benchmark: BenchmarkFixture, way: str) -> None:
     torch.set_num_threads(1)
-    networks = Perceptrons.drawn((4, 6, 3), range(int(way.split()[1])))
+    networks = _Perceptrons.drawn((4, 6, 3), range(int(way.split()[1])))
     found = benchmark.pedantic(by_autograd if "autograd" in way else stacked, args=(networks,), rounds=7)
     torch.testing.assert_close(found, by_autograd(networks), rtol=0, atol=1e-12)

@@ -32,15 +32,22 @@ def test_a_page_shows_few_names_and_none_that_is_gone(page):
     assert not any(unknown.values()), unknown
 
 
+def has_public_names(module):
+    own = (
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+    )
+    return not all(name.startswith("_") for name in own)
+
+
 def test_every_public_module_of_the_science_has_its_place():
     shown = {module for page in PAGES for module in documented(page)}
     for found in pkgutil.walk_packages(repro.__path__, "repro."):
         parts = found.name.split(".")
         if parts[1] in SCIENCE and not found.ispkg and not any(part.startswith("_") for part in parts):
             # the page of a package shows what its modules do
-            assert {found.name, found.name.rpartition(".")[0]} & shown, (
-                f"add {found.name} to a page in book/api"
-            )
+            places = {found.name, found.name.rpartition(".")[0]}
+            told = f"add {found.name} to a page in book/api"
+            assert places & shown or not has_public_names(import_module(found.name)), told
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from repro.head_to_head import nested
-from repro.head_to_head.methods import _lowest
-from repro.head_to_head.scores import grasp, snip, synflow
+from repro.head_to_head import methods
+from repro.head_to_head.methods import grasp, nested, snip, synflow
 from repro.learn import Ensemble, perceptron
 
 
@@ -66,17 +65,21 @@ def test_grasp_is_what_a_gate_does_to_the_squared_gradient(case, name):
         torch.testing.assert_close(found[i], expected, atol=1e-9, rtol=1e-5)
 
 
-def test_synflow_multiplies_what_flows_through_a_weight(case):
+@pytest.fixture
+def seen(monkeypatch):
+    """The scores of each round."""
+    found, lowest = [], methods._lowest
+    monkeypatch.setattr(
+        methods, "_lowest", lambda scores, sparsity: found.append(scores) or lowest(scores, sparsity)
+    )
+    return found
+
+
+def test_synflow_multiplies_what_flows_through_a_weight(case, seen):
     """In two layers the score of w_ji is |w_ji| times the sum of |v_kj|: one round by hand."""
     _, x, _ = case
-    seen = []
-
-    def watch(scores, sparsity):
-        seen.append({name: values.clone() for name, values in scores.items()})
-        return _lowest(scores, sparsity)
-
     linear = [perceptron((3, 4, 2), "identity", bias=False).double() for _ in range(2)]
-    synflow(Ensemble(linear), x, watch, 0.5)
+    synflow(Ensemble(linear), x, 0.5)
     for i, member in enumerate(linear):
         w, v = member[1].weight.detach().abs(), member[2].weight.detach().abs()
         torch.testing.assert_close(seen[0]["1.weight"][i], w * v.sum(dim=0)[:, None])
@@ -84,18 +87,13 @@ def test_synflow_multiplies_what_flows_through_a_weight(case):
     assert len(seen) == 100
 
 
-def test_synflow_conserves_flow_and_empties_no_layer():
+def test_synflow_conserves_flow_and_empties_no_layer(seen):
     torch.manual_seed(1)
     networks = Ensemble([perceptron((20, 30, 30, 5), bias=False) for _ in range(3)])
     x = torch.randn(3, 1, 20)
-    totals = []
-
-    def watch(scores, sparsity):
-        totals.append(torch.stack([values.flatten(1).sum(dim=1) for values in scores.values()]))
-        return _lowest(scores, sparsity)
-
-    mask = synflow(networks, x, watch, 0.98)
-    for total in totals:  # as much flows into a layer as out of it
+    mask = synflow(networks, x, 0.98)
+    for scores in seen:  # as much flows into a layer as out of it
+        total = torch.stack([values.flatten(1).sum(dim=1) for values in scores.values()])
         torch.testing.assert_close(total, total[:1].expand_as(total), rtol=1e-9, atol=0)
     assert all(bool(mask[name].flatten(1).any(dim=1).all()) for name in mask)
     assert mask.n_kept == 3 * (networks_size := 20 * 30 + 30 * 30 + 30 * 5) - 3 * int(0.98 * networks_size)

@@ -19,8 +19,6 @@ from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stac
 from repro.papers.granger_causal_sgd.curvature import noise_sensitivity
 from repro.prune import Mask, costs
 
-__all__ = ["Run", "methods_table", "pruned", "tuning"]
-
 _NOISE = 0.2  # of the weights that are left, relative to their size
 _TUNED_AT = (0.9, 0.95, 0.99)
 _N_TRIES = 8  # where tuning walks
@@ -111,10 +109,9 @@ def _trained_on(
     rows = []
     seeds = tuple(_LATER + seed for seed in budget.seeds)
     together = Ensemble([member for networks, _ in candidates.values() for member in networks])
-    masks = {n: torch.cat([m[n] for _, m in candidates.values()]) for n in next(iter(candidates.values()))[1]}
-    mask, data = Mask(masks), list(datasets) * len(candidates)
+    mask, data = Mask.joined([own for _, own in candidates.values()]), list(datasets) * len(candidates)
     mask.apply(together)
-    later = Budget(budget.n_epochs, budget.batch_size, budget.rate, budget.knob, seeds * len(candidates))
+    later = replace(budget, seeds=seeds * len(candidates))
     networks = later.train(together, data, n_epochs, after_step=[mask])
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
@@ -127,11 +124,8 @@ def _trained_on(
             members = Ensemble(list(networks)[some])
             kept = {name: mask[name][some] for name in mask}
             noise = noise_sensitivity(members, *stacked(datasets, "train"), _NOISE, kept).numpy()
-        rows.append(
-            pd.DataFrame({"seed": budget.seeds, "sparsity": p, "noise": noise}).assign(
-                **{name: values[some].numpy() for name, values in found.items()}
-            )
-        )
+        row = {"seed": budget.seeds, "sparsity": p, "noise": noise}
+        rows.append(pd.DataFrame(row | {name: values[some].numpy() for name, values in found.items()}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -140,10 +134,9 @@ def _shuffled(mask: Mask, seeds: Sequence[int]) -> Mask:
     kept = {}
     for position, name in enumerate(mask):
         draws = [torch.Generator().manual_seed(len(mask) * seed + position) for seed in seeds]
-        flat = zip(mask[name].flatten(1), draws, strict=True)
-        kept[name] = torch.stack([own[torch.randperm(len(own), generator=g)] for own, g in flat]).view_as(
-            mask[name]
-        )
+        flat = zip((entries := mask[name]).flatten(1), draws, strict=True)
+        moved = torch.stack([own[torch.randperm(len(own), generator=draw)] for own, draw in flat])
+        kept[name] = moved.view_as(entries)
     return Mask(kept)
 
 

@@ -16,14 +16,9 @@ from repro.head_to_head.experiments import Run, pruned
 from repro.head_to_head.methods import Method
 from repro.head_to_head.tasks import Task
 
-__all__ = [
-    *("Compared", "beyond_its_layers", "compare", "flat_and_good", "gain", "in_one_table", "in_words"),
-    *("overlap", "rank_agreement", "together"),
-]
-
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 _PAIRS = ["first", "second", "seed", "beyond"]
-_NOTHING: Array = np.empty(0)
+_NOTHING: _Array = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def together(runs: Iterable[Run]) -> Compared:
     return Compared(pd.concat([run.accuracy for run in known.values()], ignore_index=True), overlaps, costs)
 
 
-def _beyond_chance(layers: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> Array:
+def _beyond_chance(layers: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> _Array:
     both = sum((a & b).sum(axis=1) for a, b in layers)
     chance = sum(a.sum(axis=1) * b.mean(axis=1) for a, b in layers)
     most = sum(np.minimum(a.sum(axis=1), b.sum(axis=1)) for a, b in layers)
@@ -80,7 +75,7 @@ def _points(accuracy: pd.DataFrame, sparsity: float, shuffled: bool = False) -> 
     return 100 * rows.pivot(index="seed", columns="method", values="test_accuracy")
 
 
-def gain(accuracy: pd.DataFrame, first: str, second: str, sparsity: float) -> Array:
+def gain(accuracy: pd.DataFrame, first: str, second: str, sparsity: float) -> _Array:
     """Test accuracy of the first method minus that of the second, in points, a value a seed."""
     points = _points(accuracy, sparsity)
     if not {first, second} <= set(points):
@@ -88,7 +83,7 @@ def gain(accuracy: pd.DataFrame, first: str, second: str, sparsity: float) -> Ar
     return (points[first] - points[second]).to_numpy()
 
 
-def beyond_its_layers(accuracy: pd.DataFrame, method: str, sparsity: float) -> Array:
+def beyond_its_layers(accuracy: pd.DataFrame, method: str, sparsity: float) -> _Array:
     """Test accuracy minus that with the mask shuffled within layers, in points, a value a seed."""
     own, other = _points(accuracy, sparsity), _points(accuracy, sparsity, shuffled=True)
     if method not in other:
@@ -96,13 +91,13 @@ def beyond_its_layers(accuracy: pd.DataFrame, method: str, sparsity: float) -> A
     return (own[method] - other[method]).to_numpy()
 
 
-def overlap(table: pd.DataFrame, first: str, second: str) -> Array:
+def overlap(table: pd.DataFrame, first: str, second: str) -> _Array:
     """How far two masks agree within layers, 0 as by chance and 1 as far as can be, a value a seed."""
     pair = table["first"].isin([first, second]) & table["second"].isin([first, second])
     return table[pair]["beyond"].to_numpy()
 
 
-def flat_and_good(accuracy: pd.DataFrame, sparsity: float) -> Array:
+def flat_and_good(accuracy: pd.DataFrame, sparsity: float) -> _Array:
     r"""Rank correlation over methods of noise sensitivity with test accuracy, given the training loss, a value a seed.
 
     $\rho_{xy\cdot z}=\frac{\rho_{xy}-\rho_{xz}\rho_{yz}}{\sqrt{(1-\rho_{xz}^2)(1-\rho_{yz}^2)}}$ of ranks: negative
@@ -119,7 +114,7 @@ def flat_and_good(accuracy: pd.DataFrame, sparsity: float) -> Array:
     return np.array(found)
 
 
-def rank_agreement(first: pd.DataFrame, second: pd.DataFrame, sparsity: float) -> Array:
+def rank_agreement(first: pd.DataFrame, second: pd.DataFrame, sparsity: float) -> _Array:
     """Spearman's rank correlation of the methods' test accuracies on two tasks, a value for each pair of seeds."""
     here, there = (_points(table, sparsity) for table in (first, second))
     both = [name for name in here if name in there]
@@ -134,10 +129,8 @@ def _reach(accuracy: pd.DataFrame) -> pd.Series:
 
     Dense is magnitude pruning that prunes nothing, where it was run, and otherwise the best that was run.
     """
-    means = (
-        100
-        * accuracy[~accuracy["shuffled"]].groupby(["sparsity", "method"])["test_accuracy"].mean().unstack()
-    )
+    own = accuracy[~accuracy["shuffled"]].groupby(["sparsity", "method"])["test_accuracy"]
+    means = 100 * own.mean().unstack()
     dense = means.loc[0.0].get("magnitude", means.loc[0.0].max())
     within = means >= dense - 1
     return within.apply(lambda own: own.index[own].max() if own.any() else 0.0)
@@ -164,8 +157,5 @@ def in_words(accuracy: pd.DataFrame, sparsity: float) -> dict[str, float]:
     names = {"magnitude": "magnitude", "causal": "causal", "chaos": "chaos-causality", "ewn": "EWN"}
     names |= {"pilot": "PILoT", "l1": "L1"}
     found = _points(accuracy, sparsity).mean()
-    return (
-        {word: float(found[name]) for word, name in names.items()}
-        if set(names.values()) <= set(found.index)
-        else {}
-    )
+    there = set(names.values()) <= set(found.index)
+    return {word: float(found[name]) for word, name in names.items()} if there else {}

@@ -21,24 +21,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from repro.base import one_of
-from repro.head_to_head.scores import Scores, grasp, snip, synflow
 from repro.learn import Dataset, Ensemble, EpochReport, evaluate, stacked, train
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
 from repro.papers.ewn_inductive_bias import method as ewn
 from repro.papers.granger_causal_sgd.training import log
 from repro.papers.implicit_sparsification import method as implicit
 from repro.prune import Mask, prunable, select
-
-__all__ = ["METHODS", "Budget", "Candidates", "Method", "named", "nested"]
 
 Candidates = dict[float, tuple[Ensemble, Mask]]
 """Sparsity to plain networks and their mask ``(S, *shape)``. What a mask removes, those of higher sparsities do too,
@@ -48,6 +46,7 @@ _MOMENTUM = 0.9
 _LOGGING_RATE = 1e-2  # of the SGD without momentum whose steps are logged
 _SHORTEST_WINDOW = 10  # updates
 _LEARNED = 500  # examples on which a criterion before training looks
+_ROUNDS = 100  # of SynFlow, as in its paper
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,9 @@ class Budget:
 
 
 _Prune = Callable[[Ensemble, Sequence[Dataset], Budget, Sequence[float]], Candidates]
+_Scores = dict[str, Tensor]
+"""Weight name to one number a weight, ``(S, *shape)``; the lowest go."""
+_Scored = Callable[[Ensemble, Sequence[Dataset], Budget], tuple[Ensemble, _Scores]]
 _N_CHOICES = 32
 _RATES = {1: (0.00625, 0.25), 2: (0.0125, 0.5), 4: (0.0125, 1.0), 8: (0.05, 1.0)}
 """By the number of knobs: the lowest rate, and the octaves from one to the next."""
@@ -144,55 +146,133 @@ def _lowest(scores: Mapping[str, Tensor], sparsity: float) -> Mask:
     return Mask.stack([select(each, sparsity=sparsity) for each in own])
 
 
-def _magnitudes(networks: Ensemble) -> Scores:
-    return {name: networks.parameters[name].detach().abs() for name in prunable(networks.template)}
+def _by_scores(scored: _Scored) -> _Prune:
+    """A way to prune of which one score a weight says all: its masks of all sparsities are nested."""
+
+    @wraps(scored)
+    def prune(
+        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
+    ) -> Candidates:
+        networks, scores = scored(networks, datasets, budget)
+        return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
+
+    return prune
+
+
+def _weights(networks: Ensemble) -> _Scores:
+    return {name: networks.parameters[name] for name in prunable(networks.template)}
+
+
+def _magnitudes(networks: Ensemble) -> _Scores:
+    return {name: weight.detach().abs() for name, weight in _weights(networks).items()}
 
 
 # --- before training --------------------------------------------------------------------------------------------------
 
 
-def _random(
-    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
-) -> Candidates:
+@_by_scores
+def _random(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
     """Uniform random numbers for scores."""
     draws = [torch.Generator().manual_seed(seed) for seed in budget.seeds]
     scores = {
         name: torch.stack([torch.rand(weight.shape[1:], generator=draw) for draw in draws])
         for name, weight in _magnitudes(networks).items()
     }
-    return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
+    return networks, scores
 
 
-def _at_start(score: Callable[[Ensemble, Tensor, Tensor], Scores]) -> _Prune:
-    def prune(
-        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
-    ) -> Candidates:
-        scores = score(networks, *stacked(datasets, "train", _LEARNED))
-        return {p: (networks, mask) for p, mask in nested(scores, sparsities).items()}
+def _at_start(score: Callable[[Ensemble, Tensor, Tensor], _Scores]) -> _Prune:
+    return _by_scores(lambda nets, datasets, _: (nets, score(nets, *stacked(datasets, "train", _LEARNED))))
 
-    return prune
+
+def _loss(networks: Ensemble, x: Tensor, y: Tensor) -> Tensor:
+    """The sum of the networks' mean losses, whose gradient is that of each network alone."""
+    outputs = networks(x, per_member=True)
+    return functional.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
+
+
+def _times(weights: _Scores, derivatives: Sequence[Tensor]) -> _Scores:
+    """Of SNIP, GraSP and SynFlow alike: a weight times a derivative at the start."""
+    pairs = zip(weights.items(), derivatives, strict=True)
+    return {name: (weight * derivative).detach() for (name, weight), derivative in pairs}
+
+
+def snip(networks: Ensemble, x: Tensor, y: Tensor) -> _Scores:
+    r"""Connection sensitivity, $|w\,\partial L/\partial w|$.
+
+    It says how much the loss $L$, the mean cross-entropy of a network on its examples, feels a weight's gate.
+
+    Args:
+        networks: S of them.
+        x: inputs ``(S, n, ...)``, of each network its own.
+        y: classes ``(S, n)``.
+
+    Source: Lee, Ajanthan and Torr (2019), equation 6, without the normalization, which
+    changes no order.
+    """
+    weights = _weights(networks)
+    gradients = torch.autograd.grad(_loss(networks, x, y), list(weights.values()))
+    return {name: product.abs() for name, product in _times(weights, gradients).items()}
+
+
+def grasp(networks: Ensemble, x: Tensor, y: Tensor) -> _Scores:
+    r"""How much gradient flow a weight carries, $w\,(Hg)_w$ with $g=\partial L/\partial w$ and $H$ the Hessian.
+
+    Without the weight the squared length of the gradient changes by $-2\,w\,(Hg)_w$ to first order: where the score is
+    high it falls most, so the weight stays. (The paper scores with the sign turned and removes the highest.)
+
+    Arguments as for ``snip``. Source: Wang, Zhang and Grosse (2020), equation 8.
+    """
+    weights = _weights(networks)
+    own = list(weights.values())
+    gradients = torch.autograd.grad(_loss(networks, x, y), own, create_graph=True)
+    # half the squared length: its gradient is Hg
+    products = torch.autograd.grad(sum((g.square().sum() / 2 for g in gradients), torch.zeros(())), own)
+    return _times(weights, products)
+
+
+def synflow(networks: Ensemble, x: Tensor, sparsity: float) -> Mask:
+    r"""Prune by synaptic saliency, $|w\,\partial R/\partial w|$ with $R=\mathbf 1^\top f_{|w|}(\mathbf 1)$: no data.
+
+    In a hundred rounds, after round k the density is $(1-p)^{k/100}$; scores are those of the network that is left,
+    which keeps layers from being emptied.
+
+    Args:
+        networks: S of them; they stay as they are.
+        x: any inputs ``(S, n, ...)``; their shape alone is used.
+        sparsity: p, below 1.
+
+    Source: Tanaka, Kunin, Yamins and Ganguli (2020), algorithm 1.
+    """
+    ones = torch.ones_like(x[:, :1], dtype=torch.float64)
+    sizes = {name: p.detach().abs().double() for name, p in networks.parameters.items()}
+    weights = {name: sizes[name].clone().requires_grad_() for name in prunable(networks.template)}
+    mask = Mask({})
+    for k in range(1, _ROUNDS + 1):
+        total = networks(ones, per_member=True, parameters=sizes | weights).sum()
+        gradients = torch.autograd.grad(total, list(weights.values()))
+        mask = _lowest(_times(weights, gradients), 1 - (1 - sparsity) ** (k / _ROUNDS))
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.masked_fill_(~mask[name], 0)
+    return mask
 
 
 def _synflow(
     networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
 ) -> Candidates:
     x, _ = stacked(datasets, "train", 1)
-    return {p: (networks, synflow(networks, x, _lowest, p)) for p in sparsities}
+    return {p: (networks, synflow(networks, x, p)) for p in sparsities}
 
 
 # --- after training ---------------------------------------------------------------------------------------------------
 
 
-def _magnitude(
-    networks: Ensemble,
-    datasets: Sequence[Dataset],
-    budget: Budget,
-    sparsities: Sequence[float],
-) -> Candidates:
+@_by_scores
+def _magnitude(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
     """Train, remove the smallest weights at once."""
     trained = budget.train(networks, datasets, budget.n_epochs // 2)
-    masks = nested(_magnitudes(trained), sparsities)
-    return {p: (trained, mask) for p, mask in masks.items()}
+    return trained, _magnitudes(trained)
 
 
 def _iterative(
@@ -216,32 +296,19 @@ def _causal(target: str) -> _Prune:
     end of the first half, ``knob`` epochs of them, and rewound.
     """
 
-    def prune(
-        networks: Ensemble,
-        datasets: Sequence[Dataset],
-        budget: Budget,
-        sparsities: Sequence[float],
-    ) -> Candidates:
+    @_by_scores
+    def prune(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
         n_logged = max(1, min(int(budget.knob), budget.n_epochs // 2 - 1))
         trained = budget.train(networks, datasets, budget.n_epochs // 2 - n_logged)
-        trace = log(
-            trained,
-            datasets,
-            learning_rate=_LOGGING_RATE,
-            n_epochs=n_logged,
-            batch_size=budget.batch_size,
-            seeds=budget.seeds,
-            rows=False,
-        )
-        masks = nested(trace.by_name(trace.covariance[target].abs()), sparsities)
-        return {p: (trained, mask) for p, mask in masks.items()}
+        how: dict[str, Any] = {"n_epochs": n_logged, "batch_size": budget.batch_size, "seeds": budget.seeds}
+        trace = log(trained, datasets, learning_rate=_LOGGING_RATE, rows=False, **how)
+        return trained, trace.by_name(trace.covariance[target].abs())
 
     return prune
 
 
-def _chaos(
-    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
-) -> Candidates:
+@_by_scores
+def _chaos(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
     """Keep the weights with the least p-value: whose exponents, window by window, help most to predict the loss.
 
     There are ``knob`` windows, or fewer where one would have less than ten updates. What cannot be tested stays.
@@ -261,21 +328,19 @@ def _chaos(
     flat = (-p_values).nan_to_num(nan=1.0)
     sizes = [trained.parameters[name][0].numel() for name in names]
     parts = zip(names, flat.split(sizes, dim=1), strict=True)
-    scores = {name: part.view_as(trained.parameters[name]) for name, part in parts}
-    return {p: (trained, mask) for p, mask in nested(scores, sparsities).items()}
+    return trained, {name: part.view_as(trained.parameters[name]) for name, part in parts}
 
 
 # --- by the way that weights are written ------------------------------------------------------------------------------
 
 
-def _ewn(
-    networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
-) -> Candidates:
+@_by_scores
+def _ewn(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
     """Train under exponential weight normalization, at ``knob`` times the rate, then remove the smallest weights."""
     written = Ensemble([ewn.normalize_weights(member) for member in networks])
     trained = budget.train(written, datasets, budget.n_epochs // 2, budget.knob)
     plain = Ensemble([ewn.fold(member) for member in trained])
-    return {p: (plain, mask) for p, mask in nested(_magnitudes(plain), sparsities).items()}
+    return plain, _magnitudes(plain)
 
 
 def _penalised(name: str, schedule: str) -> _Prune:
@@ -283,13 +348,11 @@ def _penalised(name: str, schedule: str) -> _Prune:
     how = implicit.METHODS[name]
     form: Callable[[], nn.Module] | None = partial(how.form, 0.0) if how.form else None
 
-    def prune(
-        networks: Ensemble, datasets: Sequence[Dataset], budget: Budget, sparsities: Sequence[float]
-    ) -> Candidates:
+    @_by_scores
+    def prune(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
         n_epochs = budget.n_epochs // 2
         strengths = budget.knob * torch.tensor([*implicit.schedule(schedule, n_epochs), 0.0])
-        members = [implicit.parametrize(member, form) if form else member for member in networks]
-        written = Ensemble(members)
+        written = Ensemble([implicit.parametrize(each, form) if form else each for each in networks])
         penalties: list[implicit.Penalty] = []
 
         def penalise(model: Ensemble, step: int) -> None:
@@ -304,7 +367,7 @@ def _penalised(name: str, schedule: str) -> _Prune:
             written, datasets, n_epochs, before_step=[penalise], after_epoch=[next_strength]
         )
         plain = Ensemble([implicit.fold(member) for member in trained])
-        return {p: (plain, mask) for p, mask in nested(_magnitudes(plain), sparsities).items()}
+        return plain, _magnitudes(plain)
 
     return prune
 

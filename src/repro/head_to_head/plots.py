@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from repro.head_to_head.measures import beyond_its_layers
-from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels
-
-__all__ = ["carried_over", "curves", "flatness", "overlaps", "shuffled"]
+from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
 
 _GROUPS: dict[str, tuple[str, ...]] = {
     "the four ideas": ("magnitude", "causal", "causal (same batch)", "chaos-causality", "EWN", "PILoT"),
@@ -28,17 +26,13 @@ def curves(accuracy: pd.DataFrame, groups: Mapping[str, Sequence[str]] = _GROUPS
     fig, axes = panels(len(groups), 4.0, 4.0, sharey=True)
     rows = accuracy[~accuracy["shuffled"] & (accuracy["sparsity"] > 0)]
     rows = rows.assign(percent=100 * rows["test_accuracy"], left=100 * (1 - rows["sparsity"]))
-    dense = accuracy[(accuracy["method"] == "magnitude") & (accuracy["sparsity"] == 0)][
-        "test_accuracy"
-    ].mean()
+    dense = where(accuracy, method="magnitude", sparsity=0)["test_accuracy"].mean()
     ticks = sorted(rows["left"].unique())
     for axis, (title, names) in zip(axes, groups.items(), strict=True):
         there = set(rows["method"])
         for i, name in enumerate(name for name in names if name in there):
-            look = {
-                "color": GREY if name == "magnitude" else PALETTE[i - 1],
-                "marker": MARKERS[i % len(MARKERS)],
-            }
+            color = GREY if name == "magnitude" else PALETTE[i - 1]
+            look = {"color": color, "marker": MARKERS[i % len(MARKERS)]}
             band(axis, rows[rows["method"] == name], "left", "percent", label=name, **look)
         if np.isfinite(dense):
             axis.axhline(100 * dense, color=GREY, linestyle=":", linewidth=1)
@@ -82,7 +76,7 @@ def overlaps(table: pd.DataFrame) -> Figure:
 
 def flatness(accuracy: pd.DataFrame, sparsity: float) -> Figure:
     """Test accuracy against noise sensitivity at one sparsity, a dot a method, means over seeds."""
-    rows = accuracy[(accuracy["sparsity"] == sparsity) & ~accuracy["shuffled"]]
+    rows = where(accuracy, sparsity=sparsity, shuffled=False)
     means = rows.groupby("method")[["noise", "test_accuracy"]].mean()
     rise, percent = means["noise"], 100 * means["test_accuracy"]
     return _scatter(rise, percent, "rise of the loss under noise on the weights", "test accuracy (%)")
@@ -90,13 +84,8 @@ def flatness(accuracy: pd.DataFrame, sparsity: float) -> Figure:
 
 def carried_over(first: pd.DataFrame, second: pd.DataFrame, sparsity: float, tasks: Sequence[str]) -> Figure:
     """Test accuracy on one task against that on another, a dot a method, means over seeds."""
-    here, there = (
-        100
-        * table[(table["sparsity"] == sparsity) & ~table["shuffled"]]
-        .groupby("method")["test_accuracy"]
-        .mean()
-        for table in (first, second)
-    )
+    rows = (where(table, sparsity=sparsity, shuffled=False).groupby("method") for table in (first, second))
+    here, there = (100 * own["test_accuracy"].mean() for own in rows)
     both = here.index.intersection(there.index)
     return _scatter(here[both], there[both], *(f"test accuracy on {task} (%)" for task in tasks))
 

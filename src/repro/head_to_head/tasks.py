@@ -12,11 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from repro.learn import Dataset, Ensemble, initialization, lenet5, lenet_300_100, load, perceptron, resnet20
+from repro.learn import Dataset, Ensemble, lenet5, lenet_300_100, load, perceptron, resnet20
 from repro.learn.data import draw
 from repro.learn.networks import kaiming_normal_
-
-__all__ = ["TASKS", "Task", "own_data"]
 
 _SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
@@ -45,11 +43,8 @@ class Task:
 
     def draw(self, seeds: Sequence[int]) -> tuple[Ensemble, list[Dataset]]:
         """Networks with weights $N(0, 2/\\text{fan-in})$ and data sets, one a seed."""
-        members = []
-        for seed in seeds:
-            with initialization(seed):
-                members.append(kaiming_normal_(self.build()))
-        return Ensemble(members), [self.data(seed) for seed in seeds]
+        networks = Ensemble.drawn(lambda: kaiming_normal_(self.build()), seeds)
+        return networks, [self.data(seed) for seed in seeds]
 
 
 def _load(name: str, **how: Any) -> Callable[[int], Dataset]:

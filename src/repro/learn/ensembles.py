@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrize
 
+from repro.learn.seeding import initialization
+
 
 class Ensemble:
     r"""S networks of one architecture, evaluated and differentiated together.
@@ -62,6 +64,15 @@ class Ensemble:
         self._size = len(members)
         self.parameters, self.buffers = stack_module_state(members)
         self._plan = _plan(self._template, self.parameters)
+
+    @classmethod
+    def drawn(cls, build: Callable[[], nn.Module], seeds: Sequence[int]) -> Self:
+        """Return one new network a seed, each built under its own ``initialization``."""
+        members = []
+        for seed in seeds:
+            with initialization(seed):
+                members.append(build())
+        return cls(members)
 
     def __len__(self) -> int:
         return self._size

@@ -203,13 +203,11 @@ def fold(module: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
             chain = list(layer.parametrizations[own])  # type: ignore[index]
             if len(chain) == 1 and isinstance(chain[0], kinds):
                 _class_of_its_own(layer)
-                with (
-                    torch.enable_grad()
-                ):  # under no_grad PyTorch would leave a tensor where a parameter belongs
+                # under no_grad PyTorch would leave a tensor where a parameter belongs
+                with torch.enable_grad():
                     parametrize.remove_parametrizations(layer, own, leave_parametrized=True)
-                if not isinstance(
-                    getattr(layer, own), nn.Parameter
-                ):  # several originals, none of them trained
+                # several originals, none of them trained
+                if not isinstance(getattr(layer, own), nn.Parameter):
                     weight = layer.get_buffer(own)
                     delattr(layer, own)
                     layer.register_parameter(own, nn.Parameter(weight, requires_grad=False))

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from repro.base import t_interval
 
-__all__ = ["GREY", "MARKERS", "OTHER", "OURS", "PALETTE", "THIRD", "band", "interval_bar", "panels", "where"]
-
 PALETTE = sns.color_palette("colorblind")
 OURS, OTHER, THIRD, GREY = PALETTE[0], PALETTE[1], PALETTE[2], "0.55"
 MARKERS = "osD^vPX"
@@ -57,3 +55,10 @@ def band(axis: Axes, curves: pd.DataFrame, x: str, y: str, **look: Any) -> None:
     at, mean, low, high = np.array(rows, dtype=float).T
     (line,) = axis.plot(at, mean, **{"markersize": 4, **look})
     axis.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def legend_below(fig: Figure, ncols: int, panel: int = 0, **look: Any) -> Figure:
+    """Put the legend of one panel, the first by default, below all panels."""
+    handles = fig.axes[panel].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside lower center", ncols=ncols, **look)
+    return fig

@@ -58,6 +58,11 @@ class Mask(Mapping[str, Tensor]):
             )
         return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in masks[0]})
 
+    @classmethod
+    def joined(cls, masks: Sequence[Mask]) -> Mask:
+        """Return the masks of several ensembles, ``(S, *shape)`` each, as one of all their members together."""
+        return cls({name: torch.cat([mask._kept[name] for mask in masks]) for name in masks[0]})
+
     def __getitem__(self, name: str) -> Tensor:
         return self._kept[name].clone()
 

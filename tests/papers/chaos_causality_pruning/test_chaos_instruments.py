@@ -14,13 +14,13 @@ from scipy import stats
 
 from repro.papers.chaos_causality_pruning import experiments
 from repro.papers.chaos_causality_pruning.experiments import _mean_absolute_shapley, _shapley_values
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 
 
 def test_nudges_grow_by_the_jacobian_of_training():
     """Against autograd through every step."""
-    rng, networks = np.random.default_rng(0), Perceptrons.drawn((3, 4, 2), [0, 1])
-    examples = Examples.of(rng.normal(size=(12, 3)), rng.integers(0, 2, 12), 2)
+    rng, networks = np.random.default_rng(0), _Perceptrons.drawn((3, 4, 2), [0, 1])
+    examples = _Examples.of(rng.normal(size=(12, 3)), rng.integers(0, 2, 12), 2)
     before, rate = networks.flat(), 0.5
     random, worst = experiments._growth(networks, examples, learning_rate=rate, n_epochs=6)
     assert torch.equal(networks.flat(), before)
@@ -53,10 +53,10 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.as_tensor(np.random.default_rng(seed).normal(size=shape))
 
 
-def nets_of(n_features: int, n_networks: int, n_classes: int = 3, seed: int = 0) -> Perceptrons:
+def nets_of(n_features: int, n_networks: int, n_classes: int = 3, seed: int = 0) -> _Perceptrons:
     """Random perceptrons with one hidden layer, evaluated side by side."""
-    networks = Perceptrons.drawn((n_features, 6, n_classes), range(seed, seed + n_networks))
-    return Perceptrons([7 * w for w in networks.weights], networks.biases)
+    networks = _Perceptrons.drawn((n_features, 6, n_classes), range(seed, seed + n_networks))
+    return _Perceptrons([7 * w for w in networks.weights], networks.biases)
 
 
 @settings(deadline=None, max_examples=15)

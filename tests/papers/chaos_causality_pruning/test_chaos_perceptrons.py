@@ -10,26 +10,26 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.metrics import f1_score
 
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)
 IRIS_X = (IRIS_X - IRIS_X.mean(0)) / IRIS_X.std(0)
 
 
-def iris(seed: int = 0, n: int = 30) -> Examples:
+def iris(seed: int = 0, n: int = 30) -> _Examples:
     chosen = np.random.default_rng(seed).permutation(150)[:n]
-    return Examples.of(IRIS_X[chosen], IRIS_Y[chosen], 3)
+    return _Examples.of(IRIS_X[chosen], IRIS_Y[chosen], 3)
 
 
-def drawn(sizes, n: int, head: str = "sigmoid") -> Perceptrons:
+def drawn(sizes, n: int, head: str = "sigmoid") -> _Perceptrons:
     """Networks with weights so large that a few steps change them."""
-    networks = Perceptrons.drawn(sizes, range(n))
+    networks = _Perceptrons.drawn(sizes, range(n))
     for tensor in networks.tensors:
         tensor.mul_(7)
-    return Perceptrons(networks.weights, networks.biases, head)
+    return _Perceptrons(networks.weights, networks.biases, head)
 
 
-def as_module(networks: Perceptrons, run: int) -> torch.nn.Sequential:
+def as_module(networks: _Perceptrons, run: int) -> torch.nn.Sequential:
     """The same network, of ordinary layers."""
     layers: list[torch.nn.Module] = []
     for w, b in zip(networks.weights, networks.biases, strict=True):
@@ -43,7 +43,7 @@ def as_module(networks: Perceptrons, run: int) -> torch.nn.Sequential:
 
 
 def test_the_flat_order_is_layer_by_layer_row_by_row():
-    networks = Perceptrons.drawn((4, 6, 3), [5, 6])
+    networks = _Perceptrons.drawn((4, 6, 3), [5, 6])
     rows = [w[:, unit] for w in networks.weights for unit in range(w.shape[1])]
     assert torch.equal(networks.flat(), torch.cat(rows, 1))
     assert networks.layer_of.tolist() == [0] * 24 + [1] * 18
@@ -52,22 +52,22 @@ def test_the_flat_order_is_layer_by_layer_row_by_row():
 
 
 def test_laws_of_the_initial_weights_and_seeds_that_do_not_depend_on_others():
-    normal = Perceptrons.drawn((50, 40, 10), range(4))
+    normal = _Perceptrons.drawn((50, 40, 10), range(4))
     assert normal.flat().std() == pytest.approx(0.1, rel=0.03)
     assert normal.biases[0].std() == pytest.approx(0.1, rel=0.2)
-    flat = Perceptrons.drawn((100, 25, 10), range(4), "softmax")
+    flat = _Perceptrons.drawn((100, 25, 10), range(4), "softmax")
     for w, b, bound in zip(flat.weights, flat.biases, (0.1, 0.2), strict=True):
         assert max(w.abs().max(), b.abs().max()) <= bound
         assert w.std() == pytest.approx(bound / 3**0.5, rel=0.05)
-    alone = Perceptrons.drawn((50, 40, 10), [2])
+    alone = _Perceptrons.drawn((50, 40, 10), [2])
     assert all(torch.equal(a[0], b[2]) for a, b in zip(alone.tensors, normal.tensors, strict=True))
 
 
-def telling(outputs, head: str) -> tuple[Perceptrons, np.ndarray]:
+def telling(outputs, head: str) -> tuple[_Perceptrons, np.ndarray]:
     """A network and inputs for which its last layer is fed ``outputs``, one row an example."""
     weights = torch.tensor(np.asarray(outputs, dtype=float).T[None])
     biases = torch.zeros(1, weights.shape[1], 1, dtype=torch.float64)
-    return Perceptrons([weights], [biases], head), np.eye(len(outputs))
+    return _Perceptrons([weights], [biases], head), np.eye(len(outputs))
 
 
 @given(st.data(), st.integers(1, 4))
@@ -76,7 +76,7 @@ def test_macro_f1_is_scikit_learns_whatever_classes_are_missing(data, k):
     true, said = np.array(data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=12))).T
     networks, x = telling(4 * np.eye(k)[said] - 2 if k > 1 else 4 * said[:, None] - 2, "sigmoid")
     expected = f1_score(true, said, average="macro")
-    assert networks.macro_f1(Examples.of(x, true, k))[0] == pytest.approx(expected, abs=1e-6)
+    assert networks.macro_f1(_Examples.of(x, true, k))[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
@@ -84,9 +84,9 @@ def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
     fed, classes = [[2, -1, -1], [2, 1, -1], [-1, -2, -3], [-1, 2, -1]], [0, 0, 0, 2]
     for head, expected in (("sigmoid", 0.25), ("softmax", 0.75)):
         networks, x = telling(fed, head)
-        assert networks.accuracy(Examples.of(x, classes, 3))[0] == expected
+        assert networks.accuracy(_Examples.of(x, classes, 3))[0] == expected
     networks, x = telling([[0.1], [-0.1], [-3]], "sigmoid")
-    assert networks.accuracy(Examples.of(x, [1, 1, 0], 1))[0] == pytest.approx(2 / 3)
+    assert networks.accuracy(_Examples.of(x, [1, 1, 0], 1))[0] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_sigmoid_accuracy_is_strict_and_softmax_accuracy_is_not():
 )
 def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, sizes, batch_size):
     one, other = iris(0), iris(1)
-    both = Examples.of(torch.cat([one.x, other.x]), torch.cat([one.y, other.y]), 3)
+    both = _Examples.of(torch.cat([one.x, other.x]), torch.cat([one.y, other.y]), 3)
     networks = drawn(sizes, 4, head)
     modules = [as_module(networks, run) for run in range(4)]
     keep = np.random.default_rng(0).random(networks.flat().shape) < 0.8
@@ -117,16 +117,16 @@ def test_training_is_that_of_autograd_one_network_and_split_at_a_time(head, size
         for w, b, linear in zip(networks.weights, networks.biases, module[::2], strict=True):
             torch.testing.assert_close(w[run], linear.weight.data, rtol=0, atol=1e-10)
             torch.testing.assert_close(b[run, :, 0], linear.bias.data, rtol=0, atol=1e-10)
-        for measure in (Perceptrons.accuracy, Perceptrons.loss, Perceptrons.macro_f1):
+        for measure in (_Perceptrons.accuracy, _Perceptrons.loss, _Perceptrons.macro_f1):
             assert measure(networks, both)[run] == pytest.approx(measure(networks.pick([run]), data)[0])
 
 
 def test_reshuffled_epochs_hold_every_example_once_in_another_order(monkeypatch):
     data, seen = iris(n=10), []
-    monkeypatch.setattr(Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
+    monkeypatch.setattr(_Perceptrons, "step", lambda _, x, *__: seen.append(x[0]))
     for _ in range(2):
         how = {"learning_rate": 1, "n_epochs": 2, "batch_size": 4, "reshuffle": True}
-        Perceptrons.drawn((4, 3), [0]).descend(data, **how)
+        _Perceptrons.drawn((4, 3), [0]).descend(data, **how)
     first, second, *again = (torch.cat(seen[i : i + 3]) for i in range(0, 12, 3))
     assert not torch.equal(first, second)
     assert torch.equal(torch.cat(again), torch.cat([first, second]))
@@ -143,7 +143,7 @@ def random_keep(n: int) -> np.ndarray:
 
 
 def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
-    start, keep = Perceptrons.drawn((4, 6, 3), range(5)), random_keep(5)
+    start, keep = _Perceptrons.drawn((4, 6, 3), range(5)), random_keep(5)
     before = start.flat()
     keep[4] = False  # nothing but biases is left: it will not learn
     table, networks = start.retrained(keep, TRAIN, TEST, **HOW)
@@ -151,7 +151,7 @@ def test_epochs_and_measures_are_those_of_networks_trained_one_by_one():
         alone = start.pick([run])
         curve: list[float] = []
 
-        def stop(_: int, alone: Perceptrons = alone, curve: list[float] = curve) -> bool:
+        def stop(_: int, alone: _Perceptrons = alone, curve: list[float] = curve) -> bool:
             curve.append(alone.accuracy(TRAIN)[0])
             return curve[-1] >= 0.8
 

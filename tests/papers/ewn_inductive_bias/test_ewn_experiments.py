@@ -258,7 +258,7 @@ def pruned_cnn():
         layer.bias.data.fill_(0.3)
     now = {n: p.detach().unsqueeze(0) for n, p in network.named_parameters()}
     start = now | {"0.weight": now["0.weight"] * torch.tensor([2.0, 1, 1, 1]).reshape(1, 4, 1, 1, 1)}
-    return network, experiments.Descent(
+    return network, experiments._Descent(
         (1.0, 2.0), start, [start, now, now], np.zeros((1, 3)), np.zeros(1), [""]
     )
 

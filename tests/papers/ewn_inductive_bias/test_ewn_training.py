@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from repro.learn.ensembles import Ensemble
 from repro.learn.networks import perceptron
 from repro.papers.ewn_inductive_bias.method import normalize_weights
-from repro.papers.ewn_inductive_bias.training import _log_loss, descend
+from repro.papers.ewn_inductive_bias.training import _descend, _log_loss
 
 
 @given(st.floats(0.1, 2000.0), st.integers(0, 10_000))
@@ -57,12 +57,12 @@ def test_each_member_trains_as_if_it_were_alone_on_its_data(method, batch_size):
     x, y = points()
     own_x, own_y = torch.stack([x, 1.5 * x.flip(0)]), torch.stack([y, y.flip(0)])
     rule = {"targets": (0.0, 1.0), "batch_size": batch_size, "max_steps": 300}
-    together = descend(Ensemble(members(method, 2)), own_x, own_y, "logistic", seeds=[0, 1], **rule)
+    together = _descend(Ensemble(members(method, 2)), own_x, own_y, "logistic", seeds=[0, 1], **rule)
     assert together.steps[0, -1] != together.steps[1, -1], (
         "members must end at different times to test their leaving"
     )
     for i, member in enumerate(members(method, 2)):
-        alone = descend(Ensemble([member]), own_x[i], own_y[i], "logistic", seeds=[i], **rule)
+        alone = _descend(Ensemble([member]), own_x[i], own_y[i], "logistic", seeds=[i], **rule)
         assert alone.status[0] == together.status[i]
         np.testing.assert_array_equal(alone.steps[0], together.steps[i])
         assert alone.z[0] == pytest.approx(together.z[i], rel=1e-9)
@@ -79,7 +79,7 @@ def test_the_step_rule_equals_a_slow_loop(lag):
     x, y = points()
     (member,) = members("plain", 1)
     rule = {"exponent": 0.9, "k_max": 30.0, "grow": 1.3, "shrink": 1.1, "lag": lag}
-    found = descend(Ensemble([member]), x, y, "logistic", (20.0,), **rule)
+    found = _descend(Ensemble([member]), x, y, "logistic", (20.0,), **rule)
     k, parameters = 0.01, list(member.parameters())
 
     def loss():
@@ -107,14 +107,14 @@ def test_the_step_rule_equals_a_slow_loop(lag):
 
 def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_underflow():
     x, y = points()
-    found = descend(Ensemble(members("ewn", 2)), x, y, "logistic", (5.0, 100.0, 1000.0))
+    found = _descend(Ensemble(members("ewn", 2)), x, y, "logistic", (5.0, 100.0, 1000.0))
     assert found.status == ["reached"] * 2
     np.testing.assert_array_equal(found.steps[:, -1], found.steps[:, -2])
     assert (found.z > 1000).all()
     for j, target in enumerate(found.targets):
         assert (-_log_loss(plain_scores(found.states[j], x), y, "logistic")[0] > target).all()
         for i, member in enumerate(members("ewn", 2)):
-            ends_there = descend(Ensemble([member]), x, y, "logistic", (target,))
+            ends_there = _descend(Ensemble([member]), x, y, "logistic", (target,))
             assert (ends_there.steps[0] == found.steps[i, j]).all()
 
 
@@ -125,7 +125,7 @@ def test_the_ensemble_is_left_alone_and_what_is_not_trained_does_not_move():
         network[1].bias.requires_grad_(False)
     ensemble = Ensemble(networks)
     before = ensemble.state_dict()
-    found = descend(ensemble, *points(), "logistic", (3.0,))
+    found = _descend(ensemble, *points(), "logistic", (3.0,))
     assert all(torch.equal(ensemble.parameters[name], value) for name, value in before.items())
     for name in plain[0]:
         start = torch.stack([own[name] for own in plain])
@@ -139,11 +139,11 @@ def test_every_ending_has_its_name():
         normal, dead = members("plain", 2)
         dead[1].weight.zero_()
         dead[1].bias.fill_(-1.0)
-    found = descend(Ensemble([normal, dead]), x, y, "logistic", (5.0, 8.0))
+    found = _descend(Ensemble([normal, dead]), x, y, "logistic", (5.0, 8.0))
     assert found.status == ["reached", "flat"]
     assert found.steps[1, -1] == 0
     assert np.isnan(found.steps[:, 1]).tolist() == [False, True]
     assert found.states[1]["1.weight"][1].isnan().all()
     assert not found.states[1]["1.weight"][0].isnan().any()
-    tired = descend(Ensemble(members("ewn", 1)), x, y, "logistic", (5.0,), max_steps=3)
+    tired = _descend(Ensemble(members("ewn", 1)), x, y, "logistic", (5.0,), max_steps=3)
     assert tired.status == ["max_steps"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repro.learn import Dataset, Ensemble, evaluate, stacked
 from repro.papers.granger_causal_sgd import curvature, experiments, settings, training
-from repro.papers.granger_causal_sgd.experiments import _ARMS, _joined, _line_through_zero, _logged
+from repro.papers.granger_causal_sgd.experiments import _ARMS, _line_through_zero, _logged
 from repro.papers.granger_causal_sgd.method import _causal_weights, causal_pruning
 from repro.papers.granger_causal_sgd.settings import Setting, Start
 from repro.papers.granger_causal_sgd.training import Trace, _derived_seed, _train_to_stops
@@ -303,7 +303,7 @@ def flatness() -> pd.DataFrame:
 
 def test_each_row_is_a_network_at_one_stop_and_its_hessian(flatness):
     masks = experiments._arm_masks(iris(), *HOW)
-    start, survivors = iris().times(5), _joined(masks.values())
+    start, survivors = iris().times(5), Mask.joined([*masks.values()])
     stops, (x, y) = _train_to_stops(start, survivors, **STOPS), stacked(start.datasets, "train")
     for stopping, rows in flatness.groupby("stopping"):
         assert len(rows) == len(masks) * len(SEEDS)

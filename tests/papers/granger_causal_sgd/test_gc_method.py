@@ -18,9 +18,9 @@ from torch import Tensor
 from repro.papers import granger_causal_sgd
 from repro.papers.granger_causal_sgd.method import (
     _causal_weights,
+    _lasso,
+    _ridge,
     causal_pruning,
-    lasso,
-    ridge,
     step_test,
     tg_lasso,
 )
@@ -168,7 +168,7 @@ def shared_sizes(n_rows: int = 30, p: int = 100) -> tuple[Tensor, Tensor]:
 
 def test_ridge_is_scikit_learns():
     x, y = shared_sizes()
-    found = ridge(x, y, penalties := [1e-3, 0.1, 10.0])
+    found = _ridge(x, y, penalties := [1e-3, 0.1, 10.0])
     for i, penalty in enumerate(penalties):
         # at unit scale: scikit-learn's solvers regularize what is as small as these features
         unit = np.sqrt(penalty * np.trace(x @ x.T) / len(y))
@@ -179,9 +179,9 @@ def test_ridge_is_scikit_learns():
 @pytest.mark.parametrize("n_rows", [30, 300])
 def test_ridge_without_penalty_is_the_least_squares_solution_of_least_norm(n_rows):
     x, y = shared_sizes(n_rows, 60)
-    (found,) = ridge(x, y, [0.0])
+    (found,) = _ridge(x, y, [0.0])
     torch.testing.assert_close(found, torch.linalg.pinv(x) @ y, rtol=1e-6, atol=0)
-    (twice,) = ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
+    (twice,) = _ridge(torch.cat([x, x]), torch.cat([y, y]), [0.0])  # rows that repeat others say nothing new
     torch.testing.assert_close(twice, found, rtol=1e-6, atol=1e-9 * float(found.abs().max()))
 
 
@@ -195,7 +195,7 @@ def test_the_lasso_is_optimal_and_scikit_learns_is_no_better(penalty):
     def objective(beta: Tensor) -> float:
         return float((target - z @ beta).square().sum() / (2 * len(y)) + alpha * beta.abs().sum())
 
-    beta = lasso(x, y, [penalty])[0] * scale
+    beta = _lasso(x, y, [penalty])[0] * scale
     theirs = Lasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=10**6).fit(z.numpy(), target.numpy())
     gap = 1e-5 * float(target.square().mean())
     assert objective(beta) <= objective(torch.from_numpy(theirs.coef_)) + gap
@@ -210,8 +210,8 @@ def test_orthogonal_columns_are_shrunk_by_the_penalty_and_units_do_not_matter():
     y = 3 * x[:, 0] - 2 * x[:, 1] + 7
     wanted = torch.tensor([[0, 0, 0], [0.3, 0, 0], [1.5, -0.5, 0]], dtype=torch.float64)
     penalties = [1.0, 0.9, 0.5]
-    torch.testing.assert_close(lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
-    torch.testing.assert_close(lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(_lasso(x, y, penalties), wanted, rtol=0, atol=0.02)
+    torch.testing.assert_close(_lasso(1e-6 * x, 10 * y, penalties) / 1e7, wanted, rtol=0, atol=0.02)
 
 
 # --- the loop -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stacked
 from repro.papers.granger_causal_sgd import settings, training
-from repro.papers.granger_causal_sgd.experiments import _joined, _logged
+from repro.papers.granger_causal_sgd.experiments import _logged
 from repro.papers.granger_causal_sgd.training import Trace, _train_to_stops, _tune, log
 from repro.prune import Mask, random, select
 
@@ -122,7 +122,7 @@ def epochs(masks) -> list[Ensemble]:
     """Each network under each mask, after each epoch of one training."""
     after: list[Ensemble] = []
     keep = [lambda ensemble, report: after.append(Ensemble(list(ensemble)))]
-    _tune(iris().times(3), _joined(masks), 12, keep)
+    _tune(iris().times(3), Mask.joined(masks), 12, keep)
     return after
 
 
@@ -157,7 +157,7 @@ def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
     n_epochs, target, max_epochs, masks, epochs
 ):
     every = replace(iris(), setting=replace(IRIS, tune_epochs=n_epochs)).times(3)
-    stops = _train_to_stops(every, _joined(masks), target_loss=target, max_epochs=max_epochs)
+    stops = _train_to_stops(every, Mask.joined(masks), target_loss=target, max_epochs=max_epochs)
     data = stacked(every.datasets, "train")
     losses = torch.stack([evaluate(each, *data, per_member=True)[0] for each in epochs])
     low = (losses[:max_epochs] <= target).T.tolist()
@@ -165,7 +165,7 @@ def test_one_stop_counts_epochs_and_the_other_is_the_first_at_the_target(
     assert sum(map(any, low)) in ((0,) if target < 0.1 else range(1, 6))
     for stopping, at, reached in (("epochs", [n_epochs] * 6, [True] * 6), ("loss", first, [*map(any, low)])):
         networks, came_down = stops[stopping]
-        assert _joined(masks).holds(networks)
+        assert Mask.joined(masks).holds(networks)
         assert came_down.tolist() == reached
         for i, epoch in enumerate(at):
             assert_close(networks.member(i), epochs[epoch - 1].member(i))

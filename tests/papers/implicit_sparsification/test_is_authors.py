@@ -13,7 +13,7 @@ from repro.papers.implicit_sparsification import authors
 from repro.papers.implicit_sparsification.authors import at_scale
 from repro.papers.implicit_sparsification.method import METHODS, Choice
 from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
-from repro.papers.implicit_sparsification.training import fit
+from repro.papers.implicit_sparsification.training import _fit
 
 HOW = {"n_epochs": 2, "batch_size": 30}
 SMALL = _Setting("digits", partial(perceptron, (64, 4, 10)), (60, 30, 40), "feature", **HOW)
@@ -37,9 +37,9 @@ def asked(monkeypatch):
 
     def noted(where, how, choices, *, seeds, **options):
         found.append((how.label, choices[0].strength, *seeds))
-        return fit(where, how, choices, seeds=seeds, **options)
+        return _fit(where, how, choices, seeds=seeds, **options)
 
-    monkeypatch.setattr(authors, "fit", noted)
+    monkeypatch.setattr(authors, "_fit", noted)
     return found
 
 
@@ -49,7 +49,7 @@ def test_parts_come_seed_by_seed_as_fitted_and_read_back_for_one_setting(tmp_pat
     assert asked == [(*part, seed) for seed in SEEDS for part in parts]
     assert len(table) == 3 * len(SEEDS) * len(LEVELS)
     assert not table.isna().any(axis=None)
-    alone = fit(SMALL, METHODS["pilot"], GRID["pilot"][1:], seeds=[1])
+    alone = _fit(SMALL, METHODS["pilot"], GRID["pilot"][1:], seeds=[1])
     own = table[(table["method"] == "pilot") & (table["strength"] == 1e-2) & (table["seed"] == 1)]
     accuracies = alone.pruned_accuracy(LEVELS)
     pd.testing.assert_frame_equal(own[accuracies.columns.tolist()].reset_index(drop=True), accuracies)

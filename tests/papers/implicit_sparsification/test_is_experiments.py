@@ -18,8 +18,8 @@ from repro.papers.implicit_sparsification import experiments
 from repro.papers.implicit_sparsification.experiments import _HIGH, _RUNS
 from repro.papers.implicit_sparsification.measures import best_schedules
 from repro.papers.implicit_sparsification.method import METHODS, Choice, schedule
-from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Setting, tuned
-from repro.papers.implicit_sparsification.training import _FAMILIES, _descend, cycles, fit
+from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting, _SparseRegression, tuned
+from repro.papers.implicit_sparsification.training import _FAMILIES, _cycles, _descend, _fit
 
 # ---- flows
 
@@ -80,7 +80,7 @@ def test_late_rates_keep_the_bound_after_a_switch_and_break_it_under_slow_decay(
     assert slow["dose"].tolist() == [1.0, 2.0, 3.0]
     assert slow["slope"].to_numpy() == pytest.approx(slow["bound"].to_numpy() / 4, rel=0.02)
     # the bound's constant is the least of squared slope over loss: reached along the weakest direction
-    problem = SparseRegression.draw(0)
+    problem = _SparseRegression.draw(0)
     x = problem.x_star + np.linalg.svd(problem.Z)[2][39]
     ratio = np.sum(problem.gradient(x) ** 2) / problem.loss(x)
     assert ratio == pytest.approx(where(switched, dose=0.0)["bound"].item())  # 2 a is 1 here
@@ -109,7 +109,7 @@ def test_every_family_has_as_many_settings_and_decayed_factors_stay_inside_the_f
 
 @pytest.mark.parametrize(("family", "name"), [("pilot", "geometric"), ("l1_x", "constant")])
 def test_a_row_is_what_a_run_by_itself_gives(grid, family, name):
-    runs, problem = where(_RUNS[family], schedule=name).iloc[4:5], SparseRegression.draw(3)
+    runs, problem = where(_RUNS[family], schedule=name).iloc[4:5], _SparseRegression.draw(3)
     amplitude = runs["amplitude"].item()
     x = _descend([problem], {family: runs}, [100, 200])[family][0, 0, 0]
     row = where(grid, family=family, schedule=name, amplitude=amplitude, seed=3, step=100).iloc[0]
@@ -140,7 +140,7 @@ def test_mini_batches_repeat_the_chosen_settings(grid):
     assert found["full"].tolist() == chosen["distance"].tolist()
     row = where(found, family="l1_x", seed=3).iloc[0]
     runs = pd.DataFrame({"schedule": [row["schedule"]], "amplitude": [row["amplitude"]]})
-    problem = SparseRegression.draw(3)
+    problem = _SparseRegression.draw(3)
     (end,) = _descend([problem], {"l1_x": runs}, [200], [3])["l1_x"][0, :, 0]
     assert row["stochastic"] == pytest.approx(np.linalg.norm(end - problem.x_star), rel=1e-9)
     assert row["stochastic"] != row["full"]
@@ -175,7 +175,7 @@ def test_one_shot_pruning_runs_each_arm_with_the_choice_of_its_sparsity(tiny, mo
     pruned = experiments.one_shot(SEEDS, 2)
     assert len(pruned) == len(pruned.drop_duplicates(["arm", "sparsity", "seed"])) == 7 * 9 * len(SEEDS)
     choices = ([Choice(strength, "half", 0.2)] for strength in (2e-3, 8e-3))
-    weak, strong = (fit(tiny, METHODS["pilot"], some, seeds=SEEDS, n_epochs=2) for some in choices)
+    weak, strong = (_fit(tiny, METHODS["pilot"], some, seeds=SEEDS, n_epochs=2) for some in choices)
     own = where(pruned, arm="pilot").sort_values(["sparsity", "seed"])
     for sparsity, done in ((0.5, weak), (0.98, weak), (0.99, strong)):
         found, expected = where(own, sparsity=sparsity), done.pruned_accuracy([sparsity])
@@ -191,7 +191,7 @@ def test_tuning_takes_the_best_choice_of_each_arm_and_reads_back(tiny, monkeypat
         monkeypatch.setitem(METHODS, name, replace(METHODS["x" if name == "x" else "pilot"], choices=few))
     monkeypatch.setattr(experiments, "_HIGH", (0.5, 0.9))
     found = experiments._tuning(SEEDS, SEEDS, 4, 3)
-    grid = fit(tiny, METHODS["pilot"], few[:2], seeds=SEEDS, n_epochs=4).pruned_accuracy([0.5, 0.9])
+    grid = _fit(tiny, METHODS["pilot"], few[:2], seeds=SEEDS, n_epochs=4).pruned_accuracy([0.5, 0.9])
     means = grid.groupby(["sparsity", "schedule"])["validation_accuracy"].mean().unstack()
     own = where(found, task="one-shot")
     assert where(own, arm="pilot")["schedule"].tolist() == means.idxmax(axis=1).tolist()
@@ -219,12 +219,12 @@ def test_iterative_pruning_and_windows_run_the_settings_that_they_name(tiny, mon
     monkeypatch.setattr(experiments, "tuned", lambda: TABLE)
     found = experiments.iterative(SEEDS, 1, 3)
     sizes = {"seeds": SEEDS, "n_cycles": 1, "n_epochs": 3}
-    alone = cycles(tiny, METHODS["pilot"], [Choice(1e-3, "half", 0.2)], rewind="rates", **sizes)
+    alone = _cycles(tiny, METHODS["pilot"], [Choice(1e-3, "half", 0.2)], rewind="rates", **sizes)
     assert found["test_accuracy"].tolist() == alone["test_accuracy"].tolist()
     assert set(found["arm"]) == {"pilot"}
     serving = experiments.strengths_that_serve([0], 2)
     assert serving.groupby("arm")["strength"].nunique().tolist() == [7] * 4
     choice = Choice(8e-3, "algorithm 1", 0.2, 15.0)
-    algorithm = fit(tiny, METHODS["pilot"], [choice], seeds=[0], n_epochs=2).pruned_accuracy([0.99])
+    algorithm = _fit(tiny, METHODS["pilot"], [choice], seeds=[0], n_epochs=2).pruned_accuracy([0.99])
     own = where(serving, arm="pilot_algorithm", strength=8e-3)
     assert own["test_accuracy"].item() == pytest.approx(algorithm["test_accuracy"].item(), abs=0.021)

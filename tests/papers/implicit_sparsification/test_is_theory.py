@@ -13,7 +13,7 @@ from scipy.linalg import null_space
 from scipy.optimize import minimize
 
 from repro.papers.implicit_sparsification.method import pilot_factors
-from repro.papers.implicit_sparsification.settings import SparseRegression
+from repro.papers.implicit_sparsification.settings import _SparseRegression
 from repro.papers.implicit_sparsification.theory import Flow, Potential, _inverse_mirror_map, _least_l1
 
 STRENGTHS = [{"alpha": 0.0}, {"alpha": 0.05}, {"alpha": 0.1, "rate": 0.2}, {"alpha": 0.1, "until": 3.3}]
@@ -29,18 +29,18 @@ def exactly(function, *arguments):
 
 
 def test_a_problem_has_the_papers_sizes_and_spread_and_the_truth_fits_it():
-    problem, again, other = (SparseRegression.draw(seed) for seed in (0, 0, 1))
+    problem, again, other = (_SparseRegression.draw(seed) for seed in (0, 0, 1))
     assert problem.Z.shape == (40, 100)
     assert np.count_nonzero(problem.x_star) == 5
     assert set(np.unique(problem.x_star)) == {-1.0, 0.0, 1.0}
     assert problem.loss(problem.x_star) == 0
     np.testing.assert_array_equal(problem.x0, again.x0)
     assert not np.allclose(problem.Z, other.Z)
-    assert SparseRegression.draw(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
+    assert _SparseRegression.draw(1, n=10_000, d=2).x0.std() == pytest.approx(0.1, rel=0.03)
 
 
 def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
-    problem = SparseRegression.draw(2, d=3, n=6, n_nonzero=2)
+    problem = _SparseRegression.draw(2, d=3, n=6, n_nonzero=2)
     residuals = [z @ problem.x0 - y for z, y in zip(problem.Z, problem.y, strict=True)]
     slope = sum(r * z for r, z in zip(residuals, problem.Z, strict=True)) / 3
     many = np.stack([problem.x0, problem.x_star])
@@ -80,7 +80,7 @@ def test_the_two_maps_undo_each_other_and_meet_in_the_conjugate(x, exponent, c):
 
 def regression(seed, d=12, n=30):
     """A sparse truth seen through Gaussian inputs: Z, y, x0, gradient."""
-    problem = SparseRegression.draw(seed, d, n, 3)
+    problem = _SparseRegression.draw(seed, d, n, 3)
     return problem.Z, 3 * problem.y, problem.x0, replace(problem, y=3 * problem.y).gradient
 
 
@@ -180,7 +180,7 @@ def test_least_potential_meets_its_conditions_at_every_scale(a):
 
 
 def test_a_sparse_truth_is_the_point_of_least_l1_and_of_least_potential_at_a_tiny_scale():
-    problem = SparseRegression.draw(7)
+    problem = _SparseRegression.draw(7)
     for x in (_least_l1(problem.Z, problem.y), Potential(1e-30).least(problem.Z, problem.y)):
         np.testing.assert_allclose(x, problem.x_star, atol=1e-9)
 

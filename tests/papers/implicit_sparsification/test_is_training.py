@@ -17,8 +17,8 @@ from torch import nn
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
 from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors, schedule
-from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression
-from repro.papers.implicit_sparsification.training import _FAMILIES, _descend, _smallest, cycles, fit
+from repro.papers.implicit_sparsification.settings import _SETTINGS, _SparseRegression
+from repro.papers.implicit_sparsification.training import _FAMILIES, _cycles, _descend, _fit, _smallest
 
 SMALL = {"build": partial(perceptron, (64, 16, 10)), "parts": (150, 60, 60)}
 TINY = replace(_SETTINGS["digits"], n_epochs=3, batch_size=50, **SMALL)
@@ -30,7 +30,7 @@ N_WEIGHTS = 64 * 16 + 16 * 10
 
 @pytest.fixture(scope="module")
 def pilots():
-    return fit(TINY, METHODS["pilot"], FAST, seeds=SEEDS)
+    return _fit(TINY, METHODS["pilot"], FAST, seeds=SEEDS)
 
 
 def flat(model):
@@ -67,8 +67,8 @@ def test_seeds_have_kaiming_normal_weights_of_their_own_whatever_the_global_gene
 def test_every_network_equals_its_run_alone(name):
     """Others have other strengths, schedules and knobs; alone it is no ensemble."""
     choices = [choice for choice in METHODS[name].choices if choice.rate == 0.1][4:8]
-    together = fit(TINY, METHODS[name], choices, seeds=SEEDS)
-    alone = fit(TINY, METHODS[name], choices[1:2], seeds=SEEDS[:1])
+    together = _fit(TINY, METHODS[name], choices, seeds=SEEDS)
+    alone = _fit(TINY, METHODS[name], choices[1:2], seeds=SEEDS[:1])
     assert together.start["1.weight"].shape[1:] == alone.start["1.weight"].shape[1:]
     for key, weight in alone.networks.parameters.items():
         torch.testing.assert_close(together.networks.parameters[key][2], weight[0], atol=1e-4, rtol=1e-4)
@@ -106,7 +106,7 @@ def test_every_method_trains_from_the_weights_of_the_seed(name):
     how = METHODS[name]
     choices = [choice for choice in how.choices if choice.rate == 0.1]
     plain = Ensemble(TINY.networks([0])).parameters
-    found = fit(TINY, how, choices, seeds=[0], n_epochs=2)
+    found = _fit(TINY, how, choices, seeds=[0], n_epochs=2)
     weights = found.networks.parameters
     assert all(weight.isfinite().all() for weight in weights.values())
     assert [Choice(*row) for row in found.members[list(Choice._fields)].to_numpy()] == choices
@@ -121,8 +121,8 @@ def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(monkeypatc
     monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
     images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
     choice = Choice(1e-3, "half", 0.1)
-    alone = fit(images, METHODS["pilot"], [choice], seeds=[3])
-    both = fit(images, METHODS["pilot"], [choice, choice], seeds=[3])
+    alone = _fit(images, METHODS["pilot"], [choice], seeds=[3])
+    both = _fit(images, METHODS["pilot"], [choice, choice], seeds=[3])
     for name, weight in alone.networks.parameters.items():
         torch.testing.assert_close(weight[0], both.networks.parameters[name][0], atol=1e-3, rtol=1e-3)
     one, first, _ = (x for fitted in (alone, both) for x in fitted.pruned_accuracy([0.5])["test_accuracy"])
@@ -141,7 +141,7 @@ def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms
         seen.append((options["before_step"][0].strengths.item(), l1, report.batch_accuracy.item()))
 
     watch(monkeypatch, "after_epoch", note)
-    fit(TINY, METHODS["pilot_algorithm"], [Choice(1e-5, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=8)
+    _fit(TINY, METHODS["pilot_algorithm"], [Choice(1e-5, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=8)
     least = 0.03 * flat(TINY.networks([0])[0]).abs().sum().item()
     alpha, before, expected = 1e-5, 0.0, []
     for k, (_, l1, accuracy) in enumerate(seen, start=1):
@@ -156,17 +156,17 @@ def test_masks_grow_hotter_with_each_epoch(monkeypatch):
     seen = []
     note = lambda model, *_: seen.append(training._weight_tensors(model)["1.weight"][2].item())  # noqa: E731
     watch(monkeypatch, "after_epoch", note)
-    fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=3)
+    _fit(TINY, METHODS["continuous_original"], [Choice(1e-3)], seeds=[0], n_epochs=3)
     assert seen == pytest.approx([1, 200 ** (1 / 3), 200 ** (2 / 3)])
 
 
 def test_networks_that_diverge_are_told_of_and_the_others_go_on(pilots):
-    found = fit(TINY, METHODS["pilot"], [FAST[0], FAST[0]._replace(strength=1e3)], seeds=SEEDS)
+    found = _fit(TINY, METHODS["pilot"], [FAST[0], FAST[0]._replace(strength=1e3)], seeds=SEEDS)
     assert not any(weight[2:].isfinite().all() for weight in found.networks.parameters.values())
     for key, weight in found.networks.parameters.items():
         torch.testing.assert_close(weight[:2], pilots.networks.parameters[key][:2], atol=1e-4, rtol=1e-4)
     with pytest.raises(TrainingDivergedError, match="smaller learning rate"):
-        fit(TINY, METHODS["mw"], [Choice(0.0, rate=1e4)], seeds=SEEDS)
+        _fit(TINY, METHODS["mw"], [Choice(0.0, rate=1e4)], seeds=SEEDS)
 
 
 # ---- pruning in one shot
@@ -190,7 +190,7 @@ def test_accuracies_are_those_of_each_network_with_exactly_its_smallest_weights_
 
 
 def test_zeros_are_those_that_a_threshold_leaves():
-    done = fit(TINY, METHODS["str"], [Choice(0.3), Choice(1e-4)], seeds=[3])
+    done = _fit(TINY, METHODS["str"], [Choice(0.3), Choice(1e-4)], seeds=[3])
     zeros = done.pruned_accuracy([0.9])["zeros"]
     assert zeros.tolist() == pytest.approx((flat(done.networks) == 0).double().mean(dim=1).tolist())
     assert zeros[0] > zeros[1]
@@ -206,7 +206,7 @@ def test_sign_flips_agree_with_a_slow_count(pilots):
         largest = sorted(zip(*pair, strict=True), key=lambda both: -abs(both[0]))[:n_top]
         assert flips == pytest.approx(sum(end * first < 0 for end, first in largest) / n_top)
     assert found.between(0.3, 0.7).all()
-    balanced = fit(TINY, METHODS["spred"], [Choice(1e-2, rate=0.01)], seeds=[0])
+    balanced = _fit(TINY, METHODS["spred"], [Choice(1e-2, rate=0.01)], seeds=[0])
     assert balanced.pruned_accuracy([0.0])["flips"].item() == 0
 
 
@@ -232,7 +232,7 @@ def test_pruning_takes_the_smallest_holds_and_rewinds(monkeypatch, name, strengt
 
     monkeypatch.setattr(training.learn, "train", watched)
     how, choices = METHODS[name], [Choice(strength, "half", 0.1 if name == "x" else 0.2)]
-    table = cycles(TINY, how, choices, seeds=SEEDS, rewind=rewind, n_cycles=2, n_epochs=3)
+    table = _cycles(TINY, how, choices, seeds=SEEDS, rewind=rewind, n_cycles=2, n_epochs=3)
     np.testing.assert_allclose(table[["validation_accuracy", "test_accuracy"]], accuracies, atol=1e-12)
     assert table[["cycle", "seed"]].values.tolist() == [[k, seed] for k in range(3) for seed in SEEDS]
     counts = [N_WEIGHTS // 2**k for k in range(3)]
@@ -271,7 +271,7 @@ def test_weights_pruned_before_go_before_others_at_zero_and_those_that_are_no_nu
 
 
 def small(seed):
-    return SparseRegression.draw(seed, 15, 20, 3)
+    return _SparseRegression.draw(seed, 15, 20, 3)
 
 
 def runs(*settings):
@@ -328,7 +328,7 @@ def test_constant_strength_ends_at_the_lasso():
 
 
 def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not():
-    problems = [SparseRegression.draw(seed) for seed in range(3)]
+    problems = [_SparseRegression.draw(seed) for seed in range(3)]
     settings = runs(*((name, 16.0) for name in ("geometric", "harmonic")))
     paths = _descend(problems, dict.fromkeys(("spred", "pilot"), settings), range(0, 1_501, 50))
     against = {family: np.sign(x) * np.sign(x[0]) < 0 for family, x in paths.items()}

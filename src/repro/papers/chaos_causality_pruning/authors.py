@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 from repro.papers.chaos_causality_pruning.settings import load_table
 from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
 from repro.prune import jaccard
@@ -129,7 +129,7 @@ def _scaled(name: str, x: _Array) -> _Array:
     return (x - x.mean(axis, keepdims=True)) / deviation
 
 
-def _initial_weights(name: str) -> Perceptrons:
+def _initial_weights(name: str) -> _Perceptrons:
     r"""Draw the authors' five initial weights again, $0.1\,z$ with $z$ from the legacy stream of seed 42.
 
     The stream goes on where their shuffle left it (for Titanic and Banknote some normals later), trial after trial,
@@ -143,7 +143,7 @@ def _initial_weights(name: str) -> Perceptrons:
     stream.randn(skipped)
     trials = [[0.1 * stream.randn(*shape) for shape in shapes] for _ in range(5)]
     w1, b1, w2, b2 = (torch.tensor(np.stack(same)) for same in zip(*trials, strict=True))
-    return Perceptrons([w1, w2], [b1, b2])
+    return _Perceptrons([w1, w2], [b1, b2])
 
 
 # --- their runs, made again -----------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def regenerate(n_random: int, *, with_files: bool = False) -> pd.DataFrame:
 
 def _regenerated(name: str, n_random: int) -> pd.DataFrame:
     known, start = _RECIPES[name], _initial_weights(name)
-    train, test = (Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
+    train, test = (_Examples.of(*part, _sizes(name)[-1]) for part in _split(name))
     whole = np.ones((len(start), 1, len(start.layer_of)), bool)
     keeps, recorders = {("dense", "dense"): whole}, {}
     for i, variant in enumerate(("ft", "pt")):
@@ -193,7 +193,7 @@ def _regenerated(name: str, n_random: int) -> pd.DataFrame:
     runs, keep = _laid_out(keeps, range(1, len(start) + 1))
     dense = np.flatnonzero(runs["arm"] == "dense")
 
-    def look(networks: Perceptrons) -> None:
+    def look(networks: _Perceptrons) -> None:
         weights = networks.flat()[dense]
         for recorder in recorders.values():
             recorder(weights, lambda: 1 - networks.accuracy(test)[dense])

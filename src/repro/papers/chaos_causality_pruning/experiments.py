@@ -22,7 +22,7 @@ from torch import Tensor
 from repro.learn.training import bar
 from repro.papers._pictures import where
 from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge, paper_exponents
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed, _laid_out
 from repro.prune import expected_jaccard, jaccard
@@ -131,7 +131,7 @@ def growth_of_nudges(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
     return long.assign(table=setting.name, updates=long["epoch"] * len(parts.train))
 
 
-def _growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[_Array, _Array]:
+def _growth(initial: _Perceptrons, train: _Examples, **how: Any) -> tuple[_Array, _Array]:
     r"""Return how far a small nudge of the start has grown after each epoch, in a random and in the worst direction.
 
     Training maps initial parameters $\theta_0$ to $\theta_k$. Its Jacobian $J_k=\partial\theta_k/\partial\theta_0$ is
@@ -144,7 +144,7 @@ def _growth(initial: Perceptrons, train: Examples, **how: Any) -> tuple[_Array, 
     Args:
         initial: R networks, with n weights and biases each.
         train: examples of S splits.
-        how: for ``Perceptrons.descend``.
+        how: for ``_Perceptrons.descend``.
 
     Returns:
         Two arrays ``(R, n_epochs + 1)`` in e-folds, starting with 0: random and worst.
@@ -298,7 +298,7 @@ def _overlaps(observed: Observed) -> pd.DataFrame:
 # --- what pruning does (C1 to C4, C7, C8, C11, C14, K3) -------------------------------------------------------
 
 
-def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perceptrons]:
+def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, _Perceptrons]:
     """Retrain, from the same initial weights, the dense network and all arms of all variants, in one stack.
 
     Networks for images are large: only LEGCNet's, the smallest and random weights are removed.
@@ -309,7 +309,7 @@ def _retrain_arms(observed: Observed, n_random: int) -> tuple[pd.DataFrame, Perc
 
     Returns:
         One row a network: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
-        ``Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1; and the
+        ``_Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1; and the
         networks, in the order of the rows.
     """
     setting, (n_seeds, n_weights) = observed.setting, (len(observed.seeds), len(observed.tested))
@@ -359,7 +359,7 @@ def _delete_without_retraining(observed: Observed) -> pd.DataFrame:
 # --- what survives pruning (C9, C10) --------------------------------------------------------------------------
 
 
-def _feature_rankings(observed: Observed, runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+def _feature_rankings(observed: Observed, runs: pd.DataFrame, networks: _Perceptrons) -> pd.DataFrame:
     """Compare each retrained network's ranking of the input features with the dense network's.
 
     Features are ranked by the mean absolute Shapley value of the outputs over 30 test examples and classes, against
@@ -443,7 +443,7 @@ def _mean_absolute_shapley(predict: Callable[[Tensor], Tensor], background: Tens
     return torch.where(mean > 1e-12 * scale, mean, 0.0).numpy()
 
 
-def _layer_exponents(runs: pd.DataFrame, networks: Perceptrons) -> pd.DataFrame:
+def _layer_exponents(runs: pd.DataFrame, networks: _Perceptrons) -> pd.DataFrame:
     """Fit a power law to the spectrum of every layer of retrained networks (claim C10).
 
     Args:
@@ -505,7 +505,7 @@ def _spectral_exponent(weight: _Array) -> float:
 
 def untrained_layers(seeds: Sequence[int]) -> pd.DataFrame:
     """Fit the same to the paper's MNIST network before training, by PyTorch's default law, one network a seed."""
-    networks = Perceptrons.drawn((784, 50, 30, 10), seeds, "softmax")
+    networks = _Perceptrons.drawn((784, 50, 30, 10), seeds, "softmax")
     runs = pd.DataFrame({"seed": seeds, "variant": "", "arm": "untrained", "draw": 0})
     return _layer_exponents(runs, networks)
 
@@ -524,7 +524,7 @@ def runs_of(settings: Sequence[Setting], seeds: Sequence[int], n_random: int) ->
     Returns:
         Dense training, ``observed``, by data set, and tables. ``retrained``: one row a network, retrained from its
         initial weights: table, seed, variant (``"dense"``, ``"ft"``, ``"pt"``), arm, draw, the columns of
-        ``Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1.
+        ``_Perceptrons.retrained``, the share of weights ``removed``, and ``log2_epochs``, counted from 1.
 
         ``decisions``: one row a (variant, series, rule, part, seed): non_causal and untestable shares of the tested
         weights, and the ``causal`` share of those that could be tested. Series: the network's own exponents and

@@ -24,7 +24,7 @@ _AT_A_TIME = 16
 
 
 @dataclass(frozen=True)
-class Examples:
+class _Examples:
     """Inputs with their classes and what the network should put out, for S splits of the data at once.
 
     Of R networks the first R / S learn from the first split, and so on.
@@ -62,7 +62,7 @@ class Examples:
 
 
 @dataclass
-class Perceptrons:
+class _Perceptrons:
     r"""R sigmoid perceptrons of one shape, in double precision.
 
     $$a_0=x,\qquad a_l=\sigma(W_la_{l-1}+b_l),\qquad f(x)=\sigma(W_La_{L-1}+b_L)\ \text{or}\
@@ -154,12 +154,12 @@ class Perceptrons:
         """Return the outputs for examples ``(m, features)`` or ``(S, m, features)``: ``(R, m, classes)``."""
         return self.activations(x if x.ndim == 3 else x[None])[-1].transpose(1, 2)
 
-    def _outputs(self, data: Examples) -> Tensor:
+    def _outputs(self, data: _Examples) -> Tensor:
         """``(S, R / S, classes, n)``."""
         outputs = self.activations(data.x)[-1]
         return outputs.view(len(data.x), -1, *outputs.shape[1:])
 
-    def accuracy(self, data: Examples) -> NDArray[np.float64]:
+    def accuracy(self, data: _Examples) -> NDArray[np.float64]:
         """Return the share of examples that each network gets right, ``(R,)``.
 
         With sigmoid outputs an example is right when *all* outputs, rounded, equal the target: the paper's code
@@ -172,11 +172,11 @@ class Perceptrons:
             right = outputs.argmax(2) == data.y[:, None]
         return right.double().mean(2).flatten().numpy()
 
-    def loss(self, data: Examples) -> NDArray[np.float64]:
+    def loss(self, data: _Examples) -> NDArray[np.float64]:
         """Return each network's mean squared error over examples and outputs, ``(R,)``."""
         return (self._outputs(data) - data.targets[:, None]).square().mean((2, 3)).flatten().numpy()
 
-    def macro_f1(self, data: Examples) -> NDArray[np.float64]:
+    def macro_f1(self, data: _Examples) -> NDArray[np.float64]:
         r"""Return the mean over classes of $F_1=2TP/(2TP+FP+FN)$ for the largest output, ``(R,)``.
 
         With a single output its rounding decides. Classes that are neither present nor predicted do not count, as
@@ -227,7 +227,7 @@ class Perceptrons:
     @torch.inference_mode()
     def descend(
         self,
-        data: Examples,
+        data: _Examples,
         *,
         learning_rate: float,
         n_epochs: int,
@@ -277,13 +277,13 @@ class Perceptrons:
     def retrained(
         self,
         keep: NDArray[np.bool_],
-        train: Examples,
-        test: Examples,
+        train: _Examples,
+        test: _Examples,
         *,
         benchmark: float,
         budget: int,
         cap: int,
-        look: Callable[[Perceptrons], object] = lambda _: None,
+        look: Callable[[_Perceptrons], object] = lambda _: None,
         **how: Any,
     ) -> tuple[pd.DataFrame, Self]:
         """Train a masked copy for the budget and until each network reaches the benchmark.

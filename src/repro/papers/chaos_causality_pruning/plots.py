@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from repro.base import t_interval
-from repro.papers._pictures import GREY, OTHER, OURS, PALETTE, panels, where
+from repro.papers._pictures import GREY, OTHER, OURS, PALETTE, legend_below, panels, where
 
 NAMES = {
     "iris": "iris",
@@ -227,5 +227,4 @@ def authors_epochs(table: pd.DataFrame) -> Figure:
         axis.axvspan(at - 0.4, at + 0.4, color=PALETTE[2], alpha=0.18, linewidth=0, zorder=0)
         axis.set(title=NAMES[str(name)], xlabel="initialisation", xticks=sorted(runs["trial"].unique()))
     axes[0].set_ylabel("epochs to the benchmark")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    return fig
+    return legend_below(fig, 4, fontsize=8)

@@ -17,7 +17,7 @@ from repro.learn import data
 from repro.learn.data import draw, standardization
 from repro.learn.seeding import streams
 from repro.learn.sources import CorruptDataError, DataNotFoundError, embedded, fingerprint
-from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 
 # --- networks and training ------------------------------------------------------------------------------------
 
@@ -25,9 +25,9 @@ from repro.papers.chaos_causality_pruning.perceptrons import Examples, Perceptro
 class _Parts(NamedTuple):
     """Training, validation and test examples of S splits."""
 
-    train: Examples
-    validation: Examples
-    test: Examples
+    train: _Examples
+    validation: _Examples
+    test: _Examples
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class Setting:
         """
         return replace(_SETTINGS[one_of("setting", name, _SETTINGS)], share=share)
 
-    def initial(self, parts: _Parts, seeds: Sequence[int]) -> Perceptrons:
+    def initial(self, parts: _Parts, seeds: Sequence[int]) -> _Perceptrons:
         """Draw initial weights, one network a seed: N(0, 0.1²), or PyTorch's default law for images."""
         sizes = (parts.train.x.shape[2], *self.hidden, parts.train.targets.shape[1])
-        return Perceptrons.drawn(sizes, seeds, "softmax" if self.images else "sigmoid")
+        return _Perceptrons.drawn(sizes, seeds, "softmax" if self.images else "sigmoid")
 
-    def start(self, seeds: Sequence[int]) -> tuple[_Parts, Perceptrons]:
+    def start(self, seeds: Sequence[int]) -> tuple[_Parts, _Perceptrons]:
         """Return splits of the data and one network before training, each for every seed.
 
         The splits are 60 : 20 : 20 by class, scaled by the training part alone.
@@ -132,7 +132,7 @@ def _tables(name: str, seeds: Sequence[int]) -> _Parts:
     parts = []
     for rows in map(np.stack, zip(*drawn, strict=True)):  # (S, n)
         x = (table.x[rows] - mean) / deviation
-        parts.append(Examples.of(x, table.y[rows], n_classes if n_classes > 2 else 1))
+        parts.append(_Examples.of(x, table.y[rows], n_classes if n_classes > 2 else 1))
     return _Parts(*parts)
 
 
@@ -143,7 +143,7 @@ def _images(name: str, seeds: Sequence[int]) -> _Parts:
     how: dict[str, Any] = {"standardize": None, "train": train, "validation": validation}
     splits = [data.load(name, seed=seed, **how) for seed in seeds]
     stacks = [data.stacked(splits, part) for part in ("train", "validation", "test")]
-    return _Parts(*(Examples.of(white * x.flatten(2).double(), y, 10) for x, y in stacks))
+    return _Parts(*(_Examples.of(white * x.flatten(2).double(), y, 10) for x, y in stacks))
 
 
 # --- tables ---------------------------------------------------------------------------------------------------

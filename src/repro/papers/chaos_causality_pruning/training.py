@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from repro.papers.chaos_causality_pruning.method import Decision, WindowRecorder, _granger_tests, judge
-from repro.papers.chaos_causality_pruning.perceptrons import Perceptrons
+from repro.papers.chaos_causality_pruning.perceptrons import _Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting, _Parts
 from repro.prune.selection import keep_highest
 from repro.series.granger import GrangerResult
@@ -63,8 +63,8 @@ class Observed:
     setting: Setting
     parts: _Parts
     seeds: tuple[int, ...]
-    initial: Perceptrons
-    trained: Perceptrons
+    initial: _Perceptrons
+    trained: _Perceptrons
     recorders: dict[str, WindowRecorder]
     tested: _Mask
     paths: _Array
@@ -127,7 +127,7 @@ class Observed:
         seen = (recorders, tested, paths, np.array(path))
         return cls(setting, parts, tuple(seeds), initial, trained, *seen)
 
-    def networks(self, role: str, *, trained: bool = False) -> Perceptrons:
+    def networks(self, role: str, *, trained: bool = False) -> _Perceptrons:
         """Copy the S networks of one role, before or after training."""
         return (self.trained if trained else self.initial).pick(self.places(role))
 

@@ -26,7 +26,7 @@ from repro.learn.training import resolve_device
 from repro.papers.ewn_inductive_bias import settings, theory, training
 from repro.papers.ewn_inductive_bias.measures import _gini, _with_best_of_scores
 from repro.papers.ewn_inductive_bias.method import _METHODS, normalize_weights
-from repro.papers.ewn_inductive_bias.training import Descent, descend
+from repro.papers.ewn_inductive_bias.training import _descend, _Descent
 from repro.prune import select_units, unit_mask
 
 _Array = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _trained(
     *problem: Any,
     f: float,
     **rule: Any,
-) -> Descent:
+) -> _Descent:
     r"""Train bias-free perceptrons from given matrices ``(out, in)`` in float64; layers not named are not trained.
 
     By the authors' rule, whose step is $k\,\mathcal L^{1/f}\,\nabla\log\mathcal L$ with the loss before the last step.
@@ -132,10 +132,10 @@ def _trained(
             parameter.data = torch.from_numpy(weight.copy())
             parameter.requires_grad_(layers is None or name.removesuffix(".weight") in layers)
         networks.append(normalize_weights(network, method, layers))
-    return descend(Ensemble(networks), *problem, exponent=1 - 1 / f, lag=True, **rule)
+    return _descend(Ensemble(networks), *problem, exponent=1 - 1 / f, lag=True, **rule)
 
 
-def _way(descent: Descent, seeds: Sequence[int]) -> tuple[list[_Array], dict[str, Any]]:
+def _way(descent: _Descent, seeds: Sequence[int]) -> tuple[list[_Array], dict[str, Any]]:
     """Weights of all networks at every level and at the end, ``(n, out, in)`` a layer, and what is known of them."""
     n = len(descent.states)
     weights = [np.concatenate([state[name].numpy() for state in descent.states]) for name in descent.start]
@@ -485,7 +485,7 @@ def image_pruning(
         layers = [n for n, part in plain.member(0).named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
         hidden, control = layers[:-1], method == "control"
         form = "plain" if control else method
-        descent = descend(
+        descent = _descend(
             Ensemble([normalize_weights(network, form, hidden) for network in plain]),
             x, y, "cross-entropy", targets,
             grow=setting.grow, shrink=setting.shrink, batch_size=setting.batch_size, seeds=seeds,
@@ -510,7 +510,7 @@ def image_pruning(
 
 
 def _unit_scores(
-    descent: Descent, number: int, layer: str, seeds: Sequence[int], growth: bool
+    descent: _Descent, number: int, layer: str, seeds: Sequence[int], growth: bool
 ) -> dict[str, Tensor]:
     r"""Scores of one layer's units (neurons or filters) at a target, name -> ``(S, units)``; the lowest go first.
 

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repro.papers._pictures import PALETTE, band, panels, where
+from repro.papers._pictures import PALETTE, band, legend_below, panels, where
 from repro.papers.ewn_inductive_bias.method import _METHODS
 from repro.papers.ewn_inductive_bias.settings import _SIMPLE_TRAJ_STARTS
 from repro.papers.ewn_inductive_bias.theory import _conserved, exact_point
@@ -86,8 +86,7 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
     axis.axhline(0.2, color="0.5", linestyle=":", linewidth=1)
     axis.set(xlabel="neuron, by length", ylabel="length / longest", ylim=(0, 1.02), xticks=[1, 5, 10, 15, 20])
-    _legend_below(fig, axis)
-    return fig
+    return legend_below(fig, 3)
 
 
 def rates(table: pd.DataFrame) -> Figure:
@@ -106,8 +105,7 @@ def rates(table: pd.DataFrame) -> Figure:
         for bound in (-0.1, 0.1):
             axis.axhline(bound, color="0.4", linestyle="--", linewidth=1)
         axis.set(xlim=(80, 15_000), ylim=(-0.2, 0.2))
-    _legend_below(fig, by_method["ewn"])
-    return fig
+    return legend_below(fig, 2)
 
 
 def depth_losses(curves: pd.DataFrame) -> Figure:
@@ -119,8 +117,7 @@ def depth_losses(curves: pd.DataFrame) -> Figure:
         for shade, (depth, own) in zip(shades, moved.groupby("depth"), strict=True):
             mean = own.groupby("step")["log_loss"].mean()
             axis.loglog(mean.index, np.exp(mean), color=shade, label=f"depth {depth}")
-    _legend_below(fig, by_method["plain"])
-    return fig
+    return legend_below(fig, 2)
 
 
 def pruning(
@@ -148,8 +145,7 @@ def pruning(
         title = _SCORES[score] if len(scores) > 1 else rf"$\mathcal{{L}} = e^{{-{z:g}}}$"
         axis.set(title=title, xlabel="removed (%)", ylim=(0, 102))
     axes[0].set_ylabel("test accuracy (%)")
-    _legend_below(fig, axis)
-    return fig
+    return legend_below(fig, 2 if len(methods) > 3 else len(methods), panel=-1)
 
 
 def _by_method(
@@ -161,9 +157,3 @@ def _by_method(
         axis.set(title=NAMES[method], xlabel=xlabel)
     axes[0].set_ylabel(ylabel)
     return fig, dict(zip(methods, axes, strict=True))
-
-
-def _legend_below(fig: Figure, axis: Axes) -> None:
-    """One legend for all panels, outside them, so that it hides no curve."""
-    handles, labels = axis.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) > 3 else len(labels))

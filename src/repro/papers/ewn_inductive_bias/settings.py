@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from repro.learn import Ensemble, initialization, kaiming_normal_, load, perceptron, stacked, vgg16_bias_free
+from repro.learn import Ensemble, kaiming_normal_, load, perceptron, stacked, vgg16_bias_free
 
 _SIMPLE_TRAJ_STARTS = ((1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (5.0, 1.0), (1.0, 5.0))
 """Starts of the Simple-Traj experiment, $(w_1, w_2)$."""
 
 
 @dataclass(frozen=True)
-class ImageSetting:
+class _ImageSetting:
     """Everything that one image experiment depends on besides method, seed and depth.
 
     Attributes:
@@ -24,7 +24,7 @@ class ImageSetting:
         split_by_seed: whether each seed has a split of its own into training and test images.
         n_hidden: neurons of the one hidden layer; None for the VGG-16 of CIFAR-10.
         batch_size: None for full batch.
-        grow, shrink: of the step rule, see ``training.descend``.
+        grow, shrink: of the step rule, see ``training._descend``.
         max_steps: steps, or epochs with mini-batches.
         levels: percentages of units to remove.
         every_score: whether units are removed by every score, or by length and at random alone.
@@ -52,26 +52,21 @@ class ImageSetting:
 
     def networks(self, seeds: Sequence[int], x: Tensor, n_classes: int) -> Ensemble:
         """Freshly drawn ones for these images; the authors' for MNIST have hidden biases of 0, no output bias."""
-        members = []
-        for seed in seeds:
-            with initialization(seed):
-                if self.n_hidden is None:
-                    members.append(vgg16_bias_free())
-                else:
-                    sizes = (x.shape[-1], self.n_hidden, n_classes)
-                    members.append(kaiming_normal_(perceptron(sizes, bias=(True, False))))
-        return Ensemble(members)
+        if self.n_hidden is None:
+            return Ensemble.drawn(vgg16_bias_free, seeds)
+        sizes = (x.shape[-1], self.n_hidden, n_classes)
+        return Ensemble.drawn(lambda: kaiming_normal_(perceptron(sizes, bias=(True, False))), seeds)
 
 
 _SMALL = {"validation": 0, "standardize": "global"}
-_DIGITS = ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
-_MNIST = ImageSetting(
+_DIGITS = _ImageSetting("digits", {"train": 200, **_SMALL}, split_by_seed=True, n_hidden=128)
+_MNIST = _ImageSetting(
     "mnist", {"validation": 0, "standardize": (0.1307, 0.3081)}, split_by_seed=False, n_hidden=1024,
     batch_size=128, grow=1.1, shrink=1.1, max_steps=15_000, every_score=True,
 )  # fmt: skip
 _CIFAR10 = {"validation": 0, "standardize": (0.5, 0.5), "images": True}
 
-_IMAGES: dict[str, ImageSetting] = {
+_IMAGES: dict[str, _ImageSetting] = {
     "digits": replace(_DIGITS, levels=(0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95), every_score=True),
     "digits-sgd": replace(_DIGITS, batch_size=20),
     "mnist5k": replace(_DIGITS, dataset="mnist5k", data={"train": 500, "pool": 2, **_SMALL}),

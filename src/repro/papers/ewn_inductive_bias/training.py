@@ -98,8 +98,8 @@ def _log_softplus(a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Descent:
-    r"""What ``descend`` found, for S members; parameters are those of plain networks, name -> ``(S, ...)``, on the CPU.
+class _Descent:
+    r"""What ``_descend`` found, for S members; parameters are those of plain networks, name -> ``(S, ...)``, on CPU.
 
     Attributes:
         targets: the loss levels $z=-\log\mathcal L$, rising.
@@ -226,7 +226,7 @@ def _column(values: _Array | _Flags, like: Tensor) -> Tensor:
 # --- the descent ------------------------------------------------------------------------------------------------
 
 
-def descend(
+def _descend(
     ensemble: Ensemble,
     x: Tensor,
     y: Tensor,
@@ -243,7 +243,7 @@ def descend(
     by_length: Sequence[str] = (),
     max_steps: int = 100_000,
     device: str = "cpu",
-) -> Descent:
+) -> _Descent:
     r"""Train S networks at once until their losses have fallen to $e^{-z}$ for given $z$.
 
     Every member has its own step size, decides for itself whether a step is kept, and leaves the batch when
@@ -271,7 +271,7 @@ def descend(
         device: where to train.
 
     Returns:
-        ``Descent``, on the CPU.
+        ``_Descent``, on the CPU.
     """
     generators = np.array([streams(seed).shuffle for seed in seeds])
     data = Ensemble(list(ensemble)).to(device), x.to(device), y.to(device), loss
@@ -315,4 +315,4 @@ def descend(
         pairs = (trial, flat), (found_slope, slope)
         flat, slope = (torch.where(_column(kept, flat), *pair) for pair in pairs)
     first, *rest = (_folded(ensemble.member(0), everyone.named(each)) for each in (start, *states))
-    return Descent(tuple(levels.tolist()), first, rest, steps, z, status.tolist())
+    return _Descent(tuple(levels.tolist()), first, rest, steps, z, status.tolist())

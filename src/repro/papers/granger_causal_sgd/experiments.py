@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -18,9 +18,9 @@ from repro.learn import Ensemble, evaluate, stacked
 from repro.papers.granger_causal_sgd.curvature import largest_eigenvalues, noise_sensitivity
 from repro.papers.granger_causal_sgd.method import (
     _causal_weights,
+    _lasso,
+    _ridge,
     causal_pruning,
-    lasso,
-    ridge,
     step_test,
     tg_lasso,
 )
@@ -194,8 +194,8 @@ def _common(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
 _FITS: dict[str, tuple[_Fit, Sequence[float]]] = {
     "one for all": (_common, [0.0]),
     "authors'": (tg_lasso, [1e-14]),
-    "Lasso": (lasso, np.logspace(0, -3.5, 15).tolist()),
-    "ridge": (ridge, np.logspace(2, -7, 19).tolist()),
+    "Lasso": (_lasso, np.logspace(0, -3.5, 15).tolist()),
+    "ridge": (_ridge, np.logspace(2, -7, 19).tolist()),
 }
 
 
@@ -292,7 +292,7 @@ def alpha_runs(start: Start, alphas: Sequence[float]) -> pd.DataFrame:
     frames, many = [], start.times(len(alphas))
     for target in _TARGETS:
         kept = _causal_weights(run, run.loss_changes[target], grid, start.seeds)
-        mask = _joined(Mask(run.by_name(kept[:, a])) for a in range(len(alphas)))
+        mask = Mask.joined([Mask(run.by_name(own)) for own in kept.unbind(1)])
         _, history = _tune(many, mask, start.setting.tune_epochs)
         found = rows.assign(target=_words(target), sparsity=_sparsities(mask))
         frames.append(found.assign(test_accuracy=history.last("test_accuracy")))
@@ -336,12 +336,6 @@ def loop_runs(
             frames.append(found.assign(logging_epochs=n_epochs))
     found = pd.concat(frames, ignore_index=True)
     return found.assign(target=found["target"].map(_words))
-
-
-def _joined(masks: Iterable[Mask]) -> Mask:
-    """Put masks ``(N, *shape)`` one after the other, as one."""
-    first, *others = masks
-    return Mask({name: torch.cat([kept, *(mask[name] for mask in others)]) for name, kept in first.items()})
 
 
 def _sparsities(mask: Mask) -> NDArray[np.float64]:
@@ -440,7 +434,7 @@ def accuracy_runs(
     frames = []
     for first in range(0, len(conditions), at_once):
         some = dict(conditions[first : first + at_once])
-        _, history = _tune(start.times(len(some)), _joined(some.values()), start.setting.tune_epochs)
+        _, history = _tune(start.times(len(some)), Mask.joined([*some.values()]), start.setting.tune_epochs)
         measured = {name: history.last(name) for name in ("validation_accuracy", "test_accuracy")}
         frames.append(_labels(start, some).assign(**measured))
     return pd.concat(frames, ignore_index=True)
@@ -481,7 +475,7 @@ def flatness_runs(
         ``stopping`` is ``"epochs"`` or ``"loss"``.
     """
     conditions = _arm_masks(start, arms, sparsities)
-    survivors, every = _joined(conditions.values()), start.times(len(conditions))
+    survivors, every = Mask.joined([*conditions.values()]), start.times(len(conditions))
     train, test = stacked(every.datasets, "train"), stacked(every.datasets, "test")
     whole = {name: torch.ones_like(kept) for name, kept in survivors.items()}
     stops = _train_to_stops(every, survivors, target_loss=target_loss, max_epochs=max_epochs)

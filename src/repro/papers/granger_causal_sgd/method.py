@@ -143,7 +143,7 @@ def _check_regression(x: Tensor, y: Tensor, alpha: Tensor) -> None:
 # --- the regression solved to its end, which the authors' rule never comes near --------------------------------------
 
 
-def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def _ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return $\hat\gamma = X^\top (XX^\top + \lambda I)^{-1} y$, with $\lambda$ relative to $XX^\top$.
 
     With X and y less their means, the minimum of $\lVert y - X\gamma\rVert^2 + \lambda\lVert\gamma\rVert^2$ at
@@ -167,7 +167,7 @@ def ridge(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     return dual @ vectors.T @ x
 
 
-def lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
+def _lasso(x: Tensor, y: Tensor, penalties: Sequence[float]) -> Tensor:
     r"""Return the coefficients of a Lasso that has converged on standardized columns, in the unit of x.
 
     The minimum of $\frac{1}{2T}\lVert \tilde y - Z\beta\rVert^2 + \alpha\lVert\beta\rVert_1$, where Z holds the columns

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, panels, where
+from repro.papers._pictures import GREY, MARKERS, PALETTE, band, interval_bar, legend_below, panels, where
 from repro.papers.granger_causal_sgd.experiments import _ARMS
 
 _LOOKS = {
@@ -109,8 +109,7 @@ def curves(table: pd.DataFrame, x: str, hue: str, titles: Mapping[str, str], *, 
         for j, (name, rows) in enumerate(table.groupby(hue, sort=False)):
             _percent(axis, rows, x, column, color=PALETTE[j], marker=MARKERS[j], label=name)
         axis.set(xscale="log" if log else "linear", xlabel=x, title=f"{title}, %", ylim=(-4, 104))
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return fig
+    return legend_below(fig, 3)
 
 
 def _percent(axis: Axes, table: pd.DataFrame, x: str, column: str, **look: Any) -> None:

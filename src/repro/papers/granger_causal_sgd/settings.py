@@ -14,7 +14,6 @@ from repro.learn import (
     Dataset,
     Ensemble,
     History,
-    initialization,
     kaiming_normal_,
     lenet5,
     load,
@@ -101,11 +100,9 @@ class Start:
         if short:
             chosen = replace(chosen, pretrain_epochs=2, logging_epochs=2, tune_epochs=2)
         datasets = tuple(load(chosen.dataset, seed=seed, **chosen.data) for seed in seeds)
-        members = []
-        for seed in seeds:
-            with initialization(seed):
-                members.append(kaiming_normal_(chosen.build(), mode="fan_out"))  # as the authors' code does
-        start = cls(chosen, tuple(seeds), datasets, Ensemble(members))
+        # as the authors' code does
+        networks = Ensemble.drawn(lambda: kaiming_normal_(chosen.build(), mode="fan_out"), seeds)
+        start = cls(chosen, tuple(seeds), datasets, networks)
         start.train(start.ensemble, chosen.pretrain_epochs)
         return start
 

@@ -16,7 +16,7 @@ from repro.base import Runs
 from repro.learn import DataNotFoundError, TrainingDivergedError
 from repro.papers.implicit_sparsification.method import METHODS, Choice, _Method
 from repro.papers.implicit_sparsification.settings import _SETTINGS, _Setting
-from repro.papers.implicit_sparsification.training import fit
+from repro.papers.implicit_sparsification.training import _fit
 
 _SPARSITIES: tuple[float, ...] = tuple(1 - 0.8**k for k in range(26))
 """The paper's levels, 20 % to 99.6 %, and 0."""
@@ -49,7 +49,7 @@ def at_scale(seeds: Sequence[int], folder: str | Path, seconds: float) -> pd.Dat
 
     Returns:
         One row a network and sparsity that are there, none if there are none: setting, method, the fields of its
-        choice, seed, sparsity, and validation_accuracy, test_accuracy, zeros and flips, as ``training.fit`` has them,
+        choice, seed, sparsity, and validation_accuracy, test_accuracy, zeros and flips, as ``training._fit`` has them,
         diverged (the other numbers are NaN then). Data that are not on this machine are left out.
 
     Raises:
@@ -82,7 +82,7 @@ def _told(values: _Setting | _Method) -> dict[str, Any]:
 def _trained(where: _Setting, how: _Method, choice: Choice, seed: int) -> list[dict[str, Any]]:
     """The rows of a network; of one that diverged without numbers."""
     try:
-        done = fit(where, how, [choice], seeds=[seed], mixed_precision=torch.cuda.is_available())
+        done = _fit(where, how, [choice], seeds=[seed], mixed_precision=torch.cuda.is_available())
     except TrainingDivergedError:
         return [choice._asdict() | {"seed": seed, "sparsity": p, "diverged": True} for p in _SPARSITIES]
     table = done.pruned_accuracy(_SPARSITIES).assign(diverged=False)

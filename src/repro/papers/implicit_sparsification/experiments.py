@@ -1,7 +1,7 @@
 r"""The chapter's experiments, one function a group of claims: seeds and what the profile changes in, a tidy table out.
 
 Flows (M1 to M7, M17) are those of $f(m\odot w)+\alpha_t(\|m\|^2+\|w\|^2)$ in continuous time, on a
-``SparseRegression`` and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
+sparse regression and from $m_0^2-w_0^2=\beta$; diagonal networks (M8 to M11) are trained on it in steps; digits
 networks (M12 to M16, M18, M20 to M23) are pruned.
 """
 
@@ -26,9 +26,9 @@ from repro.learn import TrainingDivergedError
 from repro.papers._pictures import where
 from repro.papers.implicit_sparsification.measures import _RUN, best_schedules, chosen_by_validation
 from repro.papers.implicit_sparsification.method import METHODS, Choice, _Method, pilot_factors
-from repro.papers.implicit_sparsification.settings import _SETTINGS, SparseRegression, _Array, tuned
+from repro.papers.implicit_sparsification.settings import _SETTINGS, _Array, _SparseRegression, tuned
 from repro.papers.implicit_sparsification.theory import Flow, Potential, _least_l1
-from repro.papers.implicit_sparsification.training import _descend, cycles, fit
+from repro.papers.implicit_sparsification.training import _cycles, _descend, _fit
 
 _STEADY = 0.05
 """Constant decay under which a flow turns from $L_2$ to $L_1$ within 50 units of time."""
@@ -59,7 +59,7 @@ def flow_agreement(seed: int) -> _Rows:
         the factors' x and $a_t\sinh(-2L_t+c)$ with the scale $2u_0v_0e^{-2A}=\beta e^{-2A}$ that the paper's first
         version prints; ``printed_at_start`` the same at t = 0.
     """
-    times, problem = np.linspace(0.0, 20.0, 41), SparseRegression.draw(seed)
+    times, problem = np.linspace(0.0, 20.0, 41), _SparseRegression.draw(seed)
     for beta in (1.0, 100.0):
         flow, (m0, w0) = Flow(problem.x0, 0.1, rate=0.1, beta=beta), pilot_factors(problem.x0, beta)
         dose = flow.dose(times)[:, None]
@@ -90,7 +90,7 @@ def factor_gaps(seed: int) -> _Rows:
 
     Source: section 3 of the paper's first version.
     """
-    problem = SparseRegression.draw(seed)
+    problem = _SparseRegression.draw(seed)
     flow, losses = Flow(problem.x0, _STEADY), (problem, replace(problem, y=-problem.y))
     for which in ("both", "mask"):
         ends = [flow.factors(f.gradient, np.array([10.0]), mask_only=which == "mask") for f in losses]
@@ -152,7 +152,7 @@ def optimality(seed: int) -> _Rows:
         over coordinates; ``range_residual``, the part of $\nabla R_{a_t}(x_t)$ outside the range of $Z^\top$ relative
         to the whole; ``misfit``, $\|Zx-y\|/\|y\|$.
     """
-    times, problem = np.array([1.0, 4.0, 16.0]), SparseRegression.draw(seed)
+    times, problem = np.array([1.0, 4.0, 16.0]), _SparseRegression.draw(seed)
     for dose in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0):
         (limit,) = Flow(problem.x0, dose, rate=1.0).dual(problem.Z, problem.y)
         yield {"where": "limit", "dose": dose} | _stationarity(problem, limit, dose, problem.y)
@@ -162,7 +162,9 @@ def optimality(seed: int) -> _Rows:
         yield {"where": "on the way", "dose": dose} | _stationarity(problem, x, dose, problem.Z @ x)
 
 
-def _stationarity(problem: SparseRegression, x: _Array, dose: float, predictions: _Array) -> dict[str, float]:
+def _stationarity(
+    problem: _SparseRegression, x: _Array, dose: float, predictions: _Array
+) -> dict[str, float]:
     """How far x is from the least potential among points with these predictions, by value and by gradient."""
     potential = Potential.after(dose, problem.x0)
     gradient = potential.gradient(x)
@@ -185,7 +187,7 @@ def transition(seed: int) -> _Rows:
         One row a (seed, time): ``dose``, ``l2_distance`` and ``l1_distance``, relative to $\|x_t\|_2$, ``l2_cosine``
         and ``l1_cosine``.
     """
-    times, problem = np.geomspace(0.5, 50.0, 21), SparseRegression.draw(seed)
+    times, problem = np.geomspace(0.5, 50.0, 21), _SparseRegression.draw(seed)
     Z, flow = problem.Z, Flow(problem.x0, _STEADY)
     for time, x, dose in zip(times, flow.dual(Z, problem.y, times), flow.dose(times), strict=True):
         row, size = {"time": time, "dose": dose}, np.linalg.norm(x)
@@ -210,7 +212,7 @@ def recovery(seed: int) -> _Rows:
         $A-\frac14\log\beta$; ``error``, $\|x-x^*\|_2$; of the seed and beta the ``rate``, and ``r2``, the share of
         variance of the log error that the line explains.
     """
-    problem = SparseRegression.draw(seed)
+    problem = _SparseRegression.draw(seed)
     matched = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
     for beta in (1.0, 100.0):
         doses = matched + np.log(beta) / 4
@@ -234,7 +236,7 @@ def interpolation(seed: int) -> _Rows:
         at t = 0; ``misfit``, $\|Zx-y\|/\|y\|$ in the end; ``lasso_difference``, the largest difference from the
         Lasso's solution over coordinates, not a number where decay dies out.
     """
-    problem = SparseRegression.draw(seed)
+    problem = _SparseRegression.draw(seed)
     Z, y, x0 = problem.Z, problem.y, problem.x0
     (end,) = Flow(x0, 1.0, rate=1.0).dual(Z, y)
     yield {"decay": "dying out", "alpha": 1.0, "misfit": problem.misfit(end), "lasso_difference": np.nan}
@@ -259,7 +261,7 @@ def late_rate(seed: int) -> _Rows:
         fitted to $-\log f$ per unit of time; ``bound``, $2a_\infty\lambda$; ``linearized``, the exact late rate after
         a switch, $2\lambda_{\min}(ZDZ^\top/d)$ with $D=2\sqrt{x_\infty^2+a_\infty^2}$.
     """
-    problem = SparseRegression.draw(seed)
+    problem = _SparseRegression.draw(seed)
     Z, d = problem.Z, len(problem.y)
     for dose in (0.0, 1.0, 2.0, 3.0):
         potential = Potential.after(dose, problem.x0)
@@ -274,7 +276,7 @@ def late_rate(seed: int) -> _Rows:
             yield {"decay": name, "dose": dose, "slope": slope, "bound": bound, "linearized": exact}
 
 
-def _late_slope(problem: SparseRegression, flow: Flow, expected: float) -> float:
+def _late_slope(problem: _SparseRegression, flow: Flow, expected: float) -> float:
     """Slope of minus the logarithm of f over the later half of the times at which f is above round-off."""
     times = np.linspace(0.0, 37 / expected, 400)
     loss = problem.loss(flow.dual(problem.Z, problem.y, times)) / problem.loss(problem.x0)
@@ -346,7 +348,7 @@ def _outcomes(
     seeds: Sequence[int], runs: Mapping[str, pd.DataFrame], steps: Sequence[int], in_batches: bool = False
 ) -> pd.DataFrame:
     """One row a run and recorded step of diagonal networks, by full descent or in batches, whose order has the seed."""
-    problems, tables = [SparseRegression.draw(seed) for seed in seeds], []
+    problems, tables = [_SparseRegression.draw(seed) for seed in seeds], []
     paths = _descend(problems, runs, steps, seeds if in_batches else None)
     for p, (problem, seed) in enumerate(zip(problems, seeds, strict=True)):
         held_out = np.random.default_rng([seed, 7]).standard_normal((40, len(problem.x_star)))
@@ -410,7 +412,7 @@ def _tuning(
     """
 
     def once(*told: Any) -> pd.DataFrame:
-        return fit(*told, seeds=seeds, n_epochs=n_epochs).pruned_accuracy(_HIGH)
+        return _fit(*told, seeds=seeds, n_epochs=n_epochs).pruned_accuracy(_HIGH)
 
     tables = []
     for name, how in METHODS.items():
@@ -420,7 +422,7 @@ def _tuning(
                 tables.append(chosen_by_validation(table, part).assign(task="one-shot", arm=arm))
     for name, rewind in _CYCLED:
         table = _by_rate(
-            METHODS[name], cycles, rewind=rewind, seeds=cycle_seeds, n_cycles=9, n_epochs=cycle_epochs
+            METHODS[name], _cycles, rewind=rewind, seeds=cycle_seeds, n_cycles=9, n_epochs=cycle_epochs
         )
         late = table[table["cycle"] > 5].assign(sparsity=np.nan, method=name)
         tables.append(chosen_by_validation(late).assign(task=rewind, arm=name))
@@ -449,7 +451,7 @@ def one_shot(seeds: Sequence[int], n_epochs: int) -> pd.DataFrame:
         n_epochs: of training.
 
     Returns:
-        One row an arm, seed and sparsity, as ``pruned_accuracy`` of ``training.fit`` has them, of the choice tuned for
+        One row an arm, seed and sparsity, as ``pruned_accuracy`` of ``training._fit`` has them, of the choice tuned for
         that sparsity (for lower ones, of that for 95 %).
     """
     fixed = [(arm, method, p, *choice) for arm, (method, choice) in _AS_THE_PAPER.items() for p in _HIGH]
@@ -463,13 +465,13 @@ def _pruned(arms: pd.DataFrame, seeds: Sequence[int], n_epochs: int) -> pd.DataF
     tables = []
     for (name, _), some in arms.groupby(["method", "rate"], sort=False):
         together, how = _choices(some.drop_duplicates(list(Choice._fields))), METHODS[str(name)]
-        done = fit(_SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
+        done = _fit(_SETTINGS["digits"], how, together, seeds=seeds, n_epochs=n_epochs)
         tables.append(done.pruned_accuracy(sorted(some["sparsity"].unique())).assign(method=str(name)))
     return arms.merge(pd.concat(tables), on=["method", *Choice._fields, "sparsity"])
 
 
 def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFrame:
-    """Digits networks in ``training.cycles``, with the choices tuned for both rewinds (M16, K3).
+    """Digits networks in ``training._cycles``, with the choices tuned for both rewinds (M16, K3).
 
     Args:
         seeds: of splits, initial weights and orders of batches; not those of the tuning.
@@ -482,7 +484,7 @@ def iterative(seeds: Sequence[int], n_cycles: int, n_epochs: int) -> pd.DataFram
     arms, tables = tuned().query("task != 'one-shot'"), []
     sizes: dict[str, Any] = {"seeds": seeds, "n_cycles": n_cycles, "n_epochs": n_epochs}
     for arm, rewind, choice in zip(arms["arm"], arms["task"], _choices(arms), strict=True):
-        table = cycles(_SETTINGS["digits"], METHODS[arm], [choice], rewind=rewind, **sizes)
+        table = _cycles(_SETTINGS["digits"], METHODS[arm], [choice], rewind=rewind, **sizes)
         tables.append(table.assign(arm=arm, rewind=rewind))
     return pd.concat(tables)
 

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from repro.papers._pictures import GREY, MARKERS, PALETTE, band, panels, where
+from repro.papers._pictures import GREY, MARKERS, PALETTE, band, legend_below, panels, where
 from repro.papers.implicit_sparsification.method import METHODS
 from repro.papers.implicit_sparsification.theory import Potential
 
@@ -23,12 +23,6 @@ LABELS = {name: how.label for name, how in METHODS.items()} | {
     "mw_doubled": "m ⊙ w, rate 0.2",
 }
 """Methods, arms of ``experiments.one_shot`` and families of diagonal networks in pictures and tables."""
-
-
-def _legend_below(fig: Figure, ncols: int) -> Figure:
-    """One legend for all panels, of the first one's labels."""
-    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=ncols)
-    return fig
 
 
 # --- flows --------------------------------------------------------------------------------------------------------
@@ -53,7 +47,7 @@ def potentials() -> Figure:
         axis.plot(x, np.abs(x), color="0.1", linestyle="--", linewidth=1.4, label="|x|")
         axis.set(title=f"start at {x0:g}", xlabel="weight x", ylim=(-0.05, 1.6))
     axes[0].set_ylabel("potential above its minimum,\nin units of that at x = 1")
-    return _legend_below(fig, 4)
+    return legend_below(fig, 4)
 
 
 def distances_over_time(table: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
@@ -69,7 +63,7 @@ def distances_over_time(table: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     rate = (table["dose"] / table["time"]).iloc[0]
     doses = axis.secondary_xaxis("top", functions=(lambda time: rate * time, lambda dose: dose / rate))
     doses.set_xlabel("dose A")
-    return _legend_below(fig, 2)
+    return legend_below(fig, 2)
 
 
 def error_against_dose(table: pd.DataFrame) -> Figure:

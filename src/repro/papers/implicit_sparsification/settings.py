@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from repro.learn import Dataset, initialization, lenet_300_100, load, perceptron, resnet20
+from repro.learn import Dataset, Ensemble, lenet_300_100, load, perceptron, resnet20
 from repro.learn.networks import kaiming_normal_
 
 _Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SparseRegression:
+class _SparseRegression:
     r"""A noiseless linear regression $f(x)=\frac1{2d}\|Zx-y\|^2$ with $y=Zx^*$.
 
     Attributes:
@@ -35,7 +35,7 @@ class SparseRegression:
     x0: _Array
 
     @classmethod
-    def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> SparseRegression:
+    def draw(cls, seed: int, d: int = 40, n: int = 100, n_nonzero: int = 5) -> _SparseRegression:
         r"""Draw a problem: $z_j\sim N(0,I_n)$, $\|x^*\|_0$ as given, $x_0\sim N(0,\frac1{\sqrt n}I_n)$.
 
         The paper leaves the values of $x^*$ open: they are $\pm1$ here, with random signs, at random places. Of the
@@ -104,11 +104,7 @@ class _Setting:
 
     def networks(self, seeds: Sequence[int]) -> list[nn.Module]:
         """One plain network a seed, weights Kaiming-normal: where all methods start."""
-        networks = []
-        for seed in seeds:
-            with initialization(seed):
-                networks.append(kaiming_normal_(self.build()))
-        return networks
+        return list(Ensemble.drawn(lambda: kaiming_normal_(self.build()), seeds))
 
 
 _SETTINGS: dict[str, _Setting] = {

@@ -17,7 +17,7 @@ from repro import learn
 from repro.learn import Dataset, Ensemble, EpochReport
 from repro.papers.implicit_sparsification import method
 from repro.papers.implicit_sparsification.method import Choice, _effective_weights, _Method, _weight_tensors
-from repro.papers.implicit_sparsification.settings import SparseRegression, _Array, _Setting
+from repro.papers.implicit_sparsification.settings import _Array, _Setting, _SparseRegression
 from repro.prune import Mask, select
 
 _KEEP = 0.5
@@ -76,7 +76,7 @@ def _flat(weights: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([weight.detach().flatten(1) for weight in weights.values()], dim=1)
 
 
-def fit(
+def _fit(
     where: _Setting,
     how: _Method,
     choices: Sequence[Choice],
@@ -201,7 +201,7 @@ def _accuracies(networks: Ensemble, datasets: Sequence[Dataset]) -> dict[str, li
     return found
 
 
-def cycles(
+def _cycles(
     where: _Setting,
     how: _Method,
     choices: Sequence[Choice],
@@ -218,7 +218,7 @@ def cycles(
     every cycle, and so does the schedule of the strength. Choices are trained together.
 
     Args:
-        where, how, choices, seeds: as for ``fit``, two networks or more; a plain method or one with factors.
+        where, how, choices, seeds: as for ``_fit``, two networks or more; a plain method or one with factors.
         rewind: ``"rates"`` keeps the weights and restarts the schedule of the learning rate (LRR); ``"weights"`` goes
             back to the weights of the second epoch (WR; the paper's first version calls it IMP).
         n_cycles: how many times to prune; the first training, without any, is cycle 0.
@@ -306,7 +306,7 @@ factors are x and ones), and ``spred``, the balanced start, in figure 1a."""
 
 
 def _descend(
-    problems: Sequence[SparseRegression],
+    problems: Sequence[_SparseRegression],
     runs: Mapping[str, pd.DataFrame],
     steps: Sequence[int],
     orders: Sequence[int] | None = None,
