@@ -309,11 +309,7 @@ def test_every_method_has_as_many_choices_and_factors_have_their_own_start_and_n
     ("act", "words"),
     [
         (lambda: Pilot(nn.Sequential(nn.LSTM(3, 2)), 0.1, n_epochs=2), "recurrent"),
-        (lambda: Pilot(small(), -1.0, n_epochs=2), "alpha"),
         (lambda: parametrize(small(), Product()), r"not Product\(\)"),
-        (lambda: parametrize(nn.Sequential(nn.BatchNorm1d(4))), "Linear"),
-        (lambda: Product("1"), "'1'"),
-        (lambda: method.schedule("geometrical", 5), "unknown"),
         (lambda: method.Penalty(small(), method._squares, -0.1), "got"),
     ],
 )
