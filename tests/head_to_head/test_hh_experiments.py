@@ -44,7 +44,6 @@ def test_a_seed_is_the_same_whoever_runs_beside_it(compared):
 
 
 def test_shuffled_masks_keep_as_many_weights_in_each_layer():
-    torch.manual_seed(0)
     mask = Mask({"a": torch.rand(2, 8, 9) > 0.7, "b": torch.rand(2, 40) > 0.2})
     other = _shuffled(mask, (5, 6))
     assert other != mask
@@ -113,7 +112,6 @@ def _run(label, mask):
 
 
 def test_overlap_is_one_for_equal_masks_and_zero_by_chance():
-    torch.manual_seed(0)
     first = Mask({"a": torch.rand(2, 300, 300) < 0.05, "b": torch.rand(2, 5000) < 0.5})
     far = Mask({"a": torch.rand(2, 300, 300) < 0.1, "b": torch.rand(2, 5000) < 0.3})
     found = measures.together([_run("x", first), _run("same", first), _run("far", far)]).overlap

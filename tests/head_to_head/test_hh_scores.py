@@ -12,7 +12,6 @@ from repro.learn import Ensemble, perceptron
 
 @pytest.fixture
 def case():
-    torch.manual_seed(0)
     members = [perceptron((3, 4, 2), "tanh").double() for _ in range(2)]
     x, y = torch.randn(2, 7, 3, dtype=torch.float64), torch.randint(2, (2, 7))
     return members, x, y
@@ -69,7 +68,6 @@ def test_synflow_multiplies_what_flows_through_a_weight(case):
 
 
 def test_synflow_conserves_flow_and_empties_no_layer():
-    torch.manual_seed(1)
     networks = Ensemble([perceptron((20, 30, 30, 5), bias=False) for _ in range(3)])
     x = torch.randn(3, 1, 20)
     totals = []

@@ -1,7 +1,5 @@
 """What is read off the tables: crossings and fits by hand, strengths chosen by validation and by nothing else."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

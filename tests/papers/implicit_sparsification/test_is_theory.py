@@ -1,7 +1,5 @@
 """The regression, potentials to fifty digits, three flows that agree, closed forms, interpolators and other solvers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import mpmath

@@ -1,7 +1,5 @@
 """Fits, cycles, diagonal networks: each as if alone, courses, divergence; pruning against slow sorts; the Lasso."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from itertools import product
