@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Lasso
+from small_networks import small_cnn
 from torch import nn
 
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
@@ -112,6 +113,17 @@ def test_every_method_trains_from_the_weights_of_the_seed(name):
     for key, start in found.start.items():
         assert not torch.allclose(weights[key], start, atol=1e-4)
         torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(monkeypatch):
+    """But for the crops, of which an ensemble draws one for each network."""
+    monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
+    images = replace(TINY, build=partial(small_cnn, 2, batch_norm=True), images=True, n_epochs=1)
+    alone, both = (fit(images, METHODS["pilot"], FAST[:1] * n, seeds=[3]) for n in (1, 2))
+    for name, weight in alone.networks.parameters.items():
+        torch.testing.assert_close(weight[0], both.networks.parameters[name][0], atol=1e-3, rtol=1e-3)
+    one, first = (fitted.pruned_accuracy([0.5])["test_accuracy"][0] for fitted in (alone, both))
+    assert one == pytest.approx(first, abs=0.05)
 
 
 def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms(monkeypatch):
