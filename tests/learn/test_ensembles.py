@@ -41,12 +41,6 @@ def parametrised(kind):
     return build
 
 
-def weight_normalised():
-    network = perceptron((64, 12, 10))
-    parametrizations.weight_norm(network[1])
-    return network
-
-
 def recurrent_use():
     """One linear layer used twice: a tensor that two places share."""
     layer = nn.Linear(64, 64)
@@ -67,7 +61,7 @@ BUILD = {
     "exponential length": parametrised(OneByOne),
     "stackable": parametrised(ExponentialWeightNorm),
     "own parameter": parametrised(Scaled),
-    "weight_norm": weight_normalised,
+    "weight_norm": parametrised(parametrizations._WeightNorm),
     "shared layer": recurrent_use,
     "cnn": lambda: small_cnn(width=3),
     "cnn, batch norm": lambda: small_cnn(width=3, batch_norm=True),
@@ -151,16 +145,11 @@ def tied_tensors():
     return network
 
 
-def bad_stackable():
-    class Wrong(nn.Module):
-        stackable = True
+class Wrong(nn.Module):
+    stackable = True
 
-        def forward(self, weight):
-            return weight / weight.norm()
-
-    network = perceptron((4, 2))
-    parametrize.register_parametrization(network[1], "weight", Wrong())
-    return network
+    def forward(self, weight):
+        return weight / weight.norm()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +160,7 @@ def bad_stackable():
         (lambda: [perceptron((3, 2)), perceptron((3, 2)).double()], "float64"),
         (lambda: [half_frozen(), perceptron((64, 12, 10))], "differ in"),
         (lambda: [tied_tensors()], "two layers share"),
-        (lambda: [bad_stackable(), bad_stackable()], "stackable"),
+        (lambda: [parametrised(Wrong)(), parametrised(Wrong)()], "stackable"),
     ],
 )
 def test_bad_members_are_refused(members, message):

@@ -26,9 +26,6 @@ def noise(length, seed, n=N):
     return np.random.default_rng(seed).normal(size=(2, n, length))
 
 
-# False positives -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("lag", [1, 5])
 def test_the_f_test_keeps_its_level_on_independent_pairs(lag):
     rng = np.random.default_rng(lag)
@@ -53,9 +50,6 @@ def test_holms_correction_over_lags_restores_the_level_of_a_valid_test_alone():
     valid, other = (holm(p).min(axis=1) < LEVEL for p in (found.p_value, found.chi2_p_value))
     assert 0.01 < valid.mean() < LEVEL + 4 * np.sqrt(LEVEL * 0.95 / 1000)
     assert other.mean() > 0.4
-
-
-# Power and direction ---------------------------------------------------------------------------------------
 
 
 def expected_power(lag, length, forward, phi=0.5):
@@ -85,9 +79,6 @@ def test_power_and_direction(forward, least, lag):
     assert rate(x, y, lag) == NEARLY_NOMINAL
 
 
-# What is no causation and looks like it ----------------------------------------------------------------------
-
-
 def test_shared_trends_pass_for_causes_until_differenced():
     r"""Differenced white noise is no autoregression: a test at lag 1 keeps somewhat more than its level.
 
@@ -113,9 +104,6 @@ def test_unit_roots_pass_for_causes_until_differenced_and_walks_of_the_same_step
         assert rate(y, x, lag, difference=1) == NEARLY_NOMINAL
     matched = surrogates.of_increments(x, 8, surrogates.shuffled)
     assert rate(y, matched, 1) == pytest.approx(found, abs=4 * np.sqrt(2 * 0.17 * 0.83 / N))
-
-
-# Surrogates ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lag", [1, 5])

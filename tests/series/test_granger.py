@@ -1,7 +1,5 @@
 """Granger tests of many pairs at once: statsmodels' numbers and refusals, without aborting the rest."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 
@@ -13,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 from scipy import stats
-from statsmodels.tools.sm_exceptions import InfeasibleTestError, ModelWarning
+from statsmodels.tools.sm_exceptions import InfeasibleTestError
 from statsmodels.tsa.stattools import grangercausalitytests
 
 from repro.series import granger
@@ -30,8 +28,7 @@ def driven_pairs(n, n_times, strength):
 def peer(effect, cause, lag):
     """The three pairs of a statistic and its p-value that statsmodels has for a pair."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        warnings.simplefilter("ignore", ModelWarning)
+        warnings.simplefilter("ignore")
         found = grangercausalitytests(np.column_stack([effect, cause]), [lag])[lag][0]
     return np.concatenate([found[name][:2] for name in ("ssr_ftest", "ssr_chi2test", "lrtest")])
 
@@ -42,7 +39,7 @@ def numbers(result):
     return np.stack([*tests, result.status])
 
 
-# --- agreement with independent implementations
+# --- agreement with independent implementations and a closed form
 
 
 @pytest.mark.parametrize(("n_times", "strength"), [(50, 0.0), (50, 1.0), (200, 0.05)])
@@ -136,9 +133,6 @@ def test_products_lose_no_more_digits_than_promised(monkeypatch, n_times):
     assert n_products > 1000
 
 
-# --- closed form
-
-
 def test_lag_one_of_a_cause_that_is_orthogonal_to_the_rest():
     # Rows t = 1, 2, ...: y_{t-1} and x_{t-1} are orthogonal to each other and to the constant,
     # y_t = 2 x_{t-1} + e_t with e orthogonal to all three.
@@ -171,10 +165,7 @@ POSITIVE, SIGN = st.floats(1e-6, 1e6), st.sampled_from([-1, 1])
 )
 def test_scale_shift_and_sign_do_not_matter(seed, scales, signs, shifts):
     y, x = np.random.default_rng(seed).standard_normal((2, 3, 60))
-    moved = (
-        sign * scale * (z + shift)
-        for sign, scale, z, shift in zip(signs, scales, (y, x), shifts, strict=True)
-    )
+    moved = (a * b * (z + c) for a, b, z, c in zip(signs, scales, (y, x), shifts, strict=True))
     found, expected = (numbers(granger_test(*pair, (1, 4))) for pair in (moved, (y, x)))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -189,9 +180,8 @@ def test_pairs_and_lags_are_on_their_own(monkeypatch, shared):
     found = numbers(result)
     assert not result.ok[[5, 30]].any()
     if shared:
-        np.testing.assert_allclose(
-            numbers(granger_test(np.tile(y, (60, 1)), x, range(1, 15))), found, rtol=1e-10
-        )
+        tiled = granger_test(np.tile(y, (60, 1)), x, range(1, 15))
+        np.testing.assert_allclose(numbers(tiled), found, rtol=1e-10)
         np.testing.assert_allclose(numbers(granger_test(y, x[0], 3)), found[:, :1, 2], rtol=1e-10)
     order = np.random.default_rng(1).permutation(len(x))
     moved = granger_test(y if shared else y[order], x[order], range(1, 15))
@@ -201,13 +191,10 @@ def test_pairs_and_lags_are_on_their_own(monkeypatch, shared):
     assert (one.df_num, one.df_den, one.n_obs) == (5, result.df_den[4], result.n_obs[4]) == (5, 64, 75)
     np.testing.assert_allclose(numbers(one), found[:, :, 4], rtol=1e-10)
     monkeypatch.setattr(granger, "_PAIRS_A_CHUNK", 7)
-    before, by_threads = torch.get_num_threads(), []
-    try:
-        for n_threads in (1, 3):
-            torch.set_num_threads(n_threads)
-            by_threads.append(numbers(granger_test(y, x, range(1, 15))))
-    finally:
-        torch.set_num_threads(before)
+    by_threads = []
+    for n_threads in (1, 3):
+        torch.set_num_threads(n_threads)
+        by_threads.append(numbers(granger_test(y, x, range(1, 15))))
     np.testing.assert_array_equal(*by_threads)
     np.testing.assert_allclose(by_threads[0], found, rtol=1e-10)
 
@@ -221,15 +208,6 @@ def test_difference():
 # --- what cannot be tested
 
 
-def refused(effect, cause, lag):
-    """Whether statsmodels refuses a pair."""
-    try:
-        peer(effect, cause, lag)
-    except (InfeasibleTestError, ValueError):
-        return True
-    return False
-
-
 @settings(max_examples=120, deadline=None)
 @given(data=st.data(), lag=st.integers(1, 3), n_times=st.integers(4, 14), shared=st.booleans())
 def test_what_statsmodels_refuses_has_a_label(data, lag, n_times, shared):
@@ -238,12 +216,16 @@ def test_what_statsmodels_refuses_has_a_label(data, lag, n_times, shared):
     y, x = (np.array(data.draw(series), dtype=float) for _ in range(2))
     result = granger_test(y if shared else y[None], x, lag)
     label = Status(int(result.status[0]))
-    if label != Status.COLLINEAR:  # with which statsmodels goes on, unless the fit is perfect
-        assert refused(y, x, lag) == (label != Status.OK)
     if label == Status.OK:
         assert result.f[0] == pytest.approx(peer(y, x, lag)[0], rel=1e-8, abs=1e-10)
     else:
         assert np.isnan(numbers(result)[:-1]).all()
+    if label not in (
+        Status.OK,
+        Status.COLLINEAR,
+    ):  # with which statsmodels goes on, unless the fit is perfect
+        with pytest.raises((InfeasibleTestError, ValueError)):
+            peer(y, x, lag)
     if label in (Status.OK, Status.COLLINEAR):
         past = [each[lag - k : n_times - k] for each in (y, x) for k in range(1, lag + 1)]
         rank = np.linalg.matrix_rank(np.column_stack([np.ones(n_times - lag), *past]))
@@ -258,29 +240,25 @@ def test_every_label_and_its_neighbours_untouched():
     bad_y[1, 0] = -np.inf
     bad_y[2] = 0.1
     bad_x[3] = -7.25
-    bad_x[4, :-1], bad_x[4, -1] = 0.3, 1.0  # x_T is in no design
-    bad_x[5, 1:], bad_x[5, 0] = 0.3, 1.0  # from the second point on: a column of lag 3, none of lag 1
-    bad_x[6] = 3 * bad_y[6] + 1
-    bad_y[7, 1:] = bad_x[7, :-1]
-    bad_y[8] = np.arange(40)
-    bad_y[9] = 1e308 * np.sign(bad_y[9])  # differences are beyond the largest float
+    bad_x[4, 1:], bad_x[4, 0] = 0.3, 1.0  # from the second point on: a column of lag 3, none of lag 1
+    bad_x[5] = 3 * bad_y[5] + 1
+    bad_y[6, 1:] = bad_x[6, :-1]
+    bad_y[7] = 1e308 * np.sign(bad_y[7])  # differences are beyond the largest float
     result = granger_test(bad_y, bad_x, (1, 3))
     assert [[Status(int(code)).name for code in row] for row in result.status] == [
         ["NOT_FINITE"] * 2,
         ["NOT_FINITE"] * 2,
         ["CONSTANT_EFFECT"] * 2,
         ["CONSTANT_CAUSE"] * 2,
-        ["CONSTANT_CAUSE"] * 2,
         ["OK", "CONSTANT_CAUSE"],
         ["COLLINEAR"] * 2,
         ["PERFECT_FIT", "COLLINEAR"],  # y_{t-1} is x_{t-2}
-        ["PERFECT_FIT", "COLLINEAR"],  # so is any point of a line its past plus a constant
         ["NOT_FINITE"] * 2,
-        *[["OK"] * 2] * 2,
+        *[["OK"] * 2] * 4,
     ]
     for found, before in zip(numbers(result)[:-1], numbers(clean)[:-1], strict=True):
         np.testing.assert_array_equal(np.isnan(found), ~result.ok)
-        np.testing.assert_allclose(found[10:], before[10:], rtol=1e-11)
+        np.testing.assert_allclose(found[8:], before[8:], rtol=1e-11)
 
 
 @pytest.mark.parametrize("n_times", [0, 1, 5, 8, 11])

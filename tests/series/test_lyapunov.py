@@ -1,7 +1,5 @@
 """Largest Lyapunov exponents: unit vectors, nolds, systems with known answers, invariances, statuses."""
 
-from __future__ import annotations
-
 import warnings
 
 import numba
@@ -18,12 +16,6 @@ from repro.series.lyapunov import LyapunovStatus, lyapunov_rosenstein, lyapunov_
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nolds warns of its own imports
     import nolds
-
-
-def by_nolds(x, **parameters):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return nolds.lyap_r(x, tau=1, fit="poly", **parameters)
 
 
 def lcg(n: int) -> np.ndarray:
@@ -123,6 +115,7 @@ def test_a_window_at_rest_has_exponent_zero_and_says_so():
 RANGES = {"emb_dim": (1, 10), "lag": (1, 4), "min_tsep": (0, 4), "trajectory_len": (2, 7)}
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -135,7 +128,7 @@ def test_equals_nolds_wherever_nolds_answers(seed, parameters, n, kind):
     x = {"noise": x, "coarse": x.round(), "tenths": x.round(1), "walk": x.cumsum()}[kind]
     found = lyapunov_rosenstein(x, **parameters)
     try:
-        expected = by_nolds(x, **parameters)
+        expected = nolds.lyap_r(x, tau=1, fit="poly", **parameters)
     except (ValueError, AssertionError):
         assert found.status[0] == LyapunovStatus.TOO_SHORT
         return
@@ -168,15 +161,11 @@ def test_maps(system, n, parameters, expected, tolerance):
 
 def test_each_series_is_on_its_own_on_any_number_of_threads():
     x = np.random.default_rng(5).standard_normal((1500, 50))
-    threads, found = torch.get_num_threads(), []
-    order = np.random.default_rng(6).permutation(1500)
-    try:
-        for n in (1, 2):
-            torch.set_num_threads(n)
-            found += [lyapunov_tisean(x, forward_steps=3).exponent]
-            found += [lyapunov_tisean(x[order], forward_steps=3).exponent[np.argsort(order)]]
-    finally:
-        torch.set_num_threads(threads)
+    order, found = np.random.default_rng(6).permutation(1500), []
+    for n in (1, 2):
+        torch.set_num_threads(n)
+        found += [lyapunov_tisean(x, forward_steps=3).exponent]
+        found += [lyapunov_tisean(x[order], forward_steps=3).exponent[np.argsort(order)]]
     assert all((each == found[0]).all() for each in found)
     assert lyapunov_tisean(x[17], forward_steps=3).exponent == found[0][17]
 
@@ -204,14 +193,13 @@ def test_compiled_or_not_and_kept_or_not_the_numbers_are_the_same(monkeypatch):
 # --- what has no exponent -----------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error")
 def test_bad_series_are_labelled_and_the_others_go_on():
     x = np.random.default_rng(10).standard_normal((5, 60))
     good = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3).exponent
     x[1, 5], x[2, 7], x[3] = np.nan, np.inf, 2.5
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3)
-        by_tisean = lyapunov_tisean(x, forward_steps=3)
+    found = lyapunov_rosenstein(x, emb_dim=2, trajectory_len=3)
+    by_tisean = lyapunov_tisean(x, forward_steps=3)
     labels = [0, LyapunovStatus.NOT_FINITE, LyapunovStatus.NOT_FINITE, LyapunovStatus.CONSTANT, 0]
     assert found.status.tolist() == labels
     assert found.exponent[[0, 4]].tolist() == good[[0, 4]].tolist()

@@ -55,28 +55,20 @@ def test_the_same_numbers_in_another_container(f, given, numbers):
         (pd.DataFrame(X), TypeError),
         (np.zeros((2, 3, 4)), ValueError),
         (torch.tensor(-LARGE), ValueError),
-        (X.astype(object), TypeError),
         (torch.tensor(X) > 0, TypeError),
         (torch.tensor(X).to_sparse(), TypeError),
     ],
 )
 def test_what_would_lose_its_meaning_is_refused(f, values, error):
-    with pytest.raises(
-        error, match=r"(effect|cause|series) must (hold real numbers|be an array|have the shape)"
-    ):
+    with pytest.raises(error, match=r"(effect|cause|series) must (hold|be|have)"):
         f(values)
 
 
 def test_a_failing_chunk_raises_and_puts_the_threads_back():
-    before = torch.get_num_threads()
-
     def work(start, stop):
         raise ArithmeticError(f"{start}:{stop}")
 
-    try:
-        torch.set_num_threads(2)
-        with pytest.raises(ArithmeticError, match="0:10"):
-            over_chunks(lambda: work, 30, 10)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(2)
+    with pytest.raises(ArithmeticError, match="0:10"):
+        over_chunks(lambda: work, 30, 10)
+    assert torch.get_num_threads() == 2

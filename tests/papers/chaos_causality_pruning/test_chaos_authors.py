@@ -1,7 +1,5 @@
 """The authors' numbers against each other; their split and weights; their runs to the epoch, score and mask."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from types import SimpleNamespace
@@ -15,8 +13,8 @@ from repro.papers.chaos_causality_pruning import authors
 from repro.papers.chaos_causality_pruning.authors import _PRINTED, _RECIPES, _STREAMS, _removed
 from repro.papers.chaos_causality_pruning.settings import load_table
 
-SIZES = authors.theorem_conditions()["sizes"]
-N_WEIGHTS = {name: sum(map(math.prod, pairwise(widths))) for name, widths in SIZES.items()}
+CONDITIONS = authors.theorem_conditions()
+N_WEIGHTS = {name: sum(map(math.prod, pairwise(widths))) for name, widths in CONDITIONS["sizes"].items()}
 
 
 def test_masks_and_passes_have_the_size_of_the_printed_rows():
@@ -110,7 +108,6 @@ def test_masks_recomputed_by_the_rule_are_the_published_ones(runs):
 
 
 def test_the_theorem_asks_what_no_network_of_the_paper_has():
-    conditions = authors.theorem_conditions()
-    assert conditions.index[conditions["wide_enough"]].tolist() == ["titanic", "banknote", "iris", "iris_3f"]
-    assert conditions.index[conditions["uniform"]].tolist() == ["mnist"]
-    assert not conditions["both"].any()
+    assert CONDITIONS.index[CONDITIONS["wide_enough"]].tolist() == ["titanic", "banknote", "iris", "iris_3f"]
+    assert CONDITIONS.index[CONDITIONS["uniform"]].tolist() == ["mnist"]
+    assert not CONDITIONS["both"].any()

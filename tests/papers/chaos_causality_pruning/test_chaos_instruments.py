@@ -1,7 +1,5 @@
 """How nudges grow, Shapley values, power laws: closed forms, axioms, slow versions, scipy's."""
 
-from __future__ import annotations
-
 import math
 from itertools import permutations, product
 
@@ -32,14 +30,12 @@ def test_nudges_grow_by_the_jacobian_of_training():
         cut = flat.split([s.numel() for s in shapes])
         parts = [p.view(shape) for p, shape in zip(cut, shapes, strict=True)]
         for _, k in product(range(6), range(12)):
-            with torch.enable_grad():
-                leaves = parts if flat.requires_grad else [p.requires_grad_() for p in parts]
-                w1, w2, b1, b2 = leaves
-                hidden = torch.sigmoid(w1 @ examples.x[0, k, :, None] + b1)
-                outputs = torch.sigmoid(w2 @ hidden + b2)
-                loss = (outputs[:, 0] - examples.targets[0, :, k]).square().mean()
-                slopes = torch.autograd.grad(loss, leaves, create_graph=True)
-            parts = [p - rate * slope for p, slope in zip(leaves, slopes, strict=True)]
+            w1, w2, b1, b2 = parts
+            hidden = torch.sigmoid(w1 @ examples.x[0, k, :, None] + b1)
+            outputs = torch.sigmoid(w2 @ hidden + b2)
+            loss = (outputs[:, 0] - examples.targets[0, :, k]).square().mean()
+            slopes = torch.autograd.grad(loss, parts, create_graph=True)
+            parts = [p - rate * slope for p, slope in zip(parts, slopes, strict=True)]
         return torch.cat([p.flatten() for p in parts])
 
     start = torch.cat([t[1].flatten() for t in networks.tensors])

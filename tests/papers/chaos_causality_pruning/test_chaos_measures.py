@@ -1,7 +1,5 @@
 """From tables of runs to one number a seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

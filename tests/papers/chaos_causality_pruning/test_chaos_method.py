@@ -1,10 +1,5 @@
 """From weights to exponents and decisions: against the full log, loops over statsmodels, and noise."""
 
-from __future__ import annotations
-
-import warnings
-from functools import cache
-
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
@@ -46,8 +41,6 @@ def test_a_recorder_stops_after_its_last_update_and_copies_what_it_is_shown(last
 
 
 def test_bad_windows_and_short_runs_are_refused():
-    with pytest.raises(ValueError, match="at least 10, got 9"):
-        WindowRecorder(9)
     with pytest.raises(ValueError, match=r"\[0, 1\); got 1.0"):
         WindowRecorder(50, overlap=1.0)
     with pytest.raises(ValueError, match="one window of 300"):
@@ -66,35 +59,30 @@ def series(n_windows: int = 53) -> tuple[np.ndarray, np.ndarray]:
     return effect, causes
 
 
-@cache
-def references() -> dict[str, np.ndarray]:
-    """P-values (n, L) by statistic, one call of statsmodels a weight."""
+def reference(statistic: str) -> np.ndarray:
+    """P-values (n, L), one call of statsmodels a weight."""
     effect, causes = series()
-    values = {statistic: np.empty((N, LAGS)) for statistic in ("ssr_chi2test", "ssr_ftest")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for i, cause in enumerate(causes):
-            tests = grangercausalitytests(np.column_stack([effect, cause]), LAGS)
-            for statistic, p in values.items():
-                p[i] = [tests[lag][0][statistic][1] for lag in range(1, LAGS + 1)]
-    return values
+    tests = [grangercausalitytests(np.column_stack([effect, cause]), LAGS) for cause in causes]
+    return np.array([[of_lag[0][statistic][1] for of_lag in of_weight.values()] for of_weight in tests])
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_papers_rule_is_the_authors_loop_and_rounds_before_it_compares(monkeypatch):
     found = decide(*series(), rule="paper", max_lag=LAGS)
-    p = [min(round(p, 4) for p in row) for row in references()["ssr_chi2test"]]
+    least = reference("ssr_chi2test").min(1)
+    p = least.round(4)
     np.testing.assert_allclose(found.p.round(4), p, atol=1e-12)
-    assert found.causal.tolist() == [value < 0.05 for value in p]
+    assert found.causal.tolist() == (p < 0.05).tolist()
     assert found.testable.all()
-    least = references()["ssr_chi2test"].min(1)
-    i = np.flatnonzero((least.round(4) > least + 1e-6) & (least > 0.01))[0]
-    monkeypatch.setattr(method, "_LEVEL", (least[i] + least[i].round(4)) / 2)
+    i = np.flatnonzero((p > least + 1e-6) & (least > 0.01))[0]
+    monkeypatch.setattr(method, "_LEVEL", (least[i] + p[i]) / 2)
     assert not decide(*series(), rule="paper", max_lag=LAGS).causal[i]
     assert least[i] < method._LEVEL
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_other_rules_are_statsmodels():
-    f = references()["ssr_ftest"]
+    f = reference("ssr_ftest")
     adjusted = np.minimum(1, LAGS * f.min(1))  # the least of Holm's over lags
     rejected = multipletests(adjusted, alpha=0.05, method="fdr_bh")[0]
     assert 0 < rejected.sum() < N

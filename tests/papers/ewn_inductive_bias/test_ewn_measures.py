@@ -77,9 +77,8 @@ def test_the_sign_of_the_change_of_a_ratio_is_predicted_by_the_right_law(method,
 
 
 def test_the_smallest_bound_looks_at_positive_z_of_ewn_only():
-    path = pd.concat(
-        [nodes(z, 1.0, 1.0).assign(log_rate=np.log(r)) for z, r in ((-1, 0.01), (1, 6), (2, 12))]
-    )
+    rates = {-1: 0.01, 1: 6, 2: 12}
+    path = pd.concat([nodes(z, 1.0, 1.0).assign(log_rate=np.log(r)) for z, r in rates.items()])
     other = path.assign(method="plain", log_rate=-9.0)
     assert measures.smallest_bound(pd.concat([path, other])).to_dict() == pytest.approx({0: 3 / 9 * 12 / 4})
 

@@ -46,21 +46,13 @@ def members(method, n=4, width=6):
     return made
 
 
-def plain_scores(parameters, x):
-    """Scores ``(S, n, 1)`` of plain networks with these parameters."""
-    hidden = (x @ parameters["1.weight"].mT + parameters["1.bias"].unsqueeze(1)).relu()
-    return hidden @ parameters["3.weight"].mT
-
-
 @pytest.mark.parametrize(("method", "batch_size"), [("swn", None), ("ewn", 6)])
 def test_each_member_trains_as_if_it_were_alone_on_its_data(method, batch_size):
     x, y = points()
     own_x, own_y = torch.stack([x, 1.5 * x.flip(0)]), torch.stack([y, y.flip(0)])
     rule = {"targets": (0.0, 1.0), "batch_size": batch_size, "max_steps": 300}
     together = _descend(Ensemble(members(method, 2)), own_x, own_y, "logistic", seeds=[0, 1], **rule)
-    assert together.steps[0, -1] != together.steps[1, -1], (
-        "members must end at different times to test their leaving"
-    )
+    assert together.steps[0, -1] != together.steps[1, -1], "one must leave before the other"
     for i, member in enumerate(members(method, 2)):
         alone = _descend(Ensemble([member]), own_x[i], own_y[i], "logistic", seeds=[i], **rule)
         assert alone.status[0] == together.status[i]
@@ -112,7 +104,9 @@ def test_checkpoints_are_the_first_states_beyond_their_targets_even_far_below_un
     np.testing.assert_array_equal(found.steps[:, -1], found.steps[:, -2])
     assert (found.z > 1000).all()
     for j, target in enumerate(found.targets):
-        assert (-_log_loss(plain_scores(found.states[j], x), y, "logistic")[0] > target).all()
+        first, bias, second = (found.states[j][name] for name in ("1.weight", "1.bias", "3.weight"))
+        scores = (x @ first.mT + bias.unsqueeze(1)).relu() @ second.mT
+        assert (-_log_loss(scores, y, "logistic")[0] > target).all()
         for i, member in enumerate(members("ewn", 2)):
             ends_there = _descend(Ensemble([member]), x, y, "logistic", (target,))
             assert (ends_there.steps[0] == found.steps[i, j]).all()

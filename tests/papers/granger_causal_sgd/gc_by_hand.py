@@ -1,7 +1,5 @@
 """A small start, and gradient descent on it by hand: one network in float64, one step at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -9,6 +7,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from repro.learn import Dataset, Ensemble, perceptron
 from repro.learn.seeding import streams
@@ -38,48 +37,41 @@ def descend(
     data: Dataset,
     seed: int,
     *,
-    rate: float = IRIS.logging_rate,
-    n_epochs: int = IRIS.logging_epochs,
     momentum: float = 0.0,
     drop_last: bool = True,
     mask: Mapping[str, Tensor] | None = None,
     placebo: bool = False,
 ) -> dict[str, Tensor]:
     """What each step did, T values or rows a name; without the last step, whose next batch is never seen."""
-    network, kept = network.double(), mask or {}
+    rate, parameters = IRIS.logging_rate, [*network.double().parameters()]
+    all_of_it = {name: torch.ones_like(p, dtype=torch.bool) for name, p in network.named_parameters()}
+    kept = parameters_to_vector((all_of_it | dict(mask or {})).values())
+    weights = parameters_to_vector([each & (name in WEIGHTS) for name, each in all_of_it.items()])
     shuffle = streams(seed).shuffle
-    batches = [
-        b for _ in range(n_epochs) for b in torch.randperm(len(data.y_train), generator=shuffle).split(20)
-    ]
-    batches = [batch for batch in batches if len(batch) == 20 or not drop_last]
+    orders = [torch.randperm(len(data.y_train), generator=shuffle) for _ in range(IRIS.logging_epochs)]
+    batches = [batch for order in orders for batch in order.split(20) if len(batch) == 20 or not drop_last]
     everything = torch.arange(len(data.y_train))
 
     def loss(rows: Tensor) -> Tensor:
         return cross_entropy(network(data.x_train[rows].double()), data.y_train[rows])
 
-    with torch.no_grad():
-        for name, p in network.named_parameters():
-            p *= kept.get(name, 1)
-    last = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
-    losses, found = [], {n: [] for n in ("same_batch", "full_loss", "energy", "cross", "steps")}
+    here = parameters_to_vector(parameters).detach() * kept
+    vector_to_parameters(here, parameters)
+    last, losses = 0 * here, []
+    found = {name: [] for name in ("same_batch", "full_loss", "energy", "cross", "steps")}
     for batch in batches:
-        network.zero_grad()
         before, whole = loss(batch), loss(everything).item()
-        before.backward()
-        moved, velocity = {}, {}
-        with torch.no_grad():
-            for name, p in network.named_parameters():
-                velocity[name] = momentum * last[name] + p.grad * kept.get(name, 1)
-                moved[name] = -rate * velocity[name]
-                p += 0 if placebo else moved[name]
+        gradient = parameters_to_vector(torch.autograd.grad(before, parameters))
+        velocity = momentum * last + gradient * kept
+        moved = -rate * velocity
+        here = here if placebo else here + moved
+        vector_to_parameters(here, parameters)
         losses.append(before.item())
         found["same_batch"].append((loss(batch) - before).item())
         found["full_loss"].append(loss(everything).item() - whole)
-        found["energy"].append(sum(float(m.square().sum()) for m in moved.values()))
-        found["cross"].append(
-            sum(float((m * -rate * last[n]).sum()) for n, m in moved.items()) if momentum else 0.0
-        )
-        found["steps"].append(torch.cat([velocity[name].flatten() for name in WEIGHTS]).tolist())
+        found["energy"].append(float(moved @ moved))
+        found["cross"].append(float(moved @ (-rate * last)) if momentum else 0.0)
+        found["steps"].append(velocity[weights].tolist())
         last = velocity
     rows = {name: torch.tensor(values[:-1], dtype=torch.float64) for name, values in found.items()}
     rows["cross_batch"] = torch.tensor(losses, dtype=torch.float64).diff()

@@ -1,7 +1,5 @@
 """Differences, shares of variance, phase shifts and associations: known answers, other programs, null data."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -130,30 +128,24 @@ def test_the_steepest_fall_does_not_hang_on_the_grid():
         u = np.log10(grid) + 11 + shift
         rows = pd.DataFrame({"seed": 0, "alpha": grid, "test_accuracy": 0.1 + 0.8 / (1 + np.exp(u / 0.05))})
         assert measures.steepest(rows, 0.5)[0] == pytest.approx(80, abs=2)
-        assert measures.steepest(rows[::2], 0.25)[0] == pytest.approx(
-            100 * -np.diff(rows["test_accuracy"][::2]).min()
-        )
+        largest = -np.diff(rows["test_accuracy"][::2]).min()
+        assert measures.steepest(rows[::2], 0.25)[0] == pytest.approx(100 * largest)
 
 
 # --- flatness and accuracy ------------------------------------------------------------------------------------
 
 
-def flat(
-    rng: np.random.Generator, n_seeds: int = 6, effect: float = 0.0, confounding: float = 0.0
-) -> pd.DataFrame:
+def flat(seed: int, n_seeds: int = 6, effect: float = 0.0, confounding: float = 0.0) -> pd.DataFrame:
     """Networks whose log flatness and accuracy share sparsity (``confounding``) and each other (``effect``)."""
-    rows = []
-    for seed in range(n_seeds):
-        dense = {"arm": "dense", "sparsity": 0.0, "train_loss": 0.04, "test_accuracy": 0.97}
-        rows.append({"seed": seed, "stopping": "loss"} | dense | dict.fromkeys(("all", "kept", "noise"), 2.0))
-        for arm, sparsity in product(("causal", "magnitude", "random", "energy"), (0.5, 0.7, 0.9)):
-            flatter = rng.normal()
-            size = 2.0 * 10.0 ** (confounding * sparsity + flatter)
-            accuracy = 0.97 + 0.01 * (effect * flatter - confounding * sparsity + rng.normal())
-            pruned = {"arm": arm, "sparsity": sparsity, "train_loss": 0.04 + 0.01 * rng.random()}
-            pruned |= {"test_accuracy": accuracy} | dict.fromkeys(("all", "kept", "noise"), size)
-            rows.append({"seed": seed, "stopping": "loss"} | pruned)
-    return pd.DataFrame(rows)
+    arms = [("dense", 0.0), *product(("causal", "magnitude", "random", "energy"), (0.5, 0.7, 0.9))]
+    rows = [(i, "loss", *arm) for i in range(n_seeds) for arm in arms]
+    table = pd.DataFrame(rows, columns=["seed", "stopping", "arm", "sparsity"])
+    draws = np.random.default_rng(seed).normal(size=(3, len(table)))
+    flatter, noise, loss = draws * (table["sparsity"].to_numpy() > 0)  # the dense network is as it is
+    driven = confounding * table["sparsity"]
+    sizes = dict.fromkeys(("all", "kept", "noise"), 2.0 * 10.0 ** (driven + flatter))
+    accuracy = 0.97 + 0.01 * (effect * flatter - driven + noise)
+    return table.assign(train_loss=0.04 + 0.003 * loss, test_accuracy=accuracy, **sizes)
 
 
 def correlated(*values: NDArray) -> pd.Series:
@@ -162,25 +154,22 @@ def correlated(*values: NDArray) -> pd.Series:
     return measures.associations(pd.DataFrame(columns).assign(seed=0), "all").loc[0]
 
 
-def test_it_agrees_with_spearman_the_textbook_formula_and_the_inverse_of_the_correlation_matrix():
+def test_it_agrees_with_spearman_and_the_inverse_of_the_correlation_matrix():
     ties = np.random.default_rng(0).integers(0, 5, (2, 40)).astype(float)
     constant = np.full(40, 0.5)
     alone = correlated(*ties, constant, constant)
     assert (alone["raw"], alone["partial"]) == pytest.approx((spearmanr(*ties).statistic,) * 2)
     values = np.random.default_rng(2).normal(size=(4, 40)) + 0.7 * np.random.default_rng(3).normal(size=40)
-    x, y, z = values[:3]
-    xy, xz, yz = (spearmanr(*pair).statistic for pair in ((x, y), (x, z), (y, z)))
-    one = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert correlated(x, y, z, constant)["partial"] == pytest.approx(one, abs=1e-12)
-    inverse = np.linalg.inv(np.corrcoef(rankdata(values, axis=1)))
-    two = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
-    assert correlated(*values)["partial"] == pytest.approx(two, abs=1e-12)
+    for given in (values, [*values[:3], constant]):
+        inverse = np.linalg.inv(np.corrcoef(rankdata([v for v in given if v is not constant], axis=1)))
+        partial = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+        assert correlated(*given)["partial"] == pytest.approx(partial, abs=1e-12)
     for bad in (values[[2, 1, 2, 3]], values[:, :4]):  # determined by what is given, and too few
         assert np.isnan(correlated(*bad)["partial"])
 
 
 def test_changes_are_those_of_a_loop_over_networks():
-    frame = flat(np.random.default_rng(4), 2).sample(frac=1, random_state=0)
+    frame = flat(4, 2).sample(frac=1, random_state=0)
     frame.loc[frame["arm"] == "dense", "all"] = frame["seed"] + 0.5
     changes = measures.against_dense(frame)
     assert len(changes) == 2 * 12
@@ -193,19 +182,17 @@ def test_changes_are_those_of_a_loop_over_networks():
 
 
 def test_an_effect_of_flatness_itself_is_found_in_every_seed_and_one_that_sparsity_drives_is_a_raw_one():
-    changes = measures.against_dense(flat(np.random.default_rng(6), effect=-2.0, confounding=1.0))
+    changes = measures.against_dense(flat(6, effect=-2.0, confounding=1.0))
     found = measures.associations(changes, "noise")
     assert list(found.index) == list(range(6))
     assert (found["partial"] < 0).all()
-    driven = measures.associations(
-        measures.against_dense(flat(np.random.default_rng(8), 40, confounding=12.0)), "all"
-    )
-    assert driven["raw"].max() < -0.5
+    driven = measures.associations(measures.against_dense(flat(8, 40, confounding=12.0)), "all")
+    assert driven["raw"].mean() < -0.7
     assert abs(driven["partial"].mean()) < 0.15
 
 
 def test_a_measure_that_is_not_positive_leaves_its_network_out():
-    frame = flat(np.random.default_rng(11), 2, effect=-2.0)
+    frame = flat(11, 2, effect=-2.0)
     frame.loc[frame.index[5], "noise"] = -1e-6
     changes = measures.against_dense(frame)
     assert (changes["noise"].isna().sum(), changes["all"].isna().sum()) == (1, 0)

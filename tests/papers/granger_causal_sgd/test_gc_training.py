@@ -1,19 +1,19 @@
 """Logged SGD against descent by hand and on quadratic losses; Adam after pruning, its stops epoch by epoch."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, descend, in_float64, iris
+from small_networks import small_cnn
 from torch import Tensor, nn
 
 from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stacked
 from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _logged
 from repro.papers.granger_causal_sgd.training import Trace, _train_to_stops, _tune, log
-from repro.prune import Mask, random, select
+from repro.prune import Mask, magnitude, random, select
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,7 @@ def test_a_loss_that_is_not_finite_is_named(masks):
     broken = iris().times(1).ensemble
     broken.parameters["3.bias"].data[1] = torch.nan
     for train in (_logged, lambda start: _tune(start, masks[0], 2)):
-        with pytest.raises(
-            TrainingDivergedError, match="network 1, seed 3, is not finite in epoch 1, step 1"
-        ):
+        with pytest.raises(TrainingDivergedError, match="network 1, seed 3, is not finite in epoch 1"):
             train(replace(iris(), ensemble=broken))
 
 
@@ -132,24 +130,14 @@ def assert_close(network: nn.Module, other: nn.Module) -> None:
 
 
 def test_an_image_network_alone_is_what_it_is_in_an_ensemble():
-    data = {"images": True, "train": 100, "test": 50}
-    images = replace(IRIS, dataset="digits", build=small_convolution, data=data)
-    start = settings.Start.draw(SEEDS, images)
-    dense = Mask.stack([Mask.dense(member) for member in start.ensemble])
-    mask = Mask({name: torch.rand(kept.shape) < 0.5 for name, kept in dense.items()})
-    together, history = _tune(start, mask, 2)
-    for i, seed in enumerate(SEEDS):
-        own_data, member = start.datasets[i : i + 1], Ensemble([start.ensemble.member(i)])
-        one = replace(start, seeds=(seed,), datasets=own_data, ensemble=member)
-        own = Mask({name: kept[i : i + 1] for name, kept in mask.items()})
-        alone, course = _tune(one, own, 2)
-        assert own.holds(alone)
-        assert_close(alone.member(0), together.member(i))
-        assert course.last("test_accuracy")[0] == history.last("test_accuracy")[i]
-
-
-def small_convolution() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 10))
+    digits = {"dataset": "digits", "data": {"images": True, "train": 100, "test": 50}}
+    start = settings.Start.draw(SEEDS, replace(IRIS, build=partial(small_cnn, 2), **digits))
+    masks = [select(magnitude(member), sparsity=0.5) for member in start.ensemble]
+    together, history = _tune(start, Mask.stack(masks), 2)
+    alone, course = _tune(start.first(1), Mask.stack(masks[:1]), 2)
+    assert masks[0].holds(alone)
+    assert_close(alone.member(0), together.member(0))
+    assert course.last("test_accuracy")[0] == history.last("test_accuracy")[0]
 
 
 @pytest.mark.parametrize(("n_epochs", "target", "max_epochs"), [(3, 0.25, 12), (6, 1e-9, 2)])

@@ -1,7 +1,5 @@
 """Runs at the authors' scale on a small stand-in: against the fits themselves, resumed, out of time, divergent."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Experiments against theorems, with the cases in which a theorem must not hold as controls."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from itertools import combinations

@@ -1,7 +1,5 @@
 """What is read off the tables: crossings and fits by hand, strengths chosen by validation and by nothing else."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,10 +88,8 @@ def test_steps_to_reach_a_level_are_those_of_the_setting_that_is_soonest_by_vali
     ]
     grid = pd.DataFrame(rows, columns=[*RUN, "seed", "step", "validation_error", "distance"])
     assert measures.steps_to_reach(grid, 0.5)["pilot"].tolist() == [20, 30]
-    assert measures.steps_to_reach(grid, 0.05)["pilot"].tolist() == [
-        30,
-        30,
-    ]  # at the last step, reached or not
+    # at the last step, reached or not
+    assert measures.steps_to_reach(grid, 0.05)["pilot"].tolist() == [30, 30]
 
 
 # ---- pruned networks

@@ -1,7 +1,5 @@
 """The regression, potentials to fifty digits, three flows that agree, closed forms, interpolators and other solvers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import mpmath
@@ -47,8 +45,7 @@ def test_loss_gradient_and_misfit_are_those_of_a_loop_over_samples():
     assert problem.loss(many) == pytest.approx([sum(r**2 for r in residuals) / 6, 0])
     assert problem.gradient(problem.x0) == pytest.approx(slope)
     assert problem.gradient(many)[0] == pytest.approx(slope)
-    misfits = [problem.misfit(x) for x in (np.zeros(6), problem.x_star, -problem.x_star)]
-    assert misfits == pytest.approx([1, 0, 2])
+    assert problem.misfit(-problem.x_star) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("a", [1e-30, 1.0, 1e30])
@@ -123,17 +120,12 @@ def test_factors_along_a_constant_gradient_have_their_closed_form_and_the_printe
 
 def test_the_gap_under_a_penalised_mask_is_that_of_a_loop_of_small_steps():
     _, _, x0, gradient = regression(3)
-    n_steps, alpha = 200, 0.1
+    n_steps, alpha = 10_000, 0.1
     m, w = Flow(x0, alpha).factors(gradient, np.array([1.0]), mask_only=True)
-    (p, q), h = pilot_factors(x0), 1 / n_steps
-
-    def velocity(p, q):
-        return -gradient(p * q) * q - 2 * alpha * p, -gradient(p * q) * p
-
+    p, q = pilot_factors(x0)
     for _ in range(n_steps):
-        dp, dq = velocity(p, q)
-        dp, dq = velocity(p + h / 2 * dp, q + h / 2 * dq)
-        p, q = p + h * dp, q + h * dq
+        g = gradient(p * q)
+        p, q = p - (g * q + 2 * alpha * p) / n_steps, q - g * p / n_steps
     np.testing.assert_allclose(m[0] ** 2 - w[0] ** 2, p**2 - q**2, atol=1e-3)
     assert np.abs(p**2 - q**2 - np.exp(-4 * alpha)).max() > 0.05  # as if both were
 

@@ -1,7 +1,5 @@
 """Fits, cycles, diagonal networks: each as if alone, courses, divergence; pruning against slow sorts; the Lasso."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -12,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Lasso
+from small_networks import small_cnn
 from torch import nn
 
 from repro.learn import Ensemble, TrainingDivergedError, evaluate, perceptron, streams, train
 from repro.papers.implicit_sparsification import training
-from repro.papers.implicit_sparsification.method import METHODS, Choice, pilot_factors, schedule
+from repro.papers.implicit_sparsification.method import METHODS, Algorithm1, Choice, pilot_factors, schedule
 from repro.papers.implicit_sparsification.settings import _SETTINGS, _SparseRegression
 from repro.papers.implicit_sparsification.training import _FAMILIES, _cycles, _descend, _fit, _smallest
 
@@ -119,18 +118,12 @@ def test_every_method_trains_from_the_weights_of_the_seed(name):
 def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(monkeypatch):
     """But for the crops, of which an ensemble draws one for each network."""
     monkeypatch.setattr(training.learn, "random_crop_flip", lambda x, generator: x)
-    images = replace(TINY, build=tiny_convolutions, images=True, n_epochs=1)
-    choice = Choice(1e-3, "half", 0.1)
-    alone = _fit(images, METHODS["pilot"], [choice], seeds=[3])
-    both = _fit(images, METHODS["pilot"], [choice, choice], seeds=[3])
+    images = replace(TINY, build=partial(small_cnn, 2, batch_norm=True), images=True, n_epochs=1)
+    alone, both = (_fit(images, METHODS["pilot"], FAST[:1] * n, seeds=[3]) for n in (1, 2))
     for name, weight in alone.networks.parameters.items():
         torch.testing.assert_close(weight[0], both.networks.parameters[name][0], atol=1e-3, rtol=1e-3)
-    one, first, _ = (x for fitted in (alone, both) for x in fitted.pruned_accuracy([0.5])["test_accuracy"])
+    one, first = (fitted.pruned_accuracy([0.5])["test_accuracy"][0] for fitted in (alone, both))
     assert one == pytest.approx(first, abs=0.05)
-
-
-def tiny_convolutions():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
 
 
 def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms(monkeypatch):
@@ -138,18 +131,16 @@ def test_algorithm_1_sets_the_strengths_of_the_penalty_from_accuracies_and_norms
 
     def note(model, report, options):
         l1 = flat(model).abs().sum().item()
-        seen.append((options["before_step"][0].strengths.item(), l1, report.batch_accuracy.item()))
+        seen.append((options["before_step"][0].strengths.item(), report.batch_accuracy.item(), l1))
 
     watch(monkeypatch, "after_epoch", note)
     _fit(TINY, METHODS["pilot_algorithm"], [Choice(1e-5, "algorithm 1", 0.2, 15.0)], seeds=[0], n_epochs=8)
-    least = 0.03 * flat(TINY.networks([0])[0]).abs().sum().item()
-    alpha, before, expected = 1e-5, 0.0, []
-    for k, (_, l1, accuracy) in enumerate(seen, start=1):
-        expected.append(alpha)
-        up = accuracy >= before and l1 >= least and k <= 4
-        alpha, before = alpha * 15**0.25 if up else alpha / 15**0.25, accuracy
-    assert [alpha for alpha, _, _ in seen] == pytest.approx(expected, rel=1e-6)
-    assert max(expected) > 1e-5
+    rule = Algorithm1(8, flat(TINY.networks([0])[0]).abs().sum(dim=1))
+    alphas, numbers = torch.tensor(seen).split([1, 2], dim=1)
+    for k in range(1, 8):
+        accuracy, l1 = numbers[k - 1, :, None]
+        torch.testing.assert_close(alphas[k], rule(alphas[k - 1], k, accuracy, l1), rtol=1e-5, atol=0)
+    assert alphas.max() > alphas[0] == pytest.approx(1e-5)
 
 
 def test_masks_grow_hotter_with_each_epoch(monkeypatch):
