@@ -42,6 +42,7 @@ def test_bad_values_are_quoted(values):
 
 # --- names ---
 
+
 @pytest.mark.parametrize(
     ("name", "known", "expected"),
     [

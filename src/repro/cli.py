@@ -298,10 +298,16 @@ def _cite(
     name: Annotated[str, typer.Argument(help="A chapter, a method such as pilot, or `book`.")] = "book",
 ) -> None:
     """Print the BibTeX of a chapter's paper, of a method, or of the book."""
-    from repro.book.references import cited
     from repro.head_to_head import METHODS
 
-    print(cited(Book.find(), name, {label: method.source for label, method in METHODS.items()}))
+    book = Book.find()
+    keys = {"book": book.key} | {
+        label.lower(): method.source for label, method in METHODS.items() if method.source
+    }
+    for chapter in book.chapters():
+        paper = claims.load(book.claims_file(chapter)).paper
+        keys[chapter] = paper.key if paper else book.key
+    print(book.references()[keys[known("method or chapter", name.lower(), keys)]])
 
 
 @_command("new")

@@ -25,7 +25,6 @@ from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
-from repro.book.references import BOOK, entries
 from repro.book.results import Results, read
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
@@ -118,7 +117,7 @@ def _answers(book: Book, results: Results) -> dict[str, _Shown]:
 
 def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
     """All chapters in reading order, with the answer to each claim from the strongest of the results."""
-    found, url, references = [], repository_url(book.root), entries(book)
+    found, url, references = [], repository_url(book.root), book.references()
     for name in book.chapters():
         claims = load(book.claims_file(name))
         runs = [results[name, profile] for profile in _PROFILES if (name, profile) in results]
@@ -127,7 +126,7 @@ def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
         cells = [c for c in read_notebook(book.notebook(name))["cells"] if c["cell_type"] == "markdown"]
         title = _TITLE.search("\n".join(map(source_of, cells)))
         keys = {"the paper": claims.paper.key} if claims.paper else {}
-        keys = {what: key for what, key in (keys | {"the book": BOOK}).items() if key in references}
+        keys = {what: key for what, key in (keys | {"the book": Book.key}).items() if key in references}
         cited = {what: references[key] for what, key in keys.items()}
         words = {run.profile: _counted(answered) for run, answered in zip(runs, answers, strict=True)}
         found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited, words))

@@ -18,7 +18,6 @@ from repro.book.layout import PROFILES, Book
 from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
-from repro.book.references import entries
 from repro.book.results import read
 
 _HEADINGS = (
@@ -60,7 +59,7 @@ def run(book: Book) -> list[str]:
             problems.append(f"{name}: {error}")
 
     path = book.root / "book" / "references.bib"
-    references = look(path, entries, book)
+    references = look(path, book.references)
     for chapter in book.chapters():
         path = book.claims_file(chapter)
         claims = look(path, load, path)
