@@ -156,10 +156,6 @@ class Runs:
         self, name: str, made_with: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], **about: Any
     ) -> None:
         """Keep a finished run: its settings, its rows, and what else is to be said of it, such as ``seconds``."""
-        content = {"made_with": dict(made_with), **about, "rows": [_plain(row) for row in rows]}
-        write_atomically(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Python's own numbers, which JSON can write."""
-    return {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+        content = {"made_with": dict(made_with), **about, "rows": [*map(dict, rows)]}
+        text = json.dumps(content, indent=1, default=lambda number: number.item())  # NumPy's
+        write_atomically(self.folder / f"{name}.json", text + "\n")

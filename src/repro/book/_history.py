@@ -77,13 +77,11 @@ def _commit(results: Results) -> str:
 
 def _against_the_run(root: Path, results: Results) -> str:
     """What speaks against all of a result: what it says of itself, and its commit with the claims there."""
-    seed, blocks, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
+    seed, block, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
     if results.exploratory:
         return f"seeds from {seed} are for planning"
-    if seed not in blocks:
-        return (
-            f"seeds from {seed} are not for {results.profile}; accepted: {blocks.start} to {blocks.stop - 1}"
-        )
+    if seed not in block:
+        return f"seeds from {seed} are not for {results.profile}; accepted: {block.start} to {block[-1]}"
     if not commit:
         return "it names no commit"
     if results.provenance.get("dirty") is not False:
@@ -178,10 +176,7 @@ def changes(book: Book, results: Iterable[Results]) -> list[dict[str, Any]]:
 
 def _seeds(results: Results) -> range:
     """The seeds of a run: from its first one on, as many as the most values of a test."""
-    tests = [
-        test for claim in results.claims.values() for test in (claim.deciding | claim.supporting).values()
-    ]
-    return range(results.seed, results.seed + max([1, *(len(test.values) for test in tests)]))
+    return range(results.seed, results.seed + max([1, *map(len, results.values.values())]))
 
 
 @cache

@@ -27,8 +27,15 @@ _DIRECTIVE = re.compile(r"^\s*\{([\w:+-]+)\}\s*(.*)$", re.DOTALL)
 _OPTIONS = re.compile(r"\A(?:---\n(?s:.*?)\n---\n|(?:\s*:[\w-]+:.*\n?)+)")
 # directives whose content is not prose
 _OPAQUE = {
-    *("math", "code", "code-block", "code-cell", "sourcecode"),
-    *("raw", "eval-rst", "bibliography", "toctree"),
+    "math",
+    "code",
+    "code-block",
+    "code-cell",
+    "sourcecode",
+    "raw",
+    "eval-rst",
+    "bibliography",
+    "toctree",
 }
 
 
@@ -49,14 +56,8 @@ def _fence(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> st
 @cache
 def _myst() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    for plugin in (
-        dollarmath_plugin,
-        amsmath_plugin,
-        colon_fence_plugin,
-        myst_block_plugin,
-        myst_role_plugin,
-    ):
-        parser.use(plugin)
+    parser.use(dollarmath_plugin).use(amsmath_plugin).use(colon_fence_plugin)
+    parser.use(myst_block_plugin).use(myst_role_plugin)
     for kind in ("fence", "colon_fence"):
         parser.add_render_rule(kind, _fence)
     for kind in ("softbreak", "hardbreak"):

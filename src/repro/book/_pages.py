@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,10 +147,6 @@ def drawn(chapter: _Chapter, title: str = "") -> tuple[str, str, list[tuple[Clai
     return title, chapter.page * bool(title), [(each.claim, each.judged) for each in chapter.shown]
 
 
-def _page(chapter: str) -> str:
-    return f'<a href="chapters/{chapter}.html">{chapter}</a>'
-
-
 def _listed(found: Mapping[str, int]) -> str:
     return ", ".join(f"{found[word]} {word}" for word in WORDS if found.get(word)) or "none"
 
@@ -209,25 +205,23 @@ def _source(chapter: _Chapter, run: Results) -> dict[str, Any]:
 # --- the landing page and the scoreboard ------------------------------------------------------------------------------
 
 
-def landing(text: str, found: Iterable[_Chapter]) -> str:
+def landing(text: str, found: Sequence[_Chapter]) -> str:
     """The first page with the answers of each chapter (``<!-- answers: CHAPTER -->``) and the ``<!-- ruler -->``."""
-    found = list(found)
     for chapter in found:
         answers = rendered("answers.html", chapter=chapter, page=chapter.page)
         text = text.replace(f"<!-- answers: {chapter.name} -->", answers)
     return text.replace("<!-- ruler -->", _all_rulers(found))
 
 
-def _all_rulers(found: Iterable[_Chapter]) -> str:
+def _all_rulers(found: Sequence[_Chapter]) -> str:
     """The ruler of all chapters, a column each."""
     names = ((each, inline_html(each.title.partition(":")[0])) for each in found)
     return ruler([drawn(each, f'<a href="{each.page}">{name}</a>') for each, name in names], dense=True)
 
 
-def scoreboard(found: Iterable[_Chapter]) -> str:
+def scoreboard(found: Sequence[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
-    found = list(found)
-    counted = [(_page(c.name), *map(_listed, c.counts.values())) for c in found]
+    counted = [(f'<a href="{c.page}">{c.name}</a>', *map(_listed, c.counts.values())) for c in found]
     counts = html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts")
     pieces = {"notice": _NOTICE, "counts": counts, "ruler": _all_rulers(found)}
     return rendered("scoreboard.md", chapters=found, **pieces)
@@ -236,7 +230,7 @@ def scoreboard(found: Iterable[_Chapter]) -> str:
 # --- the status page ----------------------------------------------------------------------------------------------
 
 
-def status(book: Book, results: _AllResults, found: Iterable[_Chapter] = ()) -> str:
+def status(book: Book, results: _AllResults, found: Sequence[_Chapter] = ()) -> str:
     """The page that says when each chapter ran, on what, with which versions, and what it cost.
 
     Answers of ``found`` are not judged again.

@@ -58,13 +58,10 @@ def beside(function: Callable[..., Any], calls: Sequence[Mapping[str, Any]], set
     from joblib import Parallel, delayed
 
     alone = settings.profile not in _LONG or torch.cuda.is_available()
-    found: list[Any] = Parallel(n_jobs=1 if alone else -1)(
-        delayed(_in_a_process)(function, call) for call in calls
-    )
-    return found
+    return list(Parallel(n_jobs=1 if alone else -1)(delayed(_on_its_own)(function, call) for call in calls))
 
 
-def _in_a_process(function: Callable[..., Any], call: Mapping[str, Any]) -> Any:
+def _on_its_own(function: Callable[..., Any], call: Mapping[str, Any]) -> Any:
     from repro.learn.seeding import reproducible
 
     reproducible(threads=1)
