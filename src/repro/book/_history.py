@@ -20,6 +20,8 @@ from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.results import Results, read
 
+_Then = ChapterClaims | str  # the claims at a commit, or why they cannot be read
+
 
 def doubts(book: Book, results: Results) -> dict[str, str]:
     """Why answers of a result may not count, by claim id; a reason that concerns the whole run stands at every claim.
@@ -98,9 +100,7 @@ def _against_the_run(root: Path, results: Results) -> str:
     return f"{', '.join(by_hand)}, not as in the file of claims at {commit[:10]}" if by_hand else ""
 
 
-def _against_the_claim(
-    claim: str, profile: str, now: ChapterClaims, known: Mapping[str, ChapterClaims | str]
-) -> str:
+def _against_the_claim(claim: str, profile: str, now: ChapterClaims, known: Mapping[str, _Then]) -> str:
     """What is no longer as it was when its run began, or when others had seen its seeds."""
     for when, then in known.items():
         if changed := then if isinstance(then, str) else _changed(claim, profile, now, then):
@@ -121,7 +121,7 @@ def _changed(claim: str, profile: str, now: ChapterClaims, then: ChapterClaims) 
     return f"the correction over all tests was stricter, with {', '.join(gone)}" if gone and corrected else ""
 
 
-def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str]:
+def _known_before(root: Path, results: Results) -> dict[str, _Then]:
     """The claims at the result's commit, and those by which committed runs judged some of its seeds, by when it was.
 
     All versions of all profiles count, on merged branches too. A run whose tree was not clean, or whose commit is
@@ -189,7 +189,7 @@ def _at(root: Path, blob: str) -> Results | None:
 
 
 @cache
-def _claims_at(root: Path, commit: str, chapter: str) -> ChapterClaims | str:
+def _claims_at(root: Path, commit: str, chapter: str) -> _Then:
     """The file of claims at a commit, or why it cannot be read."""
     text = git(root, "show", f"{commit}:./book/claims/{chapter}.yml") if commit else None  # ":" is the index
     if text is None:

@@ -27,15 +27,8 @@ _DIRECTIVE = re.compile(r"^\s*\{([\w:+-]+)\}\s*(.*)$", re.DOTALL)
 _OPTIONS = re.compile(r"\A(?:---\n(?s:.*?)\n---\n|(?:\s*:[\w-]+:.*\n?)+)")
 # directives whose content is not prose
 _OPAQUE = {
-    "math",
-    "code",
-    "code-block",
-    "code-cell",
-    "sourcecode",
-    "raw",
-    "eval-rst",
-    "bibliography",
-    "toctree",
+    *("math", "code", "code-block", "code-cell", "sourcecode"),
+    *("raw", "eval-rst", "bibliography", "toctree"),
 }
 
 

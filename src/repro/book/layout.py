@@ -81,11 +81,8 @@ class Book:
 
     def chapters(self) -> list[str]:
         """Names of the chapters: entries of the table of contents under ``book/chapters/``, in order."""
-        return [
-            entry.removeprefix("book/chapters/").removesuffix(".ipynb")
-            for entry in self.toc
-            if entry.startswith("book/chapters/")
-        ]
+        found = [entry for entry in self.toc if entry.startswith("book/chapters/")]
+        return [entry.removeprefix("book/chapters/").removesuffix(".ipynb") for entry in found]
 
     def chapter(self, name: str) -> str:
         """The chapter's name, from its name or from the path of its notebook; an unknown one is an error."""
