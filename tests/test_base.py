@@ -1,6 +1,7 @@
 """Checks and names; intervals against closed forms and peers; files and runs that are whole or not there at all."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from repro.base import Runs, t_interval, unknown, whole, write_atomically
+from repro.base import Runs, one_of, t_interval, whole, write_atomically
 
 finite = st.floats(-1e6, 1e6)
 
@@ -41,19 +42,19 @@ def test_bad_values_are_quoted(values):
 
 # --- names ---
 
-LOSSES = {"cross_entropy": 1, "logistic": 2}
-
 
 @pytest.mark.parametrize(
     ("name", "known", "expected"),
     [
-        ("logistics", LOSSES, "'logistics'; did you mean 'logistic'? Known: cross_entropy, logistic"),
-        ("zzz", LOSSES, "'zzz'; known: cross_entropy, logistic"),
+        ("logistics", ["hinge", "logistic"], "'logistics'; did you mean 'logistic'? Known: hinge, logistic"),
+        ("zzz", ["hinge", "logistic"], "'zzz'; known: hinge, logistic"),
         ("x", [], "'x'; known: none"),
     ],
 )
-def test_the_words(name, known, expected):
-    assert unknown("loss", name, known) == f"unknown loss {expected}"
+def test_an_unknown_name_is_told_with_the_nearest(name, known, expected):
+    assert one_of("loss", "hinge", ["hinge"]) == "hinge"
+    with pytest.raises(ValueError, match=re.escape(f"unknown loss {expected}")):
+        one_of("loss", name, known)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), True + np.int8(2)])

@@ -98,9 +98,7 @@ tried("from repro.book import claims")
 @pytest.mark.parametrize("lacking", ["typer", "pydantic"])
 def test_the_command_line_without_its_packages_says_what_to_install(lacking):
     code = f"import sys; sys.modules[{lacking!r}] = None; sys.argv[1:] = ['claims']; from repro.__main__ import main; "
-    done = subprocess.run(
-        [sys.executable, "-c", code + "main()"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code + "main()"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"repro: the command line needs {lacking}: pip install 'repro[book]'\n"
 
@@ -126,7 +124,6 @@ def test_the_library_says_that_it_is_typed():
 
 
 def test_python_m_repro_is_the_command(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "repro", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-m", "repro", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == f"repro {repro.__version__}\n"

@@ -21,8 +21,7 @@ def test_a_forbidden_import_is_caught(tmp_path):
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     (tmp_path / "repro" / "learn" / "upwards.py").write_text("import repro.prune\n")
     lint = Path(sys.executable).with_name("lint-imports")
-    found = subprocess.run(
-        [lint], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
-    )
+    own = {"PYTHONPATH": str(tmp_path)}
+    found = subprocess.run([lint], cwd=tmp_path, capture_output=True, text=True, env=own)
     assert found.returncode != 0
     assert "BROKEN" in found.stdout

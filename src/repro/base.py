@@ -24,7 +24,6 @@ __all__ = [
     "nearest",
     "one_of",
     "t_interval",
-    "unknown",
     "whole",
     "write_atomically",
 ]
@@ -39,20 +38,15 @@ def whole(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def unknown(what: str, name: object, known: Iterable[object]) -> str:
-    """Return the sentence of an error: the name, the nearest known one if any is near, and all known ones.
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Return the end of a sentence about an unknown name: the nearest known one if any is near, and all known ones.
 
     Case does not count in what is near, and a dash counts as an underscore.
 
     Example:
-        >>> unknown("loss", "Logistics", ["logistic", "squared_error"])
-        "unknown loss 'Logistics'; did you mean 'logistic'? Known: logistic, squared_error"
+        >>> nearest("Logistics", ["logistic", "squared_error"])
+        "did you mean 'logistic'? Known: logistic, squared_error"
     """
-    return f"unknown {what} {name!r}; {nearest(name, known)}"
-
-
-def nearest(name: object, known: Iterable[object]) -> str:
-    """Return the end of a sentence about an unknown name: the nearest known one if any is near, and all known ones."""
     names = [str(each) for each in known]
     loosely = {_loose(each): each for each in names}
     near = difflib.get_close_matches(_loose(name), loosely, n=1, cutoff=0.5)
@@ -65,10 +59,10 @@ def _loose(name: object) -> str:
 
 
 def one_of(what: str, name: str, known: Iterable[str]) -> str:
-    """The name; raises ``ValueError``, with the sentence of ``unknown``, unless it is one of the known."""
+    """The name; raises ``ValueError``, with the nearest one, unless it is one of the known."""
     names = list(known)
     if name not in names:
-        raise ValueError(unknown(what, name, names))
+        raise ValueError(f"unknown {what} {name!r}; {nearest(name, names)}")
     return name
 
 
@@ -162,10 +156,6 @@ class Runs:
         self, name: str, made_with: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], **about: Any
     ) -> None:
         """Keep a finished run: its settings, its rows, and what else is to be said of it, such as ``seconds``."""
-        content = {"made_with": dict(made_with), **about, "rows": [_plain(row) for row in rows]}
-        write_atomically(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Python's own numbers, which JSON can write."""
-    return {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+        content = {"made_with": dict(made_with), **about, "rows": [*map(dict, rows)]}
+        text = json.dumps(content, indent=1, default=lambda number: number.item())  # NumPy's
+        write_atomically(self.folder / f"{name}.json", text + "\n")

@@ -24,6 +24,7 @@ from repro import __version__
 from repro.book import claims, parameters, results
 from repro.book._environment import commit_of, cores
 from repro.book._files import check_writable, shown
+from repro.book.answers import WORDS
 from repro.book.errors import BookError, known
 from repro.book.layout import PROFILES, Book
 
@@ -45,10 +46,7 @@ app = typer.Typer(
 )
 _command = partial(app.command, epilog=_EXIT_CODES)
 _out = Console()
-_COLOURS = dict.fromkeys(("reproduced", "yes", "passed"), "green") | dict.fromkeys(
-    ("undecided", "open"), "blue"
-)
-_COLOURS |= dict.fromkeys(("not reproduced", "no", "failed"), "red") | {"partly": "yellow"}
+_COLOURS = {"✓": "green", "✗": "red", "?": "blue", "◐": "yellow"}
 
 _P = ("-p", "--parameter")
 _SIZES = "smoke, quick, full or paper"
@@ -95,7 +93,9 @@ def _print_verdicts(book: Book, chapter: str, profile: str, found: Any) -> None:
     for claim in claims.load(book.claims_file(chapter)).claims:
         judged = found.claims.get(claim.id)
         word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
-        rows.append((claim.id, claim.statement, f"[{_COLOURS.get(word, 'dim')}]{word}[/]", escape(why)))
+        rows.append(
+            (claim.id, claim.statement, f"[{_COLOURS.get(WORDS[word], 'dim')}]{word}[/]", escape(why))
+        )
     _print_table(f"{chapter}, profile {profile}", ("claim", "statement", "answer", "because"), rows)
 
 
@@ -298,10 +298,15 @@ def _cite(
     name: Annotated[str, typer.Argument(help="A chapter, a method such as pilot, or `book`.")] = "book",
 ) -> None:
     """Print the BibTeX of a chapter's paper, of a method, or of the book."""
-    from repro.book.references import cited
     from repro.head_to_head import METHODS
 
-    print(cited(Book.find(), name, {label: method.source for label, method in METHODS.items()}))
+    book = Book.find()
+    keys = {"book": book.key}
+    keys |= {label.lower(): method.source for label, method in METHODS.items() if method.source}
+    for chapter in book.chapters():
+        paper = claims.load(book.claims_file(chapter)).paper
+        keys[chapter] = paper.key if paper else book.key
+    print(book.references()[keys[known("method or chapter", name.lower(), keys)]])
 
 
 @_command("new")

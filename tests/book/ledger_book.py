@@ -105,10 +105,8 @@ def notebook(**replaced):
             cells.append(new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
         if heading == "Experiments":
             cells.append(new_code_cell(MEASURE))
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3"},
-        "language_info": {"name": "python", "file_extension": ".py"},
-    }
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    metadata["language_info"] = {"name": "python", "file_extension": ".py"}
     return new_notebook(cells=cells, metadata=metadata)
 
 
@@ -123,21 +121,10 @@ GAINS = [1.0 + 0.1 * k for k in range(10)]
 def result(book, t1=T1, profile="quick", **changes):
     """What a run of the chapter found, with other values for the test of T1, or with ``changes``."""
     values = {("T1", "falls"): list(t1), ("T2", "first"): GAINS, ("T2", "second"): GAINS}
-    given = {
-        "chapter": "toy",
-        "profile": profile,
-        "claims": answers.judge(claims.load(book.claims_file("toy")), values, profile),
-        "provenance": {
-            "commit": "0123456789" * 4,
-            "dirty": False,
-            "versions": {"torch": "2.13.0", "numpy": "2"},
-        },
-        "run": {
-            "seconds": 61.3,
-            "peak_memory_mb": 432.1,
-            "finished": "2026-11-21T04:05:06",
-            "machine": {"system": "Linux", "architecture": "x86_64", "cores": 2, "accelerators": ["A | B"]},
-        },
-    }
-    given["provenance"]["parameters"] = {"rate": 0.123456789, "seed": 500_000}
+    judged = answers.judge(claims.load(book.claims_file("toy")), values, profile)
+    made = {"commit": "0123456789" * 4, "dirty": False, "versions": {"torch": "2.13.0", "numpy": "2"}}
+    made["parameters"] = {"rate": 0.123456789, "seed": 500_000}
+    cost = {"seconds": 61.3, "peak_memory_mb": 432.1, "finished": "2026-11-21T04:05:06"}
+    cost["machine"] = {"system": "Linux", "architecture": "x86_64", "cores": 2, "accelerators": ["A | B"]}
+    given = {"chapter": "toy", "profile": profile, "claims": judged, "provenance": made, "run": cost}
     return results.Results(**(given | changes))

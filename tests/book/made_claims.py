@@ -6,15 +6,8 @@ METRIC = "accuracy minus that of the dense network"
 
 
 def deciding_test(name="dense", claim="above 0", margin=0.5, **more):
-    said = {
-        "name": name,
-        "metric": METRIC,
-        "unit": "points",
-        "claim": claim,
-        "margin": margin,
-        "why": "it matters",
-    }
-    said |= {"seeds": "runs", "scale": "small"} | more
+    said = {"name": name, "metric": METRIC, "unit": "points", "claim": claim, "margin": margin}
+    said |= {"why": "it matters", "seeds": "runs", "scale": "small"} | more
     return {key: value for key, value in said.items() if value is not None}
 
 
@@ -31,9 +24,7 @@ def content(*claims, **runs):
         "chapter": "toy",
         "paper": {"title": "T", "authors": "A", "key": "k2020"},
         "budget": {profile: {"seconds": 60, "memory_mb": 500} for profile in each},
-        "profiles": {
-            profile: {"runs": n, "rate": 0.1, "seed": first[profile]} for profile, n in each.items()
-        },
+        "profiles": {p: {"runs": n, "rate": 0.1, "seed": first[p]} for p, n in each.items()},
         "claims": list(claims),
     }
 

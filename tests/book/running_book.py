@@ -9,11 +9,7 @@ from repro.book.sweep import grid
 CLAIMS = """
 chapter: toy
 paper: {title: A toy, authors: "A. Nobody", key: nobody2020}
-budget:
-  smoke: {seconds: 600, memory_mb: 600}
-  quick: {seconds: 600, memory_mb: 600}
-  full: {seconds: 600, memory_mb: 600}
-  paper: {seconds: 600, memory_mb: 600}
+budget: {smoke: &each {seconds: 600, memory_mb: 600}, quick: *each, full: *each, paper: *each}
 profiles:
   smoke: {n: 1, seed: 0}
   quick: {n: 7, seed: 500000}

@@ -32,18 +32,13 @@ def test_every_word_leads_to_a_section():
 
 
 def test_the_first_mention_is_explained_and_its_synonyms_with_it():
-    left = {
-        "mask": ("m", "which"),
-        "zeros": ("m", "which"),
-        "magnitude pruning": ("p", "least"),
-        "ewn": ("e", "x"),
-    }
-    pieces = list(
-        _explained(nodes.Text("Masks of magnitude pruning; a mask, unmasked, zeros."), left, "g.html")
-    )
+    left = dict.fromkeys(("mask", "zeros"), ("m", "which"))
+    left |= {"magnitude pruning": ("p", "least"), "ewn": ("e", "x")}
+    text = "Masks of magnitude pruning; a mask, unmasked, zeros."
+    pieces = list(_explained(nodes.Text(text), left, "g.html"))
     links = [(each.astext(), each["refuri"]) for each in pieces if isinstance(each, nodes.reference)]
     assert links == [("Masks", "g.html#m"), ("magnitude pruning", "g.html#p")]
-    assert "".join(each.astext() for each in pieces) == "Masks of magnitude pruning; a mask, unmasked, zeros."
+    assert "".join(each.astext() for each in pieces) == text
     assert list(left) == ["ewn"]
 
 

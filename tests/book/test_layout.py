@@ -14,25 +14,18 @@ from repro.book.layout import Book
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def another(tmp_path):
-    return ledger_book.make(tmp_path / "another")
-
-
 def test_from_anywhere_it_is_the_checkout_that_the_library_was_installed_from(tmp_path):
     code = "from repro.book.layout import Book; print(Book.find().root); Book.find()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{ROOT}\n"
     (note,) = done.stderr.splitlines()  # once
     assert note.startswith(f"note: no book at or above {tmp_path}; using {ROOT}")
     assert "papermill --cwd" in note
 
 
-def test_the_book_around_the_working_directory_and_the_one_that_is_named_come_first(
-    another, tmp_path, monkeypatch, capsys
-):
+def test_the_book_around_the_working_directory_and_the_one_named_come_first(tmp_path, monkeypatch, capsys):
+    another = ledger_book.make(tmp_path / "another")
     monkeypatch.chdir(another.root / "book" / "chapters")
     assert Book.find() == another
     monkeypatch.chdir(tmp_path)

@@ -82,7 +82,6 @@ def test_a_sentence():
         ("{los:.2f}", {"loss": 1.0}, "could not be filled: KeyError: 'los'"),
         ("{a}", {"a": 1, "b": 2}, "the value 'b' has no place"),
         ("{x:.2f}", {"x": float("nan")}, "x is nan: a sentence takes finite numbers"),
-        ("{x:.2q}", {"x": 1.0}, "could not be filled"),
         ("{x", {"x": 1.0}, "could not be filled"),
     ],
 )

@@ -7,7 +7,6 @@ import yaml
 from pybtex.database import parse_string
 from typer.testing import CliRunner
 
-from repro.book import references
 from repro.book.layout import Book
 from repro.cli import app
 from repro.head_to_head import METHODS
@@ -21,8 +20,8 @@ BOOK = Book(Path(__file__).resolve().parents[2])
         ("PILoT", "jacobs2025mask"),
         ("pilot", "jacobs2025mask"),
         ("granger-causal-sgd", "shah2024granger"),
-        ("head-to-head", references.BOOK),
-        ("book", references.BOOK),
+        ("head-to-head", Book.key),
+        ("book", Book.key),
     ],
 )
 def test_what_has_a_name_is_cited(name, key, monkeypatch):
@@ -40,7 +39,7 @@ def test_a_name_that_is_none_is_quoted_with_those_that_are(monkeypatch):
 
 
 def test_every_method_with_a_paper_has_its_key():
-    assert {method.source for method in METHODS.values()} - {""} <= set(references.entries(BOOK))
+    assert {method.source for method in METHODS.values()} - {""} <= set(BOOK.references())
     assert [label for label, method in METHODS.items() if not method.source] == ["L1", "random"]
 
 
@@ -48,7 +47,7 @@ def test_the_book_says_the_same_of_itself_everywhere():
     citation, config = (
         yaml.safe_load((BOOK.root / name).read_text("utf-8")) for name in ("CITATION.cff", "_config.yml")
     )
-    entry = parse_string(references.entries(BOOK)[references.BOOK], "bibtex").entries[references.BOOK].fields
+    entry = parse_string(BOOK.references()[Book.key], "bibtex").entries[Book.key].fields
     assert entry["title"] == citation["title"] == config["title"]
     assert entry["note"] == f"Version {citation['version']}"
     assert entry["howpublished"] == citation["repository-code"] == config["repository"]["url"]

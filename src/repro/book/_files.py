@@ -32,9 +32,7 @@ def system_errors(path: Path | None = None) -> Iterator[None]:
     except OSError as error:
         where = path or error.filename or "a file"
         if error.errno in NO_ROOM:
-            raise DiskFull(
-                f"the disk is full: could not write {where}; what was there before is unchanged"
-            ) from error
+            raise DiskFull(f"the disk is full: could not write {where}; what was there stays") from error
         raise BookError(f"could not write {where}: {error.strerror or error}") from error
 
 

@@ -20,6 +20,8 @@ from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
 from repro.book.results import Results, read
 
+_Then = ChapterClaims | str  # the claims at a commit, or why they cannot be read
+
 
 def doubts(book: Book, results: Results) -> dict[str, str]:
     """Why answers of a result may not count, by claim id; a reason that concerns the whole run stands at every claim.
@@ -77,13 +79,11 @@ def _commit(results: Results) -> str:
 
 def _against_the_run(root: Path, results: Results) -> str:
     """What speaks against all of a result: what it says of itself, and its commit with the claims there."""
-    seed, blocks, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
+    seed, block, commit = results.seed, FIRST_SEEDS[results.profile], _commit(results)
     if results.exploratory:
         return f"seeds from {seed} are for planning"
-    if seed not in blocks:
-        return (
-            f"seeds from {seed} are not for {results.profile}; accepted: {blocks.start} to {blocks.stop - 1}"
-        )
+    if seed not in block:
+        return f"seeds from {seed} are not for {results.profile}; accepted: {block.start} to {block[-1]}"
     if not commit:
         return "it names no commit"
     if results.provenance.get("dirty") is not False:
@@ -100,9 +100,7 @@ def _against_the_run(root: Path, results: Results) -> str:
     return f"{', '.join(by_hand)}, not as in the file of claims at {commit[:10]}" if by_hand else ""
 
 
-def _against_the_claim(
-    claim: str, profile: str, now: ChapterClaims, known: Mapping[str, ChapterClaims | str]
-) -> str:
+def _against_the_claim(claim: str, profile: str, now: ChapterClaims, known: Mapping[str, _Then]) -> str:
     """What is no longer as it was when its run began, or when others had seen its seeds."""
     for when, then in known.items():
         if changed := then if isinstance(then, str) else _changed(claim, profile, now, then):
@@ -123,7 +121,7 @@ def _changed(claim: str, profile: str, now: ChapterClaims, then: ChapterClaims) 
     return f"the correction over all tests was stricter, with {', '.join(gone)}" if gone and corrected else ""
 
 
-def _known_before(root: Path, results: Results) -> dict[str, ChapterClaims | str]:
+def _known_before(root: Path, results: Results) -> dict[str, _Then]:
     """The claims at the result's commit, and those by which committed runs judged some of its seeds, by when it was.
 
     All versions of all profiles count, on merged branches too. A run whose tree was not clean, or whose commit is
@@ -178,10 +176,7 @@ def changes(book: Book, results: Iterable[Results]) -> list[dict[str, Any]]:
 
 def _seeds(results: Results) -> range:
     """The seeds of a run: from its first one on, as many as the most values of a test."""
-    tests = [
-        test for claim in results.claims.values() for test in (claim.deciding | claim.supporting).values()
-    ]
-    return range(results.seed, results.seed + max([1, *(len(test.values) for test in tests)]))
+    return range(results.seed, results.seed + max([1, *map(len, results.values.values())]))
 
 
 @cache
@@ -194,7 +189,7 @@ def _at(root: Path, blob: str) -> Results | None:
 
 
 @cache
-def _claims_at(root: Path, commit: str, chapter: str) -> ChapterClaims | str:
+def _claims_at(root: Path, commit: str, chapter: str) -> _Then:
     """The file of claims at a commit, or why it cannot be read."""
     text = git(root, "show", f"{commit}:./book/claims/{chapter}.yml") if commit else None  # ":" is the index
     if text is None:

@@ -49,14 +49,8 @@ def _fence(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> st
 @cache
 def _myst() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    for plugin in (
-        dollarmath_plugin,
-        amsmath_plugin,
-        colon_fence_plugin,
-        myst_block_plugin,
-        myst_role_plugin,
-    ):
-        parser.use(plugin)
+    parser.use(dollarmath_plugin).use(amsmath_plugin).use(colon_fence_plugin)
+    parser.use(myst_block_plugin).use(myst_role_plugin)
     for kind in ("fence", "colon_fence"):
         parser.add_render_rule(kind, _fence)
     for kind in ("softbreak", "hardbreak"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,6 @@ from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
 from repro.book.errors import BadInput
 from repro.book.layout import PROFILES, Book
-from repro.book.references import BOOK, entries
 from repro.book.results import Results, read
 
 _PROFILES = PROFILES[:0:-1]  # the strongest first
@@ -118,7 +117,7 @@ def _answers(book: Book, results: Results) -> dict[str, _Shown]:
 
 def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
     """All chapters in reading order, with the answer to each claim from the strongest of the results."""
-    found, url, references = [], repository_url(book.root), entries(book)
+    found, url, references = [], repository_url(book.root), book.references()
     for name in book.chapters():
         claims = load(book.claims_file(name))
         runs = [results[name, profile] for profile in _PROFILES if (name, profile) in results]
@@ -127,7 +126,7 @@ def chapters(book: Book, results: _AllResults) -> list[_Chapter]:
         cells = [c for c in read_notebook(book.notebook(name))["cells"] if c["cell_type"] == "markdown"]
         title = _TITLE.search("\n".join(map(source_of, cells)))
         keys = {"the paper": claims.paper.key} if claims.paper else {}
-        keys = {what: key for what, key in (keys | {"the book": BOOK}).items() if key in references}
+        keys = {what: key for what, key in (keys | {"the book": Book.key}).items() if key in references}
         cited = {what: references[key] for what, key in keys.items()}
         words = {run.profile: _counted(answered) for run, answered in zip(runs, answers, strict=True)}
         found.append(_Chapter(name, title[1] if title else name, claims, runs, shown, url, cited, words))
@@ -146,10 +145,6 @@ def _strongest(offered: list[_Shown], claim: Claim) -> _Shown:
 def drawn(chapter: _Chapter, title: str = "") -> tuple[str, str, list[tuple[Claim, JudgedClaim]]]:
     """What the ruler takes."""
     return title, chapter.page * bool(title), [(each.claim, each.judged) for each in chapter.shown]
-
-
-def _page(chapter: str) -> str:
-    return f'<a href="chapters/{chapter}.html">{chapter}</a>'
 
 
 def _listed(found: Mapping[str, int]) -> str:
@@ -210,25 +205,23 @@ def _source(chapter: _Chapter, run: Results) -> dict[str, Any]:
 # --- the landing page and the scoreboard ------------------------------------------------------------------------------
 
 
-def landing(text: str, found: Iterable[_Chapter]) -> str:
+def landing(text: str, found: Sequence[_Chapter]) -> str:
     """The first page with the answers of each chapter (``<!-- answers: CHAPTER -->``) and the ``<!-- ruler -->``."""
-    found = list(found)
     for chapter in found:
         answers = rendered("answers.html", chapter=chapter, page=chapter.page)
         text = text.replace(f"<!-- answers: {chapter.name} -->", answers)
     return text.replace("<!-- ruler -->", _all_rulers(found))
 
 
-def _all_rulers(found: Iterable[_Chapter]) -> str:
+def _all_rulers(found: Sequence[_Chapter]) -> str:
     """The ruler of all chapters, a column each."""
     names = ((each, inline_html(each.title.partition(":")[0])) for each in found)
     return ruler([drawn(each, f'<a href="{each.page}">{name}</a>') for each, name in names], dense=True)
 
 
-def scoreboard(found: Iterable[_Chapter]) -> str:
+def scoreboard(found: Sequence[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
-    found = list(found)
-    counted = [(_page(c.name), *map(_listed, c.counts.values())) for c in found]
+    counted = [(f'<a href="{c.page}">{c.name}</a>', *map(_listed, c.counts.values())) for c in found]
     counts = html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts")
     pieces = {"notice": _NOTICE, "counts": counts, "ruler": _all_rulers(found)}
     return rendered("scoreboard.md", chapters=found, **pieces)
@@ -237,7 +230,7 @@ def scoreboard(found: Iterable[_Chapter]) -> str:
 # --- the status page ----------------------------------------------------------------------------------------------
 
 
-def status(book: Book, results: _AllResults, found: Iterable[_Chapter] = ()) -> str:
+def status(book: Book, results: _AllResults, found: Sequence[_Chapter] = ()) -> str:
     """The page that says when each chapter ran, on what, with which versions, and what it cost.
 
     Answers of ``found`` are not judged again.

@@ -159,12 +159,9 @@ class _Run(threading.Thread):
 
     async def _execute(self) -> None:
         self.kernel = _Kernel(self.folder)
-        how: dict[str, Any] = {
-            "startup_timeout": 600,
-            "record_timing": False,
-        }  # of a busy machine: there is a budget
-        how["on_cell_execute"] = lambda cell, cell_index: self.begun.append(cell_index)
-        client = _Client(self.notebook, km=self.kernel, **how)
+        client = _Client(self.notebook, km=self.kernel, record_timing=False)
+        client.startup_timeout = 600  # a busy machine's: there is a budget
+        client.on_cell_execute = lambda cell, cell_index: self.begun.append(cell_index)
         try:
             await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
         finally:  # of a kernel that never was, there is nothing to clean up when Python ends

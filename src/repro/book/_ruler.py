@@ -21,7 +21,7 @@ from typing import Any
 from markupsafe import Markup
 
 from repro.book._markup import anchor, rendered
-from repro.book.answers import JudgedClaim, JudgedTest
+from repro.book.answers import WORDS, JudgedClaim, JudgedTest
 from repro.book.claims import Claim, DecidingTest
 
 _LOW, _HIGH = -2.0, 3.0  # the scale: threshold and margin stand in its middle
@@ -29,7 +29,6 @@ _INSET = 0.15  # how far from the ends of the scale a mark stays that belongs be
 _HEAD = 44  # pixels above the first test
 _CONTROLS = 18  # and above the first control
 _LETTERS = 19  # of a label
-_SIGNS = {"yes": "✓", "no": "✗", "open": "?", "exploratory": "~", "not tested": "–"}
 _STYLES = {
     "yes": ("#0b6e4f", "o"),
     "no": ("#a8201a", "D"),
@@ -123,7 +122,7 @@ def _row(page: str, claim: Claim, test: DecidingTest, judged: JudgedClaim, size:
         "kind": f"{word.replace(' ', '-')} of-{test.scale}",
         "told": told + f", {test.scale} scale" * ran,
         "label": label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…",
-        "sign": _SIGNS[word],
+        "sign": WORDS[word],
         **(_drawn(test, found, word) if found and ran else {"line": None, "marks": []}),
     }
 

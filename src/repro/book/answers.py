@@ -6,29 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import floor, isfinite, log10
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from repro.base import Interval
+from repro.base import Interval, one_of
 from repro.book import judging
 from repro.book.claims import ChapterClaims, Claim, DecidingTest, SupportingTest
 from repro.book.judging import Criterion
 
-_Verdict = Literal[
-    "reproduced",
-    "not reproduced",
-    "yes",
-    "no",
-    "partly",
-    "undecided",
-    "not tested",
-    "passed",
-    "failed",
-    "open",
-]
 _Scale = Literal["small", "paper"]
+_Pair = tuple[float, float]
 WORDS = {
     "reproduced": "✓",
     "not reproduced": "✗",
@@ -43,7 +32,8 @@ WORDS = {
     "exploratory": "~",
 }
 """What can be said of a claim or a control, with its sign, in the order in which pages count."""
-_OWN_WORDS: dict[str, dict[_Verdict, _Verdict]] = {
+_Verdict = Annotated[str, AfterValidator(lambda word: one_of("verdict", word, WORDS))]
+_OWN_WORDS = {
     "control": {"reproduced": "passed", "not reproduced": "failed", "undecided": "open"},
     "question": {"reproduced": "yes", "not reproduced": "no"},
 }
@@ -63,7 +53,7 @@ class JudgedTest(BaseModel):
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
-    p: tuple[float, float] | None = None
+    p: _Pair | None = None
     answer: Literal["yes", "no", "open"] | None = None
     more_seeds: int | None = None
     words: str
@@ -100,9 +90,7 @@ def judge(
     could not test it. ``exploratory`` values (of planning seeds, or of a run that is not proved to have come after
     its claims) are shown and not judged, and neither are those of the profile ``smoke``.
     """
-    values = {
-        key: tuple(map(judging.significant_digits, found)) for key, found in measured.items() if len(found)
-    }
+    values = {key: tuple(map(judging.significant_digits, got)) for key, got in measured.items() if len(got)}
     reasons = not_tested or {}
     judged_by_p = {
         (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
@@ -127,15 +115,10 @@ def judge(
             found = test.criterion.answer_of_worst(test.criterion.worst(values[key]))
             return effect.model_copy(update={"answer": found})
         p, k = judged_by_p[key], len(family) if key in in_family else 1
-        return effect.model_copy(update=_answered(test, effect, p, in_family.get(key, p), k))
+        return _answered(test, effect, p, in_family.get(key, p), k)
 
-    def all_of(claim: Claim, tests: Sequence[SupportingTest]) -> dict[str, JudgedTest]:
-        return {test.name: judged(claim, test) for test in tests}
-
-    return {
-        c.id: _claim(c, all_of(c, c.deciding), all_of(c, c.supporting), profile, exploratory)
-        for c in chapter.claims
-    }
+    found = {claim.id: {test.name: judged(claim, test) for test in claim.tests} for claim in chapter.claims}
+    return {claim.id: _claim(claim, found[claim.id], profile, exploratory) for claim in chapter.claims}
 
 
 def tally(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim]) -> dict[str, Counter[str]]:
@@ -167,43 +150,40 @@ def _why_not(
     return "" if (claim.id, test.name) in values else "this run measured nothing for it"
 
 
-def _p_values(criterion: Criterion, values: Sequence[float]) -> tuple[float, float]:
+def _p_values(criterion: Criterion, values: Sequence[float]) -> _Pair:
     p_yes, p_no = criterion.questions(partial(judging.one_sided, values, statistic=criterion.statistic))
     return float(p_yes), float(p_no)
 
 
-def _effect_alone(test: DecidingTest | SupportingTest, values: Sequence[float]) -> JudgedTest:
+def _effect_alone(test: SupportingTest, values: tuple[float, ...]) -> JudgedTest:
     """A test with its effect, and no answer."""
     if isinstance(test, DecidingTest) and test.statistic == "worst":
         value = test.criterion.worst(values)
         words = f"at worst {_with_unit(_number(value, '.4g'), test.unit)}"
-        return JudgedTest(values=tuple(values), estimate=value, words=words, scale=test.scale)
+        return JudgedTest(values=values, estimate=value, words=words, scale=test.scale)
     found = judging.interval(values, test.statistic)
     estimate, low, high = (
         judging.significant_digits(value) if isfinite(value) else None
         for value in (found.estimate, found.low, found.high)
     )
     words = _effect(found, test.unit, _marks(test.criterion) if isinstance(test, DecidingTest) else ())
-    return JudgedTest(
-        values=tuple(values), estimate=estimate, low=low, high=high, words=words, scale=test.scale
-    )
+    return JudgedTest(values=values, estimate=estimate, low=low, high=high, words=words, scale=test.scale)
 
 
-def _answered(
-    test: DecidingTest, effect: JudgedTest, raw: tuple[float, float], p: tuple[float, float], k: int
-) -> dict[str, Any]:
-    """The answer of a test, from its p-values before and after the correction over ``k`` tests."""
+def _answered(test: DecidingTest, effect: JudgedTest, raw: _Pair, p: _Pair, k: int) -> JudgedTest:
+    """A test with its answer, from its p-values before and after the correction over ``k`` tests."""
     criterion, n, found = test.criterion, len(effect.values), judging.interval(effect.values, test.statistic)
     decided = criterion.answer(found, *p)
     if decided == "open":
         more = judging.more_seeds(*raw, n, k)
         what = f"{_counted(more, 'more seed')} would" if more else f"{_counted(n, 'seed')} cannot"
-        return {"answer": decided, "p": p, "more_seeds": more, "words": f"{effect.words}: {what} decide"}
+        told = {"more_seeds": more, "words": f"{effect.words}: {what} decide"}
+        return effect.model_copy(update={"answer": decided, "p": p, **told})
     over, under = judging.one_sided(effect.values, criterion.bounds[0], test.statistic)
     opposite = bool((under if criterion.sign > 0 else over) <= judging.strictest_level(k))
     too_small = criterion.answer(found, 1.0, p[1]) == "no"
     words = _words(test, decided, effect.words, too_small, opposite)
-    return {"answer": decided, "p": p, "words": words}
+    return effect.model_copy(update={"answer": decided, "p": p, "words": words})
 
 
 # --- words ------------------------------------------------------------------------------------------------------
@@ -291,15 +271,10 @@ def _counted(n: int, what: str) -> str:
 # --- claims -----------------------------------------------------------------------------------------------------
 
 
-def _claim(
-    claim: Claim,
-    deciding: dict[str, JudgedTest],
-    supporting: dict[str, JudgedTest],
-    profile: str,
-    exploratory: bool,
-) -> JudgedClaim:
+def _claim(claim: Claim, found: Mapping[str, JudgedTest], profile: str, exploratory: bool) -> JudgedClaim:
     """A claim from its tests; those that the profile leaves out are a matter of scale and not of the verdict."""
-    asked = {test.name: deciding[test.name] for test in claim.deciding if profile in test.profiles}
+    deciding = {test.name: found[test.name] for test in claim.deciding}
+    asked = {test.name: found[test.name] for test in claim.deciding if profile in test.profiles}
     ran = [test for test in asked.values() if test.estimate is not None]
     verdict, scale = _verdict(claim, list(asked.values())), None
     if not ran:
@@ -321,7 +296,7 @@ def _claim(
         scale=scale,
         sentence=sentence[0].upper() + sentence[1:],
         deciding=deciding,
-        supporting=supporting,
+        supporting={test.name: found[test.name] for test in claim.supporting},
     )
 
 

@@ -18,7 +18,6 @@ from repro.book.layout import PROFILES, Book
 from repro.book.parameters import declared, fill
 from repro.book.planning import check_seeds
 from repro.book.prose import numbers_typed
-from repro.book.references import entries
 from repro.book.results import read
 
 _HEADINGS = (
@@ -32,6 +31,7 @@ _HEADINGS_OF_A_QUESTION = (
 )
 _CITE = re.compile(r"\{(?:cite|footcite)(?::\w+)*\}\[(.+)\]", re.DOTALL)  # a role as ``document`` has it
 _LONGEST_FUNCTION = 8
+_References = Mapping[str, str] | None
 _Found = Iterator[tuple[int | None, str]]  # a cell, or None for the whole file, and what is wrong there
 
 
@@ -60,7 +60,7 @@ def run(book: Book) -> list[str]:
             problems.append(f"{name}: {error}")
 
     path = book.root / "book" / "references.bib"
-    references = look(path, entries, book)
+    references = look(path, book.references)
     for chapter in book.chapters():
         path = book.claims_file(chapter)
         claims = look(path, load, path)
@@ -77,13 +77,13 @@ def run(book: Book) -> list[str]:
     return problems
 
 
-def _unknown(key: str, what: str, references: Mapping[str, str] | None) -> _Found:
+def _unknown(key: str, what: str, references: _References) -> _Found:
     """A key that is not among the references, if these could be read."""
     if references is not None and key not in references:
         yield None, f"{key!r} is {what}, but is not in references.bib; {nearest(key, references)}"
 
 
-def _claims(claims: ChapterClaims, references: Mapping[str, str] | None) -> _Found:
+def _claims(claims: ChapterClaims, references: _References) -> _Found:
     if claims.paper:
         yield from _unknown(claims.paper.key, "the key of the paper", references)
     check_seeds(claims)
@@ -98,9 +98,7 @@ def _results(claims: ChapterClaims, path: Path) -> _Found:
             yield None, message
 
 
-def _notebook(
-    book: Book, name: str, claims: ChapterClaims | None, references: Mapping[str, str] | None
-) -> _Found:
+def _notebook(book: Book, name: str, claims: ChapterClaims | None, references: _References) -> _Found:
     """What holds for every notebook, and for chapters the headings, and parameters that every profile fills."""
     path, of_a_chapter = book.notebook(name), name not in book.pages()
     notebook = read_notebook(path)
@@ -135,7 +133,7 @@ def _quotable(claims: ChapterClaims | None) -> set[float]:
     return {bound for test in tests for bound in test.criterion.bounds} | margins | set(claims.quoted)
 
 
-def _markdown(index: int | None, text: str, references: Mapping[str, str] | None) -> _Found:
+def _markdown(index: int | None, text: str, references: _References) -> _Found:
     """Images without a text, and citations of what is not among the references."""
     page = document(text)
     for image in page("img"):

@@ -26,12 +26,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Value = bool | int | float | str
 _ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
 
-FIRST_SEEDS: dict[str, range] = {
-    "smoke": range(10_000),
-    "quick": range(500_000, 1_000_001),
-    "full": range(10_000, 500_000),
-    "paper": range(10_000, 500_000),
-}
+FIRST_SEEDS = {"smoke": range(10_000), "quick": range(500_000, 1_000_001)}
+FIRST_SEEDS |= dict.fromkeys(("full", "paper"), range(10_000, 500_000))
 """Where a profile's seeds begin. Those below 10,000 are for planning: no claim is judged by them."""
 _MOST_HEADLINES = 3
 
@@ -109,14 +105,10 @@ class DecidingTest(SupportingTest):
         if side == "between" and bounds[0] >= bounds[1]:
             raise ValueError(f"claim is {self.claim!r}; accepted for between: [a, b] with a < b")
         if has_margin != (self.margin is not None):
-            accepted = (
-                "the smallest effect that would matter" if has_margin else "none, for between and worst"
-            )
+            accepted = "the smallest effect that matters" if has_margin else "none, for between and worst"
             raise ValueError(f"margin is {self.margin}; accepted: {accepted}")
         if any(significant_digits(value) != value for value in (*bounds, self.margin or 0.0)):
-            raise ValueError(
-                f"claim is {self.claim!r}, margin {self.margin}; accepted: six significant digits"
-            )
+            raise ValueError(f"claim {self.claim!r}, margin {self.margin}; accepted: six significant digits")
         ends = (*bounds, self.criterion.matters) if has_margin else bounds
         if self.statistic == "share" and not all(0 < end < 1 for end in ends):
             named = " and ".join(f"{end:g}" for end in ends)
@@ -267,9 +259,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         keys = [key.value for key, _ in node.value]
         if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
             line = node.start_mark.line + 1
-            raise yaml.YAMLError(
-                f"the key {twice[0]!r} stands twice in the mapping that begins in line {line}"
-            )
+            raise yaml.YAMLError(f"the key {twice[0]!r} stands twice in the mapping from line {line} on")
         return super().construct_mapping(node, deep)
 
 

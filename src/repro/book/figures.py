@@ -85,15 +85,12 @@ def _drawing(figure: Figure) -> tuple[bytes, int, int]:
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "repro", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None})
-    svg = re.sub(
-        r"<\?xml.*?\?>|<!.*?>|<metadata>.*?</metadata>", "", buffer.getvalue().decode(), flags=re.DOTALL
-    )
+    svg = re.sub(r"(?s)<\?xml.*?\?>|<!.*?>|<metadata>.*?</metadata>", "", buffer.getvalue().decode())
     # places to a tenth of a point, and no space between tags
     svg = re.sub(r'(?<= d=")[^"]+', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]).replace(".0", ""), svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").strip()
-    width, height = (
-        round(float(points) * _DPI / 72) for points in re.findall(r' (?:width|height)="([\d.]+)pt"', svg)
-    )
+    points = re.findall(r' (?:width|height)="([\d.]+)pt"', svg)
+    width, height = (round(float(side) * _DPI / 72) for side in points)
     return svg.encode(), width, height
 
 

@@ -1,13 +1,15 @@
-"""Where things are in a book: chapters in reading order, claims, results, build folder."""
+"""Where things are in a book: chapters in reading order, claims, results, references, build folder."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -36,6 +38,8 @@ class Book:
     """A folder that holds ``_toc.yml`` and ``book/``, and where its parts lie."""
 
     root: Path
+    key: ClassVar[str] = "whatmakes2026"
+    """The book's own entry among the references."""
 
     @classmethod
     def find(cls) -> Book:
@@ -77,11 +81,8 @@ class Book:
 
     def chapters(self) -> list[str]:
         """Names of the chapters: entries of the table of contents under ``book/chapters/``, in order."""
-        return [
-            entry.removeprefix("book/chapters/").removesuffix(".ipynb")
-            for entry in self.toc
-            if entry.startswith("book/chapters/")
-        ]
+        found = [entry for entry in self.toc if entry.startswith("book/chapters/")]
+        return [entry.removeprefix("book/chapters/").removesuffix(".ipynb") for entry in found]
 
     def chapter(self, name: str) -> str:
         """The chapter's name, from its name or from the path of its notebook; an unknown one is an error."""
@@ -109,6 +110,25 @@ class Book:
     def results_file(self, chapter: str, profile: str) -> Path:
         """The chapter's committed result in one profile, written by a run."""
         return self.root / "book" / "results" / f"{self.chapter(chapter)}.{profile}.json"
+
+    def references(self) -> dict[str, str]:
+        """BibTeX by key, from ``book/references.bib``; raises ``BadInput`` when it cannot be read."""
+        from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
+
+        path = self.root / "book" / "references.bib"
+        if not path.is_file():
+            raise BadInput("book/references.bib is missing: the references stand in it")
+        try:
+            keys = list(parse_file(str(path)).entries)
+        except (PybtexError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
+        # as they stand there: written anew, pybtex would take the mathematics of a title for text
+        texts = re.findall(r"^@.+?(?=\n^[@%]|\Z)", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        return dict(zip(keys, map(str.strip, texts), strict=True))
+
+    def parts(self, chapter: str) -> Path:
+        """Where a long run of a chapter keeps what is finished until it is whole."""
+        return self.cache_dir / "parts" / chapter.replace("-", "_")
 
     @property
     def build_dir(self) -> Path:

@@ -15,12 +15,12 @@ line that the two would read differently is refused.
 from __future__ import annotations
 
 import ast
-import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, make_dataclass, replace
+from html import escape
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -257,9 +257,7 @@ def resolve(chapter: str, namespace: Mapping[str, object]) -> Any:
     path = book.claims_file(chapter)
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
-    rows = [
-        (f"<code>{p.name}</code>", html.escape(repr(values[p.name])), html.escape(p.help)) for p in parameters
-    ]
+    rows = [(f"<code>{p.name}</code>", escape(repr(values[p.name])), escape(p.help)) for p in parameters]
     table = html_table("Parameters", ("parameter", "value", "what it is"), rows)
     methods = {"_repr_html_": lambda _: table}
     return make_dataclass("Settings", list(values), frozen=True, namespace=methods)(**values)

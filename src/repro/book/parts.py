@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import io
 import pickle
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -43,7 +42,7 @@ def kept(experiments: ModuleType, settings: Any, folder: Path | None = None) -> 
     """
     if settings.profile not in _LONG:
         return experiments
-    place = folder or _place(Book.find(), experiments.__name__.split(".")[-2])
+    place = folder or Book.find().parts(experiments.__name__.split(".")[-2])
     made_with = {"library": whole_library(), "versions": versions(), "data": data_files()}
     own = inspect.getmembers(experiments, inspect.isfunction)
     return SimpleNamespace(**{name: _kept(function, place, made_with) for name, function in own})
@@ -59,26 +58,14 @@ def beside(function: Callable[..., Any], calls: Sequence[Mapping[str, Any]], set
     from joblib import Parallel, delayed
 
     alone = settings.profile not in _LONG or torch.cuda.is_available()
-    found: list[Any] = Parallel(n_jobs=1 if alone else -1)(
-        delayed(_in_a_process)(function, call) for call in calls
-    )
-    return found
+    return list(Parallel(n_jobs=1 if alone else -1)(delayed(_on_its_own)(function, call) for call in calls))
 
 
-def _in_a_process(function: Callable[..., Any], call: Mapping[str, Any]) -> Any:
+def _on_its_own(function: Callable[..., Any], call: Mapping[str, Any]) -> Any:
     from repro.learn.seeding import reproducible
 
     reproducible(threads=1)
     return function(**call)
-
-
-def forget(book: Book, chapter: str) -> None:
-    """Remove the parts of a chapter whose run is finished and kept as a whole."""
-    shutil.rmtree(_place(book, chapter.replace("-", "_")), ignore_errors=True)
-
-
-def _place(book: Book, paper: str) -> Path:
-    return book.cache_dir / "parts" / paper
 
 
 def _kept(function: Callable[..., Any], folder: Path, made_with: dict[str, Any]) -> Callable[..., Any]:

@@ -122,10 +122,8 @@ def check_seeds(chapter: ChapterClaims) -> None:
         for profile in _JUDGED[1:]:
             n, level = chapter.seeds(test, profile), _level(chapter, claim.id, test.name, profile)
             if n is not None and max(_least_p_values(test.criterion, n)) > level:
-                enough = (
-                    k for k in range(n, _MOST_SEEDS) if max(_least_p_values(test.criterion, k)) <= level
-                )
+                more = (k for k in range(n, _MOST_SEEDS) if max(_least_p_values(test.criterion, k)) <= level)
                 raise BadInput(
                     f"{chapter.chapter}.yml: claim {claim.id}: test {test.name}: even a perfect run cannot decide it "
-                    f"with the {n} seeds of {profile} (level {level:.2g}); accepted: at least {next(enough, 'more')}"
+                    f"with the {n} seeds of {profile} (level {level:.2g}); accepted: at least {next(more, 'more')}"
                 )

@@ -48,7 +48,8 @@ class Results(BaseModel):
         return self.seed in FIRST_SEEDS["smoke"]
 
     @property
-    def _values(self) -> dict[tuple[str, str], tuple[float, ...]]:
+    def values(self) -> dict[tuple[str, str], tuple[float, ...]]:
+        """What each test measured, by claim and test; those without a value are left out."""
         return {
             (claim, name): test.values
             for claim, judged in self.claims.items()
@@ -62,7 +63,7 @@ class Results(BaseModel):
         Values of claims and tests that the file no longer has are left out.
         """
         known = {(claim.id, test.name) for claim in chapter.claims for test in claim.tests}
-        values = {key: found for key, found in self._values.items() if key in known}
+        values = {key: found for key, found in self.values.items() if key in known}
         return judge(chapter, values, self.profile, self.not_tested, exploratory)
 
     def contradictions(self, new: Results) -> list[str]:
@@ -87,12 +88,10 @@ class Results(BaseModel):
         """
         tests = {claim.id: [test.name for test in claim.tests] for claim in chapter.claims}
         problems = [f"{claim}: has no result yet" for claim in tests if claim not in self.claims]
-        problems += [
-            f"{claim}: in the result, but not in the claims" for claim in self.claims if claim not in tests
-        ]
+        problems += [f"{c}: in the result, but not in the claims" for c in self.claims if c not in tests]
         problems += [
             f"{claim}: test {name} is in the result, but not in the claims"
-            for claim, name in self._values
+            for claim, name in self.values
             if claim in tests and name not in tests[claim]
         ]
         now = self.again(chapter, self.exploratory)

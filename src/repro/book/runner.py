@@ -7,6 +7,7 @@ cell that failed, beside the last good one and never in its place.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from repro.book import _notebooks, claims, ledger, parameters, parts
+from repro.book import _notebooks, claims, ledger, parameters
 from repro.book._environment import commit_of, data_files, key_parts, library_files
 from repro.book._files import check_writable, hash_of, keep, kept, sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
@@ -105,7 +106,7 @@ def run(
     if before is None:  # kept first: where the target cannot be written, the run is not lost
         try:
             keep(cache, key, _as_text(notebook).encode())
-            parts.forget(book, job.path.stem)
+            shutil.rmtree(book.parts(job.path.stem), ignore_errors=True)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
     show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repro.base import unknown
+from repro.base import one_of
 from repro.prune.scores import _weights
 
 
@@ -156,5 +156,4 @@ def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:
             f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight; fold "
             "it first (torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True)"
         )
-    if name not in known:
-        raise ValueError(unknown("model parameter", name, known))
+    one_of("model parameter", name, known)

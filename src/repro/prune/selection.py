@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from repro.base import unknown, whole
+from repro.base import one_of, whole
 from repro.prune.masks import Mask
 from repro.prune.scores import _WITH_UNITS
 
@@ -149,9 +149,8 @@ def unit_mask(model: nn.Module, layer: str, keep: Tensor) -> Mask:
         TypeError: ``keep`` is not bool.
     """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, _WITH_UNITS)}
-    if layer not in layers:
-        raise ValueError(unknown("linear or convolutional layer", layer, layers))
-    weight, bias = layers[layer].weight, layers[layer].bias
+    named = layers[one_of("linear or convolutional layer", layer, layers)]
+    weight, bias = named.weight, named.bias
     if keep.shape[-1:] != weight.shape[:1]:
         raise ValueError(f"layer {layer!r} has {weight.shape[0]} units; keep has shape {tuple(keep.shape)}")
     per_weight = keep.reshape(*keep.shape, *(1 for _ in weight.shape[1:]))

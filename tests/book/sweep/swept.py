@@ -112,15 +112,10 @@ class Cluster:
     def _start(self, module, *arguments, first=()):
         command = [sys.executable, "-m", f"distributed.cli.{module}", "--host", "127.0.0.1"]
         places = filter(None, [*map(str, first), str(HERE), os.environ.get("PYTHONPATH")])
-        self.processes.append(
-            subprocess.Popen(
-                [*command, "--dashboard-address", "127.0.0.1:0", *arguments],
-                cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
+        command += ["--dashboard-address", "127.0.0.1:0", *arguments]
+        where = {"cwd": self.folder, "env": os.environ | {"PYTHONPATH": os.pathsep.join(places)}}
+        quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+        self.processes.append(subprocess.Popen(command, **where, **quiet))
         return self.processes[-1]
 
 

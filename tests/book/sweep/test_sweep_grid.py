@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
@@ -155,57 +155,45 @@ def test_a_wrong_file_is_refused(tmp_path, name, text, said):
 # --- any text becomes a value of the declared type, or one line of refusal -----------------------------------------
 
 ODD = r"""
-, none null nan inf -inf 1e400 -0.0 0x10 1__0 ٣ ½ yes 1j {1} 0.. ... 1..1 5..1 0..1e9 0..9..-1 0.5..1 1..2..3..4 4
+, none null nan inf -inf 1e400 -0.0 0x10 1__0 ٣ ½ yes 1j {1} 0.. ... 1..1 5..1 0..1e9 0..9..-1 0.5..1 1..2..3..4 4 4
 linspace(0,1,2) logspace(0,999,2) geomspace(0,1,2) Digits " digits mnist5k smoke quick paper true FALSE
 """
-ATOMS = (
-    st.sampled_from(["", " ", "\n", "9" * 400, "9" * 4001, "\x00", "\udc80", "é\u2028", *ODD.split()])
-    | st.integers(-9, 9).map(str)
+TEXTS = (
+    st.sampled_from(["", "\n", "9" * 400, "9" * 4001, "\x00", "\udc80", "é\u2028", *ODD.split()])
     | st.integers(-(10**300), 10**300).map(str)
     | st.floats().map(repr)
-    | st.floats(0, 1).map(repr)
-    | st.text(max_size=8)
     | st.text("0123456789.,-+eE_ \"'()", max_size=8)
 )
-FORMS = (
-    ATOMS
-    | st.lists(ATOMS, min_size=2, max_size=3).map(",".join)
-    | st.builds("{}..{}".format, st.integers(-5, 20), st.integers(-5, 20))
-    | st.builds("logspace({}, {}, {})".format, ATOMS, ATOMS, st.integers(-1, 4))
-)
 
 
-def accepted(*texts, **options):
+def accepted(text):
     try:
-        found = points(*texts, **options)
+        found = points(text)
     except BadInput as error:
         said = str(error)
         assert len(said.splitlines()) == 1
         assert said.encode()  # can be printed
         return False
-    for point in found:
-        assert {name: type(value) for name, value in point.items()} == TYPES
-        for name, (low, high) in {"seed": (0, 10**7), "n": (1, 1000), "rate": (-1, 1)}.items():
-            assert low <= point[name] <= high
-        assert abs(point["scale"]) < math.inf
-        assert point["dataset"] in ("digits", "mnist5k")
     # as a kernel gets them: as JSON to the worker, then as the code that papermill writes
     received = {}
     exec(PythonTranslator.codify(json.loads(json.dumps(found[-1]))), {}, received)
     assert received == found[-1]
-    assert {name: type(value) for name, value in received.items()} == TYPES
+    for point in (received, *found):
+        assert {name: type(value) for name, value in point.items()} == TYPES
+        for name, (low, high) in {"seed": (0, 10**7), "n": (1, 1000), "rate": (-1, 1)}.items():
+            assert low <= point[name] <= high
+        assert math.isfinite(point["scale"])
+        assert point["dataset"] in ("digits", "mnist5k")
     return True
 
 
 def test_a_thousand_texts_are_typed_or_refused():
     seen = Counter()
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.tuples(st.sampled_from(sorted(TYPES)), FORMS), min_size=25, max_size=25))
-    def fuzz(pairs):
-        seen.update((name, accepted(f"{name}={text}")) for name, text in pairs)
+    @settings(max_examples=1000)
+    @given(st.sampled_from(sorted(TYPES)), st.lists(TEXTS, min_size=1, max_size=2).map(",".join))
+    def fuzz(name, text):
+        seen[accepted(f"{name}={text}")] += 1
 
     fuzz()
-    # a fuzzer that only ever sees one side of the fence tests nothing
-    assert min(sum(n for (_, ok), n in seen.items() if ok is side) for side in (True, False)) > 100
-    assert len(seen) > 1.5 * len(TYPES)
+    assert min(seen[True], seen[False]) > 100  # one that only sees one side of the fence tests nothing

@@ -38,11 +38,8 @@ def table(n_seeds=4, rates=(1e-3, 1e-2, 1e-1)):
             {"id": f"{len(rows):016x}", "profile": "smoke", "seed": seed, "rate": rate, "dataset": dataset}
             | {"n": 3, "status": "done", "error": None, "seconds": 2.0 + seed, "peak_memory_mb": 100.0}
             | {"A1.verdict": "reproduced" if accuracy > 0.7 else "undecided", "A1.accuracy.mean": accuracy}
-            | {
-                "B2.verdict": "not tested",
-                "B2.fixed.mean": 1.5,
-                "B2.loss.mean": rate**2 * np.exp(rng.normal()),
-            }
+            | {"B2.verdict": "not tested", "B2.fixed.mean": 1.5}
+            | {"B2.loss.mean": rate**2 * np.exp(rng.normal())}
         )
     return pd.DataFrame(rows)
 
@@ -101,9 +98,8 @@ def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_ar
 def test_a_broken_file_is_one_clear_line(tmp_path, content):
     if content is not None:
         (tmp_path / "table.csv").write_bytes(content)
-    with pytest.raises(
-        BadInput, match=r"^table.csv is not (a readable table: .*|the table of a sweep with runs)$"
-    ):
+    told = r"^table.csv is not (a readable table: .*|the table of a sweep with runs)$"
+    with pytest.raises(BadInput, match=told):
         report.read(tmp_path / "table.csv")
 
 
@@ -167,9 +163,8 @@ def test_a_report_is_a_notebook_and_one_file_that_needs_nothing_else(tmp_path):
     (root / "book").mkdir(parents=True)
     folder.mkdir()
     shutil.copy(ROOT / "book/sweep-report.ipynb", root / "book")
-    (root / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/index\nchapters:\n- file: book/sweep-report\n"
-    )
+    contents = "format: jb-book\nroot: book/index\nchapters:\n- file: book/sweep-report\n"
+    (root / "_toc.yml").write_text(contents)
     failed(table(), [1]).to_parquet(folder / "table.parquet")
     page = report.make(folder, Book(root))
     assert page == folder / "report.html"

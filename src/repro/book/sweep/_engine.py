@@ -30,8 +30,6 @@ from repro.book.errors import BookError, DiskFull
 from repro.book.sweep._runs import Folder, Row, Task, execute
 
 _Ended = tuple[Row, bytes | None]
-_KNOCK = 30.0
-"""Seconds to wait for something to answer at an address."""
 _WAIT = 120.0
 """Seconds to wait for a scheduler, and for its workers, on a busy machine."""
 _PATIENCE = 60.0
@@ -253,7 +251,7 @@ def _connected(place: Any) -> Any:
 
     try:
         if isinstance(place, str):  # a client that fails to connect does not end quietly
-            socket.create_connection(get_address_host_port(place), timeout=min(_WAIT, _KNOCK)).close()
+            socket.create_connection(get_address_host_port(place), timeout=min(_WAIT, 30)).close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions that differ: they are refused later
             return Client(place, timeout=_WAIT, set_as_default=False)

@@ -104,9 +104,8 @@ def _axis_values(parameter: Parameter, text: str) -> list[Any]:
 def _range(ends: re.Match[str], form: str) -> range:
     first, last, step = int(ends[1]), int(ends[2]), int(ends[3] or 1)
     if last < first or step < 1:
-        raise BadInput(
-            f"{form} goes nowhere: it is FIRST..LAST or FIRST..LAST..STEP, with FIRST <= LAST, STEP >= 1"
-        )
+        told = "FIRST..LAST or FIRST..LAST..STEP, with FIRST <= LAST and STEP >= 1"
+        raise BadInput(f"{form} goes nowhere: it is {told}")
     _limited((last - first) // step + 1, form)
     return range(first, last + 1, step)
 

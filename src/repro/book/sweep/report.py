@@ -88,12 +88,8 @@ def _drawn(runs: pd.DataFrame) -> list[str]:
 def _show(caption: str, frame: pd.DataFrame) -> None:
     from IPython.display import HTML, display
 
-    cells = [
-        [value if isinstance(value, str) else number(value) for value in row] for row in frame.to_numpy()
-    ]
-    rows = [
-        [escape(str(cell)) for cell in (name, *row)] for name, row in zip(frame.index, cells, strict=True)
-    ]
+    cells = frame.map(lambda value: value if isinstance(value, str) else number(value))
+    rows = [[escape(str(cell)) for cell in row] for row in cells.itertuples(name=None)]
     head = map(escape, (str(frame.index.name or ""), *map(str, frame.columns)))
     display(HTML(html_table(caption, head, rows, caption=escape(caption))))
 
@@ -118,10 +114,8 @@ def errors(runs: pd.DataFrame) -> None:
         prose.say("Every run finished.")
         return
     groups = bad.groupby(["error", "status"], sort=False)
-    first = groups[_axes(runs)].first().assign(runs=groups.size())
-    _show(
-        "Runs that did not finish, and the first of each kind", first.reset_index(level="status").astype(str)
-    )
+    first = groups[_axes(runs)].first().assign(runs=groups.size()).reset_index(level="status")
+    _show("Runs that did not finish, and the first of each kind", first.astype(str))
 
 
 def turned(runs: pd.DataFrame) -> None:
