@@ -22,7 +22,7 @@ from repro.learn.data import Dataset, stacked
 from repro.learn.ensembles import Ensemble
 from repro.learn.seeding import streams
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+_Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class _Networks:
         first = next(iter(named.values()), torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
 
-    def __call__(self, loss: Loss, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
+    def __call__(self, loss: _Loss, x: Tensor, y: Tensor, per_member: bool) -> tuple[Tensor, Tensor]:
         """Losses of single examples ``(S, n)`` and outputs ``(S, n, k)``.
 
         Inputs are ``(n, ...)``, or ``(S, n, ...)`` per member; classes ``(n,)`` or ``(S, n)``.
@@ -70,7 +70,12 @@ def _right(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module | Ensemble, x: Tensor, y: Tensor, *, loss: Loss = cross_entropy, per_member: bool = False
+    model: nn.Module | Ensemble,
+    x: Tensor,
+    y: Tensor,
+    *,
+    loss: _Loss = cross_entropy,
+    per_member: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy, in evaluation mode and in pieces that bound the memory.
 
@@ -186,7 +191,7 @@ def train(
     optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
     n_epochs: int,
     batch_size: int | None = None,
-    loss: Loss = cross_entropy,
+    loss: _Loss = cross_entropy,
     schedule: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     before_step: Sequence[_StepHook] = (),
     after_step: Sequence[_StepHook] = (),

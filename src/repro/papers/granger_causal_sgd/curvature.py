@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro.learn import Ensemble, evaluate
-from repro.learn.training import Loss, cross_entropy
+from repro.learn.training import _Loss, cross_entropy
 
 _MOST_PRODUCTS = 200
 _TOLERANCE = 1e-3
@@ -27,7 +27,7 @@ _NOTHING_NEW = 1e-12
 
 @torch.no_grad()
 def largest_eigenvalues(
-    ensemble: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], *, loss: Loss = cross_entropy
+    ensemble: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], *, loss: _Loss = cross_entropy
 ) -> Tensor:
     r"""Find the algebraically largest eigenvalue of $\nabla^2L$ for S networks, each with its mean loss L.
 
@@ -74,7 +74,7 @@ class _Hessian:
     """Products with the Hessians of a group of networks, ``(S, n)`` to ``(S, n)``, zero at what is not kept."""
 
     def __init__(
-        self, ensemble: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], loss: Loss
+        self, ensemble: Ensemble, x: Tensor, y: Tensor, kept: Mapping[str, Tensor], loss: _Loss
     ) -> None:
         copy = _exact(ensemble)
         self._points = [copy.parameters[name] for name in kept]
@@ -150,7 +150,7 @@ def noise_sensitivity(
     sigma: float,
     kept: Mapping[str, Tensor],
     *,
-    loss: Loss = cross_entropy,
+    loss: _Loss = cross_entropy,
 ) -> Tensor:
     r"""Mean rise of the loss under Gaussian noise on the weights, $\mathbb E\,L(\theta+\varepsilon)-L(\theta)$.
 

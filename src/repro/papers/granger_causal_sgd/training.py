@@ -24,7 +24,7 @@ from repro.learn import (
     stacked,
     train,
 )
-from repro.learn.training import Loss, _EpochHook, cross_entropy
+from repro.learn.training import _EpochHook, _Loss, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
@@ -122,7 +122,7 @@ def log(
     full_loss: bool = False,
     placebo: bool = False,
     drop_last: bool = True,
-    loss: Loss = cross_entropy,
+    loss: _Loss = cross_entropy,
 ) -> Trace:
     r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
 
@@ -193,7 +193,7 @@ class _Logging:
     """
 
     datasets: Sequence[Dataset]
-    loss: Loss
+    loss: _Loss
     momentum: float
     pruned: dict[str, Tensor]
     full_loss: bool
