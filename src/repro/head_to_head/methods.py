@@ -269,7 +269,11 @@ def _synflow(
 
 
 @_by_scores
-def _magnitude(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
+def _magnitude(
+    networks: Ensemble,
+    datasets: Sequence[Dataset],
+    budget: Budget,
+) -> tuple[Ensemble, _Scores]:
     """Train, remove the smallest weights at once."""
     trained = budget.train(networks, datasets, budget.n_epochs // 2)
     return trained, _magnitudes(trained)
@@ -297,11 +301,22 @@ def _causal(target: str) -> _Prune:
     """
 
     @_by_scores
-    def prune(networks: Ensemble, datasets: Sequence[Dataset], budget: Budget) -> tuple[Ensemble, _Scores]:
+    def prune(
+        networks: Ensemble,
+        datasets: Sequence[Dataset],
+        budget: Budget,
+    ) -> tuple[Ensemble, _Scores]:
         n_logged = max(1, min(int(budget.knob), budget.n_epochs // 2 - 1))
         trained = budget.train(networks, datasets, budget.n_epochs // 2 - n_logged)
-        how: dict[str, Any] = {"n_epochs": n_logged, "batch_size": budget.batch_size, "seeds": budget.seeds}
-        trace = log(trained, datasets, learning_rate=_LOGGING_RATE, rows=False, **how)
+        trace = log(
+            trained,
+            datasets,
+            learning_rate=_LOGGING_RATE,
+            n_epochs=n_logged,
+            batch_size=budget.batch_size,
+            seeds=budget.seeds,
+            rows=False,
+        )
         return trained, trace.by_name(trace.covariance[target].abs())
 
     return prune
