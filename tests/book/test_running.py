@@ -278,6 +278,17 @@ def test_ctrl_c_stops_the_kernel_and_keeps_the_last_good_run(book, good):
     assert good.notebook.read_bytes() == before
 
 
+def test_what_pages_are_made_of_is_known_to_the_last_file(tmp_path):
+    book = running_book.make(tmp_path)
+    seen = {build._made_of(book, {}, profile) for profile in ("quick", "full")}
+    places = book.claims_file("toy"), book.results_file("toy", "quick"), book.root / "_toc.yml"
+    for path in (*places, book.root / "book" / "without-a-dot"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("another")
+        seen.add(build._made_of(book, {}, "quick"))
+    assert len(seen) == 6
+
+
 def test_build_renders_judges_compares_and_locks(tmp_path):
     book = running_book.make(tmp_path, running_book.PARAMETERS, running_book.WORK, running_book.REAL_LEDGER)
     first = repro(book, "build", "--accept")

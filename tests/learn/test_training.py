@@ -188,6 +188,7 @@ def test_history_is_tidy(digits):
     for part in ("train", "validation", "test"):
         assert metrics[f"{part}_accuracy"].between(0, 1).all()
     assert history.last("test_loss").shape == (2,)
+    assert fitted(ensemble, digits, optimizer=still, n_epochs=3, seed=[5, 6], evaluate_every=0).metrics.empty
 
 
 def test_networks_learn_digits_but_not_shuffled_labels(digits):

@@ -136,7 +136,7 @@ def _compare(book: Book, found: Mapping[str, Results], say: _Say) -> None:
 
 def _made_of(book: Book, runs: Mapping[str, RunResult], profile: str) -> str:
     """One hash of all that pages are made of: files of the book, runs, the library, its tools and what git tells."""
-    files = [*(book.root / "book").rglob("*.*"), *map(book.root.joinpath, ("_config.yml", "_toc.yml"))]
+    files = [*(book.root / "book").rglob("*"), *map(book.root.joinpath, ("_config.yml", "_toc.yml"))]
     files += [run.notebook for run in runs.values()]
     commit = git(book.root, "rev-parse", "HEAD") or ""
     parts = hash_of_files(book.root, sorted(filter(Path.is_file, files))), commit, profile, whole_library()
