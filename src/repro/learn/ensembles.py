@@ -29,7 +29,8 @@ class Ensemble:
     all their numbers (L-BFGS, clipping by a global norm) do not.
 
     Perceptrons (``nn.Sequential`` of linear layers, ``nn.Flatten`` in front and elementwise activations)
-    run as batched matrix products; all else through ``torch.func``. ``nn.utils.parametrize`` works in both.
+    run as batched matrix products; all else through ``torch.func``, but for convolutions on a CPU: they fill it
+    alone, so members run one after the other there, channels last. ``nn.utils.parametrize`` works in all three.
     Batch normalization works: each member keeps running statistics of its own. Layers that draw random numbers at
     every step (dropout) cannot draw what each member would draw alone: ``torch.func`` refuses them.
 
@@ -64,6 +65,7 @@ class Ensemble:
         self._size = len(members)
         self.parameters, self.buffers = stack_module_state(members)
         self._plan = _plan(self._template, self.parameters)
+        self._convolutional = any(isinstance(layer, nn.Conv2d) for layer in self._template.modules())
 
     @classmethod
     def drawn(cls, build: Callable[[], nn.Module], seeds: Sequence[int]) -> Self:
@@ -83,6 +85,14 @@ class Ensemble:
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
         return functional_call(self._template, (parameters, buffers), (x,), tie_weights=False)
+
+    def _in_turn(self, x: Tensor, parameters: Mapping[str, Tensor], per_member: bool) -> Tensor:
+        """Two to three times as fast as grouped convolutions on one core."""
+        unbound = {name: tensor.unbind() for name, tensor in parameters.items()}
+        apart = [{name: members[i] for name, members in unbound.items()} for i in range(self._size)]
+        buffers = [{name: tensor[i] for name, tensor in self.buffers.items()} for i in range(self._size)]
+        inputs = map(_channels_last, x) if per_member else [_channels_last(x)] * self._size
+        return torch.stack([self._one(*each) for each in zip(apart, buffers, inputs, strict=True)])
 
     def __call__(
         self, x: Tensor, *, per_member: bool = False, parameters: Mapping[str, Tensor] | None = None
@@ -107,6 +117,8 @@ class Ensemble:
         parameters = self.parameters if parameters is None else parameters
         if self._plan is not None and self._plan.accepts(x, per_member):
             return self._plan(x, parameters, self._size, per_member)
+        if self._convolutional and x.device.type == "cpu":
+            return self._in_turn(x, parameters, per_member)
         together = vmap(self._one, in_dims=(0, 0, 0 if per_member else None))
         output: Tensor = together(dict(parameters), self.buffers, x)
         return output
@@ -177,6 +189,14 @@ class Ensemble:
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Strides that say so for grey images, too, which are stored alike in both orders."""
+    if x.ndim == 4 and x.shape[1] == 1:
+        height, width = x.shape[2:]
+        return x.contiguous().as_strided(x.shape, (height * width, 1, width, 1))
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _check_members(members: Sequence[nn.Module]) -> None:
