@@ -14,9 +14,20 @@ import torch
 import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
+from torch.func import functional_call, vmap
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from repro.learn import Dataset, Ensemble, initialization, load, perceptron, reproducible, streams, train
+from repro.learn import (
+    Dataset,
+    Ensemble,
+    initialization,
+    lenet5,
+    load,
+    perceptron,
+    reproducible,
+    streams,
+    train,
+)
 
 SIZES = (64, 128, 64, 10)
 BATCH = 64
@@ -193,6 +204,36 @@ def test_step(
     def step() -> None:
         ensemble(x).square().sum().backward()
         for tensor in ensemble.parameters.values():
+            tensor.grad = None
+
+    benchmark(step)
+
+
+@pytest.mark.benchmark(group="forward and backward of nine LeNet-5, 128 images each")
+@pytest.mark.parametrize("way", ["ensemble", "torch.func", "plain PyTorch"])
+def test_convolutions(benchmark: BenchmarkFixture, way: str) -> None:
+    reproducible(1)
+    members = [lenet5() for _ in range(9)]
+    ensemble = Ensemble(members)
+    apart = torch.randn(9, 128, 1, 28, 28)
+
+    def one(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return functional_call(members[0], parameters, (x,))
+
+    ways = {
+        "ensemble": (lambda: ensemble(apart, per_member=True), ensemble.parameters.values()),
+        "torch.func": (lambda: vmap(one)(ensemble.parameters, apart), ensemble.parameters.values()),
+        "plain PyTorch": (
+            lambda: torch.stack([m(x) for m, x in zip(members, apart, strict=True)]),
+            [p for member in members for p in member.parameters()],
+        ),
+    }
+    outputs, trained = ways[way]
+    torch.testing.assert_close(outputs(), ways["plain PyTorch"][0](), atol=1e-4, rtol=1e-4)
+
+    def step() -> None:
+        outputs().square().sum().backward()
+        for tensor in trained:
             tensor.grad = None
 
     benchmark(step)
