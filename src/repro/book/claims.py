@@ -29,7 +29,7 @@ _ARXIV = r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$"
 FIRST_SEEDS = {"smoke": range(10_000), "quick": range(500_000, 1_000_001)}
 FIRST_SEEDS |= dict.fromkeys(("full", "paper"), range(10_000, 500_000))
 """Where a profile's seeds begin. Those below 10,000 are for planning: no claim is judged by them."""
-_MOST_HEADLINES = 3
+_MOST_HEADLINES = 5
 
 
 class _Strict(BaseModel):
