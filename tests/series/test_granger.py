@@ -118,9 +118,9 @@ def test_products_lose_no_more_digits_than_promised(monkeypatch, n_times):
     n_products = 0
     for y, x in itertools.product(series.values(), repeat=2):
         found = granger_test(y, x, lags)
-        kept = np.empty((3, lags[-1], 100))
-        granger._compiled()(y, x, 1, lags[-1], *kept)
-        share = kept[2][[lag - 1 for lag in lags]].T
+        sums = np.empty((3, lags[-1], 100))
+        granger._compiled()(y, x, 1, lags[-1], sums)
+        share = sums[2][[lag - 1 for lag in lags]].T
         with monkeypatch.context() as only_factors:
             only_factors.setattr(granger, "_PRODUCTS_ABOVE", np.inf)
             expected = granger_test(y, x, lags)

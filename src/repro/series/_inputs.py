@@ -80,22 +80,20 @@ def copy(values: Array, into: Array) -> None:
         into[i] = values[i]
 
 
-def over_chunks(
-    make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, rows_a_chunk: int
-) -> None:
+def over_chunks(make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, size: int) -> None:
     """Call ``worker(start, stop)`` for each chunk, on as many threads as PyTorch may use, each with its own worker.
 
-    A chunk stays on one thread and its size does not depend on their number, so neither do the results. While
+    A chunk stays on one thread and its size, in rows, does not depend on their number, so neither do the results. While
     the chunks run, PyTorch splits no operation over threads; its setting is put back at the end.
     """
-    starts = range(0, n_rows, rows_a_chunk)
+    starts = range(0, n_rows, size)
     todo = iter(starts)
 
     def run() -> None:
         torch.set_num_threads(1)
         worker = make_worker()
         for start in todo:
-            worker(start, min(start + rows_a_chunk, n_rows))
+            worker(start, min(start + size, n_rows))
 
     n_threads = torch.get_num_threads()
     try:

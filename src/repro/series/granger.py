@@ -131,7 +131,7 @@ def granger_test(
         with np.errstate(all="ignore"):  # what is not finite is labelled
             y, x = (np.diff(np.require(each, np.float64, "C"), difference) for each in chosen)
             explained, residual, independent = sums = np.empty((3, largest, len(x)))
-            by_products(y, x, min(possible), largest, *sums)
+            by_products(y, x, min(possible), largest, sums)
             found = explained / residual
         for column, each in enumerate(lags):
             if each not in possible:
@@ -182,15 +182,7 @@ def _compiled() -> Callable[..., None]:
     return compiled(_from_products, _column, _gram_matrix, _set_products, _add_row, _triangular, *lanes)
 
 
-def _from_products(
-    effects: Array,
-    causes: Array,
-    smallest: int,
-    largest: int,
-    explained: Array,
-    residual: Array,
-    independent: Array,
-) -> None:
+def _from_products(effects: Array, causes: Array, smallest: int, largest: int, sums: Array) -> None:
     """Write the sums of squares of pairs at all lags between two, by Gram matrices and Cholesky's method.
 
     Compiled. Pairs are worked on ``_LANES`` at a time, side by side: the innermost loops run over them.
@@ -200,11 +192,10 @@ def _from_products(
         causes: ``(N, T)``.
         smallest: lag.
         largest: lag L.
-        explained: ``(L, N)``, what the past of the cause explains.
-        residual: ``(L, N)``, what it leaves.
-        independent: ``(L, N)``, the least share of a column's sum of squares that the columns before it leave;
-            NaN or 0 where nothing can be said.
+        sums: ``(3, L, N)``, what the past of the cause explains, what it leaves, and the least share of a column's
+            sum of squares that the columns before it leave; NaN or 0 where nothing can be said.
     """
+    explained, residual, independent = sums[0], sums[1], sums[2]
     n_pairs, n_times = causes.shape
     y, x = np.zeros((n_times, _LANES)), np.zeros((n_times, _LANES))
     rows = np.zeros((2 * largest + 2, _LANES))
