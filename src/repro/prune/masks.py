@@ -53,9 +53,7 @@ class Mask(Mapping[str, Tensor]):
             RuntimeError: masks that differ in shapes.
         """
         if any(mask.keys() != masks[0].keys() for mask in masks):
-            raise ValueError(
-                f"masks of one ensemble must name the same weights, got {[list(m) for m in masks]}"
-            )
+            raise ValueError(f"masks of one ensemble must name the same weights, got {[*map(list, masks)]}")
         return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in masks[0]})
 
     @classmethod
@@ -75,9 +73,7 @@ class Mask(Mapping[str, Tensor]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
-        return self.keys() == other.keys() and all(
-            torch.equal(kept, other._kept[name]) for name, kept in self._kept.items()
-        )
+        return self.keys() == other.keys() and all(torch.equal(self[name], other[name]) for name in self)
 
     def __repr__(self) -> str:
         return f"Mask({len(self)} parameters, {self.n_kept:,} of {self.n_weights:,} weights kept)"
