@@ -10,16 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repro.learn import (
-    Dataset,
-    Ensemble,
-    History,
-    kaiming_normal_,
-    lenet5,
-    load,
-    perceptron,
-    train,
-)
+from repro.learn import Dataset, Ensemble, History, kaiming_normal_, lenet5, load, perceptron, train
 
 
 @dataclass(frozen=True)
