@@ -10,7 +10,6 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
-from scipy import stats
 from statsmodels.tools.sm_exceptions import InfeasibleTestError
 from statsmodels.tsa.stattools import grangercausalitytests
 
@@ -38,7 +37,7 @@ def numbers(result):
     return np.stack([result.f, result.p_value, result.chi2, result.chi2_p_value, result.lr, result.status])
 
 
-# --- agreement with independent implementations and a closed form
+# --- agreement with independent implementations
 
 
 @pytest.mark.parametrize(("n_times", "strength"), [(50, 0.0), (50, 1.0), (200, 0.05)])
@@ -69,9 +68,7 @@ def exact_f(effect, cause, lag, digits=1000):
 
 OF_RANDOM_SERIES = {
     "noise": (1e-12, lambda y, x: (y, x)),
-    "scales 1e-8 and 1e8": (1e-12, lambda y, x: (1e-8 * y, 1e8 * x)),
     "scales 1e-200 and 1e200": (1e-12, lambda y, x: (1e-200 * y, 1e200 * x)),
-    "offset 1e6 with variation 1": (1e-12, lambda y, x: (y + 1e6, x - 1e6)),
     "offset 1e8 with variation 1": (1e-12, lambda y, x: (y + 1e8, x - 1e8)),
     "random walks": (1e-11, lambda y, x: (y.cumsum(), x.cumsum())),
     "smooth trends": (
@@ -130,24 +127,6 @@ def test_products_lose_no_more_digits_than_promised(monkeypatch, n_times):
         error = abs(found.f - expected.f)[ok] / (expected.f[ok] + 1)
         assert (error < 2e-12 / share[ok]).all()
     assert n_products > 1000
-
-
-def test_lag_one_of_a_cause_that_is_orthogonal_to_the_rest():
-    # Rows t = 1, 2, ...: y_{t-1} and x_{t-1} are orthogonal to each other and to the constant,
-    # y_t = 2 x_{t-1} + e_t with e orthogonal to all three.
-    y_past = np.array([1, 1, 1, 1, -1, -1, -1, -1.0])
-    x_past = np.array([1, 1, -1, -1, 1, 1, -1, -1.0])
-    y = np.append(y_past, -1.0)
-    x = np.append(x_past, 0.0)
-    # y_t = (1, 1, 1, -1, -1, -1, -1, -1): mean -1/4, with y_past 3/4, with x_past 1/4; the rest is SSR.
-    ssr = 8 * (1 - (1 / 4) ** 2 - (3 / 4) ** 2 - (1 / 4) ** 2)
-    gained = 8 * (1 / 4) ** 2
-    result = granger_test(y, x, 1)
-    assert (result.df_den, result.n_obs) == (5, 8)
-    assert result.f[0] == pytest.approx(gained / (ssr / 5), rel=1e-14)
-    assert result.chi2[0] == pytest.approx(8 * gained / ssr, rel=1e-14)
-    assert result.lr[0] == pytest.approx(8 * np.log1p(gained / ssr), rel=1e-14)
-    assert result.p_value[0] == pytest.approx(stats.f.sf(gained / (ssr / 5), 1, 5), rel=1e-12)
 
 
 # --- invariants
