@@ -170,11 +170,6 @@ class _Rules:
     steps: int
     like_tisean: bool = False
 
-    @property
-    def n_columns(self) -> int:
-        """Points of S that are looked at: of TISEAN's S the first two."""
-        return 2 if self.like_tisean else self.steps + 1
-
 
 def _diverge(
     series: ArrayLike | torch.Tensor,
@@ -184,7 +179,8 @@ def _diverge(
     """S(k) of every row ``(N, K)``, and what is known of it so far ``(N,)``."""
     rows = np.atleast_2d(series_rows(series, "series"))
     n_series, n_times = rows.shape
-    divergence = np.full((n_series, rules.n_columns), np.nan)
+    n_points = 2 if rules.like_tisean else rules.steps + 1  # of TISEAN's S the first two
+    divergence = np.full((n_series, n_points), np.nan)
     status = np.full(n_series, LyapunovStatus.TOO_SHORT, dtype=np.int8)
     # those that can be followed to the end: the references, and the candidates
     n_vectors = n_times - (rules.emb_dim - 1) * rules.lag - rules.steps
@@ -196,7 +192,7 @@ def _diverge(
         with np.errstate(all="ignore"):  # what is not finite is labelled
             values, labels = prepare(np.require(rows[start:stop], np.float64, ["C"]))
         live = labels == LyapunovStatus.OK
-        squares = np.empty((int(live.sum()), rules.n_columns, n_vectors))
+        squares = np.empty((int(live.sum()), n_points, n_vectors))
         order = np.argsort(values[live][:, :n_vectors] if rules.like_tisean else np.empty((0, 0)), axis=1)
         follow(values[live], order, rules.emb_dim, rules.lag, rules.min_tsep, squares)
         divergence[start:stop][live] = _mean_logs(squares)
