@@ -189,10 +189,9 @@ def _raw(arrays: _Arrays, source: str) -> _Raw:
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.size != len(images):
-            raise CorruptDataError(
-                f"{source}: {part} images of shape {images.shape} and {images.dtype} with labels of shape "
-                f"{labels.shape}; expected (n, height, width[, channels]) of uint8, and (n,)"
-            )
+            found = f"images of shape {images.shape} and {images.dtype} with labels of shape {labels.shape}"
+            expected = "expected (n, height, width[, channels]) of uint8, and (n,)"
+            raise CorruptDataError(f"{source}: {part} {found}; {expected}")
         if images.ndim == 4 and images.shape[-1] <= 4:
             images = images.transpose(0, 3, 1, 2)
         x[part] = (np.ascontiguousarray(images), labels.reshape(-1).astype(np.int64))

@@ -148,8 +148,7 @@ def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:
     prefix, _, leaf = name.rpartition(".")
     home = f"{prefix}.parametrizations.{leaf}.".lstrip(".")
     if ".parametrizations." in f".{name}" or any(other.startswith(home) for other in known):
-        raise ValueError(
-            f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight; fold "
-            "it first (torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True)"
-        )
+        told = f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight"
+        fold = "torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True"
+        raise ValueError(f"{told}; fold it first ({fold})")
     one_of("model parameter", name, known)

@@ -44,10 +44,9 @@ def _of_tensor(tensor: torch.Tensor, accepted: str) -> NDArray[Any]:
 def series_rows(series: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
     """The same for ``(N, T)`` or ``(T,)``; refuses tables, of which nobody knows whether time runs down or across."""
     if hasattr(series, "iloc") or hasattr(series, "coords") or hasattr(series, "columns"):
-        raise TypeError(
-            f"{name} must be an array, each row a series; got a {type(series).__name__}, whose labels would not be "
-            "read: pass its numbers, .to_numpy(), turned if time runs down"
-        )
+        labels = f"got a {type(series).__name__}, whose labels would not be read"
+        way = "pass its numbers, .to_numpy(), turned if time runs down"
+        raise TypeError(f"{name} must be an array, each row a series; {labels}: {way}")
     values = real_numbers(series, name)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have the shape (N, T) or (T,), got {values.shape}")

@@ -170,9 +170,8 @@ def _paired_rows(effect: ArrayLike | Tensor, cause: ArrayLike | Tensor) -> tuple
     effects, causes = series_rows(effect, "effect"), series_rows(cause, "cause")
     rows = np.atleast_2d(causes)
     if effects.shape[-1] != rows.shape[1] or (effects.ndim == 2 and len(effects) != len(rows)):
-        raise ValueError(
-            f"effect must have the shape (T,) or that of cause, (N, T): got {effects.shape} and {causes.shape}"
-        )
+        both = f"effect {effects.shape} and cause {causes.shape}"
+        raise ValueError(f"effect must have the shape (T,) or that of cause, (N, T): got {both}")
     return effects, rows
 
 

@@ -148,10 +148,8 @@ def log(
         TrainingDivergedError: a loss is not finite; names network, seed, epoch and step.
     """
     if not 0 < learning_rate < math.inf:
-        raise ValueError(
-            f"learning_rate must be above 0 and finite, got {learning_rate}; for steps that are computed and never "
-            "taken, give the rate of the real run and placebo=True"
-        )
+        placebos = "for steps computed and never taken, give the rate of the real run and placebo=True"
+        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}; {placebos}")
     if placebo and momentum:
         raise ValueError(f"a placebo takes no steps that could gain momentum; got {momentum}")
     n = len(datasets[0].y_train)
