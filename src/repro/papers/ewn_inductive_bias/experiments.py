@@ -182,14 +182,14 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
     """
     gradient, seeds = _lin_sep_problem().gradient, list(seeds)
     starts = [_default_weights((2, 4, 1), seed) for seed in seeds]
-    all_of_them, frames = _stacked(starts), []
+    together, frames = _stacked(starts), []
     for method in _NORMALIZED:
         ends = [theory.weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
         flow_end = np.stack([theory._pack(end)[-1] for end in ends])
         coarser = np.full(len(seeds), np.nan)
         for h in _STEP_SIZES:
             error = np.zeros(len(seeds))
-            steps = islice(theory._euler_steps(gradient, method, all_of_them, h), round(_HORIZON / h) + 1)
+            steps = islice(theory._euler_steps(gradient, method, together, h), round(_HORIZON / h) + 1)
             for (_, now, slopes, log_loss), after in pairwise(steps):
                 rate = h * np.exp(log_loss)[:, None]
                 for v, g, moved in zip(now[1::2], slopes[1::2], after[1][1::2], strict=True):
