@@ -9,7 +9,7 @@ import pytest
 import zoo
 from scipy import stats
 
-from repro.series import granger_test, surrogates
+from repro.series import granger_test, holm, surrogates
 
 N = 4000
 LEVEL = 0.05
@@ -42,6 +42,14 @@ def test_the_chi_squared_form_rejects_too_often_in_short_series(length, lag):
     found = granger_test(*noise(length, 1), lag)
     assert expected > 0.15
     assert (found.chi2_p_value < LEVEL).mean() == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(N))
+
+
+def test_holms_correction_over_lags_restores_the_level_of_a_valid_test_alone():
+    y, x = noise(53, 2, n=1000)
+    found = granger_test(y, x, range(1, 15))
+    valid, other = (holm(p).min(axis=1) < LEVEL for p in (found.p_value, found.chi2_p_value))
+    assert 0.01 < valid.mean() < LEVEL + 4 * np.sqrt(LEVEL * 0.95 / 1000)
+    assert other.mean() > 0.4
 
 
 def expected_power(lag, length, forward, phi=0.5):

@@ -1,4 +1,4 @@
-"""Largest Lyapunov exponents: a slow loop, nolds, systems with known answers, invariances, statuses."""
+"""Largest Lyapunov exponents: unit vectors, nolds, systems with known answers, invariances, statuses."""
 
 import warnings
 
@@ -18,7 +18,27 @@ with warnings.catch_warnings():
     import nolds
 
 
+def lcg(n: int) -> np.ndarray:
+    """Uniform numbers of the generator 16807 z mod 2**31 - 1 from 12345."""
+    z, u = 12345, []
+    for _ in range(n):
+        z = 16807 * z % (2**31 - 1)
+        u.append(z / (2**31 - 1))
+    return np.array(u)
+
+
 # --- TISEAN, the estimator of the chaos-causality paper -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "steps", "divergence", "exponent"),
+    [(50, 3, (-2.83998, -1.30951), 1.53047), (200, 20, (-3.48245, -1.33663), 2.14582)],
+)
+def test_tisean_unit_vectors(n, steps, divergence, exponent):
+    found = lyapunov_tisean(lcg(n), forward_steps=steps)
+    assert found.status[0] == LyapunovStatus.OK
+    assert found.divergence == pytest.approx(np.array([divergence]), abs=1e-4)
+    assert found.exponent[0] == pytest.approx(exponent, abs=1e-4)
 
 
 def slow_tisean(x: np.ndarray, steps: int) -> float:
@@ -66,7 +86,7 @@ def test_a_window_at_rest_has_exponent_zero_and_says_so():
 # --- nolds --------------------------------------------------------------------------------------------------
 
 
-RANGES = {"emb_dim": (1, 7), "lag": (1, 4), "min_tsep": (0, 4), "trajectory_len": (2, 7)}
+RANGES = {"emb_dim": (1, 10), "lag": (1, 4), "min_tsep": (0, 4), "trajectory_len": (2, 7)}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -135,10 +155,10 @@ def test_compiled_or_not_and_kept_or_not_the_numbers_are_the_same(monkeypatch):
         return lambda function: function
 
     x = np.random.default_rng(12).standard_normal((3, 40)).round(1)
-    here = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
+    here = lyapunov_rosenstein(x, emb_dim=9, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
     monkeypatch.setattr(numba, "njit", njit)
     monkeypatch.setattr(lyapunov, "_compiled", lyapunov._compiled.__wrapped__)
-    there = lyapunov_rosenstein(x, emb_dim=3, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
+    there = lyapunov_rosenstein(x, emb_dim=9, trajectory_len=4), lyapunov_tisean(x, forward_steps=3)
     assert asked == [True, False] * 2
     for a, b in zip(here, there, strict=True):
         np.testing.assert_array_equal(a.divergence, b.divergence)

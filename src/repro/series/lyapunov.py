@@ -68,8 +68,7 @@ def lyapunov_rosenstein(
     where $\nu(n)$ is the nearest vector (Euclidean; of equally near ones the earliest) at least ``min_tsep`` + 1
     steps away in time, and the slope is that of the least-squares line through $S(0),\dots,S(K-1)$. Only vectors
     that can be followed for K - 1 steps are compared. Pairs at distance zero are left out of the mean; a k at which
-    all pairs are at distance zero is left out of the line. From eight coordinates on nolds adds them up in another
-    order, and may take another one of neighbours that are equally near up to the last digit.
+    all pairs are at distance zero is left out of the line.
 
     The line is fitted whether $S$ is straight or not; only where it is straight over several k does its slope
     estimate an exponent. Where it bends at first, fit a line to the rest of ``divergence``.
@@ -205,7 +204,7 @@ def _diverge(
 
 @cache
 def _compiled() -> Callable[..., None]:
-    of_nolds = _earliest, _place_of_earliest, _set_squares, copy, _add, _lower, _mark
+    of_nolds = _earliest, _place_of_earliest, _set_eights, _set_squares, copy, _add, _lower, _mark
     return compiled(_follow, _latest_along, *of_nolds)
 
 
@@ -269,12 +268,15 @@ def _earliest(
     """
     n = len(neighbors)
     earlier, later = np.full(n, np.inf), np.full(n, np.inf)
-    squares = np.empty(len(x))
+    squares, sums = np.empty(len(x)), np.empty((8, n))
     for d in range(min_tsep + 1, n):
         row = distances[d, : n - d]
         _set_squares(squares[: len(x) - d], x[d:], x[: len(x) - d])
-        copy(squares[: n - d], row)
-        for c in range(1, emb_dim):
+        if emb_dim < 8:
+            copy(squares[: n - d], row)
+        else:
+            _set_eights(row, squares, emb_dim // 8, lag, sums)
+        for c in range(emb_dim - emb_dim % 8 or 1, emb_dim):
             _add(row, squares[c * lag : c * lag + n - d])
         _lower(later[: n - d], earlier[d:], row)
     # squares that differ in the last places have the same root, and nolds compares roots
@@ -296,6 +298,23 @@ def _place_of_earliest(distances: Array, i: int, min_tsep: int, root: float) -> 
     while abs(i - j) <= min_tsep or math.sqrt(distances[abs(i - j), min(i, j)]) > root:
         j += 1
     return j
+
+
+def _set_eights(into: Array, squares: Array, n_eights: int, lag: int, sums: Array) -> None:
+    """Sums over the first coordinates of vectors that have eight or more, added up as NumPy does.
+
+    On the order of additions hangs which of two is the smaller.
+    """
+    n = len(into)
+    for c in range(8 * n_eights):
+        if c < 8:
+            copy(squares[c * lag : c * lag + n], sums[c, :n])
+        else:
+            _add(sums[c % 8, :n], squares[c * lag : c * lag + n])
+    for step in (1, 2, 4):
+        for c in range(0, 8, 2 * step):
+            _add(sums[c, :n], sums[c + step, :n])
+    copy(sums[0, :n], into)
 
 
 def _set_squares(into: Array, a: Array, b: Array) -> None:

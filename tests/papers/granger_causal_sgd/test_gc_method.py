@@ -47,6 +47,14 @@ def test_it_is_the_f_test_of_plain_least_squares_with_the_step_of_the_same_row_o
         assert found["status"][i] == "OK"
 
 
+def test_unrelated_series_are_rejected_as_often_as_the_level_says():
+    x, y = series(4000, 80)
+    found = step_test(x**2, y)
+    assert np.mean(found["p_value"] < 0.05) == pytest.approx(0.05, abs=0.015)
+    # partial R2 of noise is Beta(q/2, (n - 2q - 1)/2), with mean q/(n - q - 1)
+    assert found["partial_r2"].mean() == pytest.approx(2 / (78 - 2 - 1), rel=0.05)
+
+
 def test_constant_loss_changes_leave_nothing_to_explain_and_say_so():
     x, y = series(3, 50)
     y[1], x[2] = 0.0, 1.0
