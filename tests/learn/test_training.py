@@ -136,9 +136,7 @@ def test_hooks_are_called_around_each_update_in_their_order_without_gradients(di
 
     def told(name):
         def hook(model, told):
-            assert model is network
-            assert model.training
-            assert not torch.is_grad_enabled()
+            assert (model is network, model.training, torch.is_grad_enabled()) == (True, True, False)
             calls.append((name, told.step if isinstance(told, EpochReport) else told))
             weights.append(model[1].weight.detach().clone())
 

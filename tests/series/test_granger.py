@@ -10,7 +10,6 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
-from scipy import stats
 from statsmodels.tools.sm_exceptions import InfeasibleTestError
 from statsmodels.tsa.stattools import grangercausalitytests
 
@@ -26,20 +25,19 @@ def driven_pairs(n, n_times, strength):
 
 
 def peer(effect, cause, lag):
-    """The three pairs of a statistic and its p-value that statsmodels has for a pair."""
+    """F and chi-squared, each with its p-value, and the likelihood ratio that statsmodels has for a pair."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = grangercausalitytests(np.column_stack([effect, cause]), [lag])[lag][0]
-    return np.concatenate([found[name][:2] for name in ("ssr_ftest", "ssr_chi2test", "lrtest")])
+    return np.concatenate([found["ssr_ftest"][:2], found["ssr_chi2test"][:2], found["lrtest"][:1]])
 
 
 def numbers(result):
-    """F, chi-squared and likelihood ratio, each with its p-value, and the status: ``(7, N)`` or ``(7, N, n_lags)``."""
-    tests = result.f, result.p_value, result.chi2, result.chi2_p_value, result.lr, result.lr_p_value
-    return np.stack([*tests, result.status])
+    """The same and the status: ``(6, N)`` or ``(6, N, n_lags)``."""
+    return np.stack([result.f, result.p_value, result.chi2, result.chi2_p_value, result.lr, result.status])
 
 
-# --- agreement with independent implementations and a closed form
+# --- agreement with independent implementations
 
 
 @pytest.mark.parametrize(("n_times", "strength"), [(50, 0.0), (50, 1.0), (200, 0.05)])
@@ -70,9 +68,7 @@ def exact_f(effect, cause, lag, digits=1000):
 
 OF_RANDOM_SERIES = {
     "noise": (1e-12, lambda y, x: (y, x)),
-    "scales 1e-8 and 1e8": (1e-12, lambda y, x: (1e-8 * y, 1e8 * x)),
     "scales 1e-200 and 1e200": (1e-12, lambda y, x: (1e-200 * y, 1e200 * x)),
-    "offset 1e6 with variation 1": (1e-12, lambda y, x: (y + 1e6, x - 1e6)),
     "offset 1e8 with variation 1": (1e-12, lambda y, x: (y + 1e8, x - 1e8)),
     "random walks": (1e-11, lambda y, x: (y.cumsum(), x.cumsum())),
     "smooth trends": (
@@ -119,9 +115,9 @@ def test_products_lose_no_more_digits_than_promised(monkeypatch, n_times):
     n_products = 0
     for y, x in itertools.product(series.values(), repeat=2):
         found = granger_test(y, x, lags)
-        kept = np.empty((3, lags[-1], 100))
-        granger._compiled()(y, x, 1, lags[-1], *kept)
-        share = kept[2][[lag - 1 for lag in lags]].T
+        sums = np.empty((3, lags[-1], 100))
+        granger._compiled()(y, x, 1, lags[-1], sums)
+        share = sums[2][[lag - 1 for lag in lags]].T
         with monkeypatch.context() as only_factors:
             only_factors.setattr(granger, "_PRODUCTS_ABOVE", np.inf)
             expected = granger_test(y, x, lags)
@@ -131,24 +127,6 @@ def test_products_lose_no_more_digits_than_promised(monkeypatch, n_times):
         error = abs(found.f - expected.f)[ok] / (expected.f[ok] + 1)
         assert (error < 2e-12 / share[ok]).all()
     assert n_products > 1000
-
-
-def test_lag_one_of_a_cause_that_is_orthogonal_to_the_rest():
-    # Rows t = 1, 2, ...: y_{t-1} and x_{t-1} are orthogonal to each other and to the constant,
-    # y_t = 2 x_{t-1} + e_t with e orthogonal to all three.
-    y_past = np.array([1, 1, 1, 1, -1, -1, -1, -1.0])
-    x_past = np.array([1, 1, -1, -1, 1, 1, -1, -1.0])
-    y = np.append(y_past, -1.0)
-    x = np.append(x_past, 0.0)
-    # y_t = (1, 1, 1, -1, -1, -1, -1, -1): mean -1/4, with y_past 3/4, with x_past 1/4; the rest is SSR.
-    ssr = 8 * (1 - (1 / 4) ** 2 - (3 / 4) ** 2 - (1 / 4) ** 2)
-    gained = 8 * (1 / 4) ** 2
-    result = granger_test(y, x, 1)
-    assert (result.df_num, result.df_den, result.n_obs) == (1, 5, 8)
-    assert result.f[0] == pytest.approx(gained / (ssr / 5), rel=1e-14)
-    assert result.chi2[0] == pytest.approx(8 * gained / ssr, rel=1e-14)
-    assert result.lr[0] == pytest.approx(8 * np.log1p(gained / ssr), rel=1e-14)
-    assert result.p_value[0] == pytest.approx(stats.f.sf(gained / (ssr / 5), 1, 5), rel=1e-12)
 
 
 # --- invariants
@@ -188,7 +166,7 @@ def test_pairs_and_lags_are_on_their_own(monkeypatch, shared):
     np.testing.assert_allclose(numbers(moved), found[:, order], rtol=1e-10)
     np.testing.assert_allclose(numbers(granger_test(y, x, np.array([7, 2]))), found[:, :, [6, 1]], rtol=1e-9)
     one = granger_test(y, x, np.int64(5))
-    assert (one.df_num, one.df_den, one.n_obs) == (5, result.df_den[4], result.n_obs[4]) == (5, 64, 75)
+    assert (one.df_den, one.n_obs) == (result.df_den[4], result.n_obs[4]) == (64, 75)
     np.testing.assert_allclose(numbers(one), found[:, :, 4], rtol=1e-10)
     monkeypatch.setattr(granger, "_PAIRS_A_CHUNK", 7)
     by_threads = []
@@ -220,13 +198,10 @@ def test_what_statsmodels_refuses_has_a_label(data, lag, n_times, shared):
         assert result.f[0] == pytest.approx(peer(y, x, lag)[0], rel=1e-8, abs=1e-10)
     else:
         assert np.isnan(numbers(result)[:-1]).all()
-    if label not in (
-        Status.OK,
-        Status.COLLINEAR,
-    ):  # with which statsmodels goes on, unless the fit is perfect
+    if label not in (Status.OK, Status.COLLINEAR):
         with pytest.raises((InfeasibleTestError, ValueError)):
             peer(y, x, lag)
-    if label in (Status.OK, Status.COLLINEAR):
+    else:  # statsmodels goes on, unless the fit is perfect
         past = [each[lag - k : n_times - k] for each in (y, x) for k in range(1, lag + 1)]
         rank = np.linalg.matrix_rank(np.column_stack([np.ones(n_times - lag), *past]))
         assert (rank == 2 * lag + 1) == (label == Status.OK)

@@ -125,12 +125,12 @@ def load(
         Dataset(digits: 200 training, 0 validation, 1597 test examples of 64, 10 classes; CC BY 4.0 ...)
     """
     known = _KNOWN[one_of("data set", name, _KNOWN)]
-    if known.largest is None and (images or pool != 1):
+    if not known.largest and (images or pool != 1):
         raise ValueError(f"{name!r} is a table: images={images} and pool={pool} apply to images only")
     generator = streams(seed).data
-    raw = _full(name) if known.torchvision[0] else embedded(name)
+    raw = _full(name) if known.torchvision else embedded(name)
     found = fingerprint(raw.x, raw.y, *(raw.test or ()))
-    if known.checksum not in (None, found):
+    if known.checksum not in ("", found):
         told = f"expected sha256 {known.checksum}, found {found}"
         raise CorruptDataError(f"{name!r} from {raw.source} is not the data set of that name: {told}")
     n_test = None if raw.test is None else len(raw.test[1])
@@ -150,9 +150,9 @@ def load(
     return Dataset(**parts, n_classes=int(raw.y.max()) + 1)
 
 
-def _values(x: NDArray[np.generic], largest: int | None, pool: int) -> _Floats:
+def _values(x: NDArray[np.generic], largest: int, pool: int) -> _Floats:
     """Pixels in [0, 1] as pooled images ``(n, channels, height, width)``; tables as they are."""
-    if largest is None:
+    if not largest:
         return x.astype(np.float64)
     values = x.astype(np.float32) / np.float32(largest)
     channels, height, width = (1, *x.shape[1:]) if x.ndim == 3 else x.shape[1:]
@@ -189,11 +189,9 @@ def _part_sizes(
     trained = room - validated if train is None else _count(train, n)
     fits = trained + validated <= room and tested <= there
     if not fits or trained < 1 or min(validated, tested) < 0:
-        raise ValueError(
-            f"train={train}, validation={validation}, test={test} do not fit into {n} examples"
-            f"{'' if own else f' and {n_test} for testing'}; a size is a fraction in [0, 1), "
-            "a count or None"
-        )
+        asked = f"train={train}, validation={validation}, test={test}"
+        there_is = f"{n} examples" if own else f"{n} examples and {n_test} for testing"
+        raise ValueError(f"{asked} do not fit into {there_is}; sizes are fractions in [0, 1), counts or None")
     return trained, validated, tested
 
 
@@ -285,9 +283,7 @@ def random_crop_flip(x: Tensor, generator: torch.Generator, *, padding: int = 4)
         ValueError: another number of dimensions, or images of whole numbers.
     """
     if x.ndim not in (4, 5) or not x.is_floating_point():
-        raise ValueError(
-            f"images are floating point, (b, C, H, W) or (S, b, C, H, W); got {tuple(x.shape)} of {x.dtype}"
-        )
+        raise ValueError(f"images are floating point, ([S,] b, C, H, W); got {tuple(x.shape)} of {x.dtype}")
     *_, channels, height, width = x.shape
     n, device = x.shape[:-3].numel(), generator.device
     offsets = torch.randint(2 * padding + 1, (2, n), generator=generator, device=device)

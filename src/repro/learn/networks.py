@@ -55,9 +55,8 @@ def perceptron(
     sigma = _ACTIVATIONS[one_of("activation", activation, _ACTIVATIONS)]
     biases = [bias] * (len(sizes) - 1) if isinstance(bias, bool) else list(bias)
     if len(sizes) < 2 or len(biases) != len(sizes) - 1:
-        raise ValueError(
-            f"a perceptron has at least two sizes and one bias less; got {sizes} with {len(biases)} biases"
-        )
+        both = f"{sizes} with {len(biases)} biases"
+        raise ValueError(f"a perceptron has at least two sizes and one bias less; got {both}")
     layers: list[nn.Module] = [nn.Flatten()]
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         if i > 0 and sigma is not nn.Identity:

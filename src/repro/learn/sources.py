@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from repro._extras import require
@@ -27,44 +28,14 @@ _IDX_FILES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
-_UCI = "CC BY 4.0 (UCI Machine Learning Repository)"
-_MNIST = "CC BY-SA 3.0 (Y. LeCun and C. Cortes)"
+_TABLE = pd.read_csv(Path(__file__).with_name("datasets.csv"), keep_default_na=False)
+_KNOWN: dict[Any, Any] = {row.name: row for row in _TABLE.itertuples(index=False)}
+"""The data sets by name, and what is known of them before they are read.
 
-
-class _Known(NamedTuple):
-    """What is known of a data set before it is read.
-
-    ``checksum`` is that of ``fingerprint`` (torchvision checks CIFAR-10's files itself), ``largest`` the largest value
-    of a pixel, ``torchvision`` its class there and the folder of that, ``idx`` the folder of four IDX files that Debian
-    and others use.
-    """
-
-    licence: str
-    checksum: str | None
-    largest: int | None = None
-    torchvision: tuple[str, str] = ("", "")
-    idx: str = ""
-
-
-_KNOWN = {
-    "iris": _Known(_UCI, "c9a2400f2744c466f25fc58b4d20189fc9c0d69af2ff3b5df83fdd06653b7dd1"),
-    "wine": _Known(_UCI, "56bb2e6fadbd20a1e7eac5848ff988c1843f2cadbdaaf295967c75e7b12dfe70"),
-    "breast_cancer": _Known(_UCI, "bad1f701395a84df5424ae2f8e08bdfa835c36aeb29d785dc2fb5c863f299450"),
-    "digits": _Known(_UCI, "1fa49054f5d5ba0bcf14a7848951319bfb97150b87f1a8c21b50191db38780b9", 16),
-    "mnist5k": _Known(_MNIST, "fbe695bfb905c8eb1295e4c69b38c9fccaf1e44048b99291e3f9077fee6a1957", 255),
-    "mnist": _Known(
-        *(_MNIST, "c9c899568825c0192b158204e056115690ebe9e01a8a467321a8e34a416b7a26", 255),
-        *(("MNIST", "MNIST/raw"), "mnist"),
-    ),
-    "fashion_mnist": _Known(
-        *("MIT (Zalando SE)", "050f7be9e1fdbb830bcf90ae3e83424b0016c046a7122ee06248af6d72d5ccda", 255),
-        *(("FashionMNIST", "FashionMNIST/raw"), "fashion-mnist"),
-    ),
-    "cifar10": _Known(
-        "no licence stated; cite A. Krizhevsky (2009)", None, 255, ("CIFAR10", "cifar-10-batches-py")
-    ),
-}
-"""The data sets, by name."""
+``licence``; ``largest`` value of a pixel, 0 of a table; ``torchvision``, the class there, and the ``folder`` of that;
+``idx``, the folder of four IDX files that Debian and others use; ``checksum``, that of ``fingerprint`` (torchvision
+checks CIFAR-10's files itself).
+"""
 _UNREADABLE = (struct.error, zlib.error, zipfile.BadZipFile)
 _T = TypeVar("_T")
 _Arrays = Mapping[str, NDArray[np.generic]]
@@ -134,7 +105,7 @@ def _full(name: str) -> _Raw:
         DataNotFoundError: nowhere found; says how to get it.
         CorruptDataError: found, but truncated or damaged.
     """
-    (_, torchvision_folder), idx = _KNOWN[name].torchvision, _KNOWN[name].idx
+    torchvision_folder, idx = _KNOWN[name].folder, _KNOWN[name].idx
     named = os.environ.get("REPRO_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "repro", "data")
     store = Path(named) if named else cache
@@ -170,12 +141,8 @@ def _from_npz(path: Path) -> _Raw | None:
 
 def _from_idx(folder: Path) -> _Raw | None:
     """Read four IDX files, gzipped or not; return None if the folder holds none of them."""
-    paths = {
-        part: path
-        for part, stem in _IDX_FILES.items()
-        for path in (folder / stem, folder / f"{stem}.gz")
-        if path.is_file()
-    }
+    both = {part: (folder / stem, folder / f"{stem}.gz") for part, stem in _IDX_FILES.items()}
+    paths = {part: path for part, names in both.items() for path in names if path.is_file()}
     if not paths:
         return None
     if lacking := _IDX_FILES.keys() - paths.keys():
@@ -198,16 +165,16 @@ def _from_torchvision(name: str, root: Path, download: bool) -> _Raw:
     require("papers", "torchvision")
     from torchvision import datasets
 
-    class_name, folder = _KNOWN[name].torchvision
+    known = _KNOWN[name]
 
     def read(root: Path) -> _Arrays:
         arrays: dict[str, NDArray[np.generic]] = {}
         for part in ("train", "test"):
-            found = getattr(datasets, class_name)(str(root), train=part == "train", download=download)
+            found = getattr(datasets, known.torchvision)(str(root), train=part == "train", download=download)
             arrays |= {f"x_{part}": np.asarray(found.data), f"y_{part}": np.asarray(found.targets)}
         return arrays
 
-    return _raw(_read(root, read), f"{root / folder} (torchvision)")
+    return _raw(_read(root, read), f"{root / known.folder} (torchvision)")
 
 
 def _read(path: Path, reader: Callable[[Path], _T]) -> _T:
@@ -222,10 +189,9 @@ def _raw(arrays: _Arrays, source: str) -> _Raw:
     for part in ("train", "test"):
         images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.size != len(images):
-            raise CorruptDataError(
-                f"{source}: {part} images of shape {images.shape} and {images.dtype} with labels of shape "
-                f"{labels.shape}; expected (n, height, width[, channels]) of uint8, and (n,)"
-            )
+            found = f"images of shape {images.shape} and {images.dtype} with labels of shape {labels.shape}"
+            expected = "expected (n, height, width[, channels]) of uint8, and (n,)"
+            raise CorruptDataError(f"{source}: {part} {found}; {expected}")
         if images.ndim == 4 and images.shape[-1] <= 4:
             images = images.transpose(0, 3, 1, 2)
         x[part] = (np.ascontiguousarray(images), labels.reshape(-1).astype(np.int64))

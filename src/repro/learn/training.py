@@ -55,10 +55,8 @@ class _Networks:
         targets = y.expand(outputs.shape[:2]).reshape(-1)
         losses = loss(outputs.reshape(-1, outputs.shape[-1]), targets)
         if losses.shape != targets.shape:
-            raise ValueError(
-                "a loss must return one number for each example, without averaging: "
-                f"expected shape {tuple(targets.shape)}, got {tuple(losses.shape)}"
-            )
+            shapes = f"expected shape {tuple(targets.shape)}, got {tuple(losses.shape)}"
+            raise ValueError(f"a loss must return one number for each example, without averaging: {shapes}")
         return losses.view(outputs.shape[:2]), outputs
 
 
@@ -385,7 +383,5 @@ def _note_divergence(diverged: dict[int, tuple[int, int]], losses: Tensor, epoch
         diverged.setdefault(member, (epoch, at))
         if len(diverged) == size:
             who = "" if size == 1 else f" of all {size} members, last of member {member},"
-            raise TrainingDivergedError(
-                f"the loss{who} became {losses[row, member].item()} at epoch {epoch}, step {at}; "
-                "a smaller learning rate may help"
-            )
+            told = f"the loss{who} became {losses[row, member].item()} at epoch {epoch}, step {at}"
+            raise TrainingDivergedError(f"{told}; a smaller learning rate may help")

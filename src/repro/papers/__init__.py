@@ -2,7 +2,5 @@
 
 from repro._extras import require
 
-require(
-    "papers",
-    *("celer", "matplotlib", "mlxtend", "nolds", "seaborn", "sklearn", "statsmodels", "torchvision"),
-)
+_NEEDED = "celer", "matplotlib", "mlxtend", "nolds", "seaborn", "sklearn", "statsmodels", "torchvision"
+require("papers", *_NEEDED)

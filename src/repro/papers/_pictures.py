@@ -23,9 +23,8 @@ def panels(
     n: int, width: float = 2.9, height: float = 3.0, *, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A row of n panels of this size in inches; one panel is at least as wide as two narrow ones."""
-    fig, axes = plt.subplots(
-        1, n, figsize=(max(width * n, 5.6), height), layout="constrained", squeeze=False, sharey=sharey
-    )
+    size = max(width * n, 5.6), height
+    fig, axes = plt.subplots(1, n, figsize=size, layout="constrained", squeeze=False, sharey=sharey)
     return fig, list(axes[0])
 
 

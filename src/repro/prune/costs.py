@@ -60,9 +60,8 @@ def costs(model: nn.Module, input_shape: Sequence[int], mask: Mask | None = None
     mask = mask or Mask({})
     n_removed = {name: int((~mask[name]).sum()) for name in mask.weights_of(model)}
     total, positions = _run(model, tuple(input_shape))
-    if unseen := [
-        name for name, n in n_removed.items() if n and name not in positions and mask[name].ndim > 1
-    ]:
+    unseen = [name for name, n in n_removed.items() if n and name not in positions and mask[name].ndim > 1]
+    if unseen:
         told = f"no linear or convolutional layer multiplies by {', '.join(unseen)}"
         raise ValueError(f"{told}: what goes there is not counted")
     removed = sum(n * n_removed.get(name, 0) for name, n in positions.items())

@@ -53,9 +53,7 @@ class Mask(Mapping[str, Tensor]):
             RuntimeError: masks that differ in shapes.
         """
         if any(mask.keys() != masks[0].keys() for mask in masks):
-            raise ValueError(
-                f"masks of one ensemble must name the same weights, got {[list(m) for m in masks]}"
-            )
+            raise ValueError(f"masks of one ensemble must name the same weights, got {[*map(list, masks)]}")
         return cls({name: torch.stack([mask._kept[name] for mask in masks]) for name in masks[0]})
 
     @classmethod
@@ -75,9 +73,7 @@ class Mask(Mapping[str, Tensor]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
-        return self.keys() == other.keys() and all(
-            torch.equal(kept, other._kept[name]) for name, kept in self._kept.items()
-        )
+        return self.keys() == other.keys() and all(torch.equal(self[name], other[name]) for name in self)
 
     def __repr__(self) -> str:
         return f"Mask({len(self)} parameters, {self.n_kept:,} of {self.n_weights:,} weights kept)"
@@ -152,8 +148,7 @@ def _check_plain(name: str, known: Mapping[str, Tensor]) -> None:
     prefix, _, leaf = name.rpartition(".")
     home = f"{prefix}.parametrizations.{leaf}.".lstrip(".")
     if ".parametrizations." in f".{name}" or any(other.startswith(home) for other in known):
-        raise ValueError(
-            f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight; fold "
-            "it first (torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True)"
-        )
+        told = f"{name!r} belongs to a parametrised layer, where a zero need not stay in the weight"
+        fold = "torch.nn.utils.parametrize.remove_parametrizations, leave_parametrized=True"
+        raise ValueError(f"{told}; fold it first ({fold})")
     one_of("model parameter", name, known)

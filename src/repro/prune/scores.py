@@ -78,10 +78,9 @@ def _refuse_computed(model: nn.Module) -> None:
     for prefix, layer in model.named_modules():
         for own, value in (vars(layer) | layer._buffers).items() if isinstance(layer, _LAYERS) else ():
             if own.startswith("weight") and isinstance(value, Tensor):
-                raise ValueError(
-                    f"{own!r} of layer {prefix!r} is no parameter, but a buffer or computed before each use; make "
-                    "it plain first (prune.remove, remove_weight_norm or remove_spectral_norm of torch.nn.utils)"
-                )
+                told = f"{own!r} of layer {prefix!r} is no parameter, but a buffer or computed at each use"
+                ways = "prune.remove, remove_weight_norm or remove_spectral_norm of torch.nn.utils"
+                raise ValueError(f"{told}; make it plain first ({ways})")
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -91,13 +91,9 @@ def select(
     """
     before: Mapping[str, Tensor] = within or {}
     if other := sorted(before.keys() - scores.keys()):
-        raise ValueError(
-            f"within speaks of {', '.join(other)}, which have no scores; combine it by & afterwards"
-        )
+        raise ValueError(f"within names {', '.join(other)}, which have no scores; combine it by & afterwards")
     flat = torch.cat([values.detach().cpu().double().flatten() for values in scores.values()])
-    kept = torch.cat(
-        [before.get(n, torch.ones(s.shape, dtype=torch.bool)).flatten() for n, s in scores.items()]
-    )
+    kept = torch.cat([before.get(n, torch.ones(s.shape).bool()).flatten() for n, s in scores.items()])
     n, n_before = _n_to_prune(len(flat), sparsity=sparsity, n_pruned=n_pruned), int((~kept).sum())
     if n_before > n:
         raise ValueError(f"{n} weights are to be removed, but within has removed {n_before} already")

@@ -44,10 +44,9 @@ def _of_tensor(tensor: torch.Tensor, accepted: str) -> NDArray[Any]:
 def series_rows(series: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
     """The same for ``(N, T)`` or ``(T,)``; refuses tables, of which nobody knows whether time runs down or across."""
     if hasattr(series, "iloc") or hasattr(series, "coords") or hasattr(series, "columns"):
-        raise TypeError(
-            f"{name} must be an array, each row a series; got a {type(series).__name__}, whose labels would not be "
-            "read: pass its numbers, .to_numpy(), turned if time runs down"
-        )
+        labels = f"got a {type(series).__name__}, whose labels would not be read"
+        way = "pass its numbers, .to_numpy(), turned if time runs down"
+        raise TypeError(f"{name} must be an array, each row a series; {labels}: {way}")
     values = real_numbers(series, name)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have the shape (N, T) or (T,), got {values.shape}")
@@ -80,22 +79,20 @@ def copy(values: Array, into: Array) -> None:
         into[i] = values[i]
 
 
-def over_chunks(
-    make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, rows_a_chunk: int
-) -> None:
+def over_chunks(make_worker: Callable[[], Callable[[int, int], None]], n_rows: int, size: int) -> None:
     """Call ``worker(start, stop)`` for each chunk, on as many threads as PyTorch may use, each with its own worker.
 
-    A chunk stays on one thread and its size does not depend on their number, so neither do the results. While
+    A chunk stays on one thread and its size, in rows, does not depend on their number, so neither do the results. While
     the chunks run, PyTorch splits no operation over threads; its setting is put back at the end.
     """
-    starts = range(0, n_rows, rows_a_chunk)
+    starts = range(0, n_rows, size)
     todo = iter(starts)
 
     def run() -> None:
         torch.set_num_threads(1)
         worker = make_worker()
         for start in todo:
-            worker(start, min(start + rows_a_chunk, n_rows))
+            worker(start, min(start + size, n_rows))
 
     n_threads = torch.get_num_threads()
     try:

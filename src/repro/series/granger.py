@@ -57,8 +57,8 @@ class Status(IntEnum):
 class GrangerResult:
     """What ``granger_test`` found: arrays of shape ``(N,)`` for one lag, ``(N, n_lags)`` for several.
 
-    The statistics and p-values are NaN where ``status`` is not ``Status.OK``. ``df_num``, ``df_den`` and
-    ``n_obs`` depend on the lag alone, have the shape ``()`` or ``(n_lags,)``, and are 0 where T is too short.
+    The statistics and p-values are NaN where ``status`` is not ``Status.OK``. ``df_den``, of F, and ``n_obs`` depend
+    on the lag alone, have the shape ``()`` or ``(n_lags,)``, and are 0 where T is too short.
     """
 
     lags: tuple[int, ...]
@@ -67,8 +67,6 @@ class GrangerResult:
     chi2: Array
     chi2_p_value: Array
     lr: Array
-    lr_p_value: Array
-    df_num: NDArray[np.int64]
     df_den: NDArray[np.int64]
     n_obs: NDArray[np.int64]
     status: NDArray[np.int8]
@@ -88,8 +86,8 @@ def granger_test(
     \chi^2=n\frac{\mathrm{SSR}_r-\mathrm{SSR}_u}{\mathrm{SSR}_u},\qquad
     \mathrm{LR}=n\ln\frac{\mathrm{SSR}_r}{\mathrm{SSR}_u},\qquad n=T-L,$$
 
-    least squares with a constant, $y_t=c+\sum_{l\le L} a_ly_{t-l}\;[+\sum_{l\le L} b_lx_{t-l}]$. The last two
-    are compared with $\chi^2_L$. Each lag uses all the rows it can, as in statsmodels.
+    least squares with a constant, $y_t=c+\sum_{l\le L} a_ly_{t-l}\;[+\sum_{l\le L} b_lx_{t-l}]$. The
+    second is compared with $\chi^2_L$. Each lag uses all the rows it can, as in statsmodels.
 
     $\mathrm{SSR}_r-\mathrm{SSR}_u$ is a sum of squares of its own, so that tiny F keep their digits. Scale and offset
     of a series do not matter, only what an offset has rounded off in the input is gone. Smooth series cost digits:
@@ -133,7 +131,7 @@ def granger_test(
         with np.errstate(all="ignore"):  # what is not finite is labelled
             y, x = (np.diff(np.require(each, np.float64, "C"), difference) for each in chosen)
             explained, residual, independent = sums = np.empty((3, largest, len(x)))
-            by_products(y, x, min(possible), largest, *sums)
+            by_products(y, x, min(possible), largest, sums)
             found = explained / residual
         for column, each in enumerate(lags):
             if each not in possible:
@@ -149,7 +147,6 @@ def granger_test(
     counts = np.array(lags)
     table: dict[str, Any] = {
         **_statistics(ratio, lags, n_times),
-        "df_num": counts * fits,
         "df_den": (n_times - 3 * counts - 1) * fits,
         "n_obs": (n_times - counts) * fits,
         "status": status,
@@ -173,10 +170,8 @@ def _paired_rows(effect: ArrayLike | Tensor, cause: ArrayLike | Tensor) -> tuple
     effects, causes = series_rows(effect, "effect"), series_rows(cause, "cause")
     rows = np.atleast_2d(causes)
     if effects.shape[-1] != rows.shape[1] or (effects.ndim == 2 and len(effects) != len(rows)):
-        raise ValueError(
-            "effect must have the shape (T,) or that of cause, (N, T): "
-            f"got effect {effects.shape} and cause {causes.shape}"
-        )
+        both = f"effect {effects.shape} and cause {causes.shape}"
+        raise ValueError(f"effect must have the shape (T,) or that of cause, (N, T): got {both}")
     return effects, rows
 
 
@@ -186,15 +181,7 @@ def _compiled() -> Callable[..., None]:
     return compiled(_from_products, _column, _gram_matrix, _set_products, _add_row, _triangular, *lanes)
 
 
-def _from_products(
-    effects: Array,
-    causes: Array,
-    smallest: int,
-    largest: int,
-    explained: Array,
-    residual: Array,
-    independent: Array,
-) -> None:
+def _from_products(effects: Array, causes: Array, smallest: int, largest: int, sums: Array) -> None:
     """Write the sums of squares of pairs at all lags between two, by Gram matrices and Cholesky's method.
 
     Compiled. Pairs are worked on ``_LANES`` at a time, side by side: the innermost loops run over them.
@@ -204,11 +191,10 @@ def _from_products(
         causes: ``(N, T)``.
         smallest: lag.
         largest: lag L.
-        explained: ``(L, N)``, what the past of the cause explains.
-        residual: ``(L, N)``, what it leaves.
-        independent: ``(L, N)``, the least share of a column's sum of squares that the columns before it leave;
-            NaN or 0 where nothing can be said.
+        sums: ``(3, L, N)``, what the past of the cause explains, what it leaves, and the least share of a column's
+            sum of squares that the columns before it leave; NaN or 0 where nothing can be said.
     """
+    explained, residual, independent = sums[0], sums[1], sums[2]
     n_pairs, n_times = causes.shape
     y, x = np.zeros((n_times, _LANES)), np.zeros((n_times, _LANES))
     rows = np.zeros((2 * largest + 2, _LANES))
@@ -381,24 +367,19 @@ def _any_constant(rows: Array, n_windows: int) -> NDArray[np.bool_]:
 
 
 def _statistics(ratio: Array, lags: tuple[int, ...], n_times: int) -> dict[str, Array]:
-    """The three statistics and their p-values, ``(N, n_lags)`` each."""
-    names = ("f", "p_value", "chi2", "chi2_p_value", "lr", "lr_p_value")
-    results = {name: np.empty_like(ratio) for name in names}
+    """The three statistics, and p-values of the first two, ``(N, n_lags)`` each."""
+    results = {name: np.empty_like(ratio) for name in ("f", "p_value", "chi2", "chi2_p_value", "lr")}
 
     def fill(start: int, stop: int) -> None:
         for k, lag in enumerate(lags):
             part, n_obs, df_den = ratio[start:stop, k], n_times - lag, n_times - 3 * lag - 1
-            f, chi2, lr = part * df_den / lag, n_obs * part, n_obs * np.log1p(part)
-            p_values = special.fdtrc(lag, df_den, f), _chi2_above(lag, chi2), _chi2_above(lag, lr)
-            columns = (f, p_values[0], chi2, p_values[1], lr, p_values[2])
-            for name, column in zip(names, columns, strict=True):
-                results[name][start:stop, k] = column
+            f, chi2 = part * df_den / lag, n_obs * part
+            # with one degree of freedom through the normal's tail, which is faster
+            chi2_p = special.erfc(np.sqrt(chi2 / 2)) if lag == 1 else special.chdtrc(lag, chi2)
+            columns = f, special.fdtrc(lag, df_den, f), chi2, chi2_p, n_obs * np.log1p(part)
+            for result, column in zip(results.values(), columns, strict=True):
+                result[start:stop, k] = column
 
     # NumPy holds the other threads up in operations on fewer than 500 numbers.
     over_chunks(lambda: fill, len(ratio), 2048)
     return results
-
-
-def _chi2_above(df: int, values: Array) -> Array:
-    """P(chi-squared with df degrees of freedom > values); for one, the fast way through the normal's tail."""
-    return special.erfc(np.sqrt(values / 2)) if df == 1 else special.chdtrc(df, values)

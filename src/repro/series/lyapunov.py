@@ -94,12 +94,8 @@ def lyapunov_rosenstein(
 
     Source: Rosenstein, Collins and De Luca, Physica D 65 (1993) 117; nolds ``measures.lyap_r``.
     """
-    rules = _Rules(
-        whole("emb_dim", emb_dim),
-        whole("lag", lag),
-        whole("min_tsep", min_tsep, 0),
-        whole("trajectory_len", trajectory_len, 2) - 1,
-    )
+    steps = whole("trajectory_len", trajectory_len, 2) - 1
+    rules = _Rules(whole("emb_dim", emb_dim), whole("lag", lag), whole("min_tsep", min_tsep, 0), steps)
 
     def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
         extent = np.ptp(values, axis=1)
@@ -111,17 +107,15 @@ def lyapunov_rosenstein(
     return _labelled(_slopes(divergence), divergence, status)
 
 
-def lyapunov_tisean(
-    series: ArrayLike | torch.Tensor, *, forward_steps: int, emb_dim: int = 2, lag: int = 1
-) -> LyapunovResult:
+def lyapunov_tisean(series: ArrayLike | torch.Tensor, *, forward_steps: int) -> LyapunovResult:
     r"""Estimate one-step exponents from TISEAN's ``lyap_r``: the mean log growth of small distances in one step.
 
     $$\lambda=S(1)-S(0),\qquad S(k)=\operatorname{mean}_n\ln\lVert X_{n+k}-X_{\nu(n)+k}\rVert$$
 
-    for delay vectors of the series rescaled to [0, 1]. As in TISEAN, $\nu(n)$ is the nearest vector that is not
-    identical with $X_n$ and closer than 1 (of equally near ones the latest); neighbours in time are allowed, and
-    vectors that have no such neighbour are left out. The last ``forward_steps`` vectors are neither references nor
-    candidates. Pairs at distance zero after k steps are left out of the mean.
+    for delay vectors $X_n=(x_n,x_{n+1})$ of the series rescaled to [0, 1]. As in TISEAN, $\nu(n)$ is the nearest vector
+    that is not identical with $X_n$ and closer than 1 (of equally near ones the latest); neighbours in time are
+    allowed, and vectors that have no such neighbour are left out. The last ``forward_steps`` vectors are neither
+    references nor candidates. Pairs at distance zero after k steps are left out of the mean.
 
     As in the chaos-causality paper, values are first rounded to six digits after the point, and a series whose
     values then differ by less than 1e-5 has the exponent 0: bring a series of another unit to the scale of weights.
@@ -132,8 +126,6 @@ def lyapunov_tisean(
     Args:
         series: as for :func:`lyapunov_rosenstein`.
         forward_steps: s, at least 1.
-        emb_dim: number of coordinates of a delay vector.
-        lag: steps from one coordinate to the next.
 
     Returns:
         NumPy arrays, see :class:`LyapunovResult`; ``divergence`` is S(0) and S(1), in units of the rescaled series.
@@ -146,13 +138,7 @@ def lyapunov_tisean(
 
     Source: Hegger, Kantz and Schreiber, Chaos 9 (1999) 413 (TISEAN); the chaos-causality paper, section 3.6.
     """
-    rules = _Rules(
-        whole("emb_dim", emb_dim),
-        whole("lag", lag),
-        0,
-        whole("forward_steps", forward_steps),
-        like_tisean=True,
-    )
+    rules = _Rules(2, 1, 0, whole("forward_steps", forward_steps), like_tisean=True)
 
     def prepare(values: Array) -> tuple[Array, NDArray[np.int8]]:
         values = values.round(_DECIMALS)
@@ -183,11 +169,6 @@ class _Rules:
     steps: int
     like_tisean: bool = False
 
-    @property
-    def n_columns(self) -> int:
-        """Points of S that are looked at: of TISEAN's S the first two."""
-        return 2 if self.like_tisean else self.steps + 1
-
 
 def _diverge(
     series: ArrayLike | torch.Tensor,
@@ -197,7 +178,8 @@ def _diverge(
     """S(k) of every row ``(N, K)``, and what is known of it so far ``(N,)``."""
     rows = np.atleast_2d(series_rows(series, "series"))
     n_series, n_times = rows.shape
-    divergence = np.full((n_series, rules.n_columns), np.nan)
+    n_points = 2 if rules.like_tisean else rules.steps + 1  # of TISEAN's S the first two
+    divergence = np.full((n_series, n_points), np.nan)
     status = np.full(n_series, LyapunovStatus.TOO_SHORT, dtype=np.int8)
     # those that can be followed to the end: the references, and the candidates
     n_vectors = n_times - (rules.emb_dim - 1) * rules.lag - rules.steps
@@ -209,7 +191,7 @@ def _diverge(
         with np.errstate(all="ignore"):  # what is not finite is labelled
             values, labels = prepare(np.require(rows[start:stop], np.float64, ["C"]))
         live = labels == LyapunovStatus.OK
-        squares = np.empty((int(live.sum()), rules.n_columns, n_vectors))
+        squares = np.empty((int(live.sum()), n_points, n_vectors))
         order = np.argsort(values[live][:, :n_vectors] if rules.like_tisean else np.empty((0, 0)), axis=1)
         follow(values[live], order, rules.emb_dim, rules.lag, rules.min_tsep, squares)
         divergence[start:stop][live] = _mean_logs(squares)
@@ -241,7 +223,7 @@ def _follow(
         x = series[s]
         if like_tisean:
             for place in range(n):
-                neighbors[order[s, place]] = _latest_along(order[s], place, x, emb_dim, lag)
+                neighbors[order[s, place]] = _latest_along(order[s], place, x)
         else:
             _earliest(x, emb_dim, lag, min_tsep, distances, neighbors)
         for i in range(n):
@@ -254,7 +236,7 @@ def _follow(
                 squares[s, k, i] = total
 
 
-def _latest_along(order: NDArray[np.int64], place: int, x: Array, emb_dim: int, lag: int) -> int:
+def _latest_along(order: NDArray[np.int64], place: int, x: Array) -> int:
     """TISEAN's neighbour of the vector at a place, looking along the order of the first coordinates; -1 if none.
 
     It goes no further than where their squared difference alone is above the least distance so far: of the vectors
@@ -269,9 +251,8 @@ def _latest_along(order: NDArray[np.int64], place: int, x: Array, emb_dim: int, 
             total = difference * difference
             if total > least:
                 break
-            for c in range(lag, emb_dim * lag, lag):
-                difference = x[j + c] - x[i + c]
-                total += difference * difference
+            difference = x[j + 1] - x[i + 1]
+            total += difference * difference
             if 0.0 < total < least or (total == least and j > nearest >= 0):
                 least, nearest = total, j
             at += step

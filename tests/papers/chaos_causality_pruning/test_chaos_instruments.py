@@ -108,16 +108,13 @@ def test_the_exponent_is_scipys_at_the_threshold_whose_law_is_nearest(n):
     assert found == pytest.approx(exponents[int(np.argmin(distances))], rel=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
-def test_a_layers_law_is_that_of_the_eigenvalues_of_the_smaller_product(shape):
-    weight = np.random.default_rng(7).normal(size=shape)
-    smaller = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
-    expected = experiments._tail_exponent(np.linalg.eigvalsh(smaller / 50))
-    assert experiments._spectral_exponent(weight) == pytest.approx(expected, rel=1e-8)
+OF_RANK_3 = normal(8, 40, 3) @ normal(9, 3, 40)
 
 
-def test_directions_that_a_layer_does_not_use_do_not_count():
-    left, right = (normal(seed, 40, 3).numpy() for seed in (8, 9))
-    above_0 = np.linalg.eigvals(left.T @ left @ right.T @ right).real / 40
-    expected = experiments._tail_exponent(above_0)
-    assert experiments._spectral_exponent(left @ right.T) == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize(
+    "weight", [normal(7, 30, 50), normal(7, 50, 30), OF_RANK_3], ids=["wide", "high", "thin"]
+)
+def test_a_layers_law_is_that_of_the_eigenvalues_of_its_square_that_are_not_0(weight):
+    eigenvalues = np.linalg.eigvalsh(weight.T @ weight / max(weight.shape))
+    expected = experiments._tail_exponent(eigenvalues[-np.linalg.matrix_rank(weight) :])
+    assert experiments._spectral_exponent(weight.numpy()) == pytest.approx(expected, rel=1e-6)

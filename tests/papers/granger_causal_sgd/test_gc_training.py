@@ -1,4 +1,4 @@
-"""Logged SGD against descent by hand and on quadratic losses; Adam after pruning, its stops epoch by epoch."""
+"""Logged SGD against descent by hand; Adam after pruning, its stops epoch by epoch."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,12 +7,12 @@ import pytest
 import torch
 from gc_by_hand import IRIS, N_WEIGHTS, SEEDS, descend, in_float64, iris
 from small_networks import small_cnn
-from torch import Tensor, nn
+from torch import nn
 
-from repro.learn import Dataset, Ensemble, TrainingDivergedError, evaluate, stacked
+from repro.learn import Ensemble, TrainingDivergedError, evaluate, stacked
 from repro.papers.granger_causal_sgd import settings, training
 from repro.papers.granger_causal_sgd.experiments import _logged
-from repro.papers.granger_causal_sgd.training import Trace, _train_to_stops, _tune, log
+from repro.papers.granger_causal_sgd.training import _train_to_stops, _tune
 from repro.prune import Mask, magnitude, random, select
 
 
@@ -51,43 +51,6 @@ def test_a_trace_is_descent_by_hand_and_its_means_need_no_rows(how, masked, mask
             for target, covariance in means.covariance.items():
                 wanted, atol = (rows[target][:, None] * squares).mean(dim=0), 1e-12 * float(squares.max())
                 torch.testing.assert_close(covariance[i], wanted, rtol=1e-9, atol=atol)
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - nn.functional.one_hot(targets, 3)).square().mean(dim=1)
-
-
-def quadratic(momentum: float = 0.0) -> tuple[Trace, Tensor]:
-    r"""Linear networks on four orthogonal inputs under the squared error, and the diagonal of their Hessian.
-
-    With $\frac1n\sum_i x_{ik}x_{il} = \delta_{kl}s_k^2/n$ and the mean over 3 outputs, $H = 2s_k^2/(3n)$ for each
-    weight from input k, and 0 off the diagonal.
-    """
-    scales = torch.tensor([1.0, 2.0, 3.0, 0.5], dtype=torch.float64)
-    x, y = scales.diag(), torch.tensor([0, 1, 2, 0])
-    data = Dataset(x, y, x[:0], y[:0], x[:0], y[:0], n_classes=3, name="orthogonal")
-    generator = torch.Generator().manual_seed(0)
-    networks = [nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False)).double() for _ in SEEDS]
-    for network in networks:
-        network[1].weight.data.normal_(generator=generator)
-    trace = log(
-        Ensemble(networks), [data, data], learning_rate=0.1, momentum=momentum, n_epochs=12, batch_size=None,
-        loss=squared_error, seeds=SEEDS, full_loss=True,
-    )  # fmt: skip
-    return trace, (2 * scales**2 / (3 * 4)).expand(3, 4).flatten()
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_on_a_quadratic_loss_with_diagonal_hessian_only_curvature_is_left_over(momentum):
-    trace, diagonal = quadratic(momentum)
-    curvature = torch.stack([trace.squares(i) @ diagonal / 2 for i in range(2)])
-    for change in trace.loss_changes.values():  # one batch: all three definitions are the same
-        torch.testing.assert_close(trace.first_order() + curvature, change, rtol=0, atol=1e-10)
-    if not momentum:  # one coefficient a weight, exactly
-        explicit = torch.stack([trace.squares(i) @ (diagonal / 2 - 1 / 0.1) for i in range(2)])
-        torch.testing.assert_close(explicit, trace.loss_changes["same_batch"], rtol=0, atol=1e-10)
-    assert curvature.max() > 1e-3
-    torch.testing.assert_close(trace.first_order(products=False), -trace.energy / 0.1)
 
 
 def test_what_cannot_be_logged_is_named(monkeypatch):

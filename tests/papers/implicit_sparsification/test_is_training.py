@@ -1,4 +1,4 @@
-"""Fits, cycles, diagonal networks: each as if alone, courses, divergence; pruning against slow sorts; the Lasso."""
+"""Fits, cycles, diagonal networks: each as if alone, courses, divergence; pruning against slow sorts."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import Lasso
 from small_networks import small_cnn
 from torch import nn
 
@@ -98,21 +97,6 @@ def test_pilot_agrees_with_a_plain_loop_that_adds_the_penalty_to_the_loss(pilots
         expected = (factors[i][0] * factors[i][1]).detach()
         found = pilots.networks.parameters[f"{i}.weight"][2]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_from_the_weights_of_the_seed(name):
-    how = METHODS[name]
-    choices = [choice for choice in how.choices if choice.rate == 0.1]
-    plain = Ensemble(TINY.networks([0])).parameters
-    found = _fit(TINY, how, choices, seeds=[0], n_epochs=2)
-    weights = found.networks.parameters
-    assert all(weight.isfinite().all() for weight in weights.values())
-    assert [Choice(*row) for row in found.members[list(Choice._fields)].to_numpy()] == choices
-    assert set(weights) == {"1.weight", "1.bias", "3.weight", "3.bias"}
-    for key, start in found.start.items():
-        assert not torch.allclose(weights[key], start, atol=1e-4)
-        torch.testing.assert_close(start, plain[key].detach().expand_as(start), atol=1e-5, rtol=1e-5)
 
 
 def test_a_network_of_images_alone_is_trained_like_one_in_an_ensemble(monkeypatch):
@@ -305,17 +289,6 @@ def test_every_run_follows_the_path_it_would_follow_alone(family, orders):
             alone = one_alone(problems[p], family, amplitude * schedule(name, n_steps), batches)
             np.testing.assert_allclose(paths[-1, p, r], alone, rtol=1e-10, atol=1e-12)
             np.testing.assert_allclose(paths[0, p, r], problems[p].x0, rtol=1e-14)
-
-
-def test_constant_strength_ends_at_the_lasso():
-    """Of factors with penalty 2 alpha; a subgradient step keeps jumping around zero by as much as it is."""
-    problem, n_steps, alpha = small(3), 5_000, 0.3
-    paths = _descend([problem], dict.fromkeys(("pilot", "l1_x"), runs(("constant", alpha))), [n_steps])
-    x = paths["l1_x"][0, 0, 0]
-    for found, penalty, atol in ((paths["pilot"][0, 0, 0], 2 * alpha, 1e-3), (x, alpha, 0.03 * alpha)):
-        lasso = Lasso(penalty, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(problem.Z, problem.y)
-        np.testing.assert_allclose(found, lasso.coef_, atol=atol)
-    assert (x != 0).all()
 
 
 def test_the_balanced_start_keeps_every_sign_and_the_unbalanced_one_does_not():

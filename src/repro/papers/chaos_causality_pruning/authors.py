@@ -15,13 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from repro.papers._pictures import where
-from repro.papers.chaos_causality_pruning.method import WindowRecorder, decide
+from repro.papers.chaos_causality_pruning.method import WindowRecorder, _Array, decide
 from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 from repro.papers.chaos_causality_pruning.settings import load_table
 from repro.papers.chaos_causality_pruning.training import _laid_out, _random_masks
 from repro.prune import jaccard
-
-_Array = NDArray[np.float64]
 
 # --- published ------------------------------------------------------------------------------------------------
 
@@ -236,6 +234,5 @@ def beside_printed(runs: pd.DataFrame) -> pd.DataFrame:
     near = [(both[f"{m}, here"] - both[f"{m}, paper"]).abs() <= most for m, most in within.items()]
     columns = [f"{metric}, {whose}" for metric in within for whose in ("paper", "here")]
     own_mask = both["kept, here"] == both["kept, paper"]
-    return both[["data", "trial", "network", *columns]].assign(
-        matches=np.all(near, axis=0), own_mask=own_mask
-    )
+    found = both[["data", "trial", "network", *columns]]
+    return found.assign(matches=np.all(near, axis=0), own_mask=own_mask)

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import percentileofscore
 from torch import Tensor
 
 from repro.learn.training import bar
 from repro.papers._pictures import where
-from repro.papers.chaos_causality_pruning.method import _granger_tests, decide, judge, paper_exponents
+from repro.papers.chaos_causality_pruning.method import _Array, _granger_tests, decide, judge, paper_exponents
 from repro.papers.chaos_causality_pruning.perceptrons import _Examples, _Perceptrons
 from repro.papers.chaos_causality_pruning.settings import Setting
 from repro.papers.chaos_causality_pruning.training import Observed, _laid_out
@@ -29,8 +28,6 @@ from repro.prune import expected_jaccard, jaccard
 from repro.series import surrogates
 from repro.series.granger import GrangerResult, granger_test
 from repro.series.lyapunov import lyapunov_rosenstein
-
-_Array = NDArray[np.float64]
 
 # --- the estimator and its controls (C5, C13, K4) -------------------------------------------------------------
 
@@ -243,11 +240,9 @@ def _compare_decisions(observed: Observed) -> pd.DataFrame:
         for rule, (seed, one) in product(rules, zip(observed.seeds, tests, strict=True)):
             d = judge(one, rule)
             causal = d.causal[d.testable].mean() if d.testable.any() else np.nan
-            rows.append(
-                {"table": observed.setting.name, "variant": variant, "series": name, "rule": rule}
-                | {"part": part, "seed": seed, "causal": causal, "non_causal": d.non_causal.mean()}
-                | {"untestable": 1 - d.testable.mean(), "windows": observed.errors(variant).shape[1]}
-            )
+            row = {"variant": variant, "series": name, "rule": rule, "part": part, "seed": seed}
+            row |= {"causal": causal, "non_causal": d.non_causal.mean(), "untestable": 1 - d.testable.mean()}
+            rows.append({"table": observed.setting.name} | row)
 
     for variant in observed.recorders:
         honest = variant == "honest"

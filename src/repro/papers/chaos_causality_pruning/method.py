@@ -64,12 +64,7 @@ class WindowRecorder:
     """
 
     def __init__(
-        self,
-        length: int,
-        *,
-        overlap: float = 0.1,
-        last_update: int | None = None,
-        forward_steps: int = 3,
+        self, length: int, *, overlap: float = 0.1, last_update: int | None = None, forward_steps: int = 3
     ) -> None:
         """Set up.
 

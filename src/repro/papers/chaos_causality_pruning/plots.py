@@ -133,29 +133,25 @@ def _intervals(table: pd.DataFrame, rows: Mapping[str, Any], value: str) -> sns.
 
 
 _DELETED = ("noncausal", "causal", "noise", "random", "magnitude after", "largest")
-_ROWS = {
-    "doublings": {NAMES[arm]: {"arm": arm} for arm in _DELETED},
-    "jaccard": {
+_COMPARED: dict[str, tuple[str, dict[str, Any]]] = {
+    "doublings": ("doublings of the training loss", {NAMES[arm]: {"arm": arm} for arm in _DELETED}),
+    "jaccard": ("Jaccard index of the two sets", {
         "FT and PT": {"pair": "late and early"},
         "by chance": {"pair": "late and early, by chance"},
         "FT, and FT after a nudge": {"pair": "nudged"},
         "by chance ": {"pair": "nudged, by chance"},
         "FT from other weights": {"pair": "stranger"},
         "by chance  ": {"pair": "stranger, by chance"},
-    },
-    "spearman": {
+    }),
+    "spearman": ("rank correlation with the dense network", {
         "FT": {"variant": "ft", "arm": "noncausal"},
         "random, as many as FT": {"variant": "ft", "arm": "random"},
         "PT": {"variant": "pt", "arm": "noncausal"},
         "random, as many as PT": {"variant": "pt", "arm": "random"},
         "dense, other initial weights": {"variant": "dense", "arm": "stranger"},
-    },
-}
-_LABELS = {
-    "doublings": "doublings of the training loss",
-    "jaccard": "Jaccard index of the two sets",
-    "spearman": "rank correlation with the dense network",
-}
+    }),
+}  # fmt: skip
+"""What is compared: the label of its axis, and the lines of its picture."""
 
 
 def compared(table: pd.DataFrame, value: str) -> Figure:
@@ -169,8 +165,9 @@ def compared(table: pd.DataFrame, value: str) -> Figure:
     if value == "jaccard":
         chance = table.assign(jaccard=table["expected"], pair=table["pair"] + ", by chance")
         table = pd.concat([table, chance])
-    grid = _intervals(table.assign(panel=""), _ROWS[value], value)
-    return grid.refline(x=0, color=GREY, linestyle=":").set(xlabel=_LABELS[value]).figure
+    label, rows = _COMPARED[value]
+    grid = _intervals(table.assign(panel=""), rows, value)
+    return grid.refline(x=0, color=GREY, linestyle=":").set(xlabel=label).figure
 
 
 def causal_shares(decisions: pd.DataFrame, rule: str = "paper") -> Figure:

@@ -174,9 +174,8 @@ class _Table:
     test: _Part | None = None
 
 
-_KNOWN: dict[Any, dict[Any, Any]] = (
-    pd.read_csv(Path(__file__).with_name("tables.csv"), index_col="table", keep_default_na=False)
-).to_dict("index")
+_TABLES = pd.read_csv(Path(__file__).with_name("tables.csv"), index_col="table", keep_default_na=False)
+_KNOWN: dict[Any, dict[Any, Any]] = _TABLES.to_dict("index")
 """By name: a table of scikit-learn with its columns, or files of the folder ``tabular``; licence and checksum."""
 
 

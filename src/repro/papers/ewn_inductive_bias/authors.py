@@ -61,9 +61,7 @@ def agreement(race: pd.DataFrame, lin_sep: pd.DataFrame, xor: pd.DataFrame) -> p
     for (run, method), own in pd.concat([two, *ends]).groupby(["run", "method"], sort=False):
         logged_steps, *lengths = (value for value in theirs[str(run), str(method)] if value > 0)
         ours = own["length"].nlargest(len(lengths)).to_numpy()
-        difference = np.abs(ours / lengths - 1).max()
-        rows.append(
-            (run, method, int(own["steps"].iloc[0]), int(logged_steps), ours[0], lengths[0], difference)
-        )
+        off = np.abs(ours / lengths - 1).max()
+        rows.append((run, method, int(own["steps"].iloc[0]), int(logged_steps), ours[0], lengths[0], off))
     names = ["run", "method", "steps", "logged_steps", "longest", "logged_longest", "difference"]
     return pd.DataFrame(rows, columns=names)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from repro.learn.ensembles import Ensemble
@@ -26,10 +25,8 @@ from repro.learn.training import resolve_device
 from repro.papers.ewn_inductive_bias import settings, theory, training
 from repro.papers.ewn_inductive_bias.measures import _gini, _with_best_of_scores
 from repro.papers.ewn_inductive_bias.method import _METHODS, normalize_weights
-from repro.papers.ewn_inductive_bias.training import _descend, _Descent
+from repro.papers.ewn_inductive_bias.training import _Array, _descend, _Descent
 from repro.prune import select_units, unit_mask
-
-_Array = NDArray[np.float64]
 
 _NORMALIZED = ("ewn", "swn")
 _LIN_SEP_SEED, _DEPTH_SEED, _XOR_SEED = 2137, 6782, 9156
@@ -185,16 +182,14 @@ def euler_convergence(seeds: Iterable[int]) -> pd.DataFrame:
     """
     gradient, seeds = _lin_sep_problem().gradient, list(seeds)
     starts = [_default_weights((2, 4, 1), seed) for seed in seeds]
-    frames = []
+    together, frames = _stacked(starts), []
     for method in _NORMALIZED:
         ends = [theory.weight_flow(gradient, method, start, np.array([0.0, _HORIZON])) for start in starts]
         flow_end = np.stack([theory._pack(end)[-1] for end in ends])
         coarser = np.full(len(seeds), np.nan)
         for h in _STEP_SIZES:
             error = np.zeros(len(seeds))
-            steps = islice(
-                theory._euler_steps(gradient, method, _stacked(starts), h), round(_HORIZON / h) + 1
-            )
+            steps = islice(theory._euler_steps(gradient, method, together, h), round(_HORIZON / h) + 1)
             for (_, now, slopes, log_loss), after in pairwise(steps):
                 rate = h * np.exp(log_loss)[:, None]
                 for v, g, moved in zip(now[1::2], slopes[1::2], after[1][1::2], strict=True):
@@ -266,7 +261,7 @@ def lin_sep_descent() -> pd.DataFrame:
     problem, start, frames = _lin_sep_problem(), _default_weights((2, 8, 1), _LIN_SEP_SEED), []
     data = torch.from_numpy(problem.x), torch.from_numpy(problem.y), "logistic", _LIN_SEP_LEVELS
     for method in _NORMALIZED:
-        rule: dict[str, Any] = {"f": 30, "k_max": 0.01, "max_steps": 40_000}
+        rule = {"f": 30, "k_max": 0.01, "max_steps": 40_000}
         descent = _trained([start], "squared_relu", method, None, *data, **rule)
         weights, about = _way(descent, [_LIN_SEP_SEED])
         about |= {"method": method, "z": [*descent.targets, *descent.z]}
@@ -517,10 +512,8 @@ def _unit_scores(
     ``length``: $\|w_u\|$. ``random``: a floor. With ``growth`` also ``since start``, ``since z = ...``: the length
     minus its value at the start, and at each earlier target.
     """
-    start, *until = (
-        state[f"{layer}.weight"].flatten(2).norm(dim=2)
-        for state in (descent.start, *descent.states[: number + 1])
-    )
+    states = descent.start, *descent.states[: number + 1]
+    start, *until = (state[f"{layer}.weight"].flatten(2).norm(dim=2) for state in states)
     scores = {"length": until[number]}
     if growth:
         earlier = zip(descent.targets, until[:number], strict=False)

@@ -68,10 +68,8 @@ class _WeightNorm(nn.Module):
         length = scale * self.norm(weight / scale)
         if (bad := ~((length > 0) & length.isfinite())).any():
             row = int(bad.flatten().nonzero()[0])
-            raise ValueError(
-                f"neuron {row} of a weight of shape {tuple(weight.shape)} has length {float(length.flatten()[row])}, "
-                "hence no direction: prune it, or draw the weights again"
-            )
+            told = f"neuron {row} of a weight of shape {tuple(weight.shape)} has length {length.flatten()[row]:g}"
+            raise ValueError(f"{told}, hence no direction: prune it, or draw the weights again")
         return length
 
 

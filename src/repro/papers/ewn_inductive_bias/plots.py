@@ -91,9 +91,8 @@ def sorted_lengths(table: pd.DataFrame) -> Figure:
 
 def rates(table: pd.DataFrame) -> Figure:
     """Exponent of the loss rate minus the theory's, by range of z; a mark a seed, a line through the means."""
-    fig, by_method = _by_method(
-        3.0, "$z$, middle of the range", "exponent $p$ minus theory", ("ewn", "plain", "swn")
-    )
+    methods, labels = ("ewn", "plain", "swn"), ("$z$, middle of the range", "exponent $p$ minus theory")
+    fig, by_method = _by_method(3.0, *labels, methods)
     shades = sns.color_palette("viridis", table["depth"].max())
     off = table.assign(z=np.sqrt(table["low"] * table["high"]), off=table["exponent"] - table["expected"])
     for method, axis in by_method.items():

@@ -43,10 +43,8 @@ class _ImageSetting:
 
     def load(self, seeds: Sequence[int]) -> tuple[list[Tensor], int]:
         """Training and test images and classes, with a first dimension where seeds have their own; how many classes."""
-        sets = [
-            load(self.dataset, seed=seed, **self.data)
-            for seed in (seeds if self.split_by_seed else seeds[:1])
-        ]
+        of_splits = seeds if self.split_by_seed else seeds[:1]
+        sets = [load(self.dataset, seed=seed, **self.data) for seed in of_splits]
         parts = [part for name in ("train", "test") for part in stacked(sets, name)]
         return [part if self.split_by_seed else part[0] for part in parts], sets[0].n_classes
 

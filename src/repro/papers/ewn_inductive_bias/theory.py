@@ -249,9 +249,7 @@ def _integrate(
         "DOP853", t_eval=times, rtol=1e-11, atol=1e-13,
     )  # fmt: skip
     if not solution.success:
-        raise RuntimeError(
-            f"the flow could not be integrated beyond t = {solution.t[-1]}: {solution.message}"
-        )
+        raise RuntimeError(f"the flow cannot be integrated beyond t = {solution.t[-1]}: {solution.message}")
     return _unpack(np.asarray(solution.y.T), start)
 
 

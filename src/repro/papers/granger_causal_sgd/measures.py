@@ -28,9 +28,8 @@ def difference(frame: pd.DataFrame, arm: str, other: str, sparsities: Sequence[f
         sparsities: those that count.
     """
     table = frame.pivot(index="seed", columns=["arm", "sparsity"], values="test_accuracy")
-    one, two = (
-        table[name][[0.0] if name == "dense" else list(sparsities)].to_numpy() for name in (arm, other)
-    )
+    levels = {"dense": [0.0]}
+    one, two = (table[name][levels.get(name, list(sparsities))].to_numpy() for name in (arm, other))
     return pd.Series(100 * (one - two).mean(axis=1), index=table.index)
 
 
@@ -103,12 +102,8 @@ def _fitted(s: _Vector, curves: _Vector) -> pd.DataFrame:
     if (n := len(s)) < 7:
         raise ValueError(f"a logistic has 4 parameters; at least 7 sparsities are needed, got {n}")
     u = -np.log10(1 - s)
-    midpoints, widths = (
-        grid.ravel()
-        for grid in np.meshgrid(
-            np.linspace(u[0], u[-1], 201), np.geomspace(np.diff(u).min() / 2, 4 * u[-1], 101)
-        )
-    )
+    all_widths = np.geomspace(np.diff(u).min() / 2, 4 * u[-1], 101)
+    midpoints, widths = map(np.ravel, np.meshgrid(np.linspace(u[0], u[-1], 201), all_widths))
     logistic, which = _best(expit(_WIDTH_OF_SCALE * (u - midpoints[:, None]) / widths[:, None]), curves, 5)
     others = [
         _best(u[None], curves, 3)[0],

@@ -23,10 +23,8 @@ _LOOKS = {
 
 def predicted_and_observed(table: pd.DataFrame) -> Figure:
     """Loss changes against what the squared step predicts, a panel a condition."""
-    free = {"sharex": False, "sharey": False}
-    grid = sns.relplot(
-        table, x="predicted", y="observed", col="condition", height=3, alpha=0.6, facet_kws=free
-    )
+    look: dict[str, Any] = {"height": 3, "alpha": 0.6, "facet_kws": {"sharex": False, "sharey": False}}
+    grid = sns.relplot(table, x="predicted", y="observed", col="condition", **look)
     for axis in grid.axes.flat:
         axis.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=1.2)
         axis.locator_params(nbins=3)

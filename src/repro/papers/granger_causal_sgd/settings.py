@@ -10,16 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repro.learn import (
-    Dataset,
-    Ensemble,
-    History,
-    kaiming_normal_,
-    lenet5,
-    load,
-    perceptron,
-    train,
-)
+from repro.learn import Dataset, Ensemble, History, kaiming_normal_, lenet5, load, perceptron, train
 
 
 @dataclass(frozen=True)
@@ -62,17 +53,8 @@ class Setting:
             n_epochs: before pruning and of logging, the authors take 10; after pruning twice as many, they at most 200.
         """
         data = {"images": True, "train": n_images, "validation": 1000, "standardize": (0.2860, 0.3530)}
-        return cls(
-            "fashion_mnist",
-            lenet5,
-            data,
-            pretrain_epochs=n_epochs,
-            logging_epochs=n_epochs,
-            logging_rate=1e-3,
-            tune_epochs=2 * n_epochs,
-            rate=5e-4,
-            batch_size=512,
-        )
+        epochs = {"pretrain_epochs": n_epochs, "logging_epochs": n_epochs, "tune_epochs": 2 * n_epochs}
+        return cls("fashion_mnist", lenet5, data, **epochs, logging_rate=1e-3, rate=5e-4, batch_size=512)
 
 
 _DIGITS = Setting("digits", partial(perceptron, (64, 128, 64, 10)))

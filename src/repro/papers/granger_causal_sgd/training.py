@@ -24,7 +24,7 @@ from repro.learn import (
     stacked,
     train,
 )
-from repro.learn.training import _EpochHook, _Loss, cross_entropy
+from repro.learn.training import _EpochHook, cross_entropy
 from repro.papers.granger_causal_sgd.settings import Start
 from repro.prune import Mask, prunable
 
@@ -103,9 +103,7 @@ class Trace:
 
     def by_name(self, flat: Tensor) -> dict[str, Tensor]:
         """Split one value a weight, ``(S, p)``, into the parameters: name to ``(S, *shape)``."""
-        return {
-            name: flat[:, columns].reshape(-1, *self.shapes[name]) for name, columns in self.layers.items()
-        }
+        return {name: flat[:, at].reshape(-1, *self.shapes[name]) for name, at in self.layers.items()}
 
 
 def log(
@@ -122,9 +120,8 @@ def log(
     full_loss: bool = False,
     placebo: bool = False,
     drop_last: bool = True,
-    loss: _Loss = cross_entropy,
 ) -> Trace:
-    r"""Log SGD on S networks, $\theta_{t+1} = \theta_t - \eta v_t$ with $v_t = \mu v_{t-1} + g_t$.
+    r"""Log SGD on the cross-entropy of S networks, $\theta_{t+1} = \theta_t - \eta v_t$, $v_t = \mu v_{t-1} + g_t$.
 
     The networks are copied first and stay as they are: who logs has rewound. $\Delta\theta_t = -\eta v_t$ in float64 is
     the change that SGD means to make; the float32 weights make it to within their rounding.
@@ -143,7 +140,6 @@ def log(
         full_loss: whether to log the loss of the whole training part around each step, too.
         placebo: compute steps and never take them; ``steps`` are then gradients at the start.
         drop_last: leave out the last batch of an epoch where it is shorter; the authors' code keeps it.
-        loss: from outputs ``(m, k)`` and classes ``(m,)`` to losses ``(m,)``.
 
     Raises:
         ValueError: bad arguments, nothing to prune, fewer than two steps or buffers (batch normalization), before any
@@ -152,26 +148,22 @@ def log(
         TrainingDivergedError: a loss is not finite; names network, seed, epoch and step.
     """
     if not 0 < learning_rate < math.inf:
-        raise ValueError(
-            f"learning_rate must be above 0 and finite, got {learning_rate}; for steps that are computed and never "
-            "taken, give the rate of the real run and placebo=True"
-        )
+        placebos = "for steps computed and never taken, give the rate of the real run and placebo=True"
+        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}; {placebos}")
     if placebo and momentum:
         raise ValueError(f"a placebo takes no steps that could gain momentum; got {momentum}")
     n = len(datasets[0].y_train)
     batch = min(batch_size or n, n)
     n_rows = n_epochs * (n // batch if drop_last else -(-n // batch)) - 1
     if n_rows < 1:
-        raise ValueError(
-            f"a trace needs at least 2 steps; {n_epochs} epochs of {n} examples have {n_rows + 1}"
-        )
+        raise ValueError(f"traces need at least 2 steps; {n_epochs} epochs of {n} examples have {n_rows + 1}")
     shapes = _prunable_shapes(ensemble)
     copies, mask = Ensemble(list(ensemble)), mask or Mask({})
     mask.apply(copies)
     pruned = {name: ~kept for name, kept in mask.items()}
     n_losses = len(ensemble) * batch if drop_last else 0
     steps = _room(ensemble, shapes, n_rows if rows else 0)
-    logged = _Logging(datasets, loss, momentum, pruned, full_loss, placebo, n_losses, steps, tuple(shapes))
+    logged = _Logging(datasets, momentum, pruned, full_loss, placebo, n_losses, steps, tuple(shapes))
     hooks = {"before_step": [logged.before], "after_step": [logged.after]}
     how: dict[str, Any] = {"n_epochs": n_epochs, "batch_size": batch_size, "evaluate_every": n_epochs}
     how |= {"loss": logged.losses, "augment": logged.inputs, "seed": list(seeds)} | hooks
@@ -193,7 +185,6 @@ class _Logging:
     """
 
     datasets: Sequence[Dataset]
-    loss: _Loss
     momentum: float
     pruned: dict[str, Tensor]
     full_loss: bool
@@ -213,7 +204,7 @@ class _Logging:
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """See the classes of a batch, and its losses."""
-        each = self.loss(outputs, y)
+        each = cross_entropy(outputs, y)
         self.y, self.each = y, each.detach()
         return each
 
@@ -224,7 +215,7 @@ class _Logging:
         if self.counts:
             last, self.now = self.now, {"loss": _batch_mean(ensemble, self.each)}
             if self.full_loss:
-                self.now["whole"] = evaluate(ensemble, *self._whole, loss=self.loss, per_member=True)[0]
+                self.now["whole"] = evaluate(ensemble, *self._whole, per_member=True)[0]
             if last:
                 self._finish(last)
             self._begin(trained)
@@ -236,7 +227,7 @@ class _Logging:
         r"""At $\theta_{t+1}$: the same batch again."""
         if self.counts:
             outputs = ensemble(self.x, per_member=self.x.ndim > self.datasets[0].x_train.ndim)
-            self.now["after"] = _batch_mean(ensemble, self.loss(outputs.flatten(0, 1), self.y))
+            self.now["after"] = _batch_mean(ensemble, cross_entropy(outputs.flatten(0, 1), self.y))
 
     def _finish(self, row: dict[str, Tensor]) -> None:
         changes = {"cross_batch": self.now["loss"] - row["loss"], "same_batch": row["after"] - row["loss"]}
@@ -286,9 +277,7 @@ def _prunable_shapes(ensemble: Ensemble) -> dict[str, torch.Size]:
     names = list(prunable(ensemble.member(0)))
     for name in names:
         if name not in ensemble.parameters or not ensemble.parameters[name].requires_grad:
-            raise ValueError(
-                f"the weight {name!r} is frozen or parametrised; a trace needs it trained and plain"
-            )
+            raise ValueError(f"weight {name!r} is frozen or parametrised; a trace needs it trained and plain")
     return {name: ensemble.parameters[name].shape[1:] for name in names}
 
 

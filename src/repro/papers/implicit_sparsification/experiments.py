@@ -162,15 +162,13 @@ def optimality(seed: int) -> _Rows:
         yield {"where": "on the way", "dose": dose} | _stationarity(problem, x, dose, problem.Z @ x)
 
 
-def _stationarity(
-    problem: _SparseRegression, x: _Array, dose: float, predictions: _Array
-) -> dict[str, float]:
+def _stationarity(problem: _SparseRegression, x: _Array, dose: float, predicted: _Array) -> dict[str, float]:
     """How far x is from the least potential among points with these predictions, by value and by gradient."""
     potential = Potential.after(dose, problem.x0)
     gradient = potential.gradient(x)
     in_range = problem.Z.T @ np.linalg.lstsq(problem.Z.T, gradient)[0]
     return {
-        "difference": _largest(x - potential.least(problem.Z, predictions)),
+        "difference": _largest(x - potential.least(problem.Z, predicted)),
         "range_residual": float(np.linalg.norm(gradient - in_range)) / float(np.linalg.norm(gradient)),
         "misfit": problem.misfit(x),
     }
