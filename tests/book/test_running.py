@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import filelock
 import nbformat
@@ -211,19 +212,22 @@ def test_prose_tags_and_words_show_without_a_run(tmp_path, request):
 
 
 def test_a_ledger_that_the_claims_do_not_know_is_a_failure(book):
-    about = {"chapter": "toy", "profile": "quick", "seed": 500_000}
-    found = claims.load(book.claims_file("toy"))
+    about = {"chapter": "toy", "profile": "quick"}
+    job = SimpleNamespace(about=about, claims_of=claims.load(book.claims_file("toy")))
 
-    def said(**changed):
-        shown = {**about, "measurements": [], "not_tested": {}} | changed
-        output = {"output_type": "display_data", "metadata": {}, "data": {LEDGER: shown}}
-        cell = {"cell_type": "code", "source": "ledger", "outputs": [output], "execution_count": 1}
-        failure = runner._unsound({"cells": [cell]}, about, found)
-        return failure and failure.message
+    def found(**changed):
+        shown = {**about, "seed": 500_000, "measurements": [], "not_tested": {}} | changed
+        cell = {"cell_type": "code", "outputs": [{"data": {LEDGER: shown}}]}
+        made = {"provenance": {}, "run": {}}
+        return runner._found(job, {"cells": [cell], "metadata": {"repro": made}})
 
-    assert said() is None
-    assert said(profile="smoke") == "its ledger is that of 'toy', profile 'smoke'"
-    assert "called 'T2'; did you mean 'T1'" in str(said(not_tested={"T2": "no time"}))
+    assert found().claims["T1"].word == "not tested"
+    for changed, said in (
+        ({"profile": "smoke"}, "its ledger is that of 'toy', profile 'smoke'"),
+        ({"not_tested": {"T2": "no time"}}, "called 'T2'; did you mean 'T1'"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            found(**changed)
 
 
 def test_the_command_line_says_one_line_and_an_exit_code(book, good, monkeypatch):

@@ -172,7 +172,32 @@ class _Run(threading.Thread):
         """The kernel's, once there is one."""
         return getattr(self.kernel and self.kernel.provisioner, "pid", None)
 
-    def failure(self, where: str) -> Failure | None:
+    def watch(
+        self, tree: ProcessTree, seconds: float, megabytes: float, progress: Progress | None
+    ) -> Failure | None:
+        """Follow the run until it is done, fails, or goes over its budget."""
+        total, told, where = len(list(code_cells(self.notebook))), 0, ""
+        deadline = time.monotonic() + _GRACE + seconds
+        while self.is_alive():
+            self.join(_TICK)
+            held = tree.sample(self.pid)
+            if len(self.begun) > told:
+                deadline = deadline if told else time.monotonic() + seconds
+                told = len(self.begun)
+                heading = heading_of(self.notebook, self.begun[-1])
+                where = f" (at {heading!r})" if heading else ""
+                if progress is not None:
+                    progress(told, total)
+            over = ""
+            if held > megabytes:
+                over = f"took {held:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
+            elif time.monotonic() > deadline:
+                over = f"took more than the {seconds:.0f} seconds of its budget"
+            if over:
+                return Failure(over + where, self.begun[-1] if self.begun else None)
+        return self._failure(where)
+
+    def _failure(self, where: str) -> Failure | None:
         """The error of the run, which is over, in one line. Raises ``DiskFull``."""
         error, code = self.error, self.kernel.exit_code if self.kernel else None
         if error is None:
@@ -222,7 +247,7 @@ def execute(
     try:
         run.start()
         try:
-            failure = _watch(run, tree, source, limits, progress)
+            failure = run.watch(tree, *limits, progress)
         finally:
             while run.is_alive():  # a kernel may be about to start
                 tree.kill(run.pid)
@@ -238,37 +263,6 @@ def execute(
         return json.loads(nbformat.writes(run.notebook)), cost, failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _watch(
-    run: _Run,
-    tree: ProcessTree,
-    source: Mapping[str, Any],
-    limits: tuple[float, float],
-    progress: Progress | None,
-) -> Failure | None:
-    """Follow a run until it is done, fails, or goes over its budget."""
-    seconds, megabytes = limits
-    total, told, where = len(list(code_cells(source))), 0, ""
-    deadline = time.monotonic() + _GRACE + seconds
-    while run.is_alive():
-        run.join(_TICK)
-        held = tree.sample(run.pid)
-        if len(run.begun) > told:
-            deadline = deadline if told else time.monotonic() + seconds
-            told = len(run.begun)
-            heading = heading_of(source, run.begun[-1])
-            where = f" (at {heading!r})" if heading else ""
-            if progress is not None:
-                progress(min(told, total), total)
-        over = ""
-        if held > megabytes:
-            over = f"took {held:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
-        elif time.monotonic() > deadline:
-            over = f"took more than the {seconds:.0f} seconds of its budget"
-        if over:
-            return Failure(over + where, run.begun[-1] if run.begun else None)
-    return run.failure(where)
 
 
 class ProcessTree:

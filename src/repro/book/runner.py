@@ -19,7 +19,7 @@ from repro.book import _notebooks, claims, ledger, parameters
 from repro.book._environment import commit_of, data_files, key_parts, library_files
 from repro.book._files import check_writable, hash_of, keep, kept, sha256, shown, write_atomically
 from repro.book._process import Failure, Progress, execute
-from repro.book.errors import BookError, RunFailed
+from repro.book.errors import BadInput, BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 
@@ -141,13 +141,22 @@ def _job(
 
 
 def _found(job: _Job, notebook: Mapping[str, Any]) -> Results | None:
-    """What a run found; None for a page, and for a chapter that showed no ledger."""
+    """What a run found; None for a page, and for a chapter that showed no ledger.
+
+    Raises ``BadInput`` for a ledger that is not this run's, or cannot be judged.
+    """
     measured, done = _notebooks.ledger_shown(notebook), notebook["metadata"]["repro"]
     if measured is None or job.claims_of is None:
         return None
-    about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
-    about |= {name: done[name] for name in ("provenance", "run")}
-    return Results(**about, claims=ledger.answers(job.claims_of, measured))
+    if any(measured.get(name) != value for name, value in job.about.items()):
+        named = f"{measured.get('chapter')!r}, profile {measured.get('profile')!r}"
+        raise BadInput(f"its ledger is that of {named}")
+    try:
+        answers = ledger.answers(job.claims_of, measured)
+    except (BadInput, KeyError) as error:
+        raise BadInput(f"its ledger cannot be judged: {error}") from error
+    about = job.about | {name: done[name] for name in ("provenance", "run")}
+    return Results(**about, claims=answers, not_tested=measured["not_tested"])
 
 
 def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
@@ -164,7 +173,6 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     commit = commit_of(job.book.root, files)
     notebook, cost, failure = execute(job.book, job.path, job.source, job.values, job.limits, progress)
     _notebooks.clean(notebook)
-    failure = failure or _unsound(notebook, job.about, job.claims_of)
     provenance = {
         **commit,
         **{name: job.depends[name] for name in ("library", "code", "parameters", "versions")},
@@ -174,6 +182,11 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     }
     about = {"parameters": job.values, "provenance": provenance, "run": cost}
     notebook["metadata"]["repro"] = job.about | about
+    try:
+        if failure is None:
+            _found(job, notebook)
+    except BadInput as error:
+        failure = Failure(str(error))
     if failure is not None:
         _notebooks.mark_failure(notebook, failure.index, failure.message)
         wreck = job.target.with_suffix(".failed.ipynb")
@@ -185,19 +198,3 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
 def _as_text(notebook: Mapping[str, Any]) -> str:
     """A notebook as its file holds it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _unsound(
-    notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
-) -> Failure | None:
-    """What is wrong with a run that raised nothing: a ledger that is not this run's."""
-    found = _notebooks.ledger_shown(notebook)
-    if found is None or claims_of is None:
-        return None
-    if any(found.get(name) != value for name, value in about.items()):
-        return Failure(f"its ledger is that of {found.get('chapter')!r}, profile {found.get('profile')!r}")
-    try:
-        ledger.answers(claims_of, found)
-    except (BookError, KeyError) as error:
-        return Failure(f"its ledger cannot be judged: {error}")
-    return None
