@@ -26,7 +26,7 @@ LOGS = ROOT / ".repro" / "kernels"
 NUMBERS = ("series", "learn", "prune", "papers", "test_base.py")
 CORES = os.cpu_count() or 1
 PYTEST = ["-m", "pytest", "-q", "--dist", "loadfile"]
-WORK = {"busy": [*PYTEST, "-n", str(CORES), "tests"], "verdicts": ["-m", "repro.cli", "build", "--no-cache"]}
+WORK = {"busy": [*PYTEST, "-n", str(CORES), "tests"], "verdicts": ["-m", "repro", "build", "--no-cache"]}
 
 SIMD = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
 AVX2 = {

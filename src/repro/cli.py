@@ -88,15 +88,16 @@ def _print_table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]])
     _out.print(table)
 
 
-def _print_verdicts(book: Book, chapter: str, profile: str, found: Any) -> None:
+def _print_verdicts(book: Book, found: results.Results) -> None:
     rows = []
-    for claim in claims.load(book.claims_file(chapter)).claims:
+    for claim in claims.load(book.claims_file(found.chapter)).claims:
         judged = found.claims.get(claim.id)
         word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
         rows.append(
             (claim.id, claim.statement, f"[{_COLOURS.get(WORDS[word], 'dim')}]{word}[/]", escape(why))
         )
-    _print_table(f"{chapter}, profile {profile}", ("claim", "statement", "answer", "because"), rows)
+    title = f"{found.chapter}, profile {found.profile}"
+    _print_table(title, ("claim", "statement", "answer", "because"), rows)
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def _run(
             result = runner.run(book, chapter, given, **options)
         found = result.results
         if found.profile != "smoke":
-            _print_verdicts(book, chapter, found.profile, found)
+            _print_verdicts(book, found)
         if accept:
             if own := sorted(set(given) - {"profile"}):
                 _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
@@ -289,8 +290,7 @@ def _claims(
     """Show the committed verdicts."""
     book, profile = Book.find(), known("profile", profile, PROFILES)
     for name in [book.chapter(chapter)] if chapter else book.chapters():
-        path = book.results_file(name, profile)
-        _print_verdicts(book, name, profile, results.read(path))
+        _print_verdicts(book, results.read(book.results_file(name, profile)))
 
 
 @_command("cite")
@@ -367,12 +367,10 @@ def _outcome(work: Callable[[], Any]) -> tuple[str, Any]:
     """What is to be said at the end of some work, and the exit code; what nobody expects is raised."""
     try:
         work()
-    except SystemExit as end:
+    except SystemExit as end:  # Typer's, which knows of Ctrl-C too
         return "", end.code
     except BookError as error:
         return str(error), error.exit_code
-    except KeyboardInterrupt:
-        return "stopped; finished chapters are in the cache, so the next call goes on from there", 130
     except BrokenPipeError:  # the reader has left, as `head` does
         return "", 1
     except OSError as error:
@@ -397,7 +395,3 @@ def main() -> None:
         if said:
             print(f"repro: {' '.join(said.split())}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

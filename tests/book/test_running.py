@@ -59,7 +59,7 @@ def test_a_target_that_cannot_be_written_is_told_before_the_run(book, no_process
 
 
 def repro(book, *arguments):
-    command = [sys.executable, "-m", "repro.cli", *arguments]
+    command = [sys.executable, "-m", "repro", *arguments]
     return subprocess.run(command, cwd=book.root, capture_output=True, text=True, timeout=600)
 
 
@@ -251,7 +251,7 @@ def test_the_command_line_says_one_line_and_an_exit_code(book, good, monkeypatch
 def test_output_that_nobody_takes_ends_without_a_traceback(book):
     taken, given = os.pipe()
     os.close(taken)  # as in `repro params toy | true`
-    command = [sys.executable, "-m", "repro.cli", "params", "toy"]
+    command = [sys.executable, "-m", "repro", "params", "toy"]
     with open("/dev/full", "w") as full, open(given, "w") as left:
         told = "repro: could not write the output: No space left on device\n"
         for output, said in ((full, told), (left, "")):
@@ -264,7 +264,7 @@ def test_ctrl_c_stops_the_kernel_and_keeps_the_last_good_run(book, good):
     asleep = book.notebook("toy").with_name("asleep")
     asleep.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "repro.cli", "run", "toy", "-p", "mode=sleep"],
+        [sys.executable, "-m", "repro", "run", "toy", "-p", "mode=sleep"],
         cwd=book.root, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # a shell's background jobs ignore Ctrl-C, and their children with them
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -18,8 +18,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-from repro.book.answers import WORDS, JudgedClaim, JudgedTest
-from repro.book.claims import Claim, SupportingTest
+from repro.book.answers import WORDS
 
 # --- a whole text -------------------------------------------------------------------------------------------------
 
@@ -130,29 +129,6 @@ def anchor(claim: str) -> str:
     return f"claim-{claim.lower()}"
 
 
-def _paper_value(claim: Claim) -> str:
-    """The paper's value in Markdown, with what kind of number it is."""
-    if claim.paper_value is None:
-        return "unknown"
-    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{value} ({claim.paper_value_is or ''})"
-
-
-def _details(claim: Claim, judged: JudgedClaim) -> Iterator[str]:
-    """A claim's tests with what was found, in Markdown: the deciding ones with their margins and reasons."""
-    for test in claim.deciding:
-        margin = "" if test.margin is None else f", margin {number(test.margin)}"
-        yield f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
-    for other in claim.supporting:
-        yield f"supporting: {_found(other, judged.supporting.get(other.name))}"
-
-
-def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
-    n = len(judged.values) if judged else 0
-    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
-    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
-
-
 def _one_line(html: str) -> Markup:
     """HTML on one line, as a blank one would end it for Markdown, and the end of that line."""
     return Markup(" ".join(line.strip() for line in html.splitlines() if line.strip()) + "\n")
@@ -170,7 +146,7 @@ def _templates() -> Environment:
         "one_line": _one_line,
         "g": "{:g}".format,
     }
-    found.globals |= {"anchor": anchor, "details": _details, "paper_value": _paper_value, "signs": WORDS}
+    found.globals |= {"anchor": anchor, "signs": WORDS}
     return found
 
 

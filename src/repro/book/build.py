@@ -85,7 +85,7 @@ def build(
         else:
             _compare(book, found, say)
         made_of, page = _made_of(book, runs, profile), book.build_dir / "html" / "index.html"
-        if use_cache and page.is_file() and _rendered(book)[-1:] == [made_of]:
+        if use_cache and page.is_file() and _rendered(book)[1:] == [made_of]:
             say("pages: unchanged")
             return page
         return _render(book, _staged(book, runs, found, profile), made_of, use_cache, say)
@@ -148,7 +148,7 @@ def _tools() -> list[str]:
 
 
 def _rendered(book: Book) -> list[str]:
-    """What the pages that are there were made of: a hash of their frame, one of all staged files, and ``_made_of``."""
+    """What the pages that are there were made of: a hash of their frame, and ``_made_of``."""
     record = book.cache_dir / "rendered"
     return record.read_text().split() if record.is_file() else []
 
@@ -193,12 +193,6 @@ def _put(stage: Path, staged: Mapping[str, bytes]) -> None:
             write_atomically(path, content)
 
 
-def _hash(staged: Mapping[str, bytes], *without: str) -> str:
-    """One hash of files with their places; ``without`` those with these endings."""
-    parts = ((name.encode(), content) for name, content in staged.items() if not name.endswith(without))
-    return sha256(*(part for pair in parts for part in pair))
-
-
 def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bool, say: _Say) -> Path:
     """Render the staged files; the new pages replace the old ones only when there was no warning.
 
@@ -206,18 +200,14 @@ def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bo
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
     stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
-    record = book.cache_dir / "rendered"
-    # the pages of the library are made from its docstrings, so the library belongs to what is rendered
-    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), *_tools())))
-    now, last = [frame, _hash(staged)], _rendered(book)[:2] if use_cache else []
-    if last == now and (html / "index.html").is_file():
-        write_atomically(record, " ".join((*now, made_of)))
-        say("pages: unchanged")
-        return html / "index.html"
+    record, last = book.cache_dir / "rendered", _rendered(book) if use_cache else []
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
         _put(stage, staged)
+        # all but the text of pages; those of the library are made from its docstrings
+        files = [stage / name for name in staged if not name.endswith((".md", ".ipynb"))]
+        frame = sha256(*map(str.encode, (hash_of_files(stage, files), whole_library(), *_tools())))
         # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
         program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last[:1] == [frame]:
@@ -237,7 +227,7 @@ def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bo
             os.replace(html, old)
         os.replace(new, html)
         shutil.rmtree(old, ignore_errors=True)
-    write_atomically(record, " ".join((*now, made_of)))
+    write_atomically(record, f"{frame} {made_of}")
     return html / "index.html"
 
 
