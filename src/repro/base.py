@@ -18,16 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-__all__ = [
-    "Interval",
-    "Runs",
-    "nearest",
-    "one_of",
-    "t_interval",
-    "whole",
-    "write_atomically",
-]
-
 # --- checks -------------------------------------------------------------------------------------------------------
 
 

@@ -28,8 +28,6 @@ from repro.book.answers import WORDS
 from repro.book.errors import BookError, known
 from repro.book.layout import PROFILES, Book
 
-__all__ = ["app", "main"]
-
 _EXIT_CODES = (
     "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
     "2 bad input; 3 a run contradicts a committed answer; 4 another build of this book, or sweep of this "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -104,21 +103,6 @@ def number(value: float | None) -> str:
         return "–"
     mantissa, e, exponent = f"{value:.3g}".partition("e")
     return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
-
-
-def html_table(
-    label: str,
-    head: Iterable[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    name: str = "scrolls",
-    caption: str = "",
-) -> Markup:
-    """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
-
-    ``label`` is what a screen reader calls the box; ``name`` is its class; ``caption`` stands above the table.
-    """
-    return rendered("table.html", label=label, head=head, rows=rows, name=name, caption=caption)
 
 
 # --- claims and templates -----------------------------------------------------------------------------------------

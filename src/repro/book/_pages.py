@@ -18,7 +18,7 @@ from repro.book import ledger
 from repro.book._environment import repository_url
 from repro.book._files import write_atomically
 from repro.book._history import doubts
-from repro.book._markup import html_table, inline_html, rendered
+from repro.book._markup import inline_html, rendered
 from repro.book._notebooks import LEDGER, code_cells, read_notebook, source_of
 from repro.book._ruler import ruler
 from repro.book.answers import WORDS, JudgedClaim, tally
@@ -222,7 +222,8 @@ def _all_rulers(found: Sequence[_Chapter]) -> str:
 def scoreboard(found: Sequence[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
     counted = [(f'<a href="{c.page}">{c.name}</a>', *map(_listed, c.counts.values())) for c in found]
-    counts = html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts")
+    head, label = ("Chapter", "Claims", "Controls"), "Answers by chapter"
+    counts = rendered("table.html", label=label, head=head, rows=counted, name="counts")
     pieces = {"notice": _NOTICE, "counts": counts, "ruler": _all_rulers(found)}
     return rendered("scoreboard.md", chapters=found, **pieces)
 

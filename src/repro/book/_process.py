@@ -39,6 +39,7 @@ from papermill.translators import PythonTranslator
 from repro.book._environment import machine, sealed
 from repro.book._files import NO_ROOM
 from repro.book._notebooks import code_cells, heading_of
+from repro.book.claims import ChapterClaims
 from repro.book.errors import DiskFull
 from repro.book.layout import Book
 
@@ -57,6 +58,25 @@ _BEGINS = 1.0
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 # sockaddr_un.sun_path holds 108 bytes on Linux and 104 on macOS, the closing zero included
 _LONGEST_PATH = 103
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
+
+    ``depends`` is what it depends on, from ``key_parts``; ``about`` is the chapter and the profile, or the page,
+    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
+    """
+
+    book: Book
+    path: Path
+    source: dict[str, Any]
+    values: Mapping[str, object]
+    limits: tuple[float, float]
+    target: Path
+    depends: dict[str, Any]
+    about: dict[str, str]
+    claims_of: ChapterClaims | None = None
 
 
 @dataclass(frozen=True)
@@ -215,39 +235,31 @@ class _Run(threading.Thread):
         return Failure(message + where, index, lost)
 
 
-def _injected(source: Mapping[str, Any], values: Mapping[str, object]) -> Any:
+def _injected(job: Job) -> Any:
     """The notebook with a cell that sets the parameters after the one that declares them; pages do not show it."""
-    notebook = nbformat.reads(json.dumps(source), as_version=4)
+    notebook = nbformat.reads(json.dumps(job.source), as_version=4)
     for place, cell in enumerate(notebook.cells):
         if "parameters" in cell.metadata.get("tags", []):
             metadata = {"tags": ["injected-parameters", "remove-cell"]}
-            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(values), metadata=metadata)
+            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(job.values), metadata=metadata)
             notebook.cells.insert(place + 1, setting)
             break
     return notebook
 
 
-def execute(
-    book: Book,
-    path: Path,
-    source: dict[str, Any],
-    values: Mapping[str, object],
-    limits: tuple[float, float],
-    progress: Progress | None = None,
-) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
+def execute(job: Job, progress: Progress | None) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
     """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
 
-    ``source`` is the notebook at ``path``, ``values`` are its parameters, checked, ``limits`` the seconds and megabytes
-    that it may take. ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
+    ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
     folder = _private_folder()
     started, begun = datetime.now(UTC), time.monotonic()
     tree = ProcessTree()
-    run = _Run(_injected(source, values), folder, cwd=str(path.parent), env=sealed(book, folder))
+    run = _Run(_injected(job), folder, cwd=str(job.path.parent), env=sealed(job.book, folder))
     try:
         run.start()
         try:
-            failure = run.watch(tree, *limits, progress)
+            failure = run.watch(tree, *job.limits, progress)
         finally:
             while run.is_alive():  # a kernel may be about to start
                 tree.kill(run.pid)

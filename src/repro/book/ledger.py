@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.book._markup import html_table, rendered
+from repro.book._markup import rendered
 from repro.book._notebooks import DATA, LEDGER
 from repro.book.answers import JudgedClaim, judge, tally
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
@@ -92,7 +92,7 @@ def data_sets(*sets: Dataset) -> None:
     ]
     bundle = {
         "text/plain": "\n".join(f"{one.name}: sha256 {one.checksum}" for one in sets),
-        "text/html": html_table("Data sets", head, rows),
+        "text/html": rendered("table.html", label="Data sets", head=head, rows=rows),
         DATA: {one.name: one.checksum for one in sets},
     }
     display(bundle, raw=True)
@@ -117,8 +117,6 @@ def _values_of(
     """The values of each measured test, by claim and test, all of them checked."""
     values: _Values = {}
     for entry in measurements:
-        if not isinstance(entry, Mapping) or set(entry) != {"claim", "test", "values"}:
-            raise BadInput(f"a measurement holds claim, test and values, got {str(entry)[:80]}")
         claim = chapter.claim(str(entry["claim"]))
         test = claim.test(str(entry["test"]))
         if (claim.id, test.name) in values:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import claims
-from repro.book._markup import html_table
+from repro.book._markup import rendered
 from repro.book._notebooks import read_notebook, source_of
 from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
@@ -258,6 +258,7 @@ def resolve(chapter: str, namespace: Mapping[str, object]) -> Any:
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
     rows = [(f"<code>{p.name}</code>", escape(repr(values[p.name])), escape(p.help)) for p in parameters]
-    table = html_table("Parameters", ("parameter", "value", "what it is"), rows)
+    head = ("parameter", "value", "what it is")
+    table = rendered("table.html", label="Parameters", head=head, rows=rows)
     methods = {"_repr_html_": lambda _: table}
     return make_dataclass("Settings", list(values), frozen=True, namespace=methods)(**values)

@@ -18,32 +18,13 @@ from typing import Any
 from repro.book import _notebooks, claims, ledger, parameters
 from repro.book._environment import commit_of, data_files, key_parts, library_files
 from repro.book._files import check_writable, hash_of, keep, kept, sha256, shown, write_atomically
-from repro.book._process import Failure, Progress, execute
+from repro.book._process import Failure, Job, Progress, execute
 from repro.book.errors import BadInput, BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
-
-    ``depends`` is what it depends on, from ``key_parts``; ``about`` is the chapter and the profile, or the page,
-    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
-    """
-
-    book: Book
-    path: Path
-    source: dict[str, Any]
-    values: Mapping[str, object]
-    limits: tuple[float, float]
-    target: Path
-    depends: dict[str, Any]
-    about: dict[str, str]
-    claims_of: claims.ChapterClaims | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,7 @@ def _job(
     given: Mapping[str, object],
     output: Path | None,
     limits: tuple[float | None, float | None],
-) -> _Job:
+) -> Job:
     """What there is to do, all of it checked; ``limits`` are in the place of the budget where there are any."""
     path, of_a_chapter = book.notebook(name), name not in book.pages()
     source, declared = _notebooks.read_notebook(path), parameters.declared(path, of_a_chapter)
@@ -137,10 +118,10 @@ def _job(
     depends = key_parts(source, values, found, files | _named_files(book, values))
     target = (output or book.build_dir / "notebooks") / f"{path.stem}{kind}.ipynb"
     most = limits[0] or own[0], limits[1] or own[1]
-    return _Job(book, path, source, values, most, target, depends, about, found)
+    return Job(book, path, source, values, most, target, depends, about, found)
 
 
-def _found(job: _Job, notebook: Mapping[str, Any]) -> Results | None:
+def _found(job: Job, notebook: Mapping[str, Any]) -> Results | None:
     """What a run found; None for a page, and for a chapter that showed no ledger.
 
     Raises ``BadInput`` for a ledger that is not this run's, or cannot be judged.
@@ -165,13 +146,13 @@ def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
     return {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
 
 
-def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
+def _made(job: Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
     files = [job.path, *library_files(job.source)]
     files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
     # before the run: claims that are committed while it is at work come after
     commit = commit_of(job.book.root, files)
-    notebook, cost, failure = execute(job.book, job.path, job.source, job.values, job.limits, progress)
+    notebook, cost, failure = execute(job, progress)
     _notebooks.clean(notebook)
     provenance = {
         **commit,

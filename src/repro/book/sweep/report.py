@@ -17,7 +17,7 @@ import seaborn as sns
 from repro.base import t_interval
 from repro.book import figures, prose, runner
 from repro.book._files import shown, write_atomically
-from repro.book._markup import html_table, number, rendered
+from repro.book._markup import number, rendered
 from repro.book._notebooks import read_notebook
 from repro.book.answers import WORDS
 from repro.book.errors import BadInput
@@ -91,7 +91,8 @@ def _show(caption: str, frame: pd.DataFrame) -> None:
     cells = frame.map(lambda value: value if isinstance(value, str) else number(value))
     rows = [[escape(str(cell)) for cell in row] for row in cells.itertuples(name=None)]
     head = map(escape, (str(frame.index.name or ""), *map(str, frame.columns)))
-    display(HTML(html_table(caption, head, rows, caption=escape(caption))))
+    told = {"label": caption, "caption": escape(caption)}
+    display(HTML(rendered("table.html", head=head, rows=rows, **told)))
 
 
 def swept(runs: pd.DataFrame) -> None:
