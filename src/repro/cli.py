@@ -23,7 +23,7 @@ from rich.table import Table
 from repro import __version__
 from repro.book import claims, parameters, results
 from repro.book._environment import commit_of, cores
-from repro.book._files import check_writable, shown
+from repro.book._files import check_writable, one_line, shown
 from repro.book.answers import WORDS
 from repro.book.errors import BookError, known
 from repro.book.layout import PROFILES, Book
@@ -391,5 +391,5 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with suppress(OSError):
         if said:
-            print(f"repro: {' '.join(said.split())}", file=sys.stderr)
+            print(f"repro: {one_line(said)}", file=sys.stderr)
     sys.exit(code)

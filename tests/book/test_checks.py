@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_one_problem_and_the_rest_is_still_checked
     problems = after(book, lambda nb: nb.cells.pop())
     assert [p.split(":")[0] for p in problems] == ["book/claims/toy.yml", "book/chapters/toy.ipynb"]
     (book.root / "book/references.bib").write_text("@misc{a, title = {")
-    assert "not readable BibTeX" in checks.run(book)[0]
+    assert "references.bib cannot be read: " in checks.run(book)[0]
     (book.root / "book/references.bib").unlink()
     book.notebook("toy").write_text("{")
     assert [p.split(":")[0] for p in checks.run(book)] == [

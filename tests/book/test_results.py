@@ -30,7 +30,7 @@ def test_the_file_is_canonical(book):
 def test_a_broken_file_gives_one_line(tmp_path, text):
     path = tmp_path / "toy.quick.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(BadInput, match=r"^toy\.quick\.json is broken.*$"):
+    with pytest.raises(BadInput, match=r"^toy\.quick\.json cannot be read: .*; a result, which a run"):
         results.read(path)
 
 

@@ -233,7 +233,7 @@ def test_a_ledger_that_the_claims_do_not_know_is_a_failure(book):
 def test_the_command_line_says_one_line_and_an_exit_code(book, good, monkeypatch):
     for arguments, said in (
         (["run", "toy", "-p", "n"], "name=value"),
-        (["claims", "--profile", "paper"], "no result toy.paper.json"),
+        (["claims", "--profile", "paper"], "toy.paper.json is missing: a result, which a run"),
     ):
         done = repro(book, *arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

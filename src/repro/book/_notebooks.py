@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from repro.book._files import readable
 from repro.book.errors import BadInput
 
 LEDGER = "application/vnd.repro.ledger+json"
@@ -25,10 +26,8 @@ _NOISE = re.compile(
 
 def read_notebook(path: Path) -> dict[str, Any]:
     """A notebook file as plain JSON; raises ``BadInput`` when it is not one."""
-    try:
+    with readable(path, "a notebook"):
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} is not a notebook: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise BadInput(f"{path.name} is not a notebook: it holds no list of cells")
     return content

@@ -16,7 +16,7 @@ from typing import Any
 
 from repro.book import ledger
 from repro.book._environment import repository_url
-from repro.book._files import write_atomically
+from repro.book._files import readable, write_atomically
 from repro.book._history import doubts
 from repro.book._markup import inline_html, rendered
 from repro.book._notebooks import LEDGER, code_cells, read_notebook, source_of
@@ -281,9 +281,8 @@ def write_readme(book: Book) -> None:
     Raises ``BadInput`` when the README does not hold each marker once, the first before the second.
     """
     path = book.root / "README.md"
-    if not path.is_file():
-        raise BadInput(f"{path.name} is missing: the table of results stands in it")
-    text = path.read_text(encoding="utf-8")
+    with readable(path, "the table of results stands in it"):
+        text = path.read_text(encoding="utf-8")
     if text.count(_BEGIN) != 1 or text.count(_END) != 1 or text.index(_BEGIN) > text.index(_END):
         raise BadInput(f"{path.name} must hold the lines {_BEGIN} and {_END} once each, in this order")
     before, rest = text.split(_BEGIN)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repro.book._files import one_line
 from repro.book._markup import rendered
 from repro.book._notebooks import DATA, LEDGER
 from repro.book.answers import JudgedClaim, judge, tally
@@ -64,7 +65,7 @@ class Ledger:
         """
         if not str(reason).strip():
             raise BadInput(f"{claim}: not tested needs a reason")
-        declared = self._not_tested | {claim: " ".join(str(reason).split())}
+        declared = self._not_tested | {claim: one_line(reason)}
         _values_of(self.claims, self._measurements, declared)
         self._not_tested = declared
 

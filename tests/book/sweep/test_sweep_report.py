@@ -98,7 +98,7 @@ def test_what_follows_from_the_profile_is_no_axis_and_words_that_look_missing_ar
 def test_a_broken_file_is_one_clear_line(tmp_path, content):
     if content is not None:
         (tmp_path / "table.csv").write_bytes(content)
-    told = r"^table.csv is not (a readable table: .*|the table of a sweep with runs)$"
+    told = r"^table.csv (cannot be read: .*|is missing: .*|is not the table of a sweep with runs)$"
     with pytest.raises(BadInput, match=told):
         report.read(tmp_path / "table.csv")
 

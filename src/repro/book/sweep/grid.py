@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from repro.book._files import shown
+from repro.book._files import readable, shown
 from repro.book.errors import BadInput, known
 from repro.book.parameters import Parameter, fill, from_texts
 
@@ -149,15 +149,14 @@ def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
     if path.suffix.lower() not in readers:
         raise BadInput(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
+    with readable(path, "the points of a sweep"):
+        rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
     points: list[dict[str, Any]] = []
     try:
-        rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
         for row in rows:
             points.append(from_texts(parameters, [f"{name}={text}" for name, text in row.items()]))
     except BadInput as error:
         raise BadInput(f"{shown(path)}, point {len(points) + 1}: {error}") from None
-    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
     if not points:
         raise BadInput(f"{shown(path)} has no points")
     return points
