@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from joblib import cpu_count
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
 from repro.book import claims, parameters, results
-from repro.book._environment import commit_of, cores
+from repro.book._environment import commit_of
 from repro.book._files import check_writable, one_line, shown
 from repro.book.answers import WORDS
 from repro.book.errors import BookError, known
@@ -184,7 +185,7 @@ def _sweep(
     if extra := len(given) - len(found):
         print(f"note: {extra} of {len(given)} points repeat another and are run once")
     if dry_run:
-        _show_points(book, chapter, found, workers or cores())
+        _show_points(book, chapter, found, workers or cpu_count())
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end counts as Ctrl-C
     asked = {"axes": axes, "zip": zipped, "file": points and points.name}
@@ -192,7 +193,7 @@ def _sweep(
     again = resume or retry_failed
     with (
         _runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
-        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cores()) as place,
+        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cpu_count()) as place,
         _bar(chapter, len(found)) as update,
     ):
         tell = partial(_tell, chapter, len(found), update)
@@ -361,34 +362,29 @@ def _check(
         raise BookError(found)
 
 
-def _outcome(work: Callable[[], Any]) -> tuple[str, Any]:
-    """What is to be said at the end of some work, and the exit code; what nobody expects is raised."""
-    try:
-        work()
-    except SystemExit as end:  # Typer's, which knows of Ctrl-C too
-        return "", end.code
-    except BookError as error:
-        return str(error), error.exit_code
-    except BrokenPipeError:  # the reader has left, as `head` does
-        return "", 1
-    except OSError as error:
-        if error.filename is not None:  # not the output's
-            raise
-        return f"could not write the output: {error.strerror}", 1
-    return "", 0
-
-
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks is no error
-    said, code = _outcome(app)
-    if sys.stdout is not None:
-        unwritten = _outcome(sys.stdout.flush)  # into one file or pipe, the error comes last
-        if unwritten[1]:
-            said, code = (said, code) if said else unwritten
-            # or the interpreter would try once more on its way out, and complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    said, code = "", 0
+    try:
+        try:
+            app()  # which always exits, after Ctrl-C too
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    except BookError as error:
+        said, code = str(error), error.exit_code
+    except OSError as error:
+        if error.filename is not None:  # not the output's
+            raise
+        if not isinstance(error, BrokenPipeError):  # whose reader has left, as `head` does
+            said = f"could not write the output: {error.strerror}"
+        code = 1
+        # or the interpreter would try once more on its way out, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with suppress(OSError):
         if said:
             print(f"repro: {one_line(said)}", file=sys.stderr)

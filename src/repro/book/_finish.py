@@ -66,9 +66,7 @@ def _copy_mathjax(target: Path) -> None:
 
 def _lay_beside(app: Sphinx, out: Path) -> None:
     """Put beside the pages: the committed results, CITATION.cff, a picture, a map of the site, changes of answers."""
-    source, base = Path(app.srcdir), app.config.html_baseurl
-    # the staging copy of a build holds no claims
-    book = Book(source) if (source / "book" / "claims").is_dir() else Book.find()
+    book, base = Book.find(), app.config.html_baseurl
     results = _pages.all_results(book)
     chapters = _pages.chapters(book, results)
     (out / "book" / "results").mkdir(parents=True, exist_ok=True)
