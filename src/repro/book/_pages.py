@@ -19,7 +19,7 @@ from repro.book._environment import repository_url
 from repro.book._files import readable, write_atomically
 from repro.book._history import doubts
 from repro.book._markup import inline_html, rendered
-from repro.book._notebooks import LEDGER, code_cells, read_notebook, source_of
+from repro.book._notebooks import LEDGER, displayed, read_notebook, source_of
 from repro.book._ruler import ruler
 from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
@@ -172,10 +172,8 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
             break
     origins: dict[str, Any] = {"shown": {each.claim.id: each for each in chapter.shown}, "url": chapter.url}
     origins["code"] = _named_cells(notebook, chapter)
-    for cell in code_cells(notebook):
-        for data in (output.get("data", {}) for output in cell.get("outputs", ())):
-            if LEDGER in data:
-                data |= ledger.shown(chapter.claims, data[LEDGER], **origins)
+    for data in displayed(notebook, LEDGER):
+        data |= ledger.shown(chapter.claims, data[LEDGER], **origins)
     return notebook
 
 

@@ -11,7 +11,6 @@ import atexit
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from typing import Any
 
 import nbformat
 import psutil
-import zmq
 from ipykernel.kernelspec import make_ipkernel_cmd
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -91,15 +89,14 @@ class Failure:
 def _can_use_sockets(folder: Path) -> bool:
     """Whether UNIX sockets exist here and a kernel's paths in this folder are short enough for them."""
     fits = len(os.fsencode(folder / "k-65535")) <= _LONGEST_PATH
-    return fits and os.name == "posix" and bool(zmq.has("ipc"))
+    return fits and os.name == "posix"
 
 
-def _private_folder() -> Path:
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
     """A new temporary folder for one run, with a path short enough for sockets if any such place is writable."""
-    for parent in (tempfile.gettempdir(), "/tmp"):
-        if _can_use_sockets(Path(parent, "rp-12345678")) and os.access(parent, os.W_OK):
-            return Path(tempfile.mkdtemp(prefix="rp-", dir=parent))
-    return Path(tempfile.mkdtemp(prefix="rp-"))
+    places = (Path(tempfile.gettempdir()), Path("/tmp"))
+    short = (p for p in places if _can_use_sockets(p / "rp-12345678") and os.access(p, os.W_OK))
+    return tempfile.TemporaryDirectory(prefix="rp-", dir=next(short, None), ignore_cleanup_errors=True)
 
 
 class _Kernel(AsyncKernelManager):
@@ -164,33 +161,28 @@ class _Client(NotebookClient):
 class _Run(threading.Thread):
     """A notebook on its way: the cells that have begun, and at the end what went wrong."""
 
-    def __init__(self, notebook: Any, folder: Path, **options: Any) -> None:
+    def __init__(self, job: Job, folder: Path) -> None:
         super().__init__(daemon=True)
-        self.notebook, self.folder, self.options = notebook, folder, options
+        self.notebook, self.kernel = _injected(job), _Kernel(folder)
+        self.place: dict[str, Any] = {"cwd": str(job.path.parent), "env": sealed(job.book, folder)}
         self.begun: list[int] = []
         self.error: BaseException | None = None
-        self.kernel: _Kernel | None = None
 
     def run(self) -> None:
-        try:
-            asyncio.run(self._execute())
-        except BaseException as error:
-            self.error = error
-
-    async def _execute(self) -> None:
-        self.kernel = _Kernel(self.folder)
         client = _Client(self.notebook, km=self.kernel, record_timing=False)
         client.startup_timeout = 600  # a busy machine's: there is a budget
         client.on_cell_execute = lambda cell, cell_index: self.begun.append(cell_index)
         try:
-            await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
+            asyncio.run(client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.place))
+        except BaseException as error:
+            self.error = error
         finally:  # of a kernel that never was, there is nothing to clean up when Python ends
             atexit.unregister(client._cleanup_kernel)
 
     @property
     def pid(self) -> int | None:
         """The kernel's, once there is one."""
-        return getattr(self.kernel and self.kernel.provisioner, "pid", None)
+        return getattr(self.kernel.provisioner, "pid", None)
 
     def watch(
         self, tree: ProcessTree, seconds: float, megabytes: float, progress: Progress | None
@@ -219,7 +211,7 @@ class _Run(threading.Thread):
 
     def _failure(self, where: str) -> Failure | None:
         """The error of the run, which is over, in one line. Raises ``DiskFull``."""
-        error, code = self.error, self.kernel.exit_code if self.kernel else None
+        error, code = self.error, self.kernel.exit_code
         if error is None:
             return None
         if getattr(error, "errno", None) in NO_ROOM:
@@ -252,11 +244,10 @@ def execute(job: Job, progress: Progress | None) -> tuple[dict[str, Any], dict[s
 
     ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
-    folder = _private_folder()
     started, begun = datetime.now(UTC), time.monotonic()
     tree = ProcessTree()
-    run = _Run(_injected(job), folder, cwd=str(job.path.parent), env=sealed(job.book, folder))
-    try:
+    with _private_folder() as folder:
+        run = _Run(job, Path(folder))
         run.start()
         try:
             failure = run.watch(tree, *job.limits, progress)
@@ -265,16 +256,14 @@ def execute(job: Job, progress: Progress | None) -> tuple[dict[str, Any], dict[s
                 tree.kill(run.pid)
                 run.join(_TICK)
             tree.kill(run.pid)
-        cost = {
-            "seconds": round(time.monotonic() - begun, 1),
-            "peak_memory_mb": round(tree.peak_mb),
-            "started": started.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-        }
-        return json.loads(nbformat.writes(run.notebook)), cost, failure
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    cost = {
+        "seconds": round(time.monotonic() - begun, 1),
+        "peak_memory_mb": round(tree.peak_mb),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
+    return json.loads(nbformat.writes(run.notebook)), cost, failure
 
 
 class ProcessTree:

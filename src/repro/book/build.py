@@ -76,8 +76,6 @@ def build(
             check_writable(book.results_file(chapter, profile))
         runs = _run_all(book, profile, use_cache, jobs, say)
         found = {chapter: runs[chapter].results for chapter in book.chapters()}
-        for result in found.values():
-            results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
         if accept:
             for result in found.values():
                 results.write(book.results_file(result.chapter, profile), result)

@@ -125,7 +125,7 @@ class Book:
 
     @property
     def build_dir(self) -> Path:
-        """What a build makes: executed notebooks, fresh results, pages."""
+        """What a build makes: executed notebooks, sweeps, pages."""
         return self.root / "_build"
 
     @property

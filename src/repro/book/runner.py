@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,11 @@ def run(
             shutil.rmtree(book.parts(job.path.stem), ignore_errors=True)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
-    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
+    now = _notebooks.laid_over(job.source, notebook)
+    for data in _notebooks.displayed(now, _notebooks.LEDGER):
+        if job.claims_of:  # in the words of today
+            data |= ledger.shown(job.claims_of, data[_notebooks.LEDGER])
+    write_atomically(job.target, _as_text(now))
     cost = notebook["metadata"]["repro"]["run"]
     return RunResult(job.target, _found(job, notebook), cost, cached=before is not None)
 
