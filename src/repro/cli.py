@@ -56,6 +56,7 @@ _RETRY = "Like --resume, and run those again that failed: for trouble that is me
 _Chapter = Annotated[str, typer.Argument(help="Name of a chapter.")]
 _Profile = Annotated[str, typer.Option(help=f"{_SIZES}: the size of the experiments.")]
 _OtherProfile = Annotated[str | None, typer.Option("--profile", help=f"{_SIZES}; the same as -p profile=...")]
+_Accept = Annotated[bool, typer.Option("--accept", help="Write the verdicts to book/results.")]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
 _Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds a run, instead of the budget.")]
 _Memory = Annotated[float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")]
@@ -92,9 +93,8 @@ def _print_verdicts(book: Book, found: results.Results) -> None:
     for claim in claims.load(book.claims_file(found.chapter)).claims:
         judged = found.claims.get(claim.id)
         word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
-        rows.append(
-            (claim.id, claim.statement, f"[{_COLOURS.get(WORDS[word], 'dim')}]{word}[/]", escape(why))
-        )
+        colour = _COLOURS.get(WORDS[word], "dim")
+        rows.append((claim.id, claim.statement, f"[{colour}]{word}[/]", escape(why)))
     title = f"{found.chapter}, profile {found.profile}"
     _print_table(title, ("claim", "statement", "answer", "because"), rows)
 
@@ -117,7 +117,7 @@ def _run(
     output: Annotated[Path | None, typer.Option(help="Folder of the notebooks [default: in _build].")] = None,
     no_cache: _NoCache = False,
     timeout: _Timeout = None,
-    accept: Annotated[bool, typer.Option("--accept", help="Write the verdicts to book/results.")] = False,
+    accept: _Accept = False,
 ) -> None:
     """Run chapters with your own parameters, and show their verdicts.
 
@@ -324,9 +324,7 @@ def _new(name: Annotated[str, typer.Argument(help="Small letters and hyphens, as
 @_command("build")
 def _build(
     profile: _Profile = "quick",
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Take the verdicts as the committed ones.")
-    ] = False,
+    accept: _Accept = False,
     no_cache: _NoCache = False,
     jobs: Annotated[int, typer.Option(min=1, help="Chapters that run at the same time.")] = 2,
 ) -> None:

@@ -172,13 +172,10 @@ def test_a_key_covers_what_a_run_depends_on_and_no_words(book):
         found = claims.ChapterClaims.model_validate(yaml.safe_load(text))
         return hash_of(key_parts(notebook, {"n": n}, found, {}))
 
-    words = (("below one half", "small"), ("the value", "x"), ("fixed", "why"), ("600", "700"))
-    words += (("below 0.5", "above 0.4"), ("margin: 0.1", "margin: 0.2"), ("theory", "control"))
-    same = [key(replaced=pair) for pair in words]
-    same.append(key(edited(source, 0, source="# Another title")))
-    same.append(key(edited(source, 2, metadata={"tags": ["hide-input"]}, id="other")))
-    same.append(key(source | {"cells": source["cells"][1:]}))
-    assert set(same) == {key()}
+    words = (("the value", "x"), ("fixed", "why"), ("600", "700"), ("theory", "control"))
+    words += (("below 0.5", "above 0.4"), ("margin: 0.1", "margin: 0.2"))
+    same = {key(edited(source, 2, id="other")), *(key(replaced=pair) for pair in words)}
+    assert same == {key()}
     others = [key(replaced=pair) for pair in (("id: T1", "id: T2"), ("name: low", "name: lower"))]
     others.append(key(edited(source, 2, source="print()")))
     others.append(key(edited(source, 2, metadata={"tags": ["raises-exception"]})))

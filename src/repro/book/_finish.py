@@ -80,9 +80,8 @@ def _lay_beside(app: Sphinx, out: Path) -> None:
     changes = [each for each in _history.changes(book, results.values()) if each["chapter"] in titles]
     about = {"base": base, "book": app.config.html_title, "pages": sorted(app.env.found_docs)}
     for name in ("feed.xml", "sitemap.xml"):
-        (out / name).write_text(
-            rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about), "utf-8"
-        )
+        text = rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about)
+        (out / name).write_text(text, encoding="utf-8")
 
 
 def _lighten(out: Path) -> None:

@@ -111,9 +111,8 @@ class _Kernel(AsyncKernelManager):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._kernel_spec = KernelSpec(
-            argv=make_ipkernel_cmd(executable=sys.executable), display_name="Python 3", language="python"
-        )
+        command = make_ipkernel_cmd(executable=sys.executable)
+        self._kernel_spec = KernelSpec(argv=command, display_name="Python 3", language="python")
         self.connection_file = str(folder / "connection.json")
         if _can_use_sockets(folder):
             self.transport, self.ip = "ipc", str(folder / "k")

@@ -113,7 +113,7 @@ def judge(
         if exploratory or not isinstance(test, DecidingTest):
             return effect
         if test.statistic == "worst":
-            found = test.criterion.answer_of_worst(test.criterion.worst(values[key]))
+            _, found = test.criterion.worst(values[key])
             return effect.model_copy(update={"answer": found})
         p, k = judged_by_p[key], len(family) if key in in_family else 1
         return _answered(test, effect, p, in_family.get(key, p), k)
@@ -151,7 +151,7 @@ def _p_values(criterion: Criterion, values: Sequence[float]) -> _Pair:
 def _effect_alone(test: SupportingTest, values: tuple[float, ...]) -> JudgedTest:
     """A test with its effect, and no answer."""
     if isinstance(test, DecidingTest) and test.statistic == "worst":
-        value = test.criterion.worst(values)
+        value, _ = test.criterion.worst(values)
         words = f"at worst {_with_unit(_number(value, '.4g'), test.unit)}"
         return JudgedTest(values=values, estimate=value, words=words, scale=test.scale)
     found = judging.interval(values, test.statistic)

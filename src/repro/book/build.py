@@ -245,7 +245,6 @@ def _made_pages(book: Book, stage: Path, output: Path, program: str) -> Path:
         warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         first = re.sub(r"\x1b\[[\d;]*m", "", warnings[0]) if warnings else "see the log"
         first = first.replace(f"{stage}{os.sep}", "")
-        raise RunFailed(
-            f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
-        )
+        told = f"({len(warnings)} warnings), first: {first}; log: {shown(log)}"
+        raise RunFailed(f"the pages did not render {told}")
     return made

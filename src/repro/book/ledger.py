@@ -75,9 +75,6 @@ class Ledger:
         measurements = [dict(entry) for entry in self._measurements]
         return about | {"measurements": measurements, "not_tested": dict(self._not_tested)}
 
-    def __repr__(self) -> str:
-        return str(self._repr_mimebundle_()["text/plain"])
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return shown(self.claims, self.content())
 

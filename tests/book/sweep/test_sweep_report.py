@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,12 +19,6 @@ from repro.book.sweep import report
 mpl.use("agg")
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "book/results/sweeps/example.csv"
-
-
-@pytest.fixture(autouse=True)
-def _no_figure_left():
-    yield
-    plt.close("all")
 
 
 def table(n_seeds=4, rates=(1e-3, 1e-2, 1e-1)):
