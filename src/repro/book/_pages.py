@@ -59,13 +59,6 @@ class _Shown:
         """The profile of its run."""
         return self.run.profile if self.run else "not run"
 
-    @property
-    def in_short(self) -> str:
-        """The answer without what was asked, in Markdown; of several tests, each with its name."""
-        tests = {name: test.words for name, test in self.judged.deciding.items() if test.estimate is not None}
-        named = [f"{name}: {words}" for name, words in tests.items()] if len(tests) > 1 else tests.values()
-        return "; ".join(named) or self.judged.sentence
-
 
 @dataclass(frozen=True)
 class _Chapter:

@@ -67,17 +67,14 @@ class Parameter:
         if value is None and self.default is None:
             return None
         accepted, kind, called = _TYPES[self.type]
-        try:
-            if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, accepted):
-                raise ValueError
-            typed: _Value = kind(value)
-            str(typed).encode()  # bytes of a command line that are no text
-            if not self._allows(typed):
-                raise ValueError
-        except (ValueError, OverflowError):
-            limits = f" in {self.allowed}" if self.allowed else ""
-            raise BadInput(f"{self.name} takes {called}{limits}, got {_short(value)}") from None
-        return typed + 0.0 if isinstance(typed, float) else typed  # -0.0 is 0.0
+        if isinstance(value, accepted) and isinstance(value, bool) == (self.type == "bool"):
+            with suppress(ValueError, OverflowError):
+                typed: _Value = kind(value)
+                str(typed).encode()  # bytes of a command line that are no text
+                if self._allows(typed):
+                    return typed + 0.0 if isinstance(typed, float) else typed  # -0.0 is 0.0
+        limits = f" in {self.allowed}" if self.allowed else ""
+        raise BadInput(f"{self.name} takes {called}{limits}, got {_short(value)}")
 
     def _allows(self, value: Any) -> bool:
         if limits := _RANGE.fullmatch(self.allowed):

@@ -58,7 +58,7 @@ def go_on(swept, n_points, snapshots):
         look_unchanged(swept, kept, begun)
 
 
-# --- kill -9: sweeps, Dask workers, schedulers; kernels are among the notebooks that misbehave --------------------------------------------
+# --- kill -9: sweeps, Dask workers, schedulers; a kernel is one of the notebooks that misbehave ----------------------
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp_path):
