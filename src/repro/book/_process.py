@@ -164,7 +164,7 @@ class _Run(threading.Thread):
         super().__init__(daemon=True)
         self.notebook, self.kernel = _injected(job), _Kernel(folder)
         self.place: dict[str, Any] = {"cwd": str(job.path.parent), "env": sealed(job.book, folder)}
-        self.begun: list[int] = []
+        self.tree, self.begun = ProcessTree(), list[int]()
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -183,15 +183,13 @@ class _Run(threading.Thread):
         """The kernel's, once there is one."""
         return getattr(self.kernel.provisioner, "pid", None)
 
-    def watch(
-        self, tree: ProcessTree, seconds: float, megabytes: float, progress: Progress | None
-    ) -> Failure | None:
+    def watch(self, seconds: float, megabytes: float, progress: Progress | None) -> Failure | None:
         """Follow the run until it is done, fails, or goes over its budget."""
         total, told, where = len(list(code_cells(self.notebook))), 0, ""
         deadline = time.monotonic() + _GRACE + seconds
         while self.is_alive():
             self.join(_TICK)
-            held = tree.sample(self.pid)
+            held = self.tree.sample(self.pid)
             if len(self.begun) > told:
                 deadline = deadline if told else time.monotonic() + seconds
                 told = len(self.begun)
@@ -244,20 +242,19 @@ def execute(job: Job, progress: Progress | None) -> tuple[dict[str, Any], dict[s
     ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
     started, begun = datetime.now(UTC), time.monotonic()
-    tree = ProcessTree()
     with _private_folder() as folder:
         run = _Run(job, Path(folder))
         run.start()
         try:
-            failure = run.watch(tree, *job.limits, progress)
+            failure = run.watch(*job.limits, progress)
         finally:
             while run.is_alive():  # a kernel may be about to start
-                tree.kill(run.pid)
+                run.tree.kill(run.pid)
                 run.join(_TICK)
-            tree.kill(run.pid)
+            run.tree.kill(run.pid)
     cost = {
         "seconds": round(time.monotonic() - begun, 1),
-        "peak_memory_mb": round(tree.peak_mb),
+        "peak_memory_mb": round(run.tree.peak_mb),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),

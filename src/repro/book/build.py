@@ -86,7 +86,7 @@ def build(
         if use_cache and page.is_file() and _rendered(book)[1:] == [made_of]:
             say("pages: unchanged")
             return page
-        return _render(book, _staged(book, runs, found, profile), made_of, use_cache, say)
+        return _render(book, _staged(book, runs, profile), made_of, use_cache, say)
 
 
 def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: _Say) -> dict[str, RunResult]:
@@ -151,9 +151,7 @@ def _rendered(book: Book) -> list[str]:
     return record.read_text().split() if record.is_file() else []
 
 
-def _staged(
-    book: Book, runs: Mapping[str, RunResult], found: Mapping[str, Results], profile: str
-) -> dict[str, bytes]:
+def _staged(book: Book, runs: Mapping[str, RunResult], profile: str) -> dict[str, bytes]:
     """The book with executed notebooks and generated pages, to be rendered without execution: files by their place."""
     config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
     config["execute"] = {"execute_notebooks": "off"}  # they have run already
@@ -167,7 +165,7 @@ def _staged(
         staged[f"{page}.ipynb"] = runs[page].notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
     committed = _pages.all_results(book)
-    fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
+    fresh = {(name, profile): runs[name].results for name in book.chapters() if profile != "smoke"}
     never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
     chapters = _pages.chapters(book, committed | never)
     for chapter in chapters:

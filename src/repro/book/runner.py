@@ -22,6 +22,7 @@ from repro.book.errors import BadInput, BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 
+_Limits = tuple[float | None, float | None]
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
 
@@ -98,13 +99,7 @@ def run(
     return RunResult(job.target, _found(job, notebook), cost, cached=before is not None)
 
 
-def _job(
-    book: Book,
-    name: str,
-    given: Mapping[str, object],
-    output: Path | None,
-    limits: tuple[float | None, float | None],
-) -> Job:
+def _job(book: Book, name: str, given: Mapping[str, object], output: Path | None, limits: _Limits) -> Job:
     """What there is to do, all of it checked; ``limits`` are in the place of the budget where there are any."""
     path, of_a_chapter = book.notebook(name), name not in book.pages()
     source, declared = _notebooks.read_notebook(path), parameters.declared(path, of_a_chapter)
