@@ -101,18 +101,15 @@ def _lighten(out: Path) -> None:
     for script in (out / "_static").glob("**/*.js"):
         if "mathjax" not in script.parts:
             used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf-8")))
-    icons = set[int]()
+    icons = set[str]()
     for sheet in (out / "_static").glob("**/*.css"):
         style = _light_style(sheet.read_text(encoding="utf-8"), used)
-        icons.update(int(code, 16) for code in re.findall(r'content: ?"\\(f[0-9a-f]{3})"', style))
+        icons.update(re.findall(r'content: ?"\\(f[0-9a-f]{3})"', style))
         sheet.write_text(style, encoding="utf-8")
     for font in (out / "_static").glob("**/webfonts/fa-*.ttf"):
         font.with_suffix(".woff2").unlink(missing_ok=True)
-        options = subset.Options(notdef_outline=True, layout_features=[])
-        cut, whole = subset.Subsetter(options), subset.load_font(str(font), options)
-        cut.populate(unicodes=icons)
-        cut.subset(whole)
-        subset.save_font(whole, str(font), options)
+        command = [str(font), f"--output-file={font}", "--notdef-outline", "--layout-features="]
+        subset.main([*command, f"--unicodes={','.join(sorted(icons))}"])
 
 
 def _light_page(text: str, page: Path, out: Path) -> str:
