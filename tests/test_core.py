@@ -118,12 +118,9 @@ def test_a_part_asks_for_every_package_of_its_extra(extra, part, monkeypatch):
                 importlib.reload(package)
 
 
-def test_the_library_says_that_it_is_typed():
+def test_python_m_repro_is_the_command_of_a_typed_library(tmp_path):
     assert resources.files("repro").joinpath("py.typed").is_file()
     assert metadata.version("repro") == PROJECT["version"]
-
-
-def test_python_m_repro_is_the_command(tmp_path):
     command = [sys.executable, "-m", "repro", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == f"repro {repro.__version__}\n"

@@ -120,8 +120,6 @@ def configuration():
 def test_repository_address_is_the_same_everywhere():
     address = configuration()["repository"]["url"]
     owner_and_name = urlsplit(address).path.strip("/")
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["repository-code"] == address
     chapters = [path.relative_to(ROOT).as_posix() for path in (ROOT / "book" / "chapters").glob("*.ipynb")]
     for name in ("README.md", "CONTRIBUTING.md", "book/index.md", "book/reading-guide.md", *chapters):
         text = (ROOT / name).read_text(encoding="utf-8")

@@ -47,13 +47,6 @@ def test_missing_operators_are_declared(stand_in):
     assert mended == ["run", "run", str(stand_in / "torchvision" / "__init__.py")]
 
 
-def test_a_pair_that_fits_is_left_alone(stand_in):
-    (stand_in / "torchvision" / "__init__.py").write_text(COUNTED + DECLARATIONS + DESCRIPTIONS)
-    done = run(IMPORT + "\nimport torchvision", stand_in)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["run", str(stand_in / "torchvision" / "__init__.py")]
-
-
 def test_the_real_torchvision_imports_in_any_cell_and_only_where_it_is_asked_for():
     done = run(
         "import sys, repro\n"
@@ -69,9 +62,13 @@ def test_the_real_torchvision_imports_in_any_cell_and_only_where_it_is_asked_for
     assert done.stdout.split() == ["False", "False", "10", "MNIST", "Resize"]
 
 
-def test_other_faults_are_not_hidden(stand_in):
-    (stand_in / "torchvision" / "__init__.py").write_text(f"{COUNTED}raise RuntimeError('something else')")
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(DECLARATIONS + DESCRIPTIONS, ""), ("raise RuntimeError('else')", "RuntimeError: else")],
+)
+def test_a_pair_that_fits_is_left_alone_and_other_faults_are_not_hidden(stand_in, content, fault):
+    place = stand_in / "torchvision" / "__init__.py"
+    place.write_text(COUNTED + content)
     done = run(IMPORT, stand_in)
-    assert done.returncode != 0
-    assert done.stderr.splitlines()[-1] == "RuntimeError: something else"
-    assert done.stdout.split() == ["run"]
+    assert (done.stderr.splitlines() or [""])[-1] == fault
+    assert done.stdout.split() == ["run", *[str(place)][: not fault]]

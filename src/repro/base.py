@@ -18,16 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-__all__ = [
-    "Interval",
-    "Runs",
-    "nearest",
-    "one_of",
-    "t_interval",
-    "whole",
-    "write_atomically",
-]
-
 # --- checks -------------------------------------------------------------------------------------------------------
 
 
@@ -147,9 +137,8 @@ class Runs:
             return None
         now = json.loads(json.dumps(made_with))  # as it reads back: JSON has no tuples
         if other := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
-            raise ValueError(
-                f"{path.name} was made with other values of {', '.join(other)}; use another folder, or the same values"
-            )
+            told = f"{', '.join(other)}; use another folder, or the same values"
+            raise ValueError(f"{path.name} was made with other values of {told}")
         return rows
 
     def put(

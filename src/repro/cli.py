@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from joblib import cpu_count
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from repro import __version__
 from repro.book import claims, parameters, results
-from repro.book._environment import commit_of, cores
-from repro.book._files import check_writable, shown
+from repro.book._environment import commit_of
+from repro.book._files import check_writable, one_line, shown
 from repro.book.answers import WORDS
 from repro.book.errors import BookError, known
 from repro.book.layout import PROFILES, Book
-
-__all__ = ["app", "main"]
 
 _EXIT_CODES = (
     "Exit codes: 0 all well; 1 a run, a check or the rendering failed, or the output could not be written; "
@@ -57,6 +56,7 @@ _RETRY = "Like --resume, and run those again that failed: for trouble that is me
 _Chapter = Annotated[str, typer.Argument(help="Name of a chapter.")]
 _Profile = Annotated[str, typer.Option(help=f"{_SIZES}: the size of the experiments.")]
 _OtherProfile = Annotated[str | None, typer.Option("--profile", help=f"{_SIZES}; the same as -p profile=...")]
+_Accept = Annotated[bool, typer.Option("--accept", help="Write the verdicts to book/results.")]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Run even if nothing has changed.")]
 _Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds a run, instead of the budget.")]
 _Memory = Annotated[float | None, typer.Option(min=1, help="Megabytes a run, instead of the budget.")]
@@ -88,15 +88,15 @@ def _print_table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]])
     _out.print(table)
 
 
-def _print_verdicts(book: Book, chapter: str, profile: str, found: Any) -> None:
+def _print_verdicts(book: Book, found: results.Results) -> None:
     rows = []
-    for claim in claims.load(book.claims_file(chapter)).claims:
+    for claim in claims.load(book.claims_file(found.chapter)).claims:
         judged = found.claims.get(claim.id)
         word, why = (judged.word, judged.sentence) if judged else ("not tested", "no result yet")
-        rows.append(
-            (claim.id, claim.statement, f"[{_COLOURS.get(WORDS[word], 'dim')}]{word}[/]", escape(why))
-        )
-    _print_table(f"{chapter}, profile {profile}", ("claim", "statement", "answer", "because"), rows)
+        colour = _COLOURS.get(WORDS[word], "dim")
+        rows.append((claim.id, claim.statement, f"[{colour}]{word}[/]", escape(why)))
+    title = f"{found.chapter}, profile {found.profile}"
+    _print_table(title, ("claim", "statement", "answer", "because"), rows)
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _run(
     output: Annotated[Path | None, typer.Option(help="Folder of the notebooks [default: in _build].")] = None,
     no_cache: _NoCache = False,
     timeout: _Timeout = None,
-    accept: Annotated[bool, typer.Option("--accept", help="Write the verdicts to book/results.")] = False,
+    accept: _Accept = False,
 ) -> None:
     """Run chapters with your own parameters, and show their verdicts.
 
@@ -139,7 +139,7 @@ def _run(
             result = runner.run(book, chapter, given, **options)
         found = result.results
         if found.profile != "smoke":
-            _print_verdicts(book, chapter, found.profile, found)
+            _print_verdicts(book, found)
         if accept:
             if own := sorted(set(given) - {"profile"}):
                 _out.print(f"note: with {', '.join(own)} set by hand; the result's provenance says so")
@@ -185,7 +185,7 @@ def _sweep(
     if extra := len(given) - len(found):
         print(f"note: {extra} of {len(given)} points repeat another and are run once")
     if dry_run:
-        _show_points(book, chapter, found, workers or cores())
+        _show_points(book, chapter, found, workers or cpu_count())
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a request to end counts as Ctrl-C
     asked = {"axes": axes, "zip": zipped, "file": points and points.name}
@@ -193,7 +193,7 @@ def _sweep(
     again = resume or retry_failed
     with (
         _runs.Folder.open(book, chapter, found, output, resume=again, asked=asked) as folder,
-        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cores()) as place,
+        _engine.Cluster(cluster, workers) if cluster else _engine.Threads(workers or cpu_count()) as place,
         _bar(chapter, len(found)) as update,
     ):
         tell = partial(_tell, chapter, len(found), update)
@@ -289,8 +289,7 @@ def _claims(
     """Show the committed verdicts."""
     book, profile = Book.find(), known("profile", profile, PROFILES)
     for name in [book.chapter(chapter)] if chapter else book.chapters():
-        path = book.results_file(name, profile)
-        _print_verdicts(book, name, profile, results.read(path))
+        _print_verdicts(book, results.read(book.results_file(name, profile)))
 
 
 @_command("cite")
@@ -325,9 +324,7 @@ def _new(name: Annotated[str, typer.Argument(help="Small letters and hyphens, as
 @_command("build")
 def _build(
     profile: _Profile = "quick",
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Take the verdicts as the committed ones.")
-    ] = False,
+    accept: _Accept = False,
     no_cache: _NoCache = False,
     jobs: Annotated[int, typer.Option(min=1, help="Chapters that run at the same time.")] = 2,
 ) -> None:
@@ -363,41 +360,30 @@ def _check(
         raise BookError(found)
 
 
-def _outcome(work: Callable[[], Any]) -> tuple[str, Any]:
-    """What is to be said at the end of some work, and the exit code; what nobody expects is raised."""
-    try:
-        work()
-    except SystemExit as end:
-        return "", end.code
-    except BookError as error:
-        return str(error), error.exit_code
-    except KeyboardInterrupt:
-        return "stopped; finished chapters are in the cache, so the next call goes on from there", 130
-    except BrokenPipeError:  # the reader has left, as `head` does
-        return "", 1
-    except OSError as error:
-        if error.filename is not None:  # not the output's
-            raise
-        return f"could not write the output: {error.strerror}", 1
-    return "", 0
-
-
 def main() -> None:
     """Entry point: every expected error is one line on standard error and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal lacks is no error
-    said, code = _outcome(app)
-    if sys.stdout is not None:
-        unwritten = _outcome(sys.stdout.flush)  # into one file or pipe, the error comes last
-        if unwritten[1]:
-            said, code = (said, code) if said else unwritten
-            # or the interpreter would try once more on its way out, and complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    said, code = "", 0
+    try:
+        try:
+            app()  # which always exits, after Ctrl-C too
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    except BookError as error:
+        said, code = str(error), error.exit_code
+    except OSError as error:
+        if error.filename is not None:  # not the output's
+            raise
+        if not isinstance(error, BrokenPipeError):  # whose reader has left, as `head` does
+            said = f"could not write the output: {error.strerror}"
+        code = 1
+        # or the interpreter would try once more on its way out, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     with suppress(OSError):
         if said:
-            print(f"repro: {' '.join(said.split())}", file=sys.stderr)
+            print(f"repro: {one_line(said)}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

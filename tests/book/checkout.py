@@ -8,16 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = [
-    "src",
-    "book",
-    "_toc.yml",
-    "_config.yml",
-    "README.md",
-    "pyproject.toml",
-    "Makefile",
-    "constraints.txt",
-]
+PARTS = ["src", "book", "_toc.yml", "_config.yml", "README.md"]
+PARTS += ["pyproject.toml", "Makefile", "constraints.txt"]
 TOC = """format: jb-book
 root: book/index
 parts:

@@ -20,10 +20,6 @@ def after(book, change=lambda content: None, **replaced):
     return checks.run(book)
 
 
-def test_a_sound_book(book):
-    assert checks.run(book) == []
-
-
 def test_headings_missing_and_out_of_order(book):
     name, cell = "book/chapters/toy.ipynb", len(notebook().cells) - 1
     assert after(book, lambda nb: nb.cells.pop()) == [
@@ -63,12 +59,20 @@ FINE = "\n\n".join(
 )
 
 
-def test_text_that_is_fine(book):
-    assert after(book, lambda nb: nb.cells.append(new_markdown_cell(FINE))) == []
-
-
 def _append(source):
     return lambda nb: nb.cells.append(new_code_cell(source))
+
+
+FINE_CODE = "%matplotlib inline\n!ls\n\ndef f(x):\n    return x\n\nlegend = f('T1')"
+
+
+def test_a_sound_book(book):
+    assert checks.run(book) == []
+    for cell in (new_markdown_cell(FINE), *map(new_code_cell, (FINE_CODE, "%%time\nthis is not python"))):
+        assert after(book, lambda nb, cell=cell: nb.cells.append(cell)) == []
+
+
+CELL = 'profile: str = "quick"\nn: float = (\n    None\n)'
 
 
 def _set(change):
@@ -82,35 +86,20 @@ def _set(change):
         (_append("class A:\n    def f(self):\n" + "        x = 1\n" * 8), "function f has 9 lines"),
         (_append("x = = 1"), "not Python"),
         (_append("plt.show()"), "use figures.show"),
-        (
-            _append('ledger.measure("T1", test="fals", values=v)'),
-            "there is no test of claim T1 called 'fals'",
-        ),
+        (_append('ledger.measure("T1", test="fals", values=v)'), "no test of claim T1 called 'fals'"),
         (_set(lambda nb, cell: cell.outputs.append(new_output("stream", text="x"))), "outputs are committed"),
         (_set(lambda nb, cell: cell.metadata.pop("tags")), "the first parameter, in a cell"),
-        (
-            # what a formatter makes of a long line: papermill reads one line a parameter
-            _set(lambda nb, cell: cell.update(source='profile: str = "quick"\nn: float = (\n    None\n)')),
-            "line 2 of the parameters cell",
-        ),
+        # what a formatter makes of a long line: papermill reads one line a parameter
+        (_set(lambda nb, cell: cell.update(source=CELL)), "line 2 of the parameters cell"),
         (_set(lambda nb, cell: nb.metadata.kernelspec.update(name="torch")), "kernelspec.name is 'torch'"),
         (_set(lambda nb, cell: nb.metadata.pop("language_info")), "language_info.file_extension is None"),
-        (
-            _set(lambda nb, cell: nb.cells[-1].update(attachments={"a.png": {"image/png": "x"}})),
-            "attachment 'a.png'",
-        ),
+        (_set(lambda nb, cell: nb.cells[-1].update(attachments={"a.png": {}})), "attachment 'a.png'"),
     ],
 )
 def test_faults_of_the_notebook(book, change, expected):
     (problem,) = after(book, change)
     assert expected in problem
     assert problem.startswith("book/chapters/toy.ipynb")
-
-
-def test_code_that_is_fine(book):
-    source = "%matplotlib inline\n!ls\n\ndef f(x):\n    return x\n\nlegend = f('T1')"
-    assert after(book, _append(source)) == []
-    assert after(book, _append("%%time\nthis is not python")) == []
 
 
 CODE = """
@@ -138,7 +127,7 @@ def test_a_file_that_cannot_be_read_is_one_problem_and_the_rest_is_still_checked
     problems = after(book, lambda nb: nb.cells.pop())
     assert [p.split(":")[0] for p in problems] == ["book/claims/toy.yml", "book/chapters/toy.ipynb"]
     (book.root / "book/references.bib").write_text("@misc{a, title = {")
-    assert "not readable BibTeX" in checks.run(book)[0]
+    assert "references.bib cannot be read: " in checks.run(book)[0]
     (book.root / "book/references.bib").unlink()
     book.notebook("toy").write_text("{")
     assert [p.split(":")[0] for p in checks.run(book)] == [

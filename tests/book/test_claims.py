@@ -1,7 +1,5 @@
 """The file of claims: what is right is read, and what is wrong is one clear line, before anything runs."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from ledger_book import CLAIMS
@@ -10,13 +8,6 @@ from made_claims import claim, content, deciding_test
 from repro.book.claims import load
 from repro.book.errors import BadInput
 from repro.book.judging import Criterion
-from repro.book.layout import Book
-
-
-def test_the_books_own_files_of_claims_are_sound():
-    book = Book(Path(__file__).parents[2])
-    for chapter in book.chapters():
-        assert load(book.claims_file(chapter)).chapter == chapter
 
 
 def written(folder, text):

@@ -70,7 +70,6 @@ def test_the_clean_case_passes(book, monkeypatch):
     [
         ("claim: below 0.5", "claim: below 0.6", "T1", "test falls"),
         ("margin: 0.2\n", "margin: 0.1\n", "T1", "test falls"),
-        ("unit: nats", "unit: bits", "T1", "test falls"),
         ("The loss falls", "The loss sinks", "T1", "statement"),
         ("kind: theory", "kind: empirical", "T1", "kind"),
         ("name: share,", "name: part,", "T3", "test share"),
@@ -101,7 +100,6 @@ def test_a_test_that_the_profile_no_longer_has(book):
 @pytest.mark.parametrize(
     ("about", "reason"),
     [
-        ({"dirty": True}, "not made from a clean tree"),
         ({"dirty": None}, "not made from a clean tree"),
         ({"commit": None}, "it names no commit"),
         ({"commit": "HEAD"}, "it names no commit"),

@@ -76,9 +76,10 @@ def test_a_claim_is_measured_or_declared_not_tested(ledger):
         ledger.not_tested("T2", " ")
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"measurements": [{"claim": "T1", "values": [1]}]}, {"not_tested": {"T9": "x"}}]
-)
+MEASURED = {"claim": "T1", "test": "falls", "values": [1]}
+
+
+@pytest.mark.parametrize("wrong", [{"measurements": [MEASURED, MEASURED]}, {"not_tested": {"T9": "x"}}])
 def test_the_judge_trusts_no_notebook(ledger, wrong):
     with pytest.raises(BadInput):
         answers(ledger.claims, ledger.content() | wrong)

@@ -4,17 +4,12 @@ import re
 
 import ledger_book
 import pytest
-from ledger_book import make, result
+from ledger_book import result
 from nbformat.v4 import new_code_cell, new_output
 
 from repro.book import _pages, _ruler, answers, claims, results
 from repro.book._notebooks import LEDGER
 from repro.book.errors import BadInput
-
-
-@pytest.fixture
-def book(tmp_path):
-    return make(tmp_path)
 
 
 @pytest.fixture

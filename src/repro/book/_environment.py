@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from joblib import cpu_count
 
 import repro
 from repro.book._files import hash_of, hash_of_files, sha256
@@ -243,17 +244,12 @@ def commit_of(root: Path, files: Sequence[Path]) -> dict[str, Any]:
     return {"commit": commit, "dirty": None if changed is None else bool(changed)}
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> dict[str, Any]:
     """The kind of machine: system, processor architecture, cores, and the accelerator if there is one."""
     kind: dict[str, Any] = {
         "system": platform.system(),
         "architecture": platform.machine(),
-        "cores": cores(),
+        "cores": cpu_count(),
         "python": platform.python_version(),
     }
     if names := answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"):

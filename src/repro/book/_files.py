@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 
 from repro import base
-from repro.book.errors import BookError, DiskFull
+from repro.book.errors import BadInput, BookError, DiskFull
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -34,6 +34,22 @@ def system_errors(path: Path | None = None) -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise DiskFull(f"the disk is full: could not write {where}; what was there stays") from error
         raise BookError(f"could not write {where}: {error.strerror or error}") from error
+
+
+def one_line(error: object) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever is wrong with a file that is read into one line, which also says what is in it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadInput(f"{path.name} is missing: {what}") from None
+    except Exception as error:  # readers of YAML, BibTeX and tables have no error in common
+        raise BadInput(f"{path.name} cannot be read: {one_line(error)}; {what}") from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -66,9 +66,7 @@ def _copy_mathjax(target: Path) -> None:
 
 def _lay_beside(app: Sphinx, out: Path) -> None:
     """Put beside the pages: the committed results, CITATION.cff, a picture, a map of the site, changes of answers."""
-    source, base = Path(app.srcdir), app.config.html_baseurl
-    # the staging copy of a build holds no claims
-    book = Book(source) if (source / "book" / "claims").is_dir() else Book.find()
+    book, base = Book.find(), app.config.html_baseurl
     results = _pages.all_results(book)
     chapters = _pages.chapters(book, results)
     (out / "book" / "results").mkdir(parents=True, exist_ok=True)
@@ -82,9 +80,8 @@ def _lay_beside(app: Sphinx, out: Path) -> None:
     changes = [each for each in _history.changes(book, results.values()) if each["chapter"] in titles]
     about = {"base": base, "book": app.config.html_title, "pages": sorted(app.env.found_docs)}
     for name in ("feed.xml", "sitemap.xml"):
-        (out / name).write_text(
-            rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about), "utf-8"
-        )
+        text = rendered(name, titles=titles, changes=changes[:_MOST_CHANGES], **about)
+        (out / name).write_text(text, encoding="utf-8")
 
 
 def _lighten(out: Path) -> None:
@@ -104,18 +101,15 @@ def _lighten(out: Path) -> None:
     for script in (out / "_static").glob("**/*.js"):
         if "mathjax" not in script.parts:
             used.update(re.findall(r"[\w-]+", script.read_text(encoding="utf-8")))
-    icons = set[int]()
+    icons = set[str]()
     for sheet in (out / "_static").glob("**/*.css"):
         style = _light_style(sheet.read_text(encoding="utf-8"), used)
-        icons.update(int(code, 16) for code in re.findall(r'content: ?"\\(f[0-9a-f]{3})"', style))
+        icons.update(re.findall(r'content: ?"\\(f[0-9a-f]{3})"', style))
         sheet.write_text(style, encoding="utf-8")
     for font in (out / "_static").glob("**/webfonts/fa-*.ttf"):
         font.with_suffix(".woff2").unlink(missing_ok=True)
-        options = subset.Options(notdef_outline=True, layout_features=[])
-        cut, whole = subset.Subsetter(options), subset.load_font(str(font), options)
-        cut.populate(unicodes=icons)
-        cut.subset(whole)
-        subset.save_font(whole, str(font), options)
+        command = [str(font), f"--output-file={font}", "--notdef-outline", "--layout-features="]
+        subset.main([*command, f"--unicodes={','.join(sorted(icons))}"])
 
 
 def _light_page(text: str, page: Path, out: Path) -> str:

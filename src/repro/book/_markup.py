@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -18,8 +17,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.myst_blocks import myst_block_plugin
 from mdit_py_plugins.myst_role import myst_role_plugin
 
-from repro.book.answers import WORDS, JudgedClaim, JudgedTest
-from repro.book.claims import Claim, SupportingTest
+from repro.book.answers import WORDS
 
 # --- a whole text -------------------------------------------------------------------------------------------------
 
@@ -107,50 +105,12 @@ def number(value: float | None) -> str:
     return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
 
 
-def html_table(
-    label: str,
-    head: Iterable[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    name: str = "scrolls",
-    caption: str = "",
-) -> Markup:
-    """A table of HTML cells on one line, the first cell of a row its heading; it scrolls in a box of its own.
-
-    ``label`` is what a screen reader calls the box; ``name`` is its class; ``caption`` stands above the table.
-    """
-    return rendered("table.html", label=label, head=head, rows=rows, name=name, caption=caption)
-
-
 # --- claims and templates -----------------------------------------------------------------------------------------
 
 
 def anchor(claim: str) -> str:
     """The id of a claim's row on its chapter's page."""
     return f"claim-{claim.lower()}"
-
-
-def _paper_value(claim: Claim) -> str:
-    """The paper's value in Markdown, with what kind of number it is."""
-    if claim.paper_value is None:
-        return "unknown"
-    value = claim.paper_value if isinstance(claim.paper_value, str) else number(claim.paper_value)
-    return f"{value} ({claim.paper_value_is or ''})"
-
-
-def _details(claim: Claim, judged: JudgedClaim) -> Iterator[str]:
-    """A claim's tests with what was found, in Markdown: the deciding ones with their margins and reasons."""
-    for test in claim.deciding:
-        margin = "" if test.margin is None else f", margin {number(test.margin)}"
-        yield f"{_found(test, judged.deciding.get(test.name))}; asked: {test.claim}{margin}: {test.why}"
-    for other in claim.supporting:
-        yield f"supporting: {_found(other, judged.supporting.get(other.name))}"
-
-
-def _found(test: SupportingTest, judged: JudgedTest | None) -> str:
-    n = len(judged.values) if judged else 0
-    seeds = f" over {n} seed{'s' * (n != 1)}" if n else ""
-    return f"{test.metric}: **{judged.words if judged else 'not measured'}**{seeds}"
 
 
 def _one_line(html: str) -> Markup:
@@ -170,7 +130,7 @@ def _templates() -> Environment:
         "one_line": _one_line,
         "g": "{:g}".format,
     }
-    found.globals |= {"anchor": anchor, "details": _details, "paper_value": _paper_value, "signs": WORDS}
+    found.globals |= {"anchor": anchor, "signs": WORDS}
     return found
 
 

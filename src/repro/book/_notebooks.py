@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from repro.book._files import readable
 from repro.book.errors import BadInput
 
 LEDGER = "application/vnd.repro.ledger+json"
@@ -25,10 +26,8 @@ _NOISE = re.compile(
 
 def read_notebook(path: Path) -> dict[str, Any]:
     """A notebook file as plain JSON; raises ``BadInput`` when it is not one."""
-    try:
+    with readable(path, "a notebook"):
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} is not a notebook: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise BadInput(f"{path.name} is not a notebook: it holds no list of cells")
     return content
@@ -56,15 +55,10 @@ def clean(notebook: Mapping[str, Any]) -> None:
         cell["outputs"] = [out for out in outputs if out.get("name") != "stderr" or out["text"].strip()]
 
 
-def laid_over(
-    source: Mapping[str, Any],
-    run: Mapping[str, Any],
-    show: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
-) -> dict[str, Any]:
+def laid_over(source: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """The notebook as its source is now, with what a run of the same code left: outputs, counts, where it comes from.
 
-    Prose, tags and attachments are the source's; so are the words of the ledgers, which ``show`` makes of their
-    values, as ``ledger.shown`` does. The cell that sets the parameters follows the one that declares them.
+    Prose, tags and attachments are the source's. The cell that sets the parameters follows the one that declares them.
     """
     left, cells = iter(deepcopy(list(code_cells(run)))), []
     for cell in deepcopy(source["cells"]):
@@ -73,33 +67,29 @@ def laid_over(
             continue
         done = next(left)
         cell |= {name: done[name] for name in ("outputs", "execution_count")}
-        for output in done["outputs"]:
-            if show is not None and LEDGER in output.get("data", {}):
-                output["data"] = show(output["data"][LEDGER])
         if "parameters" in cell["metadata"].get("tags", []):
             cells.append(next(left))
     about = {name: run["metadata"][name] for name in ("language_info", "repro") if name in run["metadata"]}
     return {**source, "metadata": {**source.get("metadata", {}), **about}, "cells": cells}
 
 
-def _shown(notebook: Mapping[str, Any], kind: str) -> Iterator[Any]:
-    """Every output of one media type, in order."""
+def displayed(notebook: Mapping[str, Any], kind: str) -> Iterator[dict[str, Any]]:
+    """What was displayed of one media type, in order: the forms of each by media type."""
     for cell in code_cells(notebook):
         for output in cell.get("outputs", []):
             if kind in output.get("data", {}):
-                yield output["data"][kind]
+                yield output["data"]
 
 
 def ledger_shown(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
     """The ledger that the notebook showed last: {"chapter", "profile", "measurements", "not_tested"}; or None."""
-    shown = list(_shown(notebook, LEDGER))
-    return shown[-1] if shown else None
+    shown = list(displayed(notebook, LEDGER))
+    return shown[-1][LEDGER] if shown else None
 
 
 def data_shown(notebook: Mapping[str, Any]) -> dict[str, str]:
     """Checksums of the data sets that the notebook said it used, by name."""
-    found = {name: checksum for sets in _shown(notebook, DATA) for name, checksum in sets.items()}
-    return dict(sorted(found.items()))
+    return dict(sorted(each for data in displayed(notebook, DATA) for each in data[DATA].items()))
 
 
 def heading_of(notebook: Mapping[str, Any], index: int) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 
 from repro.book import ledger
 from repro.book._environment import repository_url
-from repro.book._files import write_atomically
+from repro.book._files import readable, write_atomically
 from repro.book._history import doubts
-from repro.book._markup import html_table, inline_html, rendered
-from repro.book._notebooks import LEDGER, code_cells, read_notebook, source_of
+from repro.book._markup import inline_html, rendered
+from repro.book._notebooks import LEDGER, displayed, read_notebook, source_of
 from repro.book._ruler import ruler
 from repro.book.answers import WORDS, JudgedClaim, tally
 from repro.book.claims import ChapterClaims, Claim, load
@@ -58,13 +58,6 @@ class _Shown:
     def profile(self) -> str:
         """The profile of its run."""
         return self.run.profile if self.run else "not run"
-
-    @property
-    def in_short(self) -> str:
-        """The answer without what was asked, in Markdown; of several tests, each with its name."""
-        tests = {name: test.words for name, test in self.judged.deciding.items() if test.estimate is not None}
-        named = [f"{name}: {words}" for name, words in tests.items()] if len(tests) > 1 else tests.values()
-        return "; ".join(named) or self.judged.sentence
 
 
 @dataclass(frozen=True)
@@ -172,10 +165,8 @@ def with_first_screen(chapter: _Chapter, notebook: dict[str, Any], profile: str)
             break
     origins: dict[str, Any] = {"shown": {each.claim.id: each for each in chapter.shown}, "url": chapter.url}
     origins["code"] = _named_cells(notebook, chapter)
-    for cell in code_cells(notebook):
-        for data in (output.get("data", {}) for output in cell.get("outputs", ())):
-            if LEDGER in data:
-                data |= ledger.shown(chapter.claims, data[LEDGER], **origins)
+    for data in displayed(notebook, LEDGER):
+        data |= ledger.shown(chapter.claims, data[LEDGER], **origins)
     return notebook
 
 
@@ -222,7 +213,8 @@ def _all_rulers(found: Sequence[_Chapter]) -> str:
 def scoreboard(found: Sequence[_Chapter]) -> str:
     """The page of all claims of all chapters, a line a claim, as MyST Markdown."""
     counted = [(f'<a href="{c.page}">{c.name}</a>', *map(_listed, c.counts.values())) for c in found]
-    counts = html_table("Answers by chapter", ("Chapter", "Claims", "Controls"), counted, name="counts")
+    head, label = ("Chapter", "Claims", "Controls"), "Answers by chapter"
+    counts = rendered("table.html", label=label, head=head, rows=counted, name="counts")
     pieces = {"notice": _NOTICE, "counts": counts, "ruler": _all_rulers(found)}
     return rendered("scoreboard.md", chapters=found, **pieces)
 
@@ -280,9 +272,8 @@ def write_readme(book: Book) -> None:
     Raises ``BadInput`` when the README does not hold each marker once, the first before the second.
     """
     path = book.root / "README.md"
-    if not path.is_file():
-        raise BadInput(f"{path.name} is missing: the table of results stands in it")
-    text = path.read_text(encoding="utf-8")
+    with readable(path, "the table of results stands in it"):
+        text = path.read_text(encoding="utf-8")
     if text.count(_BEGIN) != 1 or text.count(_END) != 1 or text.index(_BEGIN) > text.index(_END):
         raise BadInput(f"{path.name} must hold the lines {_BEGIN} and {_END} once each, in this order")
     before, rest = text.split(_BEGIN)

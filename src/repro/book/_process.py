@@ -11,7 +11,6 @@ import atexit
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,7 +27,6 @@ from typing import Any
 
 import nbformat
 import psutil
-import zmq
 from ipykernel.kernelspec import make_ipkernel_cmd
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -39,6 +37,7 @@ from papermill.translators import PythonTranslator
 from repro.book._environment import machine, sealed
 from repro.book._files import NO_ROOM
 from repro.book._notebooks import code_cells, heading_of
+from repro.book.claims import ChapterClaims
 from repro.book.errors import DiskFull
 from repro.book.layout import Book
 
@@ -60,6 +59,25 @@ _LONGEST_PATH = 103
 
 
 @dataclass(frozen=True)
+class Job:
+    """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
+
+    ``depends`` is what it depends on, from ``key_parts``; ``about`` is the chapter and the profile, or the page,
+    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
+    """
+
+    book: Book
+    path: Path
+    source: dict[str, Any]
+    values: Mapping[str, object]
+    limits: tuple[float, float]
+    target: Path
+    depends: dict[str, Any]
+    about: dict[str, str]
+    claims_of: ChapterClaims | None = None
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why a run ended early; ``index`` is the cell at work, ``lost`` whether it was ended from outside."""
 
@@ -71,15 +89,14 @@ class Failure:
 def _can_use_sockets(folder: Path) -> bool:
     """Whether UNIX sockets exist here and a kernel's paths in this folder are short enough for them."""
     fits = len(os.fsencode(folder / "k-65535")) <= _LONGEST_PATH
-    return fits and os.name == "posix" and bool(zmq.has("ipc"))
+    return fits and os.name == "posix"
 
 
-def _private_folder() -> Path:
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
     """A new temporary folder for one run, with a path short enough for sockets if any such place is writable."""
-    for parent in (tempfile.gettempdir(), "/tmp"):
-        if _can_use_sockets(Path(parent, "rp-12345678")) and os.access(parent, os.W_OK):
-            return Path(tempfile.mkdtemp(prefix="rp-", dir=parent))
-    return Path(tempfile.mkdtemp(prefix="rp-"))
+    places = (Path(tempfile.gettempdir()), Path("/tmp"))
+    short = (p for p in places if _can_use_sockets(p / "rp-12345678") and os.access(p, os.W_OK))
+    return tempfile.TemporaryDirectory(prefix="rp-", dir=next(short, None), ignore_cleanup_errors=True)
 
 
 class _Kernel(AsyncKernelManager):
@@ -94,9 +111,8 @@ class _Kernel(AsyncKernelManager):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._kernel_spec = KernelSpec(
-            argv=make_ipkernel_cmd(executable=sys.executable), display_name="Python 3", language="python"
-        )
+        command = make_ipkernel_cmd(executable=sys.executable)
+        self._kernel_spec = KernelSpec(argv=command, display_name="Python 3", language="python")
         self.connection_file = str(folder / "connection.json")
         if _can_use_sockets(folder):
             self.transport, self.ip = "ipc", str(folder / "k")
@@ -144,37 +160,55 @@ class _Client(NotebookClient):
 class _Run(threading.Thread):
     """A notebook on its way: the cells that have begun, and at the end what went wrong."""
 
-    def __init__(self, notebook: Any, folder: Path, **options: Any) -> None:
+    def __init__(self, job: Job, folder: Path) -> None:
         super().__init__(daemon=True)
-        self.notebook, self.folder, self.options = notebook, folder, options
-        self.begun: list[int] = []
+        self.notebook, self.kernel = _injected(job), _Kernel(folder)
+        self.place: dict[str, Any] = {"cwd": str(job.path.parent), "env": sealed(job.book, folder)}
+        self.tree, self.begun = ProcessTree(), list[int]()
         self.error: BaseException | None = None
-        self.kernel: _Kernel | None = None
 
     def run(self) -> None:
-        try:
-            asyncio.run(self._execute())
-        except BaseException as error:
-            self.error = error
-
-    async def _execute(self) -> None:
-        self.kernel = _Kernel(self.folder)
         client = _Client(self.notebook, km=self.kernel, record_timing=False)
         client.startup_timeout = 600  # a busy machine's: there is a budget
         client.on_cell_execute = lambda cell, cell_index: self.begun.append(cell_index)
         try:
-            await client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.options)
+            asyncio.run(client.async_execute(stdout=DEVNULL, stderr=DEVNULL, **self.place))
+        except BaseException as error:
+            self.error = error
         finally:  # of a kernel that never was, there is nothing to clean up when Python ends
             atexit.unregister(client._cleanup_kernel)
 
     @property
     def pid(self) -> int | None:
         """The kernel's, once there is one."""
-        return getattr(self.kernel and self.kernel.provisioner, "pid", None)
+        return getattr(self.kernel.provisioner, "pid", None)
 
-    def failure(self, where: str) -> Failure | None:
+    def watch(self, seconds: float, megabytes: float, progress: Progress | None) -> Failure | None:
+        """Follow the run until it is done, fails, or goes over its budget."""
+        total, told, where = len(list(code_cells(self.notebook))), 0, ""
+        deadline = time.monotonic() + _GRACE + seconds
+        while self.is_alive():
+            self.join(_TICK)
+            held = self.tree.sample(self.pid)
+            if len(self.begun) > told:
+                deadline = deadline if told else time.monotonic() + seconds
+                told = len(self.begun)
+                heading = heading_of(self.notebook, self.begun[-1])
+                where = f" (at {heading!r})" if heading else ""
+                if progress is not None:
+                    progress(told, total)
+            over = ""
+            if held > megabytes:
+                over = f"took {held:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
+            elif time.monotonic() > deadline:
+                over = f"took more than the {seconds:.0f} seconds of its budget"
+            if over:
+                return Failure(over + where, self.begun[-1] if self.begun else None)
+        return self._failure(where)
+
+    def _failure(self, where: str) -> Failure | None:
         """The error of the run, which is over, in one line. Raises ``DiskFull``."""
-        error, code = self.error, self.kernel.exit_code if self.kernel else None
+        error, code = self.error, self.kernel.exit_code
         if error is None:
             return None
         if getattr(error, "errno", None) in NO_ROOM:
@@ -190,85 +224,42 @@ class _Run(threading.Thread):
         return Failure(message + where, index, lost)
 
 
-def _injected(source: Mapping[str, Any], values: Mapping[str, object]) -> Any:
+def _injected(job: Job) -> Any:
     """The notebook with a cell that sets the parameters after the one that declares them; pages do not show it."""
-    notebook = nbformat.reads(json.dumps(source), as_version=4)
+    notebook = nbformat.reads(json.dumps(job.source), as_version=4)
     for place, cell in enumerate(notebook.cells):
         if "parameters" in cell.metadata.get("tags", []):
             metadata = {"tags": ["injected-parameters", "remove-cell"]}
-            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(values), metadata=metadata)
+            setting = nbformat.v4.new_code_cell(PythonTranslator.codify(job.values), metadata=metadata)
             notebook.cells.insert(place + 1, setting)
             break
     return notebook
 
 
-def execute(
-    book: Book,
-    path: Path,
-    source: dict[str, Any],
-    values: Mapping[str, object],
-    limits: tuple[float, float],
-    progress: Progress | None = None,
-) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
+def execute(job: Job, progress: Progress | None) -> tuple[dict[str, Any], dict[str, Any], Failure | None]:
     """Run a notebook: it as far as it ran, what it cost, and why it failed, if it did.
 
-    ``source`` is the notebook at ``path``, ``values`` are its parameters, checked, ``limits`` the seconds and megabytes
-    that it may take. ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
+    ``progress`` is called with the number of code cells begun and their total. Raises ``DiskFull``.
     """
-    folder = _private_folder()
     started, begun = datetime.now(UTC), time.monotonic()
-    tree = ProcessTree()
-    run = _Run(_injected(source, values), folder, cwd=str(path.parent), env=sealed(book, folder))
-    try:
+    with _private_folder() as folder:
+        run = _Run(job, Path(folder))
         run.start()
         try:
-            failure = _watch(run, tree, source, limits, progress)
+            failure = run.watch(*job.limits, progress)
         finally:
             while run.is_alive():  # a kernel may be about to start
-                tree.kill(run.pid)
+                run.tree.kill(run.pid)
                 run.join(_TICK)
-            tree.kill(run.pid)
-        cost = {
-            "seconds": round(time.monotonic() - begun, 1),
-            "peak_memory_mb": round(tree.peak_mb),
-            "started": started.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-        }
-        return json.loads(nbformat.writes(run.notebook)), cost, failure
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _watch(
-    run: _Run,
-    tree: ProcessTree,
-    source: Mapping[str, Any],
-    limits: tuple[float, float],
-    progress: Progress | None,
-) -> Failure | None:
-    """Follow a run until it is done, fails, or goes over its budget."""
-    seconds, megabytes = limits
-    total, told, where = len(list(code_cells(source))), 0, ""
-    deadline = time.monotonic() + _GRACE + seconds
-    while run.is_alive():
-        run.join(_TICK)
-        held = tree.sample(run.pid)
-        if len(run.begun) > told:
-            deadline = deadline if told else time.monotonic() + seconds
-            told = len(run.begun)
-            heading = heading_of(source, run.begun[-1])
-            where = f" (at {heading!r})" if heading else ""
-            if progress is not None:
-                progress(min(told, total), total)
-        over = ""
-        if held > megabytes:
-            over = f"took {held:.0f} MB of memory, more than the {megabytes:.0f} MB of its budget"
-        elif time.monotonic() > deadline:
-            over = f"took more than the {seconds:.0f} seconds of its budget"
-        if over:
-            return Failure(over + where, run.begun[-1] if run.begun else None)
-    return run.failure(where)
+            run.tree.kill(run.pid)
+    cost = {
+        "seconds": round(time.monotonic() - begun, 1),
+        "peak_memory_mb": round(run.tree.peak_mb),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
+    return json.loads(nbformat.writes(run.notebook)), cost, failure
 
 
 class ProcessTree:

@@ -91,11 +91,15 @@ def judge(
     its claims) are shown and not judged, and neither are those of the profile ``smoke``.
     """
     values = {key: tuple(map(judging.significant_digits, got)) for key, got in measured.items() if len(got)}
-    reasons = not_tested or {}
+    tests = {(claim.id, test.name): test for claim, test in chapter.deciding()}
+    reasons = {
+        key: _why_not(test, profile, (not_tested or {}).get(key[0]), key in values)
+        for key, test in tests.items()
+    }
     judged_by_p = {
-        (claim.id, test.name): _p_values(test.criterion, values[claim.id, test.name])
-        for claim, test in chapter.deciding()
-        if test.statistic != "worst" and not _why_not(claim, test, values, profile, reasons)
+        key: _p_values(test.criterion, values[key])
+        for key, test in tests.items()
+        if test.statistic != "worst" and not reasons[key]
     }
     family = chapter.family(profile)
     adjusted = judging.corrected([judged_by_p.get(key, (1.0, 1.0)) for key in family])
@@ -103,16 +107,13 @@ def judge(
 
     def judged(claim: Claim, test: SupportingTest) -> JudgedTest:
         key = (claim.id, test.name)
-        reason = "" if key in values else "not measured"
-        if isinstance(test, DecidingTest):
-            reason = _why_not(claim, test, values, profile, reasons)
-        if reason:
+        if reason := reasons.get(key, "not measured" * (key not in values)):
             return JudgedTest(values=values.get(key, ()), words=reason, scale=test.scale)
         effect = _effect_alone(test, values[key])
         if exploratory or not isinstance(test, DecidingTest):
             return effect
         if test.statistic == "worst":
-            found = test.criterion.answer_of_worst(test.criterion.worst(values[key]))
+            _, found = test.criterion.worst(values[key])
             return effect.model_copy(update={"answer": found})
         p, k = judged_by_p[key], len(family) if key in in_family else 1
         return _answered(test, effect, p, in_family.get(key, p), k)
@@ -133,21 +134,13 @@ def tally(chapter: ChapterClaims, judged: Mapping[str, JudgedClaim]) -> dict[str
 # --- tests ------------------------------------------------------------------------------------------------------
 
 
-def _why_not(
-    claim: Claim,
-    test: DecidingTest,
-    values: Mapping[tuple[str, str], object],
-    profile: str,
-    not_tested: Mapping[str, str],
-) -> str:
-    """Why the test has no answer in this run; empty when it has one."""
+def _why_not(test: DecidingTest, profile: str, not_tested: str | None, measured: bool) -> str:
+    """Why the test has no answer in this run, which may say that the claim is ``not_tested``; empty when it has one."""
     if profile == "smoke":
         return "the smoke profile only asks whether every cell runs"
-    if claim.id in not_tested:
-        return not_tested[claim.id]
-    if profile not in test.profiles:
+    if not_tested is None and profile not in test.profiles:
         return test.otherwise or f"only in {', '.join(test.profiles)}"
-    return "" if (claim.id, test.name) in values else "this run measured nothing for it"
+    return not_tested or ("" if measured else "this run measured nothing for it")
 
 
 def _p_values(criterion: Criterion, values: Sequence[float]) -> _Pair:
@@ -158,7 +151,7 @@ def _p_values(criterion: Criterion, values: Sequence[float]) -> _Pair:
 def _effect_alone(test: SupportingTest, values: tuple[float, ...]) -> JudgedTest:
     """A test with its effect, and no answer."""
     if isinstance(test, DecidingTest) and test.statistic == "worst":
-        value = test.criterion.worst(values)
+        value, _ = test.criterion.worst(values)
         words = f"at worst {_with_unit(_number(value, '.4g'), test.unit)}"
         return JudgedTest(values=values, estimate=value, words=words, scale=test.scale)
     found = judging.interval(values, test.statistic)

@@ -76,8 +76,6 @@ def build(
             check_writable(book.results_file(chapter, profile))
         runs = _run_all(book, profile, use_cache, jobs, say)
         found = {chapter: runs[chapter].results for chapter in book.chapters()}
-        for result in found.values():
-            results.write(book.build_dir / "results" / f"{result.chapter}.{profile}.json", result)
         if accept:
             for result in found.values():
                 results.write(book.results_file(result.chapter, profile), result)
@@ -85,10 +83,10 @@ def build(
         else:
             _compare(book, found, say)
         made_of, page = _made_of(book, runs, profile), book.build_dir / "html" / "index.html"
-        if use_cache and page.is_file() and _rendered(book)[-1:] == [made_of]:
+        if use_cache and page.is_file() and _rendered(book)[1:] == [made_of]:
             say("pages: unchanged")
             return page
-        return _render(book, _staged(book, runs, found, profile), made_of, use_cache, say)
+        return _render(book, _staged(book, runs, profile), made_of, use_cache, say)
 
 
 def _run_all(book: Book, profile: str, use_cache: bool, jobs: int, say: _Say) -> dict[str, RunResult]:
@@ -148,14 +146,12 @@ def _tools() -> list[str]:
 
 
 def _rendered(book: Book) -> list[str]:
-    """What the pages that are there were made of: a hash of their frame, one of all staged files, and ``_made_of``."""
+    """What the pages that are there were made of: a hash of their frame, and ``_made_of``."""
     record = book.cache_dir / "rendered"
     return record.read_text().split() if record.is_file() else []
 
 
-def _staged(
-    book: Book, runs: Mapping[str, RunResult], found: Mapping[str, Results], profile: str
-) -> dict[str, bytes]:
+def _staged(book: Book, runs: Mapping[str, RunResult], profile: str) -> dict[str, bytes]:
     """The book with executed notebooks and generated pages, to be rendered without execution: files by their place."""
     config = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8")) or {}
     config["execute"] = {"execute_notebooks": "off"}  # they have run already
@@ -169,7 +165,7 @@ def _staged(
         staged[f"{page}.ipynb"] = runs[page].notebook.read_bytes()
     # what is committed, and for what is not this build's results; the status page tells of this build
     committed = _pages.all_results(book)
-    fresh = {(name, profile): result for name, result in found.items() if profile != "smoke"}
+    fresh = {(name, profile): runs[name].results for name in book.chapters() if profile != "smoke"}
     never = {key: result for key, result in fresh.items() if not any(key[0] == name for name, _ in committed)}
     chapters = _pages.chapters(book, committed | never)
     for chapter in chapters:
@@ -193,12 +189,6 @@ def _put(stage: Path, staged: Mapping[str, bytes]) -> None:
             write_atomically(path, content)
 
 
-def _hash(staged: Mapping[str, bytes], *without: str) -> str:
-    """One hash of files with their places; ``without`` those with these endings."""
-    parts = ((name.encode(), content) for name, content in staged.items() if not name.endswith(without))
-    return sha256(*(part for pair in parts for part in pair))
-
-
 def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bool, say: _Say) -> Path:
     """Render the staged files; the new pages replace the old ones only when there was no warning.
 
@@ -206,18 +196,14 @@ def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bo
     only after a rendering without a warning: what it has read already it would not complain of again.
     """
     stage, html, output = (book.build_dir / name for name in ("stage", "html", "rendering"))
-    record = book.cache_dir / "rendered"
-    # the pages of the library are made from its docstrings, so the library belongs to what is rendered
-    frame = sha256(*map(str.encode, (_hash(staged, ".md", ".ipynb"), whole_library(), *_tools())))
-    now, last = [frame, _hash(staged)], _rendered(book)[:2] if use_cache else []
-    if last == now and (html / "index.html").is_file():
-        write_atomically(record, " ".join((*now, made_of)))
-        say("pages: unchanged")
-        return html / "index.html"
+    record, last = book.cache_dir / "rendered", _rendered(book) if use_cache else []
     say("rendering the pages ...")
     with system_errors(output):
         record.unlink(missing_ok=True)
         _put(stage, staged)
+        # all but the text of pages; those of the library are made from its docstrings
+        files = [stage / name for name in staged if not name.endswith((".md", ".ipynb"))]
+        frame = sha256(*map(str.encode, (hash_of_files(stage, files), whole_library(), *_tools())))
         # looking for garbage in the trees of all pages takes seconds, and the process ends soon anyway
         program = "import gc; gc.disable(); from jupyter_book.cli.main import main; main()"
         if last[:1] == [frame]:
@@ -237,7 +223,7 @@ def _render(book: Book, staged: Mapping[str, bytes], made_of: str, use_cache: bo
             os.replace(html, old)
         os.replace(new, html)
         shutil.rmtree(old, ignore_errors=True)
-    write_atomically(record, " ".join((*now, made_of)))
+    write_atomically(record, f"{frame} {made_of}")
     return html / "index.html"
 
 
@@ -257,7 +243,6 @@ def _made_pages(book: Book, stage: Path, output: Path, program: str) -> Path:
         warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line]
         first = re.sub(r"\x1b\[[\d;]*m", "", warnings[0]) if warnings else "see the log"
         first = first.replace(f"{stage}{os.sep}", "")
-        raise RunFailed(
-            f"the pages did not render ({len(warnings)} warnings), first: {first}; log: {shown(log)}"
-        )
+        told = f"({len(warnings)} warnings), first: {first}; log: {shown(log)}"
+        raise RunFailed(f"the pages did not render {told}")
     return made

@@ -68,8 +68,7 @@ def run(book: Book) -> list[str]:
             look(path, _claims, claims, references)
             for file in (book.results_file(chapter, profile) for profile in PROFILES):
                 look(file, _results, claims, file)
-        path = book.root / "book" / "chapters" / f"{chapter}.ipynb"
-        look(path, _notebook, book, chapter, claims, references)
+        look(book.notebook(chapter), _notebook, book, chapter, claims, references)
     for page in book.pages():
         look(book.notebook(page), _notebook, book, page, None, references)
     for file in sorted((book.root / "book").glob("*.md")):

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from repro.base import nearest
+from repro.book._files import one_line, readable
 from repro.book.errors import BadInput, known
 from repro.book.judging import Criterion, significant_digits
 from repro.book.layout import PROFILES
@@ -263,18 +264,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path | str) -> ChapterClaims:
+def load(path: Path) -> ChapterClaims:
     """Read and check a file of claims.
 
     Raises ``BadInput``: one line that names the file, the claim, the field, the value, and what is accepted.
     """
-    path = Path(path)
-    try:
+    with readable(path, "the claims of a chapter, in book/claims"):
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"book/claims/{path.name} is missing: a chapter needs its file of claims") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} could not be read: {error}") from error
     return parsed(text, path.name)
 
 
@@ -287,7 +283,7 @@ def parsed(text: str, name: str) -> ChapterClaims:
     except ValidationError as error:
         raise BadInput(f"{name}: {_first_fault(error, content)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise BadInput(f"{name} is not readable YAML: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{name} is not readable YAML: {one_line(error)}") from error
     if f"{found.chapter}.yml" != name:
         raise BadInput(f"{name}: chapter is {found.chapter!r}; accepted: the file's name, {name[:-4]!r}")
     return found
@@ -317,6 +313,6 @@ def _first_fault(error: ValidationError, content: Any) -> str:
         told = f"unknown key; {nearest(place[-1], _KEYS)}"
     elif kind not in ("value_error", "missing"):
         hint = " (in YAML 1.0e-6, not 1e-6)" if kind == "float_type" else ""
-        told = f"{told}, found {' '.join(repr(fault['input']).split())[:60]}{hint}"
+        told = f"{told}, found {one_line(repr(fault['input']))[:60]}{hint}"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{'.'.join(place) or 'the file'}: {told}{more}"

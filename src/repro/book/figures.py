@@ -12,7 +12,6 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from repro.book._environment import git, repository_url
-from repro.book._markup import inline_html
+from repro.book._markup import rendered
 from repro.book.errors import BadInput, BookError
 from repro.book.layout import Book
 
@@ -70,14 +69,8 @@ def _figure_html(figure: Figure, caption: str, alt: str, source: Callable[..., o
         told = "a caption, an alt that says what one would see, and as source a function of the library"
         raise BadInput(f"a figure needs {told}; got {caption!r}, {alt!r}, {source!r}")
     image, width, height = _drawing(figure)
-    return (
-        '<figure class="repro-figure" style="margin:1em 0">'
-        f'<img src="data:image/svg+xml;base64,{base64.b64encode(image).decode("ascii")}" '
-        f'alt="{escape(" ".join(alt.split()))}" width="{width}" height="{height}" loading="lazy" '
-        'style="background:var(--repro-figure, #fff);max-width:100%;height:auto">'
-        f"<figcaption>{inline_html(caption)} <details><summary>Source</summary> {_source(source)}</details>"
-        "</figcaption></figure>"
-    )
+    drawn = {"image": base64.b64encode(image).decode("ascii"), "width": width, "height": height}
+    return rendered("figure.html", caption=caption, alt=alt, **drawn, **_source(source))
 
 
 def _drawing(figure: Figure) -> tuple[bytes, int, int]:
@@ -94,19 +87,16 @@ def _drawing(figure: Figure) -> tuple[bytes, int, int]:
     return svg.encode(), width, height
 
 
-def _source(source: Callable[..., object]) -> str:
-    """The line that says where a figure comes from: chapter, function, linked to its lines, and commit."""
+def _source(source: Callable[..., object]) -> dict[str, str | None]:
+    """Where a figure comes from: chapter, function, the address of its lines, and commit."""
     function: Any = inspect.unwrap(source)
-    code = f"<code>{function.__module__}.{escape(function.__qualname__)}</code>"
-    parts = [f"chapter {escape(_page['chapter'] or '')}"]
+    found = _page | {"function": f"{function.__module__}.{function.__qualname__}"}
     with suppress(BookError, OSError, TypeError, ValueError):  # outside a book, or not a function in it
         root = Book.find().root
-        if commit := git(root, "rev-parse", "HEAD"):
-            parts.append(f"commit <code>{commit[:10]}</code>")
-            path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
-            lines, first = inspect.getsourcelines(function)
-            if url := repository_url(root):
-                place = f"{url}/blob/{commit}/{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
-                code = f'<a href="{escape(place)}">{code}</a>'
-    parts.insert(1, code)
-    return ", ".join(parts if _page["chapter"] else parts[1:])
+        found["commit"] = git(root, "rev-parse", "HEAD")
+        path = Path(inspect.getsourcefile(function) or "").resolve().relative_to(root.resolve())
+        lines, first = inspect.getsourcelines(function)
+        if (url := repository_url(root)) and found["commit"]:
+            place = f"{path.as_posix()}#L{first}-L{first + len(lines) - 1}"
+            found["address"] = f"{url}/blob/{found['commit']}/{place}"
+    return found

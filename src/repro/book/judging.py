@@ -61,18 +61,14 @@ class Criterion:
         """Whether it is a claim of no harm: *above -δ* with the margin δ, or its mirror image."""
         return self.margin is not None and self.bounds[0] == -self.sign * self.margin
 
-    def worst(self, values: Sequence[float]) -> float:
-        """The value that speaks most against the claim."""
+    def worst(self, values: Sequence[float]) -> tuple[float, _Answer]:
+        """The value that speaks most against the claim, and yes if it, and with it every value, lies where it says."""
         if self.side == "between":
             centre = sum(self.bounds) / 2
-            return float(max(values, key=lambda value: abs(value - centre)))
-        return float(min(values, key=lambda value: self.sign * value))
-
-    def answer_of_worst(self, value: float) -> _Answer:
-        """Yes if the worst value, and with it every value, lies where the claim says; else no."""
-        if self.side == "between":
-            return "yes" if self.bounds[0] < value < self.bounds[1] else "no"
-        return "yes" if self.sign * (value - self.bounds[0]) > 0 else "no"
+            value = max(values, key=lambda value: abs(value - centre))
+            return value, "yes" if self.bounds[0] < value < self.bounds[1] else "no"
+        value = min(values, key=lambda value: self.sign * value)
+        return value, "yes" if self.sign * (value - self.bounds[0]) > 0 else "no"
 
     def questions(self, one_sided: Callable[[float], tuple[_P, _P]]) -> tuple[_P, _P]:
         """The p-values of the two questions of a test, for yes and for no.

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import yaml
 
+from repro.book._files import readable
 from repro.book.errors import BadInput, known
 
 PROFILES = ("smoke", "quick", "full", "paper")
@@ -72,10 +73,8 @@ class Book:
     def toc(self) -> list[str]:
         """Every page of the table of contents, in order, as written there."""
         path = self.root / "_toc.yml"
-        try:
+        with readable(path, "the table of contents"):
             events = list(yaml.parse(path.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path.name} is not readable YAML: {' '.join(str(error).split())}") from error
         words = [event.value for event in events if isinstance(event, yaml.ScalarEvent)]
         return [page for key, page in pairwise(words) if key in ("root", "file")]
 
@@ -98,10 +97,7 @@ class Book:
     def notebook(self, name: str) -> Path:
         """The source notebook of a chapter, or of a page such as ``book/sweep-report``."""
         place = name if name in self.pages() else f"book/chapters/{self.chapter(name)}"
-        path = self.root / f"{place}.ipynb"
-        if not path.is_file():
-            raise BadInput(f"chapter {name!r} is in _toc.yml, but its notebook {place}.ipynb is missing")
-        return path
+        return self.root / f"{place}.ipynb"
 
     def claims_file(self, chapter: str) -> Path:
         """The chapter's claims, profiles and budgets, written by hand."""
@@ -113,17 +109,14 @@ class Book:
 
     def references(self) -> dict[str, str]:
         """BibTeX by key, from ``book/references.bib``; raises ``BadInput`` when it cannot be read."""
-        from pybtex.database import PybtexError, parse_file  # type: ignore[import-untyped]
+        from pybtex.database import parse_string  # type: ignore[import-untyped]
 
         path = self.root / "book" / "references.bib"
-        if not path.is_file():
-            raise BadInput("book/references.bib is missing: the references stand in it")
-        try:
-            keys = list(parse_file(str(path)).entries)
-        except (PybtexError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path.name} is not readable BibTeX: {' '.join(str(error).split())}") from error
+        with readable(path, "the references, in BibTeX"):
+            text = path.read_text(encoding="utf-8")
+            keys = list(parse_string(text, "bibtex").entries)
         # as they stand there: written anew, pybtex would take the mathematics of a title for text
-        texts = re.findall(r"^@.+?(?=\n^[@%]|\Z)", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        texts = re.findall(r"^@.+?(?=\n^[@%]|\Z)", text, re.MULTILINE | re.DOTALL)
         return dict(zip(keys, map(str.strip, texts), strict=True))
 
     def parts(self, chapter: str) -> Path:
@@ -132,7 +125,7 @@ class Book:
 
     @property
     def build_dir(self) -> Path:
-        """What a build makes: executed notebooks, fresh results, pages."""
+        """What a build makes: executed notebooks, sweeps, pages."""
         return self.root / "_build"
 
     @property

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.book._markup import html_table, rendered
+from repro.book._files import one_line
+from repro.book._markup import rendered
 from repro.book._notebooks import DATA, LEDGER
 from repro.book.answers import JudgedClaim, judge, tally
 from repro.book.claims import FIRST_SEEDS, ChapterClaims, Claim, SupportingTest, load
@@ -64,7 +65,7 @@ class Ledger:
         """
         if not str(reason).strip():
             raise BadInput(f"{claim}: not tested needs a reason")
-        declared = self._not_tested | {claim: " ".join(str(reason).split())}
+        declared = self._not_tested | {claim: one_line(reason)}
         _values_of(self.claims, self._measurements, declared)
         self._not_tested = declared
 
@@ -73,9 +74,6 @@ class Ledger:
         about = {"chapter": self.chapter, "profile": self.profile, "seed": self.seed}
         measurements = [dict(entry) for entry in self._measurements]
         return about | {"measurements": measurements, "not_tested": dict(self._not_tested)}
-
-    def __repr__(self) -> str:
-        return str(self._repr_mimebundle_()["text/plain"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return shown(self.claims, self.content())
@@ -92,7 +90,7 @@ def data_sets(*sets: Dataset) -> None:
     ]
     bundle = {
         "text/plain": "\n".join(f"{one.name}: sha256 {one.checksum}" for one in sets),
-        "text/html": html_table("Data sets", head, rows),
+        "text/html": rendered("table.html", label="Data sets", head=head, rows=rows),
         DATA: {one.name: one.checksum for one in sets},
     }
     display(bundle, raw=True)
@@ -117,8 +115,6 @@ def _values_of(
     """The values of each measured test, by claim and test, all of them checked."""
     values: _Values = {}
     for entry in measurements:
-        if not isinstance(entry, Mapping) or set(entry) != {"claim", "test", "values"}:
-            raise BadInput(f"a measurement holds claim, test and values, got {str(entry)[:80]}")
         claim = chapter.claim(str(entry["claim"]))
         test = claim.test(str(entry["test"]))
         if (claim.id, test.name) in values:

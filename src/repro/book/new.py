@@ -21,13 +21,6 @@ from repro.book.layout import Book
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 40  # so that no line of the skeleton becomes too long
 _TEMPLATES = Path(__file__).with_name("templates")
-_REFERENCE = """
-@misc{%s,
-  author = {Author, A.},
-  title  = {The title of the paper},
-  year   = {2000},
-}
-"""
 
 
 def new(book: Book, name: str) -> list[Path]:
@@ -74,8 +67,6 @@ def _listed(book: Book, name: str, package: str) -> dict[Path, str]:
     With that the chapter is there: as long as it is not, the same call may be made again.
     """
     papers = [chapter for chapter in book.chapters() if load(book.claims_file(chapter)).paper]
-    if not papers:
-        raise BadInput("_toc.yml lists no chapter that reruns a paper, for the new one to stand after")
     last = papers[-1]
     row = f"| [`repro.papers.{package}`](api/{name}.md) | what the chapter {_title(name)} runs |"
     pages, references = book.root / "book" / "api.md", book.root / "book" / "references.bib"
@@ -83,7 +74,7 @@ def _listed(book: Book, name: str, package: str) -> dict[Path, str]:
     listed, known = contents.read_text(encoding="utf-8"), references.read_text(encoding="utf-8")
     for folder in ("chapters", "api"):
         listed = _after(listed, f"book/{folder}/{last}", f"book/{folder}/{name}", contents.name)
-    entry = _REFERENCE % name
+    entry = f"\n{rendered('reference.bib', name=name)}\n"
     return {
         pages: _after(pages.read_text(encoding="utf-8"), f"api/{last}.md", row, pages.name),
         references: known if entry in known else known.rstrip("\n") + "\n" + entry,

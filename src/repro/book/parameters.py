@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.book import claims
-from repro.book._markup import html_table
+from repro.book._markup import rendered
 from repro.book._notebooks import read_notebook, source_of
 from repro.book.errors import BadInput, known
 from repro.book.layout import PROFILES, Book
@@ -67,17 +67,14 @@ class Parameter:
         if value is None and self.default is None:
             return None
         accepted, kind, called = _TYPES[self.type]
-        try:
-            if isinstance(value, bool) != (self.type == "bool") or not isinstance(value, accepted):
-                raise ValueError
-            typed: _Value = kind(value)
-            str(typed).encode()  # bytes of a command line that are no text
-            if not self._allows(typed):
-                raise ValueError
-        except (ValueError, OverflowError):
-            limits = f" in {self.allowed}" if self.allowed else ""
-            raise BadInput(f"{self.name} takes {called}{limits}, got {_short(value)}") from None
-        return typed + 0.0 if isinstance(typed, float) else typed  # -0.0 is 0.0
+        if isinstance(value, accepted) and isinstance(value, bool) == (self.type == "bool"):
+            with suppress(ValueError, OverflowError):
+                typed: _Value = kind(value)
+                str(typed).encode()  # bytes of a command line that are no text
+                if self._allows(typed):
+                    return typed + 0.0 if isinstance(typed, float) else typed  # -0.0 is 0.0
+        limits = f" in {self.allowed}" if self.allowed else ""
+        raise BadInput(f"{self.name} takes {called}{limits}, got {_short(value)}")
 
     def _allows(self, value: Any) -> bool:
         if limits := _RANGE.fullmatch(self.allowed):
@@ -258,6 +255,7 @@ def resolve(chapter: str, namespace: Mapping[str, object]) -> Any:
     given = {p.name: namespace[p.name] for p in parameters}
     values = fill(parameters, given, claims.load(path).profiles, path.name)
     rows = [(f"<code>{p.name}</code>", escape(repr(values[p.name])), escape(p.help)) for p in parameters]
-    table = html_table("Parameters", ("parameter", "value", "what it is"), rows)
+    head = ("parameter", "value", "what it is")
+    table = rendered("table.html", label="Parameters", head=head, rows=rows)
     methods = {"_repr_html_": lambda _: table}
     return make_dataclass("Settings", list(values), frozen=True, namespace=methods)(**values)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from repro.book._files import write_atomically
+from repro.book._files import readable, write_atomically
 from repro.book.answers import JudgedClaim, JudgedTest, judge
 from repro.book.claims import FIRST_SEEDS, ChapterClaims
 from repro.book.errors import BadInput
@@ -127,12 +127,5 @@ def write(path: Path, results: Results) -> None:
 
 def read(path: Path) -> Results:
     """Read and check a result; raises ``BadInput`` with one line for a missing or broken file."""
-    try:
+    with readable(path, "a result, which a run of the chapter writes"):
         return Results.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise BadInput(f"there is no result {path.name}; a run of the chapter writes it") from None
-    except OSError as error:
-        raise BadInput(f"{path.name} could not be read: {error.strerror or error}") from error
-    except ValueError as error:
-        why = " ".join(str(error).split())
-        raise BadInput(f"{path.name} is broken: {why}; run the chapter again") from error

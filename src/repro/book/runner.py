@@ -11,39 +11,20 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from repro.book import _notebooks, claims, ledger, parameters
 from repro.book._environment import commit_of, data_files, key_parts, library_files
 from repro.book._files import check_writable, hash_of, keep, kept, sha256, shown, write_atomically
-from repro.book._process import Failure, Progress, execute
-from repro.book.errors import BookError, RunFailed
+from repro.book._process import Failure, Job, Progress, execute
+from repro.book.errors import BadInput, BookError, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
 
+_Limits = tuple[float | None, float | None]
 _PAGE_LIMITS = (900.0, 4000.0)
 """Seconds and megabytes that a page may take that is no chapter; it shows what is there and computes little."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A notebook to run, with its parameters, checked, what it may take (seconds, megabytes), and where it goes.
-
-    ``depends`` is what it depends on, from ``key_parts``; ``about`` is the chapter and the profile, or the page,
-    for the notebook's metadata; a page has no ``claims_of``, as it shows no ledger.
-    """
-
-    book: Book
-    path: Path
-    source: dict[str, Any]
-    values: Mapping[str, object]
-    limits: tuple[float, float]
-    target: Path
-    depends: dict[str, Any]
-    about: dict[str, str]
-    claims_of: claims.ChapterClaims | None = None
 
 
 @dataclass(frozen=True)
@@ -109,19 +90,16 @@ def run(
             shutil.rmtree(book.parts(job.path.stem), ignore_errors=True)
         except BookError as error:
             print(f"note: the run is not kept for another time: {error}", file=sys.stderr)
-    show = None if job.claims_of is None else partial(ledger.shown, job.claims_of)
-    write_atomically(job.target, _as_text(_notebooks.laid_over(job.source, notebook, show)))
+    now = _notebooks.laid_over(job.source, notebook)
+    for data in _notebooks.displayed(now, _notebooks.LEDGER):
+        if job.claims_of:  # in the words of today
+            data |= ledger.shown(job.claims_of, data[_notebooks.LEDGER])
+    write_atomically(job.target, _as_text(now))
     cost = notebook["metadata"]["repro"]["run"]
     return RunResult(job.target, _found(job, notebook), cost, cached=before is not None)
 
 
-def _job(
-    book: Book,
-    name: str,
-    given: Mapping[str, object],
-    output: Path | None,
-    limits: tuple[float | None, float | None],
-) -> _Job:
+def _job(book: Book, name: str, given: Mapping[str, object], output: Path | None, limits: _Limits) -> Job:
     """What there is to do, all of it checked; ``limits`` are in the place of the budget where there are any."""
     path, of_a_chapter = book.notebook(name), name not in book.pages()
     source, declared = _notebooks.read_notebook(path), parameters.declared(path, of_a_chapter)
@@ -137,17 +115,26 @@ def _job(
     depends = key_parts(source, values, found, files | _named_files(book, values))
     target = (output or book.build_dir / "notebooks") / f"{path.stem}{kind}.ipynb"
     most = limits[0] or own[0], limits[1] or own[1]
-    return _Job(book, path, source, values, most, target, depends, about, found)
+    return Job(book, path, source, values, most, target, depends, about, found)
 
 
-def _found(job: _Job, notebook: Mapping[str, Any]) -> Results | None:
-    """What a run found; None for a page, and for a chapter that showed no ledger."""
+def _found(job: Job, notebook: Mapping[str, Any]) -> Results | None:
+    """What a run found; None for a page, and for a chapter that showed no ledger.
+
+    Raises ``BadInput`` for a ledger that is not this run's, or cannot be judged.
+    """
     measured, done = _notebooks.ledger_shown(notebook), notebook["metadata"]["repro"]
     if measured is None or job.claims_of is None:
         return None
-    about = {name: measured[name] for name in ("chapter", "profile", "not_tested")}
-    about |= {name: done[name] for name in ("provenance", "run")}
-    return Results(**about, claims=ledger.answers(job.claims_of, measured))
+    if any(measured.get(name) != value for name, value in job.about.items()):
+        named = f"{measured.get('chapter')!r}, profile {measured.get('profile')!r}"
+        raise BadInput(f"its ledger is that of {named}")
+    try:
+        answers = ledger.answers(job.claims_of, measured)
+    except (BadInput, KeyError) as error:
+        raise BadInput(f"its ledger cannot be judged: {error}") from error
+    about = job.about | {name: done[name] for name in ("provenance", "run")}
+    return Results(**about, claims=answers, not_tested=measured["not_tested"])
 
 
 def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
@@ -156,15 +143,14 @@ def _named_files(book: Book, values: Mapping[str, object]) -> dict[str, str]:
     return {file.name: sha256(file.read_bytes()) for file in named if file.is_file()}
 
 
-def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
+def _made(job: Job, progress: Progress | None) -> dict[str, Any]:
     """The notebook of a new run, with what it depends on and what it cost; one that failed is kept, and raised."""
     files = [job.path, *library_files(job.source)]
     files += [job.book.claims_file(job.claims_of.chapter)] if job.claims_of else []
     # before the run: claims that are committed while it is at work come after
     commit = commit_of(job.book.root, files)
-    notebook, cost, failure = execute(job.book, job.path, job.source, job.values, job.limits, progress)
+    notebook, cost, failure = execute(job, progress)
     _notebooks.clean(notebook)
-    failure = failure or _unsound(notebook, job.about, job.claims_of)
     provenance = {
         **commit,
         **{name: job.depends[name] for name in ("library", "code", "parameters", "versions")},
@@ -174,6 +160,11 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
     }
     about = {"parameters": job.values, "provenance": provenance, "run": cost}
     notebook["metadata"]["repro"] = job.about | about
+    try:
+        if failure is None:
+            _found(job, notebook)
+    except BadInput as error:
+        failure = Failure(str(error))
     if failure is not None:
         _notebooks.mark_failure(notebook, failure.index, failure.message)
         wreck = job.target.with_suffix(".failed.ipynb")
@@ -185,19 +176,3 @@ def _made(job: _Job, progress: Progress | None) -> dict[str, Any]:
 def _as_text(notebook: Mapping[str, Any]) -> str:
     """A notebook as its file holds it."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _unsound(
-    notebook: Mapping[str, Any], about: Mapping[str, str], claims_of: claims.ChapterClaims | None
-) -> Failure | None:
-    """What is wrong with a run that raised nothing: a ledger that is not this run's."""
-    found = _notebooks.ledger_shown(notebook)
-    if found is None or claims_of is None:
-        return None
-    if any(found.get(name) != value for name, value in about.items()):
-        return Failure(f"its ledger is that of {found.get('chapter')!r}, profile {found.get('profile')!r}")
-    try:
-        ledger.answers(claims_of, found)
-    except (BookError, KeyError) as error:
-        return Failure(f"its ledger cannot be judged: {error}")
-    return None

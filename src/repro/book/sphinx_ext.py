@@ -16,13 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes  # type: ignore[import-untyped]
+from joblib import cpu_count
 from markupsafe import Markup
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
-from repro.book._environment import cores
 from repro.book._finish import finished
 from repro.book._markup import rendered
 
@@ -202,7 +202,7 @@ def _every_page(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
     All cores write; reading is not safe in parallel for all extensions.
     """
-    app.parallel = cores()
+    app.parallel = cpu_count()
     _links.gather(app)
     return sorted(env.all_docs)
 

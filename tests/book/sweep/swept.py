@@ -40,7 +40,7 @@ class Swept:
         self.environment = os.environ | own | environment
 
     def start(self, *more):
-        command = [sys.executable, "-m", "repro.cli", "sweep", "toy", "--output", str(self.folder)]
+        command = [sys.executable, "-m", "repro", "sweep", "toy", "--output", str(self.folder)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         where = {"cwd": self.book.root, "env": self.environment, "start_new_session": True}
         return subprocess.Popen([*command, *self.arguments, *more], **where, **streams)

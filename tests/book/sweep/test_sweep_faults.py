@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import running_book
 import swept
-from swept import Swept, below, ended, gone, kernels, kill_9, wait_until
+from swept import Swept, below, ended, gone, kill_9, wait_until
 
 ON = "the same command with --resume goes on from there"
 
@@ -58,27 +58,7 @@ def go_on(swept, n_points, snapshots):
         look_unchanged(swept, kept, begun)
 
 
-# --- kill -9: kernels, worker processes, sweeps, Dask workers, schedulers --------------------------------------------
-
-
-def test_killed_kernels(tmp_path):
-    rng, n_points, n_kills = random.Random("kernel"), 4, 3
-    swept = Swept(tmp_path, "-p", f"seed=0..{n_points - 1}", "--workers", "2", "--retries", str(n_kills))
-    process = swept.start()
-    killed = set()
-    while len(killed) < n_kills:
-        wait_until(lambda: kernels(process.pid) and swept.marked("begun"))
-        time.sleep(rng.uniform(0, 1))
-        if alive := sorted({victim.pid for victim in kernels(process.pid)} - killed):
-            killed.add(pid := rng.choice(alive))
-            os.kill(pid, signal.SIGKILL)
-    code, said = ended(process)
-    assert code == 0, said
-    look_whole(swept, n_points)
-    tried, begun = swept.table().set_index("seed").attempts, swept.marked("begun")
-    # a kill costs one try of one run at most: one that hits a notebook already at its end costs none
-    assert n_points < tried.sum() <= n_points + n_kills
-    assert all(1 <= begun[seed] <= tried[seed] for seed in tried.index)
+# --- kill -9: sweeps, Dask workers, schedulers; a kernel is one of the notebooks that misbehave ----------------------
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_so_does_one_that_is_stopped(tmp_path):

@@ -46,17 +46,10 @@ def book(tmp_path, monkeypatch):
     return book
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("-p level=0.1,0.2 -p n=1..3 --zip level,n", "level has 2, n has 3"),
-        ("-p profile=quick --profile smoke", "twice"),
-    ],
-)
-def test_bad_input_is_told_before_anything_is_done(book, arguments, said):
-    done = CliRunner().invoke(app, ["sweep", "toy", *arguments.split()])
+def test_bad_input_is_told_before_anything_is_done(book):
+    done = CliRunner().invoke(app, ["sweep", "toy", "-p", "profile=quick", "--profile", "smoke"])
     assert isinstance(done.exception, BadInput)
-    assert said in str(done.exception)
+    assert "profile is given twice" in str(done.exception)
     assert not book.build_dir.exists()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from repro.book._environment import versions, whole_library
-from repro.book._files import shown
+from repro.book._files import one_line, shown
 from repro.book._process import KERNEL
 from repro.book.errors import BookError, DiskFull
 from repro.book.sweep._runs import Folder, Row, Task, execute
@@ -146,7 +146,7 @@ class Threads:
         return self._pool.submit(execute, task)
 
     def explain(self, error: Exception) -> str:
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return one_line(f"{type(error).__name__}: {error}")
 
     def __enter__(self) -> Threads:
         return self
@@ -225,7 +225,7 @@ class Cluster:
         self._need_scheduler()
         if type(error).__name__ == "KilledWorker":
             return f"the worker {error.last_worker.address} died"  # type: ignore[attr-defined]
-        return " ".join(str(error).split()) or "the run was lost with its worker"
+        return one_line(error) or "the run was lost with its worker"
 
     def _need_scheduler(self) -> None:
         if self._client.status != "running":
@@ -257,7 +257,7 @@ def _connected(place: Any) -> Any:
             return Client(place, timeout=_WAIT, set_as_default=False)
     except (OSError, ValueError) as error:
         told = "give an address such as tcp://10.0.0.5:8786, or local"
-        raise BookError(f"no Dask scheduler at {place!r} ({' '.join(str(error).split())}); {told}") from None
+        raise BookError(f"no Dask scheduler at {place!r} ({one_line(error)}); {told}") from None
 
 
 def _refuse_unfit(client: Any, wanted: int) -> None:
@@ -276,8 +276,7 @@ def _refuse_unfit(client: Any, wanted: int) -> None:
 def _compare(worker: str, here: dict[str, str], there: dict[str, str] | Exception) -> None:
     """Raise ``BookError`` for a worker that does not have what is here."""
     if isinstance(there, Exception):
-        why = " ".join(str(there).split())
-        raise BookError(f"{worker} cannot load the library repro as it is here ({why})")
+        raise BookError(f"{worker} cannot load the library repro as it is here ({one_line(there)})")
     for name in sorted(here.keys() | there.keys()):
         mine, other = here.get(name, "(none)"), there.get(name, "(none)")
         if mine != other:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from repro.book import claims, runner
 from repro.book._environment import data_files, key_parts
@@ -33,10 +33,6 @@ from repro.book._notebooks import read_notebook
 from repro.book.errors import BadInput, BookError, DiskFull, RunFailed
 from repro.book.layout import Book
 from repro.book.results import Results
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 Row = dict[str, Any]
 """What the table says of a run besides its parameters: how it went, what was measured, the verdicts."""
@@ -189,7 +185,7 @@ class Folder:
         now = hash_of(self.made_with)
         return {id_: run["row"] for id_, run in found.items() if run["made_with"] == now}
 
-    def write_table(self) -> pd.DataFrame:
+    def write_table(self) -> None:
         """Write ``table.parquet`` and ``table.csv``: one row a run, in the order of the points.
 
         Columns: ``id``; the parameters by name; ``status`` (done, failed, lost), ``error``, ``attempts``,
@@ -205,4 +201,3 @@ class Folder:
         table = pd.DataFrame(found, columns=None if found else empty)
         write_atomically(self.path / "table.csv", table.to_csv(index=False))
         write_atomically(self.path / "table.parquet", table.to_parquet(index=False))
-        return table

@@ -10,13 +10,14 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from repro.book._files import shown
+from repro.book._files import readable, shown
 from repro.book.errors import BadInput, known
 from repro.book.parameters import Parameter, fill, from_texts
 
@@ -112,20 +113,16 @@ def _range(ends: re.Match[str], form: str) -> range:
 
 def _spaced(function: str, arguments: str, form: str) -> list[int | float]:
     """The numbers of ``linspace(0, 1, 5)`` and its like, with 15 digits: 0.3 as typed, not 0.30000000000000004."""
-    try:
+    with suppress(ValueError, OverflowError), np.errstate(all="ignore"):
         first, last, count = (float(argument) for argument in arguments.split(","))
         _limited(count, form)
-        with np.errstate(all="ignore"):
-            numbers = getattr(np, function)(first, last, int(count))
-        if not numbers.size or not np.isfinite(numbers).all() or not count.is_integer():
-            raise ValueError
-        if function == "geomspace" and not min(first, last) > 0:
-            raise ValueError
-    except (ValueError, OverflowError):
-        wanted = "finite numbers (of geomspace above zero) and a whole count of 1 or more"
-        raise BadInput(f"{form} is not {function}(FIRST, LAST, COUNT) with {wanted}") from None
-    rounded = [float(f"{number:.15g}") for number in numbers]
-    return [int(number) if number.is_integer() else number for number in rounded]
+        numbers = getattr(np, function)(first, last, int(count))
+        positive = function != "geomspace" or min(first, last) > 0
+        if positive and numbers.size and np.isfinite(numbers).all() and count.is_integer():
+            rounded = [float(f"{number:.15g}") for number in numbers]
+            return [int(number) if number.is_integer() else number for number in rounded]
+    wanted = "finite numbers (of geomspace above zero) and a whole count of 1 or more"
+    raise BadInput(f"{form} is not {function}(FIRST, LAST, COUNT) with {wanted}")
 
 
 def _factors(by_name: Mapping[str, list[Any]], zipped: Sequence[str]) -> list[list[dict[str, Any]]]:
@@ -149,15 +146,14 @@ def _rows(path: Path, parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
     readers = {".csv": _csv_rows, ".yaml": _yaml_rows, ".yml": _yaml_rows}
     if path.suffix.lower() not in readers:
         raise BadInput(f"points are read from .csv, .yaml or .yml files, got {path.name!r}")
+    with readable(path, "the points of a sweep"):
+        rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
     points: list[dict[str, Any]] = []
     try:
-        rows = readers[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
         for row in rows:
             points.append(from_texts(parameters, [f"{name}={text}" for name, text in row.items()]))
     except BadInput as error:
         raise BadInput(f"{shown(path)}, point {len(points) + 1}: {error}") from None
-    except (OSError, ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"{shown(path)} cannot be read: {' '.join(str(error).split())}") from None
     if not points:
         raise BadInput(f"{shown(path)} has no points")
     return points

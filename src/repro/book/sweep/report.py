@@ -16,8 +16,8 @@ import seaborn as sns
 
 from repro.base import t_interval
 from repro.book import figures, prose, runner
-from repro.book._files import shown, write_atomically
-from repro.book._markup import html_table, number, rendered
+from repro.book._files import readable, shown, write_atomically
+from repro.book._markup import number, rendered
 from repro.book._notebooks import read_notebook
 from repro.book.answers import WORDS
 from repro.book.errors import BadInput
@@ -36,13 +36,11 @@ def read(table: str | Path) -> pd.DataFrame:
     the table of a sweep, no run in it.
     """
     path = Path(table) if Path(table).is_file() else Book.find().root / table
-    try:
+    with readable(path, "the table of a sweep"):
         if path.suffix == ".parquet":
             runs = pd.read_parquet(path)
         else:  # "None" and "NA" are words that a parameter may well take; only an empty field is missing
             runs = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except Exception as error:  # whatever the two readers raise for bytes that are no table
-        raise BadInput(f"{path.name} is not a readable table: {' '.join(str(error).split())}") from None
     if runs.empty or not set(runs) >= _NEEDED:
         raise BadInput(f"{path.name} is not the table of a sweep with runs")
     for name in runs.loc[:, "id":"status"].columns[1:-1]:
@@ -91,7 +89,8 @@ def _show(caption: str, frame: pd.DataFrame) -> None:
     cells = frame.map(lambda value: value if isinstance(value, str) else number(value))
     rows = [[escape(str(cell)) for cell in row] for row in cells.itertuples(name=None)]
     head = map(escape, (str(frame.index.name or ""), *map(str, frame.columns)))
-    display(HTML(html_table(caption, head, rows, caption=escape(caption))))
+    told = {"label": caption, "caption": escape(caption)}
+    display(HTML(rendered("table.html", head=head, rows=rows, **told)))
 
 
 def swept(runs: pd.DataFrame) -> None:
