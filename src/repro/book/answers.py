@@ -254,6 +254,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _with_unit(number: str, unit: str) -> str:
+    unit = unit.removesuffix("s") if number == "1" else unit
     return number if unit in ("", "none") else f"{number} {unit}"
 
 
