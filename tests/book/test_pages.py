@@ -70,7 +70,7 @@ def test_the_first_screen_stands_after_the_title(run):
     assert title == "# A toy chapter"
     for part in (
         "The paper says.</strong> The loss falls",
-        "</span> T1</a>: Asked whether the loss",
+        "</span> T1</a>: The loss falls below",
         'The paper:</p> <div class="highlight"><pre>@misc{nobody2020, title = {A toy}, year = {2020}}</pre></div>',
         "<code>repro cite toy</code>",
         "3 of 3 answers from the profile <em>quick</em> (10 to 10 seeds, small scale). Claims: 2 reproduced.",
