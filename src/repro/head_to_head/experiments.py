@@ -150,7 +150,7 @@ def tuning(methods: Iterable[str | Method], task: str, seeds: Sequence[int]) -> 
     choices are tried, or, where a task has a ``first_rate`` because its runs take minutes, eight at most: a walk that
     doubles or halves the rate or moves the knob by its stride and goes on from whatever is better. It begins at the
     choice in ``tuned.csv``, or else at that rate and the method's first knob. What stands in ``tuned.csv`` was chosen
-    on planning seeds (0, 1 and 2 for the LeNets), none of which judges.
+    on planning seeds (0, 1 and 2 for the LeNets; 0 alone for two methods that the chapter names), none of which judges.
 
     Returns:
         One row a method: task, method, rate, knob, validation_accuracy, and ``edge``: which of the two lies at the end
