@@ -60,7 +60,10 @@ TWO = {"name": "dense", "metric": "m", "unit": "u", "scale": "small"}
         ([claim("T1")], "claims.T1.deciding: "),
         ([claim("T1", ONE, supporting=[TWO])], "T1: test name 'dense' stands twice"),
         ([claim("T1", ONE, kind="control", together="readings")], "T1: together is 'readings'"),
-        ([claim(f"T{k}", ONE, headline=True) for k in range(6)], "headline is true for T0, T1, T2, T3, T4, T5"),
+        (
+            [claim(f"T{k}", ONE, headline=True) for k in range(6)],
+            "headline is true for T0, T1, T2, T3, T4, T5",
+        ),
         ([claim("T1", ONE), claim("T1", ONE)], "claim id 'T1' stands twice"),
         ([claim("T1", deciding_test(seeds="rate"))], "claim T1: test dense: seeds is 'rate'"),
     ],
