@@ -94,6 +94,13 @@ def test_long_tasks_are_tuned_by_a_walk_that_says_where_it_was_cut_short(knobs, 
         assert (rate, knob) == pytest.approx(best)
 
 
+def test_a_walk_begins_at_the_last_choice():
+    tried = []
+    _walk(METHODS["L1"], TASKS["mnist"], lambda _, one: tried.append(one) or 0.0)
+    known = pd.read_csv(plots.__file__.replace("plots.py", "tuned.csv")).set_index(["task", "method"])
+    assert tried[0] == tuple(known.loc[("mnist", "L1"), ["rate", "knob"]]) != (0.1, METHODS["L1"].knobs[0])
+
+
 def test_every_method_was_tuned_on_both_small_sets():
     known = pd.read_csv(plots.__file__.replace("plots.py", "tuned.csv"))
     for task in ("digits", "mnist5k"):

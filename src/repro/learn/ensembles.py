@@ -80,7 +80,8 @@ class Ensemble:
         return self._size
 
     def __repr__(self) -> str:
-        how = "batched matrix products" if self._plan is not None else "torch.func"
+        others = "member by member on a CPU" if self._convolutional else "torch.func"
+        how = "batched matrix products" if self._plan is not None else others
         return f"Ensemble of {self._size} ({how}): {self._template!r}"
 
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Any:
